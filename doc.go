@@ -1,0 +1,70 @@
+// Package recovery lets people who forgot a password or a user name back into their accounts, and
+// nobody else.
+//
+// It is account recovery for an application to embed: it knows nothing of sessions, log-in or
+// registration, and starts no server. To a Go reader "recovery" is about panics; this is not.
+//
+// # Which call to use
+//
+// A [Service] has three calls, and a worker that does what they ask for:
+//
+//   - [Service.RequestReset], with a user name or an address, has a token mailed to the address on
+//     file. With a portal it is a link to a page of yours.
+//   - [Service.CompleteReset], with the token and a new password, sets the password. A confirmation
+//     mail follows.
+//   - [Service.RetrieveUsername], with an address, has its user names mailed to it.
+//   - [Service.Run] does the mailing. Start it once in a goroutine of yours, in every process or in
+//     one; or call [Service.Deliver] from a cron job. Without it nothing is ever mailed.
+//
+// [New] makes a Service of a [Store], which keeps accounts, tokens and the queue, and a [Mailer].
+// Package memstore is a Store for tests and examples, package mailer renders mails, and package
+// httpadapter serves the calls over HTTP. Importing this package imports none of them.
+//
+// # What a caller can learn
+//
+// Nothing about an account. RequestReset and RetrieveUsername look nothing up: they check the form
+// of the request, count limits and insert one row, and that for every name alike. Whether somebody
+// is meant is found out later, by the worker, on a fixed tick that no request can hasten. The answer,
+// the error, the limits and the calls of the Store are the same for an account that exists, does
+// not, is disabled, or was asked for a moment ago. CompleteReset has one error for every token that
+// cannot be used. What the caller is not told goes to [Hooks].
+//
+// What a caller does learn: that a request is malformed, that a portal is not configured, that a
+// password breaks the policy, and that the limit of its own client or of everybody is reached.
+//
+// # Tokens
+//
+// A token is 32 bytes from crypto/rand. It exists in the memory of the worker and in the mail; the
+// Store keeps its SHA-256, and the queue no message at all. It is valid for 16 hours, once, for one
+// account, and only while that account's password and address are what they were. A completed reset
+// voids the account's other tokens, and so does a newer mail, once it is accepted by the mail system.
+// A rejected password, a denied approval or [ErrBusy] leave a token alive.
+//
+// # Nothing is lost
+//
+// Every method of the Store is one transaction. An accepted request is stored before the call
+// returns; a worker leases it, and if the worker dies another takes over. A password is never
+// changed without its notice, and the call of Options.OnReset, being queued in the same transaction.
+// A crash may repeat a mail. Requests that cannot be mailed for [Options.MaxRequestAge] are dropped,
+// because nobody waits for them any more; notices are tried until a mail system takes or refuses
+// them.
+//
+// # Whose account
+//
+// Identifiers are compared by [CanonicalUsername] and [CanonicalEmail], byte for byte, whatever the
+// database's collation says. Mail goes to the stored address, never to the one that was typed, and
+// only for an account that is active, has a local password and a verified address: anything else is
+// silence, and a hook.
+//
+// # Errors
+//
+// Match them with [errors.Is]: [ErrInvalidRequest], [ErrInvalidToken], [ErrInvalidPassword],
+// [ErrLimited], [ErrDenied], [ErrBusy]. No error, no log line and no printed value of this package
+// holds a token, a password or an address. Errors of a Store, a Mailer or a hook are wrapped with
+// such text taken out; [errors.As] still finds them.
+//
+// # Compatibility
+//
+// Zero fields of [Options] mean documented defaults, which may become stricter in a minor version,
+// with a line in the changelog. Types may get new fields: use names in composite literals.
+package recovery

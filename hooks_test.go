@@ -1,0 +1,81 @@
+package recovery_test
+
+import (
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/mailer/mailertest"
+	"example.com/recovery/store/memstore"
+)
+
+func withHooks(t *testing.T, log *syncBuffer, hooks recovery.Hooks) (*recovery.Service, *mailertest.Recorder) {
+	is := is.New(t)
+	users, mail := memstore.New(), &mailertest.Recorder{}
+	users.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}, "x")
+	svc, err := recovery.New(users, mail, &recovery.Options{
+		Hooks: hooks, Logger: slog.New(slog.NewTextHandler(log, nil)), Limits: recovery.Limits{InsecureOff: true},
+	})
+	is.NoErr(err)
+	return svc, mail
+}
+
+func TestHookThatBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		log := &syncBuffer{}
+		release := make(chan struct{})
+		var seen atomic.Int32
+		svc, mail := withHooks(t, log, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { <-release; seen.Add(1) }})
+		start := time.Now()
+		for range 3000 {
+			_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
+			is.Equal(err, recovery.ErrInvalidToken)
+		}
+		is.NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"}))
+		_, err := svc.Deliver(t.Context())
+		is.NoErr(err)
+		is.Equal(len(mail.Messages()), 1)
+		is.Equal(time.Since(start), time.Duration(0)) // no answer and no mail waited
+		is.Equal(strings.Count(log.String(), "events are being dropped"), 1)
+		close(release)
+		synctest.Wait()
+		is.True(seen.Load() >= 1024 && seen.Load() <= 1025) // those that waited, and the one that blocked
+		_, err = svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
+		is.Equal(err, recovery.ErrInvalidToken)
+		synctest.Wait()
+		is.True(seen.Load() >= 1025) // events flow again
+	})
+}
+
+func TestHookThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		log := &syncBuffer{}
+		calls := 0
+		svc, _ := withHooks(t, log, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { calls++; panic("secret " + goodPassword) }})
+		for range 3 {
+			_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
+			is.Equal(err, recovery.ErrInvalidToken)
+		}
+		synctest.Wait()
+		is.Equal(calls, 3)
+		is.Equal(strings.Count(log.String(), "a hook panicked"), 3)
+		is.True(!strings.Contains(log.String(), goodPassword)) // what it panicked with is not logged
+	})
+}
+
+func TestNoHooks(t *testing.T) {
+	is := is.New(t)
+	svc, mail := withHooks(t, &syncBuffer{}, recovery.Hooks{})
+	is.NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "nobody"}))
+	_, err := svc.Deliver(t.Context())
+	is.NoErr(err)
+	is.Equal(len(mail.Messages()), 0)
+}

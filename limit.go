@@ -1,0 +1,73 @@
+package recovery
+
+import (
+	"crypto/sha256"
+	"net/netip"
+	"time"
+)
+
+// A Limit lets Burst events pass at once and then one more per Every. In no period of length Every
+// do more than Burst pass, so {3, time.Hour} is never more than three an hour.
+//
+// Limits are counted by the generic cell rate algorithm (ITU-T I.371), whose whole state is one
+// instant per key: the theoretical arrival time.
+type Limit struct {
+	Burst int
+	Every time.Duration
+}
+
+// Take counts one event at now against a key whose state is tat. If it may pass, wait is zero and
+// next is the key's new state. Otherwise wait, more than zero, is how long until it may, and the
+// state does not change. The state of a key that is not stored is the zero time.
+func (l Limit) Take(tat, now time.Time) (next time.Time, wait time.Duration) {
+	next = now
+	if tat.After(now) {
+		next = tat
+	}
+	next = next.Add(l.Every)
+	if wait = next.Sub(now) - time.Duration(l.Burst)*l.Every; wait > 0 {
+		return tat, wait
+	}
+	return next, 0
+}
+
+// A Charge is one event to count: a limit and the key that it is counted under.
+type Charge struct {
+	Scope Scope
+	Key   Digest
+	Limit Limit
+}
+
+// A Scope says what a limit is counted by.
+type Scope string
+
+// The scopes of [Limits].
+const (
+	ScopeIdentifier Scope = "identifier"
+	ScopeClient     Scope = "client"
+	ScopeGlobal     Scope = "global"
+)
+
+// clientPrefix returns what counts as one client: an IPv4 address, or the /64 that an IPv6 customer
+// gets at the least. IPv4-mapped IPv6 is IPv4.
+func clientPrefix(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+// limitKey names the state of one limit. The call is part of it: asking for a reset does not use up
+// asking for a user name.
+func limitKey(call string, scope Scope, subject string) Digest {
+	buf := make([]byte, 0, 512)
+	buf = append(buf, call...)
+	buf = append(buf, 0)
+	buf = append(buf, scope...)
+	buf = append(buf, 0)
+	buf = append(buf, subject...)
+	return sha256.Sum256(buf)
+}

@@ -1,0 +1,47 @@
+package recovery
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// A Mailer hands messages to a mail system. Package mailer renders them.
+type Mailer interface {
+	// Send must return nil once a mail system has accepted responsibility for the message, and
+	// only then. An error must wrap ErrPermanent when trying again is pointless; any other error is
+	// tried again later, with a new token. Send must return soon after ctx ends, must be safe for
+	// concurrent use, and must send to Message.To and nobody else. Messages that share an ID are
+	// the same mail tried again.
+	Send(ctx context.Context, m Message) error
+}
+
+// A MessageKind says what a [Message] tells its reader.
+type MessageKind string
+
+// The kinds of messages.
+const (
+	MessageResetToken      MessageKind = "reset_token"      // here is your token
+	MessageResetLink       MessageKind = "reset_link"       // here is your link
+	MessagePasswordChanged MessageKind = "password_changed" // your password was changed
+	MessageUsernames       MessageKind = "usernames"        // these are your user names
+)
+
+// A Message is what a mail has to say; how it is worded is the Mailer's business. It prints as
+// "[redacted]".
+type Message struct {
+	redacted
+
+	ID          string // stable across retries of the same mail, unique otherwise
+	Kind        MessageKind
+	To          string // the stored address of the account
+	Locale      string // BCP 47 tag, "" if neither account nor request has one
+	Application string // Options.Application
+	Usernames   []string
+	MoreNames   int        // how many user names were left out of Usernames
+	Token       Token      // set for MessageResetToken and MessageResetLink
+	Link        string     // set for MessageResetLink; contains the token
+	ExpiresAt   time.Time  // when Token ends
+	RequestedAt time.Time  // when the mail was asked for, or the password changed
+	Client      netip.Addr // who asked, the zero Addr if unknown
+}

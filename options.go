@@ -1,0 +1,240 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"net/url"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Options configure a [Service]. The zero value of every field is its documented, safe default, and
+// nil Options are the zero Options.
+type Options struct {
+	// Application is the name of the product, for the mails. New passwords must not contain it.
+	Application string
+
+	// TokenTTL is how long a token is valid: default 16 hours, from 1 minute to 24 hours.
+	TokenTTL time.Duration
+
+	// Policy is the rule for new passwords; nil is the default rule.
+	Policy *Policy
+
+	// HashPassword turns a new password into what the Store keeps; default [HashPassword]. The
+	// application's log-in must understand it.
+	HashPassword func(password string) (string, error)
+	// HashConcurrency is how many passwords are hashed at once: default GOMAXPROCS, at most 1,024.
+	HashConcurrency int
+	// HashWait is how long a completion waits for its turn to hash before it gets ErrBusy: default 5
+	// seconds.
+	HashWait time.Duration
+
+	Limits Limits
+
+	// Portals are the pages that a request may name. An entry for the empty name makes links the
+	// default; without one a request that names no portal gets the bare token by mail.
+	Portals map[string]Portal
+
+	// Approve, if set, has the last word on a completion: a second factor, an administrator. It is
+	// called for a live token and a password that meets the policy, before the token is used. An
+	// error denies the completion and leaves the token alive.
+	Approve func(ctx context.Context, account Account, request CompleteRequest) error
+
+	// OnReset, if set, is called after a password was reset, to end sessions and revoke API tokens.
+	// The worker calls it from the durable queue until it returns nil, so it may be called more than
+	// once and on another machine. If the account is gone by then, only Account.ID is set.
+	OnReset func(ctx context.Context, account Account) error
+
+	Hooks Hooks
+
+	// Logger gets what operators must see; default slog.Default(). No token, password or address is
+	// ever logged.
+	Logger *slog.Logger
+
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+
+	// Tick is how often the worker looks for work: default 250 ms, from 10 ms to 1 minute. The worker
+	// is never woken by a request, because the wake-up would be seen in the answer's time.
+	Tick time.Duration
+	// Workers is how many requests the worker handles at once: default 2, at most 64.
+	Workers int
+	// SendTimeout bounds one call of Mailer.Send or OnReset: default 30 seconds, from 1 second to 10
+	// minutes. A crashed worker's requests are taken up by another after 4 times as long.
+	SendTimeout time.Duration
+	// MaxRequestAge is how long a request that could not be mailed is tried: default 1 hour, from 1
+	// minute to 24 hours. Nobody waits longer, and a late mail is a riddle. Notices have no such end.
+	MaxRequestAge time.Duration
+}
+
+// Limits bound how often the calls may be made. See [Limit] for what one means. A zero Limit is the
+// default.
+type Limits struct {
+	// PerIdentifier limits how often one user name or address is mailed, whether it exists or not:
+	// default 1 a minute and 3 an hour. All of them hold. Over it the answer is the same, and nothing
+	// is mailed. Asking for a reset and asking for user names count apart.
+	PerIdentifier []Limit
+
+	// PerClient limits RequestReset and RetrieveUsername together, per IPv4 address or IPv6 /64:
+	// default 20 at once, then one per 30 seconds. It does not apply to a request without Client.
+	PerClient Limit
+
+	// Global limits RequestReset and RetrieveUsername together, over all clients and all instances
+	// that share the Store: default 1,000 at once, then one per 20 ms.
+	Global Limit
+
+	// CompletePerClient limits CompleteReset for well-formed tokens, per client: default 20 at once,
+	// then one per 30 seconds.
+	CompletePerClient Limit
+
+	// InsecureOff switches all limits off, for load tests.
+	InsecureOff bool
+}
+
+// A Portal is a page on which a password is chosen.
+type Portal struct {
+	// URL is where the link in the mail leads; the token is appended as its fragment, "#token=…", so
+	// that no server, log or Referer sees it. It must be https, except on localhost.
+	URL string
+
+	// Allow, if set, decides who gets a link to this portal. It is asked by the worker after the
+	// caller was answered: false is silence, an error is tried again.
+	Allow func(ctx context.Context, account Account) (bool, error)
+
+	// InsecureHTTP admits an http URL on any host.
+	InsecureHTTP bool
+}
+
+const (
+	maxPortalName = 64
+	maxLocale     = 35 // RFC 5646 section 4.4.1
+)
+
+var (
+	defaultPerIdentifier     = []Limit{{1, time.Minute}, {3, time.Hour}}
+	defaultPerClient         = Limit{20, 30 * time.Second}
+	defaultGlobal            = Limit{1000, 20 * time.Millisecond}
+	defaultCompletePerClient = Limit{20, 30 * time.Second}
+)
+
+// settings returns the options with every default filled in, or every fault in one error.
+func (o *Options) settings() (Options, error) {
+	var s Options
+	if o != nil {
+		s = *o
+	}
+	policy := s.Policy.withDefaults()
+	s.Policy = &policy
+	setDefault(&s.TokenTTL, 16*time.Hour)
+	setDefault(&s.HashConcurrency, runtime.GOMAXPROCS(0))
+	setDefault(&s.HashWait, 5*time.Second)
+	setDefault(&s.Tick, 250*time.Millisecond)
+	setDefault(&s.Workers, 2)
+	setDefault(&s.SendTimeout, 30*time.Second)
+	setDefault(&s.MaxRequestAge, time.Hour)
+	setDefault(&s.Limits.PerClient, defaultPerClient)
+	setDefault(&s.Limits.Global, defaultGlobal)
+	setDefault(&s.Limits.CompletePerClient, defaultCompletePerClient)
+	if s.Limits.PerIdentifier == nil {
+		s.Limits.PerIdentifier = defaultPerIdentifier
+	}
+	if s.Logger == nil {
+		s.Logger = slog.Default()
+	}
+	if s.Now == nil {
+		s.Now = time.Now
+	}
+
+	var faults []string
+	between := func(name string, v, least, most time.Duration) {
+		if v < least || v > most {
+			faults = append(faults, fmt.Sprintf("%s must be from %v to %v, is %v", name, least, most, v))
+		}
+	}
+	between("TokenTTL", s.TokenTTL, time.Minute, 24*time.Hour)
+	between("HashWait", s.HashWait, time.Millisecond, 10*time.Minute)
+	between("Tick", s.Tick, 10*time.Millisecond, time.Minute)
+	between("SendTimeout", s.SendTimeout, time.Second, 10*time.Minute)
+	between("MaxRequestAge", s.MaxRequestAge, time.Minute, 24*time.Hour)
+	if s.HashConcurrency < 1 || s.HashConcurrency > 1024 {
+		faults = append(faults, fmt.Sprintf("HashConcurrency must be from 1 to 1024, is %d", s.HashConcurrency))
+	}
+	if s.Workers < 1 || s.Workers > 64 {
+		faults = append(faults, fmt.Sprintf("Workers must be from 1 to 64, is %d", s.Workers))
+	}
+	if !utf8.ValidString(s.Application) || strings.ContainsFunc(s.Application, isInvisible) {
+		faults = append(faults, "Application must be one line of visible text")
+	}
+	faults = append(faults, policy.faults()...)
+	faults = append(faults, s.Limits.faults()...)
+	for _, name := range slices.Sorted(maps.Keys(s.Portals)) {
+		faults = append(faults, s.Portals[name].faults(name)...)
+	}
+	errs := make([]error, len(faults))
+	for i, f := range faults {
+		errs[i] = errors.New("recovery: Options." + f)
+	}
+	return s, errors.Join(errs...)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (l Limits) faults() (faults []string) {
+	check := func(name string, l Limit) {
+		if l.Burst < 1 || l.Burst > 1_000_000 || l.Every < time.Microsecond || l.Every > 24*time.Hour {
+			faults = append(faults, fmt.Sprintf(
+				"Limits.%s must have a Burst from 1 to 1000000 and an Every from 1µs to 24h, is %d and %v", name, l.Burst, l.Every))
+		}
+	}
+	if len(l.PerIdentifier) < 1 || len(l.PerIdentifier) > 8 {
+		faults = append(faults, fmt.Sprintf("Limits.PerIdentifier must have from 1 to 8 limits, has %d", len(l.PerIdentifier)))
+	}
+	for i, limit := range l.PerIdentifier {
+		check(fmt.Sprintf("PerIdentifier[%d]", i), limit)
+	}
+	check("PerClient", l.PerClient)
+	check("Global", l.Global)
+	check("CompletePerClient", l.CompletePerClient)
+	return faults
+}
+
+func (p Portal) faults(name string) (faults []string) {
+	fault := func(text string) {
+		faults = append(faults, fmt.Sprintf("Portals[%q] %s", name, text))
+	}
+	if len(name) > maxPortalName {
+		fault(fmt.Sprintf("must have a name of at most %d bytes", maxPortalName))
+	}
+	u, err := url.Parse(p.URL)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		fault("must have an absolute https URL")
+	case u.Scheme == "http" && !p.InsecureHTTP && !isLoopback(u.Hostname()):
+		fault("must have an https URL; http is for localhost, or where InsecureHTTP is set")
+	case u.Fragment != "" || strings.Contains(p.URL, "#"):
+		fault("must have a URL without a fragment: that is where the token goes")
+	case u.User != nil:
+		fault("must have a URL without a user name or password")
+	}
+	return faults
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}

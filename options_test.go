@@ -1,0 +1,122 @@
+package recovery_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/mailer/mailertest"
+	"example.com/recovery/store/memstore"
+)
+
+func TestNewNilOptions(t *testing.T) {
+	is := is.New(t)
+	_, err := recovery.New(memstore.New(), &mailertest.Recorder{}, nil)
+	is.NoErr(err)
+}
+
+// S85: New says everything that is wrong at once.
+func TestNewListsEveryFault(t *testing.T) {
+	is := is.New(t)
+	svc, err := recovery.New(nil, nil, &recovery.Options{
+		Application:     "two\nlines",
+		TokenTTL:        25 * time.Hour,
+		Policy:          &recovery.Policy{MinLength: 4, MaxLength: 3, Require: 99, BreachTimeout: -1},
+		HashConcurrency: -1,
+		HashWait:        -1,
+		Limits: recovery.Limits{
+			PerIdentifier: []recovery.Limit{{Burst: -1, Every: time.Hour}}, PerClient: recovery.Limit{Burst: 1},
+			Global: recovery.Limit{Burst: 1, Every: 25 * time.Hour}, CompletePerClient: recovery.Limit{Burst: 1e7, Every: 1},
+		},
+		Portals: map[string]recovery.Portal{
+			"http":                  {URL: "http://public.example/reset"},
+			"relative":              {URL: "/reset"},
+			"scheme":                {URL: "javascript://x/alert(1)"},
+			"fragment":              {URL: "https://portal.example/#x"},
+			"user":                  {URL: "https://u:p@portal.example/"},
+			"unparsable":            {URL: "https://por tal/%zz"},
+			"empty":                 {},
+			strings.Repeat("n", 65): {URL: "https://portal.example/"},
+			"ok":                    {URL: "https://portal.example/reset?lang=en"},
+			"ok-local":              {URL: "http://localhost:8080/reset"},
+			"ok-loopback":           {URL: "http://127.0.0.1:8080/reset"},
+			"ok-insecure":           {URL: "http://public.example/reset", InsecureHTTP: true},
+		},
+		Tick: time.Millisecond, Workers: 65, SendTimeout: time.Hour, MaxRequestAge: 25 * time.Hour,
+	})
+	is.True(svc == nil)
+	is.True(err != nil)
+	want := []string{
+		"recovery: Options.TokenTTL must be from 1m0s to 24h0m0s, is 25h0m0s",
+		"recovery: Options.HashWait must be from 1ms to 10m0s, is -1ns",
+		"recovery: Options.Tick must be from 10ms to 1m0s, is 1ms",
+		"recovery: Options.SendTimeout must be from 1s to 10m0s, is 1h0m0s",
+		"recovery: Options.MaxRequestAge must be from 1m0s to 24h0m0s, is 25h0m0s",
+		"recovery: Options.HashConcurrency must be from 1 to 1024, is -1",
+		"recovery: Options.Workers must be from 1 to 64, is 65",
+		"recovery: Options.Application must be one line of visible text",
+		"recovery: Options.Policy.MinLength must be at least 8, is 4",
+		"recovery: Options.Policy.MaxLength must be from MinLength to 1024, is 3",
+		"recovery: Options.Policy.Require must be NoClasses alone or a set of Upper, Lower, Digit and Special",
+		"recovery: Options.Policy.BreachTimeout must not be negative",
+		"recovery: Options.Limits.PerIdentifier[0] must have a Burst from 1 to 1000000 and an Every from 1µs to 24h, is -1 and 1h0m0s",
+		"recovery: Options.Limits.PerClient must have a Burst from 1 to 1000000 and an Every from 1µs to 24h, is 1 and 0s",
+		"recovery: Options.Limits.Global must have a Burst from 1 to 1000000 and an Every from 1µs to 24h, is 1 and 25h0m0s",
+		"recovery: Options.Limits.CompletePerClient must have a Burst from 1 to 1000000 and an Every from 1µs to 24h, is 10000000 and 1ns",
+		`recovery: Options.Portals["empty"] must have an absolute https URL`,
+		`recovery: Options.Portals["fragment"] must have a URL without a fragment: that is where the token goes`,
+		`recovery: Options.Portals["http"] must have an https URL; http is for localhost, or where InsecureHTTP is set`,
+		`recovery: Options.Portals["` + strings.Repeat("n", 65) + `"] must have a name of at most 64 bytes`,
+		`recovery: Options.Portals["relative"] must have an absolute https URL`,
+		`recovery: Options.Portals["scheme"] must have an absolute https URL`,
+		`recovery: Options.Portals["unparsable"] must have an absolute https URL`,
+		`recovery: Options.Portals["user"] must have a URL without a user name or password`,
+		"recovery: New needs a Store",
+		"recovery: New needs a Mailer",
+	}
+	is.Equal(strings.Split(err.Error(), "\n"), want)
+}
+
+func TestNewLimitLists(t *testing.T) {
+	is := is.New(t)
+	for _, list := range [][]recovery.Limit{{}, make([]recovery.Limit, 9)} {
+		for i := range list {
+			list[i] = recovery.Limit{Burst: 1, Every: time.Minute}
+		}
+		_, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{Limits: recovery.Limits{PerIdentifier: list}})
+		is.True(err != nil && strings.Contains(err.Error(), "Limits.PerIdentifier must have from 1 to 8 limits"))
+	}
+}
+
+func TestNewDoesNotKeepTheOptions(t *testing.T) {
+	is := is.New(t)
+	opts := &recovery.Options{Policy: &recovery.Policy{MinLength: 12}}
+	w := newWorld(t, opts)
+	opts.Policy.MinLength = 8
+	is.Equal(reasons(w.complete(tokenText, "Abcdefx-12")), "too_short")
+}
+
+func TestErrorsDoNotOverlap(t *testing.T) {
+	is := is.New(t)
+	all := []error{
+		recovery.ErrInvalidToken, recovery.ErrInvalidRequest, recovery.ErrInvalidPassword, recovery.ErrLimited,
+		recovery.ErrDenied, recovery.ErrBusy, recovery.ErrPermanent, recovery.ErrPasswordMismatch,
+		recovery.ErrUnsupportedHash, recovery.ErrSuperseded, recovery.ErrLeaseLost, context.Canceled,
+	}
+	for typed, matches := range map[error]error{
+		&recovery.FieldError{}:    recovery.ErrInvalidRequest,
+		&recovery.PasswordError{}: recovery.ErrInvalidPassword,
+		&recovery.LimitError{}:    recovery.ErrLimited,
+		&recovery.TokenError{}:    recovery.ErrInvalidToken,
+	} {
+		for _, target := range all {
+			is.Equal(errors.Is(typed, target), target == matches)
+		}
+		is.True(strings.HasPrefix(typed.Error(), "recovery: "))
+	}
+}

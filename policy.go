@@ -1,0 +1,229 @@
+package recovery
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"example.com/recovery/internal/commonpasswords"
+)
+
+// maxPasswordBytes bounds a password whatever the policy says: longer ones are rejected, never cut.
+const maxPasswordBytes = 1024
+
+// minOwnWord is the shortest name or word, in code points, that a password must not contain.
+// Shorter ones are in half of all passwords by chance.
+const minOwnWord = 4
+
+// A Policy is the rule for new passwords. The zero Policy, and nil, is the rule that the Xandr API
+// documents (10 to 64 characters with an upper-case letter, a lower-case letter, a digit and a
+// special character), and beyond it no common password and none of the account's own words.
+// [NIST80063B] is the other shape.
+//
+// A password is taken exactly as received: it must be UTF-8 without control characters, and is
+// neither normalised nor trimmed, so that the application's log-in sees the same bytes.
+type Policy struct {
+	MinLength int     // in code points; default 10, at least 8
+	MaxLength int     // in code points; default 64, at most 1,024. 1,024 bytes always are the limit
+	Require   Classes // default AllClasses
+
+	// AllowCommon admits the roughly 17,000 passwords that everybody tries first, and those that
+	// differ from them only in case, in what stands before and after the letters, and in usual
+	// substitutions such as @ for a.
+	AllowCommon bool
+
+	// AllowOwnWords admits passwords that contain the user name, the address, what stands before
+	// its @, Options.Application or one of Words. Words of less than 4 characters never count.
+	AllowOwnWords bool
+	Words         []string
+
+	// Breached asks a service that knows leaked passwords. It is called for live tokens only, so
+	// that nobody can drive the service through this library.
+	Breached func(ctx context.Context, password string) (bool, error)
+	// BreachTimeout bounds a call of Breached; default 2 seconds. ctx ends then.
+	BreachTimeout time.Duration
+	// BreachFailClosed refuses the completion with ErrBusy when Breached fails. By default the
+	// password passes and the failure is logged.
+	BreachFailClosed bool
+}
+
+// NIST80063B returns the shape that NIST SP 800-63B-4 section 3.1.1.2 asks for where the password
+// is the only factor: at least 15 characters, no rule of composition, a blocklist.
+func NIST80063B() *Policy { return &Policy{MinLength: 15, MaxLength: 256, Require: NoClasses} }
+
+// Classes is a set of character classes that a password must each contain.
+type Classes uint8
+
+// The character classes. Special is punctuation and symbols: ASCII's, and Unicode's categories P
+// and S.
+const (
+	Upper   Classes = 1 << iota // A–Z
+	Lower                       // a–z
+	Digit                       // 0–9
+	Special                     // such as # $ ? % &
+	NoClasses
+
+	AllClasses = Upper | Lower | Digit | Special
+)
+
+var classReasons = []struct {
+	class  Classes
+	reason PasswordReason
+}{
+	{Upper, PasswordReason{"no_upper", "must contain a capital letter (A–Z)"}},
+	{Lower, PasswordReason{"no_lower", "must contain a lowercase letter (a–z)"}},
+	{Digit, PasswordReason{"no_digit", "must contain a digit (0–9)"}},
+	{Special, PasswordReason{"no_special", "must contain a special character (such as # $ ? % &)"}},
+}
+
+var (
+	reasonNotText  = PasswordReason{"not_text", "must be valid UTF-8 without control characters"}
+	reasonBytes    = PasswordReason{"too_long", "must be at most 1,024 bytes long"}
+	reasonCommon   = PasswordReason{"common", "must not be a common password"}
+	reasonOwnWord  = PasswordReason{"own_word", "must not contain the user name, the address or the name of the application"}
+	reasonBreached = PasswordReason{"breached", "must not be one that is known to have leaked"}
+)
+
+// Check returns nil or a [*PasswordError] with every reason at once. The words are the account's own:
+// its user name and address. Check does not call Breached. A nil Policy is the default one.
+func (p *Policy) Check(password string, words ...string) error {
+	q := p.withDefaults()
+	reasons := q.checkText(password)
+	if len(reasons) == 0 || reasons[0] != reasonBytes {
+		reasons = append(reasons, q.checkWords(password, words)...)
+	}
+	return passwordError(reasons)
+}
+
+func passwordError(reasons []PasswordReason) error {
+	if len(reasons) == 0 {
+		return nil
+	}
+	return &PasswordError{Reasons: reasons}
+}
+
+func (p *Policy) withDefaults() Policy {
+	var q Policy
+	if p != nil {
+		q = *p
+	}
+	if q.MinLength == 0 {
+		q.MinLength = 10
+	}
+	if q.MaxLength == 0 {
+		q.MaxLength = max(64, q.MinLength)
+	}
+	if q.Require == 0 {
+		q.Require = AllClasses
+	}
+	if q.BreachTimeout == 0 {
+		q.BreachTimeout = 2 * time.Second
+	}
+	return q
+}
+
+// faults lists what is wrong with the policy itself, with its defaults filled in.
+func (p *Policy) faults() (faults []string) {
+	if p.MinLength < 8 {
+		faults = append(faults, fmt.Sprintf("Policy.MinLength must be at least 8, is %d", p.MinLength))
+	}
+	if p.MaxLength < p.MinLength || p.MaxLength > maxPasswordBytes {
+		faults = append(faults, fmt.Sprintf("Policy.MaxLength must be from MinLength to %d, is %d", maxPasswordBytes, p.MaxLength))
+	}
+	if p.Require&^(AllClasses|NoClasses) != 0 || p.Require&NoClasses != 0 && p.Require != NoClasses {
+		faults = append(faults, "Policy.Require must be NoClasses alone or a set of Upper, Lower, Digit and Special")
+	}
+	if p.BreachTimeout < 0 {
+		faults = append(faults, "Policy.BreachTimeout must not be negative")
+	}
+	return faults
+}
+
+// checkText applies the rules that need no account.
+func (p *Policy) checkText(password string) (reasons []PasswordReason) {
+	if len(password) > maxPasswordBytes {
+		return []PasswordReason{reasonBytes}
+	}
+	if !utf8.ValidString(password) || strings.ContainsFunc(password, unicode.IsControl) {
+		reasons = append(reasons, reasonNotText)
+	}
+	switch n := utf8.RuneCountInString(password); {
+	case n < p.MinLength:
+		reasons = append(reasons, PasswordReason{"too_short", fmt.Sprintf("must have at least %d characters", p.MinLength)})
+	case n > p.MaxLength:
+		reasons = append(reasons, PasswordReason{"too_long", fmt.Sprintf("must have at most %d characters", p.MaxLength)})
+	}
+	var has Classes
+	for _, r := range password {
+		has |= classOf(r)
+	}
+	for _, c := range classReasons {
+		if p.Require&c.class&^has != 0 {
+			reasons = append(reasons, c.reason)
+		}
+	}
+	if !p.AllowCommon && isCommon(password) {
+		reasons = append(reasons, reasonCommon)
+	}
+	return reasons
+}
+
+// checkWords applies the rule that needs the account.
+func (p *Policy) checkWords(password string, words []string) []PasswordReason {
+	if p.AllowOwnWords {
+		return nil
+	}
+	password = strings.ToLower(password)
+	contains := func(word string) bool {
+		word = strings.ToLower(strings.TrimSpace(word))
+		return utf8.RuneCountInString(word) >= minOwnWord && strings.Contains(password, word)
+	}
+	for _, list := range [][]string{words, p.Words} {
+		for _, word := range list {
+			local, _, isAddress := strings.Cut(word, "@")
+			if contains(word) || isAddress && contains(local) {
+				return []PasswordReason{reasonOwnWord}
+			}
+		}
+	}
+	return nil
+}
+
+func classOf(r rune) Classes {
+	switch {
+	case 'A' <= r && r <= 'Z':
+		return Upper
+	case 'a' <= r && r <= 'z':
+		return Lower
+	case '0' <= r && r <= '9':
+		return Digit
+	case unicode.IsPunct(r) || unicode.IsSymbol(r):
+		return Special
+	}
+	return 0
+}
+
+// Two readings of the usual substitutions: 1 and ! stand for i or for l.
+var substitutions = []*strings.Replacer{
+	strings.NewReplacer("@", "a", "4", "a", "3", "e", "0", "o", "$", "s", "5", "s", "7", "t", "1", "i", "!", "i"),
+	strings.NewReplacer("@", "a", "4", "a", "3", "e", "0", "o", "$", "s", "5", "s", "7", "t", "1", "l", "!", "l"),
+}
+
+// isCommon looks the password up as it is, without what surrounds its letters, and with the usual
+// substitutions undone: "P@ssw0rd-2026!" is "password".
+func isCommon(password string) bool {
+	lower := lowerASCII(password)
+	core := strings.TrimFunc(lower, func(r rune) bool { return !unicode.IsLetter(r) })
+	if commonpasswords.Contains(lower) || commonpasswords.Contains(core) {
+		return true
+	}
+	for _, s := range substitutions {
+		if commonpasswords.Contains(s.Replace(lower)) || commonpasswords.Contains(s.Replace(core)) {
+			return true
+		}
+	}
+	return false
+}

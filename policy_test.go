@@ -1,0 +1,165 @@
+package recovery_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+func reasons(err error) string {
+	var e *recovery.PasswordError
+	if !errors.As(err, &e) {
+		return ""
+	}
+	var names []string
+	for _, r := range e.Reasons {
+		names = append(names, r.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func TestDefaultPolicy(t *testing.T) {
+	for password, want := range map[string]string{
+		goodPassword:                       "",
+		"superSecurePassw0rd!":             "", // the documents' own example
+		"Abcdefg-12":                       "", // 10 characters
+		"Abcdefg-1":                        "too_short",
+		"Xy1-" + strings.Repeat("äö", 30):  "", // 64 characters, more bytes
+		"Xy1-" + strings.Repeat("x", 61):   "too_long",
+		"":                                 "too_short no_upper no_lower no_digit no_special",
+		"aaaaaaaaaaaa":                     "no_upper no_digit no_special",
+		"AAAAAAAAAA-1":                     "no_lower",
+		"Abcdefghij-":                      "no_digit",
+		"Tr0ubador12":                      "no_special",
+		"Tr0ubador 12":                     "no_special", // a space is none
+		"Tr0ubadorÄ12":                     "no_special", // nor is a letter beyond ASCII
+		"Tr0ubador€12":                     "",
+		"Tr0ubador。12":                     "",
+		"ÄÖÜßäöü-123":                      "no_upper no_lower",
+		"Password-123":                     "common",
+		"P@ssw0rd-2026!":                   "common",
+		"123!Sunshine!!":                   "common",
+		"1l0veyou-A":                       "",
+		"Correct\x00h0rse-":                "not_text",
+		"Correct\nh0rse-":                  "not_text",
+		"Correct\x7fh0rse-":                "not_text",
+		"Correct\xffh0rse-":                "not_text",
+		"Xy1-" + strings.Repeat("😀", 60):   "",
+		"Xy1-" + strings.Repeat("x", 1020): "too_long", // 1,024 bytes
+		"xxx" + strings.Repeat("x", 1022):  "too_long", // 1,025 bytes: nothing else is looked at
+		strings.Repeat("\xff", 1<<20):      "too_long",
+	} {
+		is := is.New(t)
+		var nilPolicy *recovery.Policy
+		for _, p := range []*recovery.Policy{nilPolicy, {}} {
+			err := p.Check(password)
+			is.Equal(reasons(err), want)
+			is.Equal(errors.Is(err, recovery.ErrInvalidPassword), want != "")
+			if err != nil && password != "" {
+				is.True(!strings.Contains(err.Error(), password)) // the error must not hold the password
+			}
+		}
+	}
+}
+
+func TestPolicyErrorText(t *testing.T) {
+	is := is.New(t)
+	err := (&recovery.Policy{}).Check("aa")
+	is.Equal(err.Error(), "recovery: the password must have at least 10 characters, must contain a capital letter (A–Z), "+
+		"must contain a digit (0–9), must contain a special character (such as # $ ? % &)")
+}
+
+func TestOwnWords(t *testing.T) {
+	is := is.New(t)
+	p := &recovery.Policy{Words: []string{"Contoso"}}
+	for password, want := range map[string]string{
+		"My-ALICE-name-1":     "own_word",
+		"Ilike-Contoso-9":     "own_word",
+		"Wonder.land-9-xY":    "own_word", // before the @ of the address
+		"Bob-is-no-w0rd":      "",         // three letters do not count
+		goodPassword:          "",
+		"A1-ex@mple.com-Zz":   "",
+		"alice-short":         "no_upper no_digit own_word",
+		"STRASSE-ünï-cødé-1a": "own_word",
+	} {
+		is.Equal(reasons(p.Check(password, "alice", "wonder.land@example.com", "bob", "", "ÜNÏ-CØDÉ")), want) // see the password in the table
+	}
+	p.AllowOwnWords = true
+	is.NoErr(p.Check("My-ALICE-name-1", "alice")) // allowed
+}
+
+func TestPolicyParts(t *testing.T) {
+	is := is.New(t)
+	is.NoErr((&recovery.Policy{AllowCommon: true}).Check("Password-123"))
+	is.Equal(reasons((&recovery.Policy{MinLength: 12}).Check("Abcdefx-12")), "too_short")
+	is.Equal(reasons((&recovery.Policy{MaxLength: 12}).Check("Abcdefx-12345")), "too_long")
+	is.Equal(reasons((&recovery.Policy{Require: recovery.Digit}).Check("horsebatteryxx")), "no_digit")
+	is.NoErr((&recovery.Policy{Require: recovery.NoClasses}).Check("horsebatteryxx"))
+
+	nist := recovery.NIST80063B()
+	is.NoErr(nist.Check("horse battery xx"))
+	is.Equal(reasons(nist.Check("horse battery ")), "too_short")
+	is.Equal(reasons(nist.Check(strings.Repeat("a ", 129))), "too_long")
+	is.NoErr(nist.Check(strings.Repeat("correct ", 32)))
+}
+
+func TestBreached(t *testing.T) {
+	boom := errors.New("boom with " + goodPassword)
+	for _, c := range []struct {
+		name     string
+		answer   func(ctx context.Context, password string) (bool, error)
+		closed   bool
+		wantErr  error
+		wantName string
+	}{
+		{"clean", func(context.Context, string) (bool, error) { return false, nil }, true, nil, ""},
+		{"leaked", func(context.Context, string) (bool, error) { return true, nil }, false, recovery.ErrInvalidPassword, "breached"},
+		{"fails open", func(context.Context, string) (bool, error) { return true, boom }, false, nil, ""},
+		{"fails closed", func(context.Context, string) (bool, error) { return false, boom }, true, recovery.ErrBusy, ""},
+		{"hangs", func(ctx context.Context, _ string) (bool, error) { <-ctx.Done(); return false, ctx.Err() }, true, recovery.ErrBusy, ""},
+		{"hangs for good", func(context.Context, string) (bool, error) { select {} }, false, nil, ""},
+		{"panics", func(context.Context, string) (bool, error) { panic("boom with " + goodPassword) }, true, recovery.ErrBusy, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			is := is.New(t)
+			asked := 0
+			w := newWorld(t, &recovery.Options{Policy: &recovery.Policy{
+				BreachTimeout: 20 * time.Millisecond, BreachFailClosed: c.closed,
+				Breached: func(ctx context.Context, password string) (bool, error) {
+					is.Equal(password, goodPassword)
+					asked++
+					return c.answer(ctx, password)
+				},
+			}})
+			is.True(errors.Is(w.complete(tokenText, goodPassword), recovery.ErrInvalidToken))
+			is.Equal(asked, 0) // the service must not be asked for a token that is not live
+			token := w.token("alice")
+			err := w.complete(token, goodPassword)
+			is.True(errors.Is(err, c.wantErr))
+			is.Equal(reasons(err), c.wantName)
+			is.Equal(asked, 1)
+			if err != nil {
+				is.NoErr(w.deadOrAlive(token, true)) // the token must live
+			}
+			is.True(!strings.Contains(w.log.String(), goodPassword)) // no password in the log
+		})
+	}
+}
+
+func TestBreachedCallerLeaves(t *testing.T) {
+	is := is.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	w := newWorld(t, &recovery.Options{Policy: &recovery.Policy{
+		Breached: func(ctx context.Context, _ string) (bool, error) { cancel(); <-ctx.Done(); return false, ctx.Err() },
+	}})
+	token := w.token("alice")
+	_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
+	is.True(errors.Is(err, context.Canceled))
+	is.Equal(w.hash("1"), "hash of old")
+}

@@ -1,0 +1,128 @@
+package recovery_test
+
+import (
+	"bytes"
+	"encoding/base32"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+const secret = "s3cr3t"
+
+// Every exported struct that may hold a token, a password or an address, with secrets in all fields.
+func secretValues(t *testing.T) []any {
+	t.Helper()
+	values := []any{
+		&recovery.Message{}, &recovery.Account{}, &recovery.AccountQuery{}, &recovery.Completion{}, &recovery.Request{},
+		&recovery.Outcome{}, &recovery.ResetRequest{}, &recovery.UsernameRequest{}, &recovery.CompleteRequest{},
+		&recovery.RequestEvent{}, &recovery.ResetEvent{}, &recovery.LimitEvent{}, &recovery.Token{},
+	}
+	for _, v := range values {
+		fill(t, reflect.ValueOf(v).Elem())
+	}
+	return values
+}
+
+func fill(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch v.Interface().(type) {
+	case recovery.Token:
+		token, err := recovery.ParseToken(tokenText)
+		is.New(t).NoErr(err)
+		v.Set(reflect.ValueOf(token))
+		return
+	case time.Time, netip.Addr, recovery.Version, recovery.Digest, recovery.RequestKind, recovery.DropReason, recovery.TokenReason:
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				fill(t, v.Field(i))
+			}
+		}
+	case reflect.String:
+		v.SetString(secret)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(t, v.Index(0))
+	}
+}
+
+// No printed, logged or marshalled form of anything shows what it holds.
+func TestNothingPrintsItsSecrets(t *testing.T) {
+	for _, p := range secretValues(t) {
+		v := reflect.ValueOf(p).Elem().Interface()
+		t.Run(fmt.Sprintf("%T", v), func(t *testing.T) {
+			is := is.New(t)
+			var out bytes.Buffer
+			type wrapper struct {
+				Value any
+				List  []any
+				Map   map[string]any
+			}
+			for _, shown := range []any{v, p, wrapper{v, []any{v, p}, map[string]any{"value": v, "pointer": p}}} {
+				for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+					fmt.Fprintf(&out, verb+"\n", shown)
+				}
+				slog.New(slog.NewTextHandler(&out, nil)).Info("x", "v", shown)
+				slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "v", shown)
+				text, err := json.Marshal(shown)
+				is.NoErr(err)
+				out.Write(text)
+			}
+			if text, err := xml.Marshal(v); err == nil {
+				out.Write(text)
+			}
+			for _, s := range []string{secret, fmt.Sprintf("%x", secret), tokenText[:8], fmt.Sprintf("%x", tokenText[:8])} {
+				is.True(!strings.Contains(out.String(), s)) // must be redacted
+			}
+			is.True(strings.Contains(out.String(), "[redacted]"))
+		})
+	}
+}
+
+// Neither do the things that hold them.
+func TestHoldersPrintNothing(t *testing.T) {
+	w := newWorld(t, nil)
+	token := w.token("alice")
+	for name, v := range map[string]any{"Service": w.Service, "memstore.Store": w.users, "mailertest.Recorder": w.mail} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d"} {
+			text := fmt.Sprintf(verb, v) + fmt.Sprintf(verb, []any{v}) + fmt.Sprintf(verb, struct{ V any }{v})
+			for _, s := range []string{"alice", "example.com", token} {
+				if strings.Contains(text, s) {
+					t.Errorf("%s shows %q with %s", name, s, verb)
+				}
+			}
+		}
+	}
+}
+
+// A Token in an unexported field is out of reach of its methods, and still shows no byte.
+func TestTokenInPrivateField(t *testing.T) {
+	is := is.New(t)
+	token, err := recovery.ParseToken(tokenText)
+	is.NoErr(err)
+	raw, err := base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding).DecodeString(tokenText)
+	is.NoErr(err)
+	type session struct{ token recovery.Token }
+	s := session{token}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
+		text := fmt.Sprintf(verb, s)
+		for _, form := range []string{"%d %d %d", "%x%x%x", "0x%x, 0x%x, 0x%x"} {
+			is.True(!strings.Contains(text, fmt.Sprintf(form, raw[9], raw[10], raw[11])))
+		}
+	}
+	is.Equal(s.token.Reveal(), tokenText)
+}

@@ -1,0 +1,243 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"example.com/recovery"
+)
+
+var finishCases = []testCase{
+	{"Ends", "Without RetryAt it must end the request.", func(b *bench) {
+		b.add(b.request(t0))
+		r := b.claimOne(t0)
+		b.finish(r, t0)
+		b.want(len(b.claim(t0.Add(1000*time.Hour))) == 0, "it came back")
+		err := b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: t0})
+		b.want(errors.Is(err, recovery.ErrLeaseLost), "ended twice: %v", err)
+	}},
+	{"KeepsNoIdentifier", "It must keep none of the request's identifier, account, client and portal.", func(b *bench) {
+		r := b.request(t0)
+		r.By, r.Identifier, r.AccountID, r.Portal = recovery.ByEmail, "Zaphod@example.com", "account-4711", "portal-42"
+		r.Client = netip.MustParseAddr("203.0.113.77")
+		traces := []string{r.Identifier, strings.ToLower(r.Identifier), r.AccountID, r.Portal, r.Client.String()}
+		b.ok(b.Store.AddRequest(b.ctx, r, recovery.Charges{Soft: []recovery.Charge{b.charge(recovery.ScopeIdentifier, 1, time.Hour)}}), "AddRequest")
+		b.want(strings.Contains(b.dump(), r.Identifier), "the harness's Dump does not show a waiting request")
+		b.finish(b.claimOne(t0), t0)
+		for _, trace := range traces {
+			b.want(!strings.Contains(b.dump(), trace), "%q is still there", trace)
+		}
+	}},
+	{"Retry", "With RetryAt set it must make the request due then and free the lease.", func(b *bench) {
+		b.add(b.request(t0))
+		r := b.claimOne(t0)
+		retry := t0.Add(10 * time.Second) // before the lease ends
+		b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: t0, RetryAt: retry}), "FinishRequest")
+		b.want(len(b.claim(retry.Add(-tick))) == 0, "it was due a microsecond early")
+		again := b.claimOne(retry)
+		want := r
+		want.DueAt, want.Attempts, want.Lease = retry, 2, again.Lease
+		b.want(again == want, "it came back with other fields")
+	}},
+	{"LeaseLost", "It must return ErrLeaseLost, and change nothing, unless the request is still leased under outcome.Lease.", func(b *bench) {
+		a := b.alice()
+		old := b.live(a, t0.Add(-time.Hour))
+		b.add(b.request(t0))
+		r := b.request(t0)
+		lost := func(when, id, lease string) {
+			before := b.dump()
+			for _, retry := range []time.Time{{}, t0} {
+				err := b.Store.FinishRequest(b.ctx, recovery.Outcome{
+					RequestID: id, Lease: lease, At: t0, RetryAt: retry, Mailed: a.ID, Add: []recovery.Request{b.request(t0)},
+				})
+				b.want(errors.Is(err, recovery.ErrLeaseLost), "%s: %v", when, err)
+				b.want(b.dump() == before, "%s: what is stored changed", when)
+			}
+		}
+		lost("no such request", r.ID, "lease")
+		first := b.claimOne(t0)
+		lost("another lease", first.ID, "lease")
+		lost("no lease", first.ID, "")
+		second := b.claimOne(t0.Add(time.Minute))
+		lost("taken by another", first.ID, first.Lease)
+		b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: second.ID, Lease: second.Lease, At: t0, RetryAt: t0}), "FinishRequest")
+		lost("free", second.ID, second.Lease)
+		lost("free, no lease", second.ID, "")
+		b.wantReason(old.Digest, t0, "")
+	}},
+	{"LeaseOver", "A lease that is over but was not taken by another is still held.", func(b *bench) {
+		b.add(b.request(t0))
+		r := b.claimOne(t0)
+		b.finish(r, t0.Add(time.Hour))
+	}},
+	{"Adds", "In the same transaction it must add outcome.Add to the queue.", func(b *bench) {
+		b.add(b.request(t0))
+		r := b.claimOne(t0)
+		children := []recovery.Request{b.request(t0), b.request(t0)}
+		b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: t0, Add: children}), "FinishRequest")
+		got := b.claim(t0)
+		b.want(len(got) == 2 && hasRequest(got, children[0].ID) && hasRequest(got, children[1].ID), "the queue holds %d requests, not the 2 added", len(got))
+	}},
+	{"Supersedes", "If Mailed is set it must end as superseded every live reset of that account whose request is older.", func(b *bench) {
+		a := b.alice()
+		b.put(account("2", "bob", "bob@example.com"), "h")
+		older, same, newer := b.live(a, t0), b.reset(a, t0.Add(time.Minute)), b.live(a, t0.Add(2*time.Minute))
+		b.ok(b.Store.CreateReset(b.ctx, same), "CreateReset")
+		retry := same
+		retry.Digest = b.digest()
+		b.ok(b.Store.CreateReset(b.ctx, retry), "CreateReset for a retry")
+		bobs := b.live(b.byID("2"), t0)
+		b.mailed(same)
+		at := t0.Add(time.Hour)
+		b.wantReason(older.Digest, at, recovery.TokenSuperseded)
+		b.wantReason(same.Digest, at, "")
+		b.wantReason(retry.Digest, at, "")
+		b.wantReason(newer.Digest, at, "")
+		b.wantReason(bobs.Digest, at, "")
+		_, err := b.complete(older.Digest, at, "hash-1")
+		b.want(errors.Is(err, recovery.ErrInvalidToken), "a superseded token: %v", err)
+		_, err = b.complete(same.Digest, at, "hash-1")
+		b.ok(err, "CompleteReset with the token that was mailed")
+		b.wantReason(older.Digest, at, recovery.TokenSuperseded)
+	}},
+	{"NotMailed", "Without Mailed the account's resets stay as they are.", func(b *bench) {
+		a := b.alice()
+		old := b.live(a, t0)
+		b.add(b.request(t0.Add(time.Minute)))
+		b.finish(b.claimOne(t0.Add(time.Minute)), t0.Add(time.Minute))
+		b.wantReason(old.Digest, t0.Add(time.Minute), "")
+	}},
+	{"RaceFinish", "Concurrent calls must have the result of some order of them: one ends the request, the others lost the lease.", func(b *bench) {
+		for range rounds {
+			b.add(b.request(t0))
+			r := b.claimOne(t0)
+			children := make([]recovery.Request, 8)
+			for i := range children {
+				children[i] = b.request(t0)
+			}
+			errs := together(8, func(i int) error {
+				return b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: t0, Add: children[i : i+1]})
+			})
+			ended := 0
+			for _, err := range errs {
+				if err == nil {
+					ended++
+				} else {
+					b.want(errors.Is(err, recovery.ErrLeaseLost), "a loser got %v", err)
+				}
+			}
+			b.want(ended == 1, "%d of 8 concurrent calls ended the request", ended)
+			b.finish(b.claimOne(t0), t0)
+		}
+	}},
+}
+
+func (b *bench) finish(r recovery.Request, at time.Time) {
+	b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: at}), "FinishRequest")
+}
+
+var purgeCases = []testCase{
+	{"Resets", "Purge deletes resets whose ExpiresAt is not after the given instant.", func(b *bench) {
+		a := b.alice()
+		first, second := b.live(a, t0), b.live(a, t0.Add(tick))
+		used := b.live(b.numbered(1), t0)
+		_, err := b.complete(used.Digest, t0, "hash-1")
+		b.ok(err, "CompleteReset")
+		b.want(b.purge(first.ExpiresAt.Add(-tick), 100) == 0, "it deleted a reset that is live")
+		b.want(b.purge(first.ExpiresAt, 100) == 2, "it did not delete the two that expired, used or not")
+		b.wantReason(first.Digest, t0, recovery.TokenUnknown)
+		b.wantReason(used.Digest, t0, recovery.TokenUnknown)
+		b.wantReason(second.Digest, t0, "")
+		b.want(b.purge(first.ExpiresAt, 100) == 0, "it deleted something twice")
+	}},
+	{"Limits", "Purge deletes limits whose state is not after the given instant.", func(b *bench) {
+		c := b.charge(recovery.ScopeClient, 2, time.Minute)
+		b.ok(b.take(t0, c), "TakeLimits")
+		b.ok(b.take(t0.Add(30*time.Second), c), "TakeLimits")
+		over := t0.Add(2 * time.Minute) // the state after two events
+		b.want(b.purge(t0.Add(time.Minute), 100) == 0, "it deleted a limit that still counts")
+		b.want(b.purge(over.Add(-tick), 100) == 0, "it deleted a limit a microsecond early")
+		b.wantLimit(b.take(t0.Add(59*time.Second), c), recovery.ScopeClient, time.Second)
+		b.want(b.purge(over, 100) == 1, "it did not delete a limit that is over")
+	}},
+	{"Waiting", "It must not delete a request that is waiting.", func(b *bench) {
+		b.add(b.request(t0))
+		b.add(b.request(t0))
+		leased, err := b.Store.ClaimRequests(b.ctx, recovery.Lease{ID: b.id(), At: t0, Until: t0.Add(time.Hour), Max: 1})
+		b.ok(err, "ClaimRequests")
+		b.want(b.purge(t0.Add(10000*time.Hour), 100) == 0, "it deleted a request")
+		b.finish(leased[0], t0)
+		b.want(len(b.claim(t0)) == 1, "a waiting request is gone")
+	}},
+	{"Batches", "It must delete at most max rows and return how many.", func(b *bench) {
+		a := b.alice()
+		for range 7 {
+			b.live(a, t0)
+		}
+		for range 4 {
+			b.ok(b.take(t0, b.charge(recovery.ScopeClient, 1, time.Minute)), "TakeLimits")
+		}
+		total := 0
+		for _, most := range []int{3, 3, 3, 3} {
+			n := b.purge(t0.Add(1000*time.Hour), most)
+			b.want(n <= most, "it deleted %d rows with max %d", n, most)
+			total += n
+		}
+		b.want(total == 11, "it deleted %d rows of 11", total)
+		b.want(b.purge(t0.Add(1000*time.Hour), 3) == 0, "it deleted more than there was")
+		b.want(b.dump() == "", "something is left")
+	}},
+}
+
+func (b *bench) purge(before time.Time, most int) int {
+	n, err := b.Store.Purge(b.ctx, before, most)
+	b.ok(err, "Purge")
+	return n
+}
+
+var contextCases = []testCase{
+	{"Ended", "Every method must return ctx's error soon after ctx ends, and then change nothing.", func(b *bench) {
+		a := b.alice()
+		r := b.live(a, t0)
+		b.add(b.request(t0))
+		leased := b.claimOne(t0)
+		b.add(b.request(t0))
+		before := b.dump()
+		ctx, cancel := context.WithCancel(b.ctx)
+		cancel()
+		for _, c := range []struct {
+			name string
+			call func() error
+		}{
+			{"FindAccounts", func() error {
+				_, err := b.Store.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByID, Typed: "1", Canonical: "1", Max: 1})
+				return err
+			}},
+			{"CreateReset", func() error { return b.Store.CreateReset(ctx, b.reset(a, t0)) }},
+			{"FindReset", func() error { _, _, err := b.Store.FindReset(ctx, r.Digest, t0); return err }},
+			{"CompleteReset", func() error {
+				_, err := b.Store.CompleteReset(ctx, recovery.Completion{Digest: r.Digest, At: t0, PasswordHash: "hash-1"})
+				return err
+			}},
+			{"AddRequest", func() error { return b.Store.AddRequest(ctx, b.request(t0), recovery.Charges{}) }},
+			{"TakeLimits", func() error {
+				return b.Store.TakeLimits(ctx, t0, []recovery.Charge{b.charge(recovery.ScopeClient, 1, time.Hour)})
+			}},
+			{"ClaimRequests", func() error {
+				_, err := b.Store.ClaimRequests(ctx, recovery.Lease{ID: b.id(), At: t0, Until: t0.Add(time.Minute), Max: 1})
+				return err
+			}},
+			{"FinishRequest", func() error {
+				return b.Store.FinishRequest(ctx, recovery.Outcome{RequestID: leased.ID, Lease: leased.Lease, At: t0})
+			}},
+			{"Purge", func() error { _, err := b.Store.Purge(ctx, t0.Add(1000*time.Hour), 10); return err }},
+		} {
+			err := c.call()
+			b.want(errors.Is(err, context.Canceled), "%s returned %v", c.name, err)
+			b.want(b.dump() == before && b.hash("1") == "hash-0", "%s changed what is stored", c.name)
+		}
+	}},
+}

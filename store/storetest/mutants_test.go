@@ -1,0 +1,182 @@
+package storetest_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+)
+
+// Each mutant is memstore with one bug, built from its source at test time. The case that is meant
+// for the bug must fail, and only mutants make it fail.
+var mutants = []struct {
+	name     string
+	old, new string // old occurs once in memstore.go
+	caughtBy string // group/case
+}{
+	{
+		"redeem is not atomic",
+		"	a.hash = c.PasswordHash\n",
+		"	s.mu.Unlock()\n	time.Sleep(time.Millisecond)\n	s.mu.Lock()\n	a.hash = c.PasswordHash\n",
+		"CompleteReset/RaceOneToken",
+	},
+	{
+		"expiry is off by one",
+		"if !at.Before(r.ExpiresAt) {",
+		"if at.After(r.ExpiresAt) {",
+		"Resets/Expiry",
+	},
+	{
+		"limits are counted outside the lock",
+		"	for _, c := range charges {\n		state, known",
+		"	s.mu.Unlock()\n	time.Sleep(time.Millisecond)\n	s.mu.Lock()\n	for _, c := range charges {\n		state, known",
+		"Limits/RaceHard",
+	},
+	{
+		"soft limits are counted outside the lock",
+		"	for _, c := range charges {\n		state, known",
+		"	s.mu.Unlock()\n	time.Sleep(time.Millisecond)\n	s.mu.Lock()\n	for _, c := range charges {\n		state, known",
+		"Limits/RaceSoft",
+	},
+	{
+		"other tokens are not voided",
+		"			other.ended = recovery.TokenVoided\n",
+		"			_ = other\n",
+		"CompleteReset/VoidsTheRest",
+	},
+	{
+		"the lease is ignored by other claims",
+		"		s.queue.add(r, l.Until)\n",
+		"		s.queue.add(r, l.At)\n",
+		"Queue/Leased",
+	},
+	{
+		"the lease is ignored by finish",
+		"if !ok || r.Lease == \"\" || r.Lease != o.Lease {",
+		"if !ok {",
+		"FinishRequest/LeaseLost",
+	},
+	{
+		"the version is not checked",
+		"if a.current().Version != r.Version {",
+		"if false {",
+		"Resets/Stale",
+	},
+	{
+		"the identifier is kept after finish",
+		"	delete(s.requests, r.ID)\n",
+		"",
+		"FinishRequest/KeepsNoIdentifier",
+	},
+	{
+		"a used token works again",
+		"	r.ended = recovery.TokenUsed\n",
+		"	r.ended = \"\"\n",
+		"CompleteReset/Redeems",
+	},
+	{
+		"the account's status is not checked",
+		"if !ok || !a.Eligible() {",
+		"if !ok {",
+		"Resets/AccountGone",
+	},
+	{
+		"a throttled request counts",
+		"	if refused != nil {\n		return refused\n	}\n	for _, c := range charges {\n		state",
+		"	for _, c := range charges {\n		state",
+		"Limits/SoftThrottles",
+	},
+	{
+		"a newer mail does not supersede",
+		"			r.ended = recovery.TokenSuperseded\n",
+		"			_ = mine\n",
+		"FinishRequest/Supersedes",
+	},
+	{
+		"a mail supersedes the tokens of its own retries",
+		"			r.mailed = true\n",
+		"			r.mailed, r.ended = true, recovery.TokenSuperseded\n",
+		"FinishRequest/Supersedes",
+	},
+	{
+		"that a mail was sent is forgotten",
+		"			r.mailed = true\n",
+		"			_ = mine\n",
+		"Resets/Superseded",
+	},
+	{
+		"an older request may follow a newer one's mail",
+		"			return recovery.ErrSuperseded\n",
+		"			break\n",
+		"Resets/Superseded",
+	},
+	{
+		"the notice is forgotten",
+		"	s.add(c.Add...)\n",
+		"",
+		"CompleteReset/AddsToTheQueue",
+	},
+	{
+		"purge takes live resets",
+		"s.expiry.next(before)",
+		"s.expiry.next(before.Add(time.Second))",
+		"Purge/Resets",
+	},
+	{
+		"an ended context is ignored",
+		"	if err := ctx.Err(); err != nil {\n		return err\n	}\n",
+		"",
+		"Context/Ended",
+	},
+}
+
+func TestMutants(t *testing.T) {
+	is := is.New(t)
+	goTool, err := exec.LookPath("go")
+	is.NoErr(err) // the go command builds the mutants
+	path, err := filepath.Abs("../memstore/memstore.go")
+	is.NoErr(err)
+	source, err := os.ReadFile(path)
+	is.NoErr(err)
+
+	test := func(t *testing.T, source, name string) (string, error) {
+		is := is.New(t)
+		is.Helper()
+		dir := t.TempDir()
+		mutant := filepath.Join(dir, "memstore.go")
+		is.NoErr(os.WriteFile(mutant, []byte(source), 0o600))
+		overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutant}})
+		is.NoErr(err)
+		file := filepath.Join(dir, "overlay.json")
+		is.NoErr(os.WriteFile(file, overlay, 0o600))
+		pattern := "^TestStore$"
+		for _, part := range strings.Split(name, "/") {
+			pattern += "/^" + part + "$"
+		}
+		cmd := exec.CommandContext(t.Context(), goTool, "test", "-vet=off", "-count=1", "-v", "-overlay", file, "-run", pattern, ".")
+		cmd.Dir = filepath.Dir(path)
+		out, err := cmd.CombinedOutput()
+		is.True(strings.Contains(string(out), "=== RUN   TestStore/"+name)) // the case must exist and the mutant compile
+		return string(out), err
+	}
+
+	out, err := test(t, string(source), mutants[0].caughtBy)
+	is.NoErr(err) // without a bug the suite must pass
+	is.True(strings.Contains(out, "--- PASS: TestStore"))
+
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			is := is.New(t)
+			is.Equal(strings.Count(string(source), m.old), 1) // the text to replace must occur once
+			out, err := test(t, strings.Replace(string(source), m.old, m.new, 1), m.caughtBy)
+			is.True(err != nil)                                                   // the case must fail
+			is.True(strings.Contains(out, "--- FAIL: TestStore/"+m.caughtBy+" ")) // and tell so
+			is.True(strings.Contains(out, "the interface says: "))                // with the sentence of the interface
+		})
+	}
+}

@@ -1,0 +1,134 @@
+package storetest
+
+import (
+	"errors"
+	"time"
+
+	"example.com/recovery"
+)
+
+var resetCases = []testCase{
+	{"RoundTrip", "FindReset returns the reset with the digest, and its account as it is now.", func(b *bench) {
+		a := b.alice()
+		want := b.live(a, t0)
+		a.Username, a.Locale = "renamed", "ja"
+		b.put(a, "hash-0")
+		got, now, err := b.Store.FindReset(b.ctx, want.Digest, t0.Add(time.Hour))
+		b.ok(err, "FindReset")
+		b.want(got == want, "the reset came back as %+v, not %+v", got, want)
+		b.want(now == b.byID("1"), "the account is not the one that FindAccounts returns")
+	}},
+	{"ChangesNothing", "FindReset must change nothing.", func(b *bench) {
+		r := b.live(b.alice(), t0)
+		before := b.dump()
+		for range 3 {
+			b.find(r.Digest, t0)
+			b.find(r.Digest, t0.Add(ttl))
+			b.find(b.digest(), t0)
+		}
+		b.want(b.dump() == before, "what is stored changed")
+		b.want(b.find(r.Digest, t0) == "", "the token died")
+	}},
+	{"Unknown", "FindReset must return a *TokenError with TokenUnknown for a digest that is not stored.", func(b *bench) {
+		b.live(b.alice(), t0)
+		b.wantReason(b.digest(), t0, recovery.TokenUnknown)
+		b.wantReason(recovery.Digest{}, t0, recovery.TokenUnknown)
+	}},
+	{"Expiry", "A reset is TokenExpired from ExpiresAt on, to the microsecond.", func(b *bench) {
+		r := b.live(b.alice(), t0)
+		b.wantReason(r.Digest, r.ExpiresAt.Add(-tick), "")
+		b.wantReason(r.Digest, r.ExpiresAt, recovery.TokenExpired)
+		b.wantReason(r.Digest, r.ExpiresAt.Add(tick), recovery.TokenExpired)
+		b.wantReason(r.Digest, r.ExpiresAt.Add(-tick), "") // the clock went back
+	}},
+	{"AccountGone", "A reset is TokenAccountGone when there is no such account, or it is not Eligible.", func(b *bench) {
+		a := b.alice()
+		r := b.live(a, t0)
+		for _, change := range []func(*recovery.Account){
+			func(a *recovery.Account) { a.Active = false },
+			func(a *recovery.Account) { a.HasPassword = false },
+			func(a *recovery.Account) { a.Verified = false },
+		} {
+			bad := a
+			change(&bad)
+			b.put(bad, "hash-0")
+			b.wantReason(r.Digest, t0, recovery.TokenAccountGone)
+		}
+		b.put(a, "hash-0")
+		b.wantReason(r.Digest, t0, "")
+		b.ok(b.Remove("1"), "Remove")
+		b.wantReason(r.Digest, t0, recovery.TokenAccountGone)
+	}},
+	{"Stale", "A reset is TokenStale when the account's Version is not the reset's.", func(b *bench) {
+		a := b.alice()
+		r := b.live(a, t0)
+		b.put(a, "hash-1")
+		b.wantReason(r.Digest, t0, recovery.TokenStale)
+		b.put(a, "hash-0")
+		b.wantReason(r.Digest, t0, "")
+		a.Email = "alice@example.org"
+		b.put(a, "hash-0")
+		b.wantReason(r.Digest, t0, recovery.TokenStale)
+	}},
+	{"LeavesOthers", "CreateReset must leave the other resets alone.", func(b *bench) {
+		a := b.alice()
+		first := b.live(a, t0)
+		second := b.live(a, t0.Add(time.Minute))
+		b.wantReason(first.Digest, t0.Add(time.Minute), "")
+		b.wantReason(second.Digest, t0.Add(time.Minute), "")
+	}},
+	{"Superseded", "CreateReset must return ErrSuperseded, and store nothing, when a mail of a newer request for the same account was accepted.", func(b *bench) {
+		a := b.alice()
+		newer := b.live(a, t0.Add(time.Minute))
+		b.mailed(newer)
+		before := b.dump()
+		late := b.reset(a, t0)
+		err := b.Store.CreateReset(b.ctx, late)
+		b.want(errors.Is(err, recovery.ErrSuperseded), "CreateReset returned %v", err)
+		b.want(b.dump() == before, "what is stored changed")
+		b.wantReason(late.Digest, t0.Add(time.Minute), recovery.TokenUnknown)
+		b.wantReason(newer.Digest, t0.Add(time.Minute), "")
+
+		b.put(account("2", "bob", "bob@example.com"), "h")
+		other := b.reset(b.byID("2"), t0)
+		b.ok(b.Store.CreateReset(b.ctx, other), "CreateReset for another account")
+	}},
+	{"NotSupersededByUnsent", "A newer request whose mail was not accepted supersedes nothing.", func(b *bench) {
+		a := b.alice()
+		b.live(a, t0.Add(time.Minute))
+		old := b.reset(a, t0)
+		b.ok(b.Store.CreateReset(b.ctx, old), "CreateReset")
+		b.wantReason(old.Digest, t0.Add(time.Minute), "")
+	}},
+	{"Order", "Newer means a later RequestedAt, or the same and a greater RequestID.", func(b *bench) {
+		a := b.alice()
+		first, second, third := b.reset(a, t0), b.reset(a, t0), b.reset(a, t0)
+		b.ok(b.Store.CreateReset(b.ctx, second), "CreateReset")
+		b.mailed(second)
+		err := b.Store.CreateReset(b.ctx, first)
+		b.want(errors.Is(err, recovery.ErrSuperseded), "with a smaller RequestID: %v", err)
+		b.ok(b.Store.CreateReset(b.ctx, third), "CreateReset with a greater RequestID")
+		again := second
+		again.Digest = b.digest()
+		b.ok(b.Store.CreateReset(b.ctx, again), "CreateReset for a retry of the same request")
+		b.wantReason(again.Digest, t0, "")
+		b.wantReason(second.Digest, t0, "")
+	}},
+}
+
+// wantReason wants the token to be refused for the reason, or to be live if it is "".
+func (b *bench) wantReason(d recovery.Digest, at time.Time, want recovery.TokenReason) {
+	got := b.find(d, at)
+	b.want(got == want, "at %v the token is %q, not %q (\"\" is live)", at, got, want)
+}
+
+// reason returns the reason of a *TokenError, and fails for any other error.
+func (b *bench) reason(err error, what string) recovery.TokenReason {
+	if err == nil {
+		return ""
+	}
+	e, ok := errors.AsType[*recovery.TokenError](err)
+	b.want(ok && e.Reason != "", "%s: the error is %v, not a *TokenError with a reason", what, err)
+	b.want(errors.Is(err, recovery.ErrInvalidToken), "%s: the error does not match ErrInvalidToken", what)
+	return e.Reason
+}

@@ -1,0 +1,235 @@
+// Package storetest checks that a [recovery.Store] keeps every promise of the interface's comments.
+//
+// # Use
+//
+// Call [Run] from a test of the store's own package, with a function that opens an empty store:
+//
+//	func TestStore(t *testing.T) {
+//		storetest.Run(t, func(t *testing.T) storetest.Harness {
+//			s := mystore.New(t.TempDir())
+//			return storetest.Harness{Store: s, Put: s.Put, Remove: s.Remove, …}
+//		})
+//	}
+//
+// Each case enforces one sentence and prints it when it fails. Concurrency is attacked, not only
+// exercised: run the suite with -race, and more than once.
+//
+// # Compatibility
+//
+// A new version may have new cases: a store that fails one broke the interface's promise before.
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"example.com/recovery"
+)
+
+// A Harness is a store under test, and what the interface withholds: the application's side of the
+// accounts, and a look at what is at rest.
+type Harness struct {
+	Store recovery.Store
+
+	// Put adds an account, or replaces the one with its ID, behind the library's back. It ignores
+	// the Version. It must accept any text as user name and address.
+	Put func(account recovery.Account, passwordHash string) error
+	// Remove deletes an account behind the library's back.
+	Remove func(id string) error
+	// PasswordHash returns the stored password hash of an account.
+	PasswordHash func(id string) (string, error)
+	// Dump returns all that the store holds beside the accounts, with texts as they are and in an
+	// order that depends on nothing else; "" if it holds nothing.
+	Dump func() (string, error)
+}
+
+// Run runs every case as a subtest, each on a store of its own.
+func Run(t *testing.T, open func(t *testing.T) Harness) {
+	for _, group := range groups {
+		t.Run(group.name, func(t *testing.T) {
+			for _, c := range group.cases {
+				t.Run(c.name, func(t *testing.T) {
+					if err := c.check(t.Context(), open(t)); err != nil {
+						t.Errorf("%s\n\tthe interface says: %s", err, c.sentence)
+					}
+				})
+			}
+		})
+	}
+}
+
+var groups = []struct {
+	name  string
+	cases []testCase
+}{
+	{"FindAccounts", accountCases},
+	{"Resets", resetCases},
+	{"CompleteReset", completeCases},
+	{"Limits", limitCases},
+	{"Queue", queueCases},
+	{"FinishRequest", finishCases},
+	{"Purge", purgeCases},
+	{"Context", contextCases},
+}
+
+type testCase struct {
+	name     string
+	sentence string
+	run      func(*bench)
+}
+
+// check runs the case and returns its failure.
+func (c testCase) check(ctx context.Context, h Harness) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			f, ok := v.(failure)
+			if !ok {
+				panic(v)
+			}
+			err = f
+		}
+	}()
+	c.run(&bench{Harness: h, ctx: ctx})
+	return nil
+}
+
+type failure string
+
+func (f failure) Error() string { return string(f) }
+
+// A bench is what a case works at: the harness, and steps that end the case when they fail.
+type bench struct {
+	Harness
+	ctx context.Context
+	ids int
+}
+
+func (b *bench) fail(format string, args ...any) { panic(failure(fmt.Sprintf(format, args...))) }
+
+func (b *bench) ok(err error, what string) {
+	if err != nil {
+		b.fail("%s: unexpected error: %v", what, err)
+	}
+}
+
+func (b *bench) want(ok bool, format string, args ...any) {
+	if !ok {
+		b.fail(format, args...)
+	}
+}
+
+// t0 is when every case begins. It has microseconds, and stores must keep them.
+var t0 = time.Date(2026, 2, 28, 23, 59, 59, 123456000, time.UTC)
+
+const (
+	ttl  = 16 * time.Hour
+	tick = time.Microsecond
+)
+
+// account returns an eligible account, not yet stored.
+func account(id, username, email string) recovery.Account {
+	return recovery.Account{ID: id, Username: username, Email: email, Active: true, HasPassword: true, Verified: true}
+}
+
+func (b *bench) put(a recovery.Account, hash string) { b.ok(b.Put(a, hash), "Put") }
+
+// alice stores the account that most cases are about, and returns it as the store has it.
+func (b *bench) alice() recovery.Account {
+	b.put(account("1", "alice", "alice@example.com"), "hash-0")
+	return b.byID("1")
+}
+
+func (b *bench) byID(id string) recovery.Account {
+	found, err := b.Store.FindAccounts(b.ctx, recovery.AccountQuery{By: recovery.ByID, Typed: id, Canonical: id, Max: 2})
+	b.ok(err, "FindAccounts by ID")
+	b.want(len(found) == 1, "FindAccounts by ID found %d accounts, not 1", len(found))
+	return found[0]
+}
+
+func (b *bench) hash(id string) string {
+	hash, err := b.PasswordHash(id)
+	b.ok(err, "PasswordHash")
+	return hash
+}
+
+func (b *bench) dump() string {
+	text, err := b.Dump()
+	b.ok(err, "Dump")
+	return text
+}
+
+func (b *bench) id() string {
+	b.ids++
+	return fmt.Sprintf("019abcde-0000-7000-8000-%012d", b.ids)
+}
+
+// digest returns one that is not used yet.
+func (b *bench) digest() (d recovery.Digest) {
+	b.ids++
+	d[0], d[1], d[2], d[31] = byte(b.ids), byte(b.ids>>8), 0xfe, 0x01
+	return d
+}
+
+// reset returns a reset for the account, asked for at the given time, not yet stored.
+func (b *bench) reset(a recovery.Account, at time.Time) recovery.Reset {
+	return recovery.Reset{
+		Digest: b.digest(), AccountID: a.ID, Version: a.Version,
+		RequestID: b.id(), RequestedAt: at, ExpiresAt: at.Add(ttl),
+	}
+}
+
+// live stores a reset for the account and returns it.
+func (b *bench) live(a recovery.Account, at time.Time) recovery.Reset {
+	r := b.reset(a, at)
+	b.ok(b.Store.CreateReset(b.ctx, r), "CreateReset")
+	return r
+}
+
+// request returns one of the common kind, not yet stored.
+func (b *bench) request(at time.Time) recovery.Request {
+	return recovery.Request{
+		ID: b.id(), Kind: recovery.RequestKindReset, By: recovery.ByUsername, Identifier: "alice",
+		RequestedAt: at, DueAt: at,
+	}
+}
+
+func (b *bench) add(r recovery.Request) {
+	b.ok(b.Store.AddRequest(b.ctx, r, recovery.Charges{}), "AddRequest")
+}
+
+// claim leases everything that is due.
+func (b *bench) claim(at time.Time) []recovery.Request {
+	claimed, err := b.Store.ClaimRequests(b.ctx, recovery.Lease{ID: b.id(), At: at, Until: at.Add(time.Minute), Max: 1000})
+	b.ok(err, "ClaimRequests")
+	return claimed
+}
+
+// claimOne leases what is due and wants it to be one.
+func (b *bench) claimOne(at time.Time) recovery.Request {
+	claimed := b.claim(at)
+	b.want(len(claimed) == 1, "ClaimRequests returned %d requests, not 1", len(claimed))
+	return claimed[0]
+}
+
+// mailed walks a reset's request through the queue to the end: mailed.
+func (b *bench) mailed(r recovery.Reset) {
+	q := b.request(r.RequestedAt)
+	q.ID = r.RequestID
+	b.add(q)
+	q = b.claimOne(r.RequestedAt)
+	b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{
+		RequestID: q.ID, Lease: q.Lease, At: r.RequestedAt, Mailed: r.AccountID,
+	}), "FinishRequest")
+}
+
+// find returns the reason for which the token is refused, "" if it is live.
+func (b *bench) find(d recovery.Digest, at time.Time) recovery.TokenReason {
+	_, _, err := b.Store.FindReset(b.ctx, d, at)
+	return b.reason(err, "FindReset")
+}
+
+func (b *bench) complete(d recovery.Digest, at time.Time, hash string) (recovery.Account, error) {
+	return b.Store.CompleteReset(b.ctx, recovery.Completion{Digest: d, At: at, PasswordHash: hash})
+}

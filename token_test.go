@@ -1,0 +1,110 @@
+package recovery_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+const tokenText = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
+
+func TestParseToken(t *testing.T) {
+	is := is.New(t)
+	token, err := recovery.ParseToken(tokenText)
+	is.NoErr(err)
+	is.Equal(token.Reveal(), tokenText)
+	is.True(!token.IsZero())
+	for _, space := range []string{" ", "\n", "\r\n", "\t", "  \r\n\t"} {
+		trimmed, err := recovery.ParseToken(space + tokenText + space)
+		is.NoErr(err) // ASCII white space around a token is dropped
+		is.Equal(trimmed.Digest(), token.Digest())
+	}
+}
+
+func TestParseTokenRefuses(t *testing.T) {
+	changed := func(i int, c string) string { return tokenText[:i] + c + tokenText[i+1:] }
+	for name, text := range map[string]string{
+		"empty":             "",
+		"white space":       " \t\r\n",
+		"null":              "null",
+		"truncated":         tokenText[:51],
+		"one more":          tokenText + "a",
+		"padded":            tokenText + "====",
+		"upper case":        strings.ToUpper(tokenText),
+		"one upper case":    changed(3, "D"),
+		"foreign digit":     changed(3, "1"),
+		"trailing bits":     changed(51, "b"), // decodes to the same 32 bytes
+		"space within":      tokenText[:20] + " " + tokenText[20:],
+		"newline within":    tokenText[:20] + "\n" + tokenText[20:],
+		"newline instead":   changed(20, "\n"),
+		"no-break space":    tokenText + "\u00a0",
+		"zero-width space":  tokenText + "\u200b",
+		"NUL":               tokenText + "\x00",
+		"vertical tab":      "\v" + tokenText,
+		"percent encoded":   "%61" + tokenText[1:],
+		"full width":        "ａ" + tokenText[1:],
+		"base64":            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+		"the digest":        "6d7f1b1a9c1e2d3f4a5b6c7d8e9f0a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f",
+		"megabyte":          strings.Repeat("a", 1<<20),
+		"invalid UTF-8":     changed(3, "\xff"),
+		"two tokens":        tokenText + "," + tokenText,
+		"quoted":            `"` + tokenText + `"`,
+		"fragment":          "#token=" + tokenText,
+		"carriage in front": "\r\n" + tokenText[:51],
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			token, err := recovery.ParseToken(text)
+			is.True(errors.Is(err, recovery.ErrInvalidToken)) // must be refused
+			is.True(token.IsZero())
+		})
+	}
+}
+
+func TestZeroToken(t *testing.T) {
+	is := is.New(t)
+	var zero recovery.Token
+	is.True(zero.IsZero())
+	is.Equal(zero.Reveal(), "")
+	is.Equal(zero.Digest(), recovery.Digest{})
+}
+
+func TestTokensDiffer(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	seen := map[string]bool{}
+	for range 1000 {
+		is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"}))
+	}
+	mails := w.deliver()
+	is.True(len(mails) > 500) // the workers may overtake one another, and a newer mail supersedes
+	for _, m := range mails {
+		seen[m.Token.Reveal()] = true
+		again, err := recovery.ParseToken(m.Token.Reveal())
+		is.NoErr(err)
+		is.Equal(again.Digest(), m.Token.Digest())
+	}
+	is.Equal(len(seen), len(mails)) // no token may come twice
+}
+
+func FuzzParseToken(f *testing.F) {
+	f.Add(tokenText)
+	f.Add(" " + tokenText + "\r\n")
+	f.Add(tokenText[:51] + "b")
+	f.Fuzz(func(t *testing.T, text string) {
+		token, err := recovery.ParseToken(text)
+		if err != nil {
+			if !token.IsZero() || !errors.Is(err, recovery.ErrInvalidToken) {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		if token.Reveal() != strings.Trim(text, " \t\r\n") {
+			t.Fatalf("%q is read as %q", text, token.Reveal())
+		}
+	})
+}

@@ -1,0 +1,112 @@
+package recovery_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+// What is asked for must not change what the caller sees or what the Store is asked: the same calls
+// with the same arguments, but for the identifier and what chance decides.
+func TestRequestsAreUniform(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{
+		Limits: recovery.Limits{
+			PerIdentifier: []recovery.Limit{{Burst: 1, Every: time.Minute}}, PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
+		},
+	})
+	unverified := w.account("6", "uverifie", "uverifie@example.com")
+	unverified.Verified = false
+	w.users.Put(unverified, "hash of old")
+	noPassword := w.account("7", "federate", "federate@example.com")
+	noPassword.HasPassword = false
+	w.users.Put(noPassword, "hash of old")
+
+	// All of one length, so that the recorded lengths are equal.
+	names := map[string]string{
+		"known": "billybob", "unknown": "nobodyxx", "disabled": "mallory ", "unverified": "uverifie",
+		"without password": "federate", "throttled": "throttle", "throttled unknown": "throttlx",
+	}
+	w.put("5", "throttle", "throttle@example.com")
+	for _, name := range []string{"throttle", "throttlx"} {
+		is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Client: client}))
+		is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: name + "@example.com", Client: client}))
+		is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: name + "@example.com", Client: client}))
+	}
+	w.deliver()
+	w.store.calls()
+	sent := len(w.mail.Messages())
+
+	traces := map[string]map[string]string{}
+	for class, name := range names {
+		name = strings.TrimSpace(name) + strings.Repeat(" ", 8-len(strings.TrimSpace(name)))
+		email := strings.TrimSpace(name) + "@example.com"
+		for call, f := range map[string]func() error{
+			"reset by user name": func() error {
+				return w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Client: client})
+			},
+			"reset by address": func() error { return w.RequestReset(w.ctx, recovery.ResetRequest{Email: email, Client: client}) },
+			"user names":       func() error { return w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: email, Client: client}) },
+		} {
+			is.NoErr(f())
+			if traces[call] == nil {
+				traces[call] = map[string]string{}
+			}
+			traces[call][class] = strings.ReplaceAll(w.store.calls(), "identifier:7", "identifier:8") // mallory is a letter short
+		}
+	}
+	for call, byClass := range traces {
+		for class, trace := range byClass {
+			trace = strings.ReplaceAll(trace, "identifier:19", "identifier:20")
+			want := strings.ReplaceAll(byClass["unknown"], "identifier:19", "identifier:20")
+			if trace != want {
+				t.Errorf("%s, %s:\n%s\nunknown:\n%s", call, class, trace, want)
+			}
+			is.Equal(strings.Count(trace, "\n"), 0) // one call of the Store
+			is.True(strings.HasPrefix(trace, "AddRequest "))
+		}
+	}
+	is.Equal(len(w.mail.Messages()), sent) // nothing is mailed by a call
+	is.Equal(len(w.deliver()), 3)          // billybob's
+}
+
+func TestThrottledIsSilent(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{PerIdentifier: []recovery.Limit{{Burst: 1, Every: time.Minute}, {Burst: 3, Every: time.Hour}}}})
+	mailed := map[string]int{}
+	for minute := range 120 {
+		for _, name := range []string{"alice", " ALICE", "nobody"} {
+			is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: name}))
+		}
+		for range w.deliver() {
+			mailed["alice"]++
+		}
+		if minute == 59 {
+			is.Equal(mailed["alice"], 3) // three within the hour
+		}
+		w.advance(time.Minute)
+	}
+	is.Equal(mailed["alice"], 4)
+	w.hooks.wait(t, "RequestThrottled")
+	is.True(!strings.Contains(w.users.Dump(), "alice")) // what is finished is gone
+}
+
+func TestKindsOfIdentifiersAreApart(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.put("8", "victim@example.com", "attacker@example.com") // a user name that is another's address: S12
+	w.put("9", "victim", "victim@example.com")
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "victim@example.com"}))
+	mails := w.deliver()
+	is.Equal(len(mails), 1)
+	is.Equal(mails[0].To, "victim@example.com")
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "victim@example.com"}))
+	mails = w.deliver()
+	is.Equal(len(mails), 1)
+	is.Equal(mails[0].To, "attacker@example.com")
+	is.NoErr(w.deadOrAlive(mails[0].Token.Reveal(), true))
+}

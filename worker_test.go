@@ -1,0 +1,577 @@
+package recovery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+var errDown = errors.New("connection to alice@example.com refused")
+
+// inBubble runs f with a Service on fake time.
+func inBubble(t *testing.T, opts recovery.Options, f func(t *testing.T, is *is.I, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		opts.Now = time.Now
+		f(t, is.New(t), newWorld(t, &opts))
+	})
+}
+
+// run starts the worker and returns what stops it.
+func (w *world) run() (stop func()) {
+	ctx, cancel := context.WithCancel(w.ctx)
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	return func() {
+		w.is.Helper()
+		cancel()
+		w.is.NoErr(<-done)
+	}
+}
+
+func (w *world) ask(username string) {
+	w.is.Helper()
+	w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: username, Client: client}))
+}
+
+func TestRunWorksOnTheTickOnly(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		stop := w.run()
+		defer stop()
+		time.Sleep(10 * time.Millisecond)
+		w.store.calls()
+		w.ask("alice")
+		time.Sleep(239 * time.Millisecond) // 1 ms before the tick
+		synctest.Wait()
+		is.Equal(strings.Count(w.store.calls(), "\n"), 0) // AddRequest alone: the insert wakes nobody
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		is.Equal(len(w.mail.Messages()), 1)
+		w.store.calls()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		is.Equal(strings.Count(w.store.calls()+"\n", "ClaimRequests\n"), 40) // one idle claim a tick, whatever Workers is
+	})
+}
+
+func TestRunFinishesWhatItClaimed(t *testing.T) {
+	inBubble(t, recovery.Options{Workers: 1}, func(t *testing.T, is *is.I, w *world) {
+		for range 10 {
+			w.ask("alice")
+			w.ask("billybob")
+		}
+		ctx, cancel := context.WithCancel(w.ctx)
+		w.mail.Fail(func(recovery.Message) error {
+			cancel() // while the first mail is on its way
+			time.Sleep(time.Second)
+			return nil
+		})
+		is.NoErr(w.Run(ctx))
+		is.Equal(len(w.mail.Messages()), 16)                   // one batch: what was claimed
+		is.Equal(strings.Count(w.users.Dump(), "request "), 4) // the rest waits for another
+		claimed, err := w.users.ClaimRequests(t.Context(), recovery.Lease{ID: "x", At: time.Now(), Until: time.Now().Add(time.Hour), Max: 100})
+		is.NoErr(err)
+		is.Equal(len(claimed), 4) // and is free
+	})
+}
+
+func TestRunNeverBeginsLate(t *testing.T) {
+	inBubble(t, recovery.Options{Workers: 1, SendTimeout: 10 * time.Second}, func(t *testing.T, is *is.I, w *world) {
+		for range 16 {
+			w.ask("nobody")
+		}
+		w.ask("alice")
+		var slow atomic.Int32
+		w.store.failWith(func(method string) error {
+			if method == "FindAccounts" && slow.Add(1) <= 16 {
+				time.Sleep(9 * time.Second)
+			}
+			return nil
+		})
+		stop := w.run()
+		time.Sleep(28 * time.Second) // three are done, and the lease of 40 seconds has less than 20 left
+		other, err := w.users.ClaimRequests(t.Context(), recovery.Lease{ID: "x", At: time.Now().Add(13 * time.Second), Until: time.Now().Add(time.Hour), Max: 100})
+		is.NoErr(err)
+		is.Equal(len(other), 13) // what was not begun is left to others when the lease ends
+		stop()
+	})
+}
+
+func TestHangingMailHoldsUpOneWorker(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		var mails atomic.Int32
+		w.mail.Fail(func(m recovery.Message) error {
+			if mails.Add(1) > 1 {
+				return nil
+			}
+			time.Sleep(30 * time.Second)
+			return errDown
+		})
+		stop := w.run()
+		defer stop()
+		w.ask("alice")
+		time.Sleep(time.Second)
+		for i := range 20 {
+			w.ask("billybob")
+			time.Sleep(260 * time.Millisecond)
+			synctest.Wait()
+			is.Equal(len(w.mail.Messages()), i+1) // others flow
+		}
+	})
+}
+
+func TestRetries(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		var attempts []time.Time
+		var ids, tokens []string
+		w.mail.Fail(func(m recovery.Message) error {
+			attempts = append(attempts, time.Now())
+			ids, tokens = append(ids, m.ID), append(tokens, m.Token.Reveal())
+			if len(attempts) < 5 {
+				return errDown
+			}
+			return nil
+		})
+		stop := w.run()
+		w.ask("alice")
+		time.Sleep(5 * time.Minute)
+		stop()
+		is.Equal(len(attempts), 5)
+		for i := 1; i < 5; i++ {
+			wait, most := attempts[i].Sub(attempts[i-1]), 2*time.Second<<(i-1)
+			is.True(wait >= most/2 && wait <= most+250*time.Millisecond) // doubling, with jitter in the upper half
+			is.Equal(ids[i], ids[0])                                     // the same mail
+			is.True(tokens[i] != tokens[0])                              // with a new token
+		}
+		for _, token := range tokens {
+			parsed, _ := recovery.ParseToken(token)
+			_, _, err := w.users.FindReset(t.Context(), parsed.Digest(), time.Now())
+			is.NoErr(err) // the tokens of one request's retries are valid together
+		}
+		w.hooks.wait(t, "RequestRetried")
+		is.Equal(strings.Count(w.log.String(), "will be tried again"), 4)
+		is.True(!strings.Contains(w.log.String(), "alice@example.com")) // the address in the Mailer's error is not logged
+		is.True(strings.Contains(w.log.String(), "connection to [redacted] refused"))
+	})
+}
+
+// S47, S48: the mail system is down for a day.
+func TestMailDownForADay(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		token := w.token("alice")
+		is.NoErr(w.complete(token, goodPassword))
+		var failures atomic.Int32
+		w.mail.Fail(func(recovery.Message) error { failures.Add(1); return errDown })
+		stop := w.run()
+		defer stop()
+		before := len(w.mail.Messages())
+		w.ask("billybob")
+		time.Sleep(59 * time.Minute)
+		is.True(strings.Contains(w.users.Dump(), "billybob"))
+		time.Sleep(10 * time.Minute)
+		w.hooks.wait(t, "RequestDropped too_old")
+		is.True(!strings.Contains(w.users.Dump(), "billybob")) // nobody waits longer
+		time.Sleep(23 * time.Hour)
+		is.True(failures.Load() < 200) // backed off
+		w.mail.Fail(nil)
+		time.Sleep(16 * time.Minute)
+		mails := w.mail.Messages()[before:]
+		is.Equal(len(mails), 1)
+		is.Equal(mails[0].Kind, recovery.MessagePasswordChanged) // the notice is not lost
+	})
+}
+
+func TestOldRequestsAreDropped(t *testing.T) {
+	inBubble(t, recovery.Options{MaxRequestAge: time.Minute}, func(t *testing.T, is *is.I, w *world) {
+		w.ask("alice")
+		time.Sleep(time.Minute + time.Microsecond)
+		is.Equal(len(w.deliver()), 0)
+		w.hooks.wait(t, "RequestDropped too_old")
+		w.ask("alice")
+		time.Sleep(time.Minute)
+		is.Equal(len(w.deliver()), 1)
+	})
+}
+
+func TestPermanentFailure(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.mail.Fail(func(recovery.Message) error { return fmt.Errorf("550 no such user: %w", recovery.ErrPermanent) })
+	w.ask("alice")
+	is.Equal(len(w.deliver()), 0)
+	w.hooks.wait(t, "RequestFailed")
+	is.True(!strings.Contains(w.users.Dump(), "request ")) // not tried again
+	is.True(strings.Contains(w.log.String(), "failed for good"))
+}
+
+func TestDropReasons(t *testing.T) {
+	for reason, change := range map[string]func(*recovery.Account){
+		"no_account":  func(a *recovery.Account) { a.Username = "someone else" },
+		"inactive":    func(a *recovery.Account) { a.Active = false },
+		"no_password": func(a *recovery.Account) { a.HasPassword = false },
+		"unverified":  func(a *recovery.Account) { a.Verified = false },
+		"bad_address": func(a *recovery.Account) { a.Email = "alice@example.com\r\nBcc: evil@example.com" },
+	} {
+		t.Run(reason, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, nil)
+			a := w.account("1", "alice", "alice@example.com")
+			change(&a)
+			w.users.Put(a, "hash of old")
+			w.ask("alice")
+			is.Equal(len(w.deliver()), 0)
+			w.hooks.wait(t, "RequestDropped "+reason)
+			is.Equal(w.users.Dump(), "") // no token, no request
+		})
+	}
+}
+
+// A Store may match more loosely than the library: S05.
+func TestLooseMatchesAreCheckedAgain(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	loose := &looseStore{Store: w.users, accounts: []recovery.Account{
+		w.account("10", "álice", "alice@example.com"), w.account("11", "ａlice", "x@example.com"), w.account("12", "alice ", "y@example.com"),
+		w.account("13", "alice", "z@example.com"), w.account("14", "alice\u00ad", "q@example.com"),
+	}}
+	svc, err := recovery.New(loose, w.mail, &recovery.Options{Now: w.time})
+	is.NoErr(err)
+	is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"}))
+	_, err = svc.Deliver(w.ctx)
+	is.NoErr(err)
+	got := map[string]bool{}
+	for _, m := range w.mail.Messages() {
+		got[m.To] = true
+	}
+	is.Equal(got, map[string]bool{"y@example.com": true, "z@example.com": true}) // equal but for ASCII spaces
+}
+
+type looseStore struct {
+	recovery.Store
+	accounts []recovery.Account
+}
+
+func (s *looseStore) FindAccounts(_ context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
+	if q.By != recovery.ByID {
+		return s.accounts, nil
+	}
+	for _, a := range s.accounts {
+		if a.ID == q.Canonical {
+			return []recovery.Account{a}, nil
+		}
+	}
+	return nil, nil
+}
+
+// S25: mail is sent to where the account is when it is sent.
+func TestAddressChangesBeforeTheMail(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.ask("alice")
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "billybob@example.com"}))
+	w.put("1", "alice", "alice@example.org")
+	w.put("3", "billybob", "billybob@example.org")
+	mails := w.deliver()
+	is.Equal(len(mails), 1)
+	is.Equal(mails[0].To, "alice@example.org") // asked for by name: the new address; by the old address: nothing
+	w.hooks.wait(t, "RequestDropped no_account")
+}
+
+func TestAddressChangesBetweenSplitAndMail(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "alice@example.com"}))
+	var once sync.Once
+	w.mail.Fail(func(m recovery.Message) error {
+		once.Do(func() {
+			for id, name := range map[string]string{"1": "alice", "2": "alicia"} {
+				if name != m.Usernames[0] {
+					w.put(id, name, "moved@example.com")
+				}
+			}
+		})
+		return nil
+	})
+	svc, err := recovery.New(w.users, w.mail, &recovery.Options{Workers: 1, Now: w.time})
+	is.NoErr(err)
+	_, err = svc.Deliver(w.ctx)
+	is.NoErr(err)
+	is.Equal(len(w.mail.Messages()), 1)
+}
+
+// The notice goes to the address that the account had when its password was changed.
+func TestNoticeGoesToTheOldAddress(t *testing.T) {
+	for name, happen := range map[string]func(w *world){
+		"address changed": func(w *world) { w.put("1", "alice", "attacker@example.com") },
+		"account deleted": func(w *world) { w.users.Remove("1") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, nil)
+			is.NoErr(w.complete(w.token("alice"), goodPassword))
+			happen(w)
+			mails := w.deliver()
+			is.Equal(len(mails), 1)
+			is.Equal(mails[0].Kind, recovery.MessagePasswordChanged)
+			is.Equal(mails[0].To, "alice@example.com")
+		})
+	}
+}
+
+func TestOnReset(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		var calls []string
+		opts := &recovery.Options{Now: time.Now, OnReset: func(_ context.Context, a recovery.Account) error {
+			calls = append(calls, a.ID+" "+a.Username)
+			switch len(calls) {
+			case 1:
+				return errDown
+			case 2:
+				panic("boom")
+			}
+			return nil
+		}}
+		opts.Hooks = w.hooks.all()
+		svc, err := recovery.New(w.store, w.mail, opts)
+		is.NoErr(err)
+		_, err = svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword})
+		is.NoErr(err)
+		for range 5 {
+			_, err := svc.Deliver(w.ctx)
+			is.NoErr(err)
+			time.Sleep(time.Minute)
+		}
+		is.Equal(calls, []string{"1 alice", "1 alice", "1 alice"}) // until it returns nil
+		w.hooks.wait(t, "ResetCalled")
+
+		// The call survives a process that does not know it, and the end of the account.
+		_, err = svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: w.token("billybob"), Password: goodPassword})
+		is.NoErr(err)
+		w.users.Remove("3")
+		w.deliver()
+		is.True(strings.Contains(w.log.String(), "Options.OnReset is not set in this process"))
+		time.Sleep(time.Minute)
+		_, err = svc.Deliver(w.ctx)
+		is.NoErr(err)
+		is.Equal(calls[len(calls)-1], "3 ")
+		is.Equal(strings.Count(w.users.Dump(), "request "), 0)
+	})
+}
+
+func TestPortals(t *testing.T) {
+	is := is.New(t)
+	asks := 0
+	w := newWorld(t, &recovery.Options{Portals: map[string]recovery.Portal{
+		"cloud_control": {URL: "https://portal.example/reset?lang=en"},
+		"support": {URL: "https://support.example/", Allow: func(_ context.Context, a recovery.Account) (bool, error) {
+			if asks++; asks == 1 {
+				return false, errDown
+			}
+			return a.Username == "billybob", nil
+		}},
+	}})
+	ask := func(username, portal string) []recovery.Message {
+		is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: username, Portal: portal}))
+		mails := w.deliver()
+		w.advance(time.Minute)
+		return append(mails, w.deliver()...)
+	}
+	mails := ask("alice", "cloud_control")
+	is.Equal(len(mails), 1)
+	is.Equal(mails[0].Kind, recovery.MessageResetLink)
+	is.Equal(mails[0].Link, "https://portal.example/reset?lang=en#token="+mails[0].Token.Reveal())
+	is.NoErr(w.complete(mails[0].Token.Reveal(), goodPassword))
+
+	mails = ask("billybob", "support") // the first answer of Allow is an error
+	is.Equal(len(mails), 2)
+	is.Equal(mails[1].Kind, recovery.MessageResetLink)
+	is.Equal(len(ask("alicia", "support")), 0) // not allowed, silently
+	w.hooks.wait(t, "RequestDropped portal")
+	is.Equal(ask("alicia", "")[0].Kind, recovery.MessageResetToken)
+
+	// A portal that is gone when the request is worked on.
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alicia", Portal: "cloud_control"}))
+	svc, err := recovery.New(w.users, w.mail, &recovery.Options{Now: w.time, Hooks: w.hooks.all()})
+	is.NoErr(err)
+	before := len(w.mail.Messages())
+	_, err = svc.Deliver(w.ctx)
+	is.NoErr(err)
+	is.Equal(len(w.mail.Messages()), before)
+}
+
+func TestDefaultPortal(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Portals: map[string]recovery.Portal{"": {URL: "https://portal.example/reset"}}})
+	w.ask("alice")
+	is.Equal(w.deliver()[0].Kind, recovery.MessageResetLink)
+}
+
+func TestNewerMailSupersedesLateRetry(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.mail.Fail(func(recovery.Message) error { return errDown })
+	w.ask("alice")
+	w.deliver()
+	w.mail.Fail(nil)
+	w.advance(time.Second / 2)
+	w.ask("alice")
+	newer := w.deliver()
+	is.Equal(len(newer), 1)
+	w.advance(time.Minute)
+	is.Equal(len(w.deliver()), 0) // the older request's retry is not mailed any more
+	w.hooks.wait(t, "RequestDropped superseded")
+	is.NoErr(w.complete(newer[0].Token.Reveal(), goodPassword))
+}
+
+// S44: killed between the mail system's acceptance and FinishRequest.
+func TestOutcomeLost(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		w.store.failWith(func(method string) error {
+			if method == "FinishRequest" {
+				return errStore
+			}
+			return nil
+		})
+		w.ask("alice")
+		first := w.deliver()
+		is.Equal(len(first), 1)
+		is.True(strings.Contains(w.log.String(), "it will be repeated"))
+		w.store.failWith(nil)
+		is.Equal(len(w.deliver()), 0) // still leased
+		time.Sleep(2 * time.Minute)
+		second := w.deliver()
+		is.Equal(len(second), 1)
+		is.Equal(second[0].ID, first[0].ID)
+		for _, m := range []recovery.Message{first[0], second[0]} {
+			parsed, _ := recovery.ParseToken(m.Token.Reveal())
+			_, _, err := w.users.FindReset(t.Context(), parsed.Digest(), time.Now())
+			is.NoErr(err) // whichever mail the user opens has a token that works
+		}
+	})
+}
+
+func TestStoreFailures(t *testing.T) {
+	for _, method := range []string{"FindAccounts", "CreateReset"} {
+		t.Run(method, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, nil)
+			w.ask("alice")
+			is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "billybob@example.com"}))
+			w.store.failWith(func(m string) error {
+				if m == method {
+					panic("boom at alice@example.com")
+				}
+				return nil
+			})
+			w.deliver()
+			w.hooks.wait(t, "RequestRetried")
+			is.True(!strings.Contains(w.log.String(), "alice@example.com"))
+			w.store.failWith(nil)
+			w.advance(time.Minute)
+			w.deliver()
+			is.Equal(len(w.mail.Messages()), 2)
+		})
+	}
+}
+
+func TestNoticeAndOnResetSurviveStoreFailures(t *testing.T) {
+	is := is.New(t)
+	called := 0
+	w := newWorld(t, &recovery.Options{OnReset: func(context.Context, recovery.Account) error { called++; return nil }})
+	is.NoErr(w.complete(w.token("alice"), goodPassword))
+	w.store.failWith(func(m string) error {
+		if m == "FindAccounts" {
+			return errStore
+		}
+		return nil
+	})
+	is.Equal(len(w.deliver()), 0)
+	w.store.failWith(nil)
+	w.advance(time.Minute)
+	is.Equal(len(w.deliver()), 1)
+	is.Equal(called, 1)
+}
+
+func TestClaimFailures(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		w.ask("alice")
+		w.store.failWith(func(string) error { return errStore })
+		_, err := w.Deliver(w.ctx)
+		is.True(errors.Is(err, errStore))
+		stop := w.run()
+		time.Sleep(time.Minute)
+		w.store.failWith(nil)
+		time.Sleep(time.Second)
+		stop()
+		is.Equal(len(w.mail.Messages()), 1)
+		is.Equal(strings.Count(w.log.String(), "cannot claim requests"), 1) // once, not at every tick
+		is.Equal(strings.Count(w.log.String(), "answers again"), 1)
+		is.True(strings.Contains(w.log.String(), "could not be purged"))
+	})
+}
+
+func TestPurge(t *testing.T) {
+	inBubble(t, recovery.Options{Limits: recovery.Limits{PerIdentifier: []recovery.Limit{{Burst: 1000, Every: time.Millisecond}},
+		PerClient: recovery.Limit{Burst: 10000, Every: time.Millisecond}, Global: recovery.Limit{Burst: 10000, Every: time.Millisecond}}}, func(t *testing.T, is *is.I, w *world) {
+		for range 600 {
+			w.ask("alice")
+			w.ask("billybob")
+		}
+		stop := w.run()
+		defer stop()
+		time.Sleep(time.Minute)
+		is.True(w.users.Dump() != "")
+		w.mail.Reset()
+		time.Sleep(17 * time.Hour)
+		is.Equal(w.users.Dump(), "") // nothing is left, in more than one batch
+	})
+}
+
+func TestMissingWorkerIsReportedOnce(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		w.ask("alice")
+		time.Sleep(9 * time.Second)
+		is.Equal(w.log.String(), "")
+		for range 5 {
+			w.ask("alice")
+			time.Sleep(20 * time.Second)
+		}
+		is.Equal(strings.Count(w.log.String(), "neither Run nor Deliver was called"), 1)
+	})
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		w.ask("alice")
+		w.deliver()
+		time.Sleep(time.Minute)
+		w.ask("alice")
+		time.Sleep(time.Minute)
+		is.Equal(w.log.String(), "")
+	})
+}
+
+// A queue that holds what no version of the library put there loses nothing else.
+func TestMalformedRequestsAreDropped(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	now := w.time()
+	for i, r := range []recovery.Request{
+		{Kind: recovery.RequestKindReset, By: recovery.ByEmail, Identifier: "no address"},
+		{Kind: "from the future", By: recovery.ByUsername, Identifier: "alice"},
+	} {
+		r.ID, r.RequestedAt, r.DueAt = fmt.Sprint("id-", i), now, now
+		is.NoErr(w.users.AddRequest(w.ctx, r, recovery.Charges{}))
+	}
+	w.ask("alice")
+	is.Equal(len(w.deliver()), 1)
+	w.hooks.wait(t, "RequestDropped malformed")
+	is.True(!strings.Contains(w.users.Dump(), "request "))
+}
