@@ -1,0 +1,96 @@
+package mailer
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"example.com/recovery"
+)
+
+// check returns an error that wraps recovery.ErrPermanent and never quotes the message.
+func check(m recovery.Message) error {
+	refuse := func(field, rule string) error {
+		return fmt.Errorf("mailer: Message.%s %s: %w", field, rule, recovery.ErrPermanent)
+	}
+	if m.To == "" {
+		return refuse("To", "must not be empty")
+	}
+	if hasHidden(m.To) {
+		return refuse("To", "must be one line of visible characters")
+	}
+	if hasHidden(m.ID) {
+		return refuse("ID", "must be one line of visible characters")
+	}
+	switch m.Kind {
+	case recovery.MessageResetToken:
+		if m.Token.IsZero() {
+			return refuse("Token", "must be set in a reset_token message")
+		}
+		if m.ExpiresAt.IsZero() {
+			return refuse("ExpiresAt", "must be set in a reset_token message")
+		}
+	case recovery.MessageResetLink:
+		if m.Link == "" {
+			return refuse("Link", "must be set in a reset_link message")
+		}
+		if !isLink(m.Link) {
+			return refuse("Link", "must be an absolute http or https URL of visible characters")
+		}
+		if m.ExpiresAt.IsZero() {
+			return refuse("ExpiresAt", "must be set in a reset_link message")
+		}
+	case recovery.MessageUsernames:
+		if len(nonEmpty(m.Usernames)) == 0 {
+			return refuse("Usernames", "must hold a name in a usernames message")
+		}
+	case recovery.MessagePasswordChanged:
+	default:
+		return refuse("Kind", "must be reset_token, reset_link, password_changed or usernames")
+	}
+	return nil
+}
+
+// hasHidden reports whether s could end a line or hide a part of itself.
+func hasHidden(s string) bool {
+	return !utf8.ValidString(s) || strings.ContainsFunc(s, isHidden)
+}
+
+// isLink reports whether s can stand in a mail: the text part shows it as it is, so it must end
+// where a mail program thinks that it ends.
+func isLink(s string) bool {
+	bad := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("<>\"`\\", r) }
+	if hasHidden(s) || strings.ContainsFunc(s, bad) {
+		return false
+	}
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
+}
+
+// support is a checked Options.SupportURL.
+type support struct {
+	url  string
+	text string // the address of a mailto URL, else the URL
+}
+
+func parseSupport(s string) (support, error) {
+	if s == "" {
+		return support{}, nil
+	}
+	fault := errors.New("mailer: Options.SupportURL must be an https or mailto URL of visible ASCII characters")
+	visible := func(r rune) bool { return '!' <= r && r <= '~' && !strings.ContainsRune("<>\"`\\", r) }
+	if strings.ContainsFunc(s, func(r rune) bool { return !visible(r) }) {
+		return support{}, fault
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err == nil && u.Scheme == "https" && u.Host != "":
+		return support{s, s}, nil
+	case err == nil && u.Scheme == "mailto" && strings.Contains(u.Opaque, "@"):
+		return support{s, u.Opaque}, nil
+	}
+	return support{}, fault
+}

@@ -1,0 +1,82 @@
+package mailer_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"testing/fstest"
+	"time"
+
+	"example.com/recovery"
+	"example.com/recovery/mailer"
+)
+
+func ExampleRenderer_Render() {
+	renderer, err := mailer.New(&mailer.Options{Application: "Example"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mail, err := renderer.Render(recovery.Message{
+		Kind:        recovery.MessagePasswordChanged,
+		To:          "billybob@example.com",
+		Usernames:   []string{"billybob"},
+		RequestedAt: time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(mail.Subject)
+	fmt.Println(mail)
+	// Output:
+	// Your Example password was changed
+	// [redacted]
+}
+
+func ExampleNew_templates() {
+	// In a program: an embed.FS or os.DirFS.
+	templates := fstest.MapFS{
+		"en/usernames.subject.txt": {Data: []byte("Who you are{{with .Application}} at {{.}}{{end}}")},
+	}
+	renderer, err := mailer.New(&mailer.Options{Templates: templates})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mail, err := renderer.Render(recovery.Message{
+		Kind: recovery.MessageUsernames, To: "billybob@example.com", Application: "Example",
+		Usernames: []string{"billybob"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(mail.Subject)
+	// Output: Who you are at Example
+}
+
+func ExampleNewConsole() {
+	renderer, err := mailer.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var m recovery.Mailer = mailer.NewConsole(os.Stdout, renderer)
+	err = m.Send(context.Background(), recovery.Message{
+		Kind: recovery.MessageUsernames, To: "billybob@example.com", Usernames: []string{"billybob"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// To: billybob@example.com
+	// Subject: Your user name
+	//
+	// We received a request for the user names that belong to this mail address.
+	// Here they are:
+	//
+	//     "billybob"
+	//
+	// Log in with your user name and your password. If you have forgotten the
+	// password as well, ask for a password reset with that user name.
+	//
+	// Was it not you? Then you need not do anything: nothing was changed, and only
+	// you received this mail.
+}

@@ -1,0 +1,66 @@
+package mailer
+
+import (
+	"strings"
+
+	"golang.org/x/text/width"
+)
+
+// maxColumns is the width of a line of prose, after RFC 5322 section 2.1.1 less the quotation mark
+// of a reply.
+const maxColumns = 76
+
+// layOut gives a text part its final form: no space at the end of a line, no two empty lines in
+// turn, prose wrapped, one line feed at the end.
+func layOut(text string) string {
+	var b strings.Builder
+	empty := true // also drops the empty lines at the beginning
+	for line := range strings.SplitSeq(text, "\n") {
+		line = strings.TrimRight(line, " \t\r")
+		if line == "" {
+			if !empty {
+				b.WriteByte('\n')
+			}
+			empty = true
+			continue
+		}
+		empty = false
+		wrap(&b, line)
+	}
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+// wrap writes line, broken at spaces where it is too wide. A line that begins with a space is
+// written as it is, and so is a word that is too wide.
+func wrap(b *strings.Builder, line string) {
+	if strings.HasPrefix(line, " ") || columns(line) <= maxColumns {
+		b.WriteString(line + "\n")
+		return
+	}
+	used := 0
+	for word := range strings.SplitSeq(line, " ") {
+		n := columns(word)
+		switch {
+		case used == 0:
+		case used+1+n > maxColumns:
+			b.WriteByte('\n')
+			used = 0
+		default:
+			b.WriteByte(' ')
+			used++
+		}
+		b.WriteString(word)
+		used += n
+	}
+	b.WriteByte('\n')
+}
+
+func columns(s string) (n int) {
+	for _, r := range s {
+		n++
+		if k := width.LookupRune(r).Kind(); k == width.EastAsianWide || k == width.EastAsianFullwidth {
+			n++
+		}
+	}
+	return n
+}

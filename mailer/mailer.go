@@ -1,0 +1,222 @@
+// Package mailer words the mails of account recovery: it renders a [recovery.Message] as a subject,
+// a text part and an HTML part, in the language of the reader.
+//
+// [New] makes a [Renderer], [Renderer.Render] renders. Package mailer/smtpmailer sends what it
+// renders; an application with its own mail system calls Render in its [recovery.Mailer]:
+//
+//	func (q Queue) Send(ctx context.Context, m recovery.Message) error {
+//		mail, err := q.renderer.Render(m)
+//		if err != nil {
+//			return err // wraps recovery.ErrPermanent
+//		}
+//		return q.put(ctx, mail.To, mail.Subject, mail.Text, mail.HTML)
+//	}
+//
+// [Console] prints mails while one develops; package mailer/mailertest records messages in tests.
+//
+// # Languages
+//
+// English (en) and Japanese (ja) are built in. Message.Locale chooses the nearest language that
+// there is; a locale that is empty, malformed or far from all of them is English. Nothing else of a
+// request has a say.
+//
+// # Templates
+//
+// [Options.Templates] replaces single files, or adds languages. A file that is not there is the
+// built-in one. Its layout:
+//
+//	layout.html                  the frame of every HTML part
+//	en/words.txt                 what the parts of a language share: dates, spans, the closing lines
+//	en/reset_token.subject.txt   and so on for reset_link, password_changed and usernames
+//	en/reset_token.txt           the text part
+//	en/reset_token.html          the HTML part, without its frame
+//
+// A directory is named by its BCP 47 tag ("pt-BR"). A new one must have all files, as en has. Files
+// whose names begin with a dot are ignored; any other file is an error.
+//
+// Files that end in .html are templates of html/template, the others of text/template. The dot is a
+// [Data]. What words.txt defines can be used in every part; layout.html executes the part as the
+// template "content". In a text part, a line that begins with a space is never broken: that is the
+// place for tokens, links and names. A line that does not is wrapped at spaces when it is wider than
+// 76 columns. New executes every template on messages of many shapes, and a text or HTML part that
+// fails to show the token, the link or the user names it is there for is an error.
+//
+// # What a mail shows of its input
+//
+// User names are chosen by strangers, and a mail that shows one vouches for it. In every part, a
+// user name and the name of the application
+//
+//   - have control, format, bidirectional and other invisible characters, line separators and
+//     invalid UTF-8 replaced by U+FFFD,
+//   - are one line of at most 64 characters, cut with an ellipsis.
+//
+// A user name moreover cannot contain a quotation mark (it is shown as an apostrophe) and cannot become
+// a link: where a part of it looks like a host name or a URL, "." is shown as "[.]" and ":" as "[:]",
+// and the mail says so. A name like "john.smith" stays as it is, because no mail program takes
+// it for a host. So does a name that is a plain address ("a@example.com"), up to its full 254 bytes:
+// many accounts are named by their address, and the reader has to copy it. The worst that a mail
+// program makes of it is a link that begins a mail. The name of the application is its operator's;
+// only "://" is broken up in it.
+//
+// The subject consists of fixed words and the name of the application; its template gets no
+// token, link or user name. Mails load nothing from the network and contain no image.
+//
+// # Secrets
+//
+// A rendered mail holds the token. [Mail] and [Data] print, log and marshal as "[redacted]"; no
+// error of this package contains an address, a name, a token or a link.
+package mailer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"golang.org/x/text/language"
+
+	"example.com/recovery"
+)
+
+// Options change how mails are worded. A nil *Options is valid, and so is every zero field.
+type Options struct {
+	// Application is the name of the product for messages that carry none. The default is no name:
+	// the texts then say "your account".
+	Application string
+
+	// SupportURL is where the reader finds help, an https or mailto URL. It is shown below every
+	// mail. The default is none.
+	SupportURL string
+
+	// Templates replaces or adds templates, as the package documentation describes. The default is
+	// the built-in ones.
+	Templates fs.FS
+
+	// Location is the time zone in which dates are shown. The default is UTC.
+	Location *time.Location
+
+	// FullClientAddress shows the whole address of the client that asked. By default an IPv4
+	// address is shown as its /24 ("192.0.2.x") and an IPv6 address as its /48: enough to recognise
+	// one's own network, too little to find somebody else.
+	FullClientAddress bool
+}
+
+// A Renderer renders messages. It is safe for concurrent use.
+type Renderer struct {
+	opts    Options
+	support support
+	locales []locale // English first
+	matcher language.Matcher
+}
+
+// A Mail is a rendered message. It prints, logs and marshals as "[redacted]", because Text and HTML
+// contain the token.
+type Mail struct {
+	redacted
+
+	ID      string // of the message: stable across retries
+	To      string // the only recipient
+	Locale  string // BCP 47 tag of the language that was chosen: "en"
+	Subject string // one line without control characters, not yet encoded for a header
+	Text    string // lines end in LF; of any width where a token or a link stands
+	HTML    string // a whole document; lines end in LF
+}
+
+// New compiles the built-in templates and those of opts, and tries each one. The error joins
+// everything that is wrong with opts.
+func New(opts *Options) (*Renderer, error) {
+	r := &Renderer{}
+	if opts != nil {
+		r.opts = *opts
+	}
+	if r.opts.Location == nil {
+		r.opts.Location = time.UTC
+	}
+	var faults []error
+	var err error
+	if r.support, err = parseSupport(r.opts.SupportURL); err != nil {
+		faults = append(faults, err)
+	}
+	files, err := readFiles(r.opts.Templates)
+	if err != nil {
+		faults = append(faults, err)
+	}
+	if r.locales, err = compile(files); err != nil {
+		faults = append(faults, err)
+	}
+	var tags []language.Tag
+	for _, l := range r.locales {
+		tags = append(tags, l.tag)
+		if err := r.try(l); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	r.matcher = language.NewMatcher(tags)
+	return r, nil
+}
+
+// Render renders m. An error wraps [recovery.ErrPermanent], since rendering the same message again
+// gives the same result, and names the field of m that breaks a rule, or the template that fails.
+func (r *Renderer) Render(m recovery.Message) (Mail, error) {
+	if err := check(m); err != nil {
+		return Mail{}, err
+	}
+	l := r.choose(m.Locale)
+	mail, faults := r.render(l, m)
+	if len(faults) > 0 {
+		// The text of a template's error may quote its input.
+		return Mail{}, fmt.Errorf("mailer: %s failed: %w", l.file(m.Kind, faults[0].part), recovery.ErrPermanent)
+	}
+	return mail, nil
+}
+
+// maxLocale bounds the tags that are parsed; RFC 5646 section 4.4.1 recommends 35.
+const maxLocale = 64
+
+func (r *Renderer) choose(tag string) locale {
+	if tag == "" || len(tag) > maxLocale {
+		return r.locales[0]
+	}
+	t, err := language.Parse(tag)
+	if err != nil {
+		return r.locales[0]
+	}
+	_, i, _ := r.matcher.Match(t)
+	return r.locales[i]
+}
+
+// A fault is what went wrong with one part of a mail.
+type fault struct {
+	part part
+	err  error
+}
+
+// render executes all three parts, whatever becomes of the others.
+func (r *Renderer) render(l locale, m recovery.Message) (mail Mail, faults []fault) {
+	data := r.data(l, m)
+	templates := l.parts[m.Kind]
+
+	var subject, text, html strings.Builder
+	if err := templates.subject.Execute(&subject, data.public()); err != nil {
+		faults = append(faults, fault{subjectPart, err})
+	}
+	data.Subject = oneLine(subject.String(), maxSubject)
+	if err := templates.text.Execute(&text, data); err != nil {
+		faults = append(faults, fault{textPart, err})
+	}
+	if err := templates.html.Execute(&html, data); err != nil {
+		faults = append(faults, fault{htmlPart, err})
+	}
+	return Mail{
+		ID:      m.ID,
+		To:      m.To,
+		Locale:  l.name,
+		Subject: data.Subject,
+		Text:    layOut(text.String()),
+		HTML:    strings.TrimSpace(html.String()) + "\n",
+	}, faults
+}

@@ -1,0 +1,290 @@
+package mailer_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/mailer"
+)
+
+func newRenderer(t testing.TB, opts *mailer.Options) *mailer.Renderer {
+	is := is.New(t)
+	is.Helper()
+	r, err := mailer.New(opts)
+	is.NoErr(err) // the options are sound
+	return r
+}
+
+func render(t testing.TB, r *mailer.Renderer, m recovery.Message) mailer.Mail {
+	is := is.New(t)
+	is.Helper()
+	mail, err := r.Render(m)
+	is.NoErr(err) // the message renders
+	return mail
+}
+
+func TestRenderRefusesIncompleteMessages(t *testing.T) {
+	r := newRenderer(t, nil)
+	tests := []struct {
+		name  string
+		kind  recovery.MessageKind
+		spoil func(*recovery.Message)
+		want  string
+	}{
+		{"no kind", recovery.MessageResetToken, func(m *recovery.Message) { m.Kind = "" }, "Message.Kind must be"},
+		{"unknown kind", recovery.MessageResetToken, func(m *recovery.Message) { m.Kind = "x" }, "Message.Kind must be"},
+		{"no recipient", recovery.MessageUsernames, func(m *recovery.Message) { m.To = "" }, "Message.To must not be empty"},
+		{"two lines of recipients", recovery.MessageUsernames, func(m *recovery.Message) { m.To += "\r\nBcc: a@example.com" }, "Message.To must be one line"},
+		{"a line feed in the recipient", recovery.MessageUsernames, func(m *recovery.Message) { m.To += "\n" }, "Message.To must be one line"},
+		{"U+2028 in the recipient", recovery.MessageUsernames, func(m *recovery.Message) { m.To += "\u2028" }, "Message.To must be one line"},
+		{"a recipient that is not UTF-8", recovery.MessageUsernames, func(m *recovery.Message) { m.To += "\xff" }, "Message.To must be one line"},
+		{"two lines of ID", recovery.MessageUsernames, func(m *recovery.Message) { m.ID += "\r\nX: y" }, "Message.ID must be one line"},
+		{"no token", recovery.MessageResetToken, func(m *recovery.Message) { m.Token = recovery.Token{} }, "Message.Token must be set"},
+		{"a token that never ends", recovery.MessageResetToken, func(m *recovery.Message) { m.ExpiresAt = time.Time{} }, "Message.ExpiresAt must be set"},
+		{"no link", recovery.MessageResetLink, func(m *recovery.Message) { m.Link = "" }, "Message.Link must be set"},
+		{"a relative link", recovery.MessageResetLink, func(m *recovery.Message) { m.Link = "/reset#" + tokenText }, "Message.Link must be an absolute"},
+		{"a link that runs", recovery.MessageResetLink, func(m *recovery.Message) { m.Link = "javascript:alert(1)" }, "Message.Link must be an absolute"},
+		{"a link of two lines", recovery.MessageResetLink, func(m *recovery.Message) { m.Link += "\nx" }, "Message.Link must be an absolute"},
+		{"a link with a space", recovery.MessageResetLink, func(m *recovery.Message) { m.Link += " x" }, "Message.Link must be an absolute"},
+		{"a link that never ends", recovery.MessageResetLink, func(m *recovery.Message) { m.ExpiresAt = time.Time{} }, "Message.ExpiresAt must be set"},
+		{"no user names", recovery.MessageUsernames, func(m *recovery.Message) { m.Usernames = nil }, "Message.Usernames must hold"},
+		{"empty user names", recovery.MessageUsernames, func(m *recovery.Message) { m.Usernames = []string{"", " "} }, "Message.Usernames must hold"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			is := is.New(t)
+			m := message(t, test.kind)
+			test.spoil(&m)
+			mail, err := r.Render(m)
+			is.True(errors.Is(err, recovery.ErrPermanent))        // pointless to try again
+			is.True(strings.Contains(err.Error(), test.want))     // names the field and the rule
+			is.True(!strings.Contains(err.Error(), tokenText))    // no token, no link
+			is.True(!strings.Contains(err.Error(), "billybob"))   // no address, no name
+			is.True(!strings.Contains(err.Error(), "javascript")) // no part of a link
+			is.Equal(mail.Text+mail.HTML+mail.Subject, "")        // no mail
+		})
+	}
+}
+
+func TestTheNearestLocaleIsChosen(t *testing.T) {
+	r := newRenderer(t, nil)
+	for locale, want := range map[string]string{
+		"": "en", "en": "en", "en-GB": "en", "ja": "ja", "ja-JP": "ja", "JA_jp": "ja", "ja-u-ca-japanese": "ja",
+		"fr": "en", "zh-Hant": "en", "und": "en", "not a tag": "en", "ja\r\nBcc: x": "en", "\xff": "en",
+		"ja-x" + strings.Repeat("-abcdefg", 10): "en",
+	} {
+		t.Run(locale, func(t *testing.T) {
+			is := is.New(t)
+			m := message(t, recovery.MessageResetToken)
+			m.Locale = locale
+			mail := render(t, r, m)
+			is.Equal(mail.Locale, want)                                              // the nearest one
+			is.True(strings.Contains(mail.HTML, `<html lang="`+want+`" dir="ltr">`)) // and says so
+		})
+	}
+}
+
+func TestWithoutNamesTheTextsReadOn(t *testing.T) {
+	r := newRenderer(t, nil)
+	for _, kind := range kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			is := is.New(t)
+			m := message(t, kind)
+			m.Application, m.Client, m.RequestedAt = "", netip.Addr{}, time.Time{}
+			if kind != recovery.MessageUsernames {
+				m.Usernames = nil
+			}
+			for _, locale := range []string{"en", "ja"} {
+				m.Locale = locale
+				mail := render(t, r, m)
+				for _, part := range []string{mail.Subject, mail.Text, mail.HTML} {
+					is.True(!strings.Contains(part, "  for "))                 // no hole where a name was
+					is.True(!strings.Contains(part, " ."))                     // no hole where a date was
+					is.True(!strings.Contains(part, "0001"))                   // no zero time
+					is.True(!strings.Contains(part, "invalid"))                // no zero address
+					is.True(!strings.Contains(part, `""`))                     // no empty quotation
+					is.True(!strings.Contains(part, "「」"))                     // no empty quotation
+					is.True(!strings.Contains(part, "【】"))                     // no empty brackets
+					is.True(!strings.Contains(part, "IP"))                     // nothing about an address
+					is.True(!strings.Contains(part, "<bdi></bdi>"))            // no empty element
+					is.True(!strings.Contains(part, "user name and your new")) // nothing about a user name
+				}
+			}
+		})
+	}
+}
+
+func TestApplicationOfTheMessageWins(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, &mailer.Options{Application: "Fallback"})
+	m := message(t, recovery.MessageResetToken)
+	is.Equal(render(t, r, m).Subject, "Your Example password reset token") // the message's
+	m.Application = " "
+	is.Equal(render(t, r, m).Subject, "Your Fallback password reset token") // the option's
+}
+
+func TestValidityIsToldInWords(t *testing.T) {
+	r := newRenderer(t, nil)
+	tests := []struct {
+		d      time.Duration
+		en, ja string
+	}{
+		{16 * time.Hour, "18:30 UTC (16 hours) and", "18:30 UTC\uff0816時間\uff09\n"},
+		{16*time.Hour + 250*time.Millisecond, "18:30 UTC (16 hours) and", "18:30 UTC\uff0816時間\uff09\n"},
+		{16*time.Hour - 250*time.Millisecond, "18:29 UTC (16 hours) and", "18:29 UTC\uff0816時間\uff09\n"},
+		{16*time.Hour + 40*time.Minute, "19:10 UTC (16 hours) and", "19:10 UTC\uff0816時間\uff09\n"},
+		{24 * time.Hour, "22 November 2026, 02:30 UTC (24 hours) and", "2026年11月22日 02:30 UTC\uff0824時間\uff09\n"},
+		{90 * time.Minute, "04:00 UTC (1 hour 30 minutes) and", "04:00 UTC\uff081時間30分\uff09\n"},
+		{121 * time.Minute, "04:31 UTC (2 hours 1 minute) and", "04:31 UTC\uff082時間1分\uff09\n"},
+		{time.Hour, "03:30 UTC (1 hour) and", "03:30 UTC\uff081時間\uff09\n"},
+		{15 * time.Minute, "02:45 UTC (15 minutes) and", "02:45 UTC\uff0815分間\uff09\n"},
+		{time.Minute, "02:31 UTC (1 minute) and", "02:31 UTC\uff081分間\uff09\n"},
+		{20 * time.Second, "02:30 UTC and", "02:30 UTC\n"},
+		{0, "02:30 UTC and", "02:30 UTC\n"},
+		{-time.Hour, "01:30 UTC and", "01:30 UTC\n"},
+	}
+	for _, test := range tests {
+		t.Run(test.d.String(), func(t *testing.T) {
+			is := is.New(t)
+			m := message(t, recovery.MessageResetToken)
+			m.ExpiresAt = m.RequestedAt.Add(test.d)
+			// Where a line is wrapped is not the matter here.
+			is.True(strings.Contains(strings.ReplaceAll(render(t, r, m).Text, "\n", " "), test.en)) // in English
+			m.Locale = "ja"
+			is.True(strings.Contains(render(t, r, m).Text, test.ja)) // in Japanese
+		})
+	}
+}
+
+func TestDatesAreInTheLocation(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, &mailer.Options{Location: time.FixedZone("JST", 9*60*60)})
+	m := message(t, recovery.MessageResetToken)
+	is.True(strings.Contains(render(t, r, m).Text, "22 November 2026, 03:30 JST")) // the end
+	is.True(strings.Contains(render(t, r, m).Text, "21 November 2026, 11:30 JST")) // the request
+}
+
+func TestClientAddressIsCoarse(t *testing.T) {
+	coarse, full := newRenderer(t, nil), newRenderer(t, &mailer.Options{FullClientAddress: true})
+	for _, test := range []struct{ addr, coarse, full string }{
+		{"192.0.2.7", "192.0.2.x", "192.0.2.7"},
+		{"::ffff:192.0.2.7", "192.0.2.x", "192.0.2.7"},
+		{"2001:db8:1:2::7", "2001:db8:1::/48", "2001:db8:1:2::7"},
+		{"fe80::7%eth0", "fe80::/48", "fe80::7"},
+	} {
+		t.Run(test.addr, func(t *testing.T) {
+			is := is.New(t)
+			m := message(t, recovery.MessagePasswordChanged)
+			m.Client = netip.MustParseAddr(test.addr)
+			mail := render(t, coarse, m)
+			is.True(strings.Contains(mail.Text, "the IP address "+test.coarse+".")) // the network
+			is.True(strings.Contains(mail.HTML, "the IP address "+test.coarse+".")) // the network
+			mail = render(t, full, m)
+			is.True(strings.Contains(mail.Text, "the IP address "+test.full+".")) // the address
+			is.True(!strings.Contains(mail.Text+mail.HTML, "eth0"))               // no zone
+		})
+	}
+}
+
+func TestSupportURL(t *testing.T) {
+	t.Run("is shown", func(t *testing.T) {
+		is := is.New(t)
+		r := newRenderer(t, &mailer.Options{SupportURL: "mailto:help@example.com"})
+		mail := render(t, r, message(t, recovery.MessagePasswordChanged))
+		is.True(strings.Contains(mail.Text, "\nHelp: help@example.com\n"))                                   // the address alone
+		is.True(strings.Contains(mail.HTML, `<a href="mailto:help@example.com">help@example.com</a></div>`)) // as a link
+		is.True(strings.Contains(mail.Text, "Tell us"))                                                      // the text refers to it
+	})
+	for _, bad := range []string{
+		"http://example.com", "https://", "example.com", "mailto:", "mailto:help", "javascript:alert(1)",
+		"https://example.com/\r\nx", "https://example.com/<b>", "https://example.com/\u202e", "https://example.com/%zz",
+	} {
+		t.Run(bad, func(t *testing.T) {
+			is := is.New(t)
+			_, err := mailer.New(&mailer.Options{SupportURL: bad})
+			is.True(err != nil)                                               // refused
+			is.True(strings.Contains(err.Error(), "Options.SupportURL must")) // by name
+		})
+	}
+}
+
+func TestOnlyTheFirst50NamesAreListed(t *testing.T) {
+	is := is.New(t)
+	m := message(t, recovery.MessageUsernames)
+	m.Usernames, m.MoreNames = nil, 5
+	for i := range 500 {
+		m.Usernames = append(m.Usernames, fmt.Sprintf("name-%d", i))
+	}
+	mail := render(t, newRenderer(t, nil), m)
+	is.Equal(strings.Count(mail.HTML, "<li "), 50)            // bounded
+	is.True(strings.Contains(mail.Text, "\nand 455 more.\n")) // and counted
+	m.Usernames, m.MoreNames = m.Usernames[:1], -1
+	is.True(!strings.Contains(render(t, newRenderer(t, nil), m).Text, "more")) // nothing is left out
+}
+
+func TestAMailCannotBePrinted(t *testing.T) {
+	m := message(t, recovery.MessageResetLink)
+	mail := render(t, newRenderer(t, nil), m)
+	for name, print := range map[string]func(*strings.Builder){
+		"%v": func(b *strings.Builder) {
+			fmt.Fprintf(b, "%v %+v %#v %s %q %x %d", mail, mail, mail, mail, mail, mail, mail)
+		},
+		"pointer": func(b *strings.Builder) { fmt.Fprintf(b, "%v %+v %#v", &mail, &mail, &mail) },
+		"nested":  func(b *strings.Builder) { fmt.Fprintf(b, "%+v", struct{ Mails []mailer.Mail }{[]mailer.Mail{mail}}) },
+		"json": func(b *strings.Builder) {
+			text, err := json.Marshal(map[string]any{"mail": mail, "pointer": &mail})
+			fmt.Fprint(b, string(text), err)
+		},
+		"slog text": func(b *strings.Builder) { slog.New(slog.NewTextHandler(b, nil)).Info("x", "mail", mail) },
+		"slog json": func(b *strings.Builder) { slog.New(slog.NewJSONHandler(b, nil)).Info("x", "mail", &mail) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			var b strings.Builder
+			print(&b)
+			is.True(strings.Contains(b.String(), "[redacted]")) // says that something is there
+			is.True(!strings.Contains(b.String(), tokenText))   // but not what
+			is.True(!strings.Contains(b.String(), "billybob"))  // nor for whom
+		})
+	}
+}
+
+func TestRendererIsSafeForConcurrentUse(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, nil)
+	var messages []recovery.Message
+	var want []mailer.Mail
+	for _, kind := range kinds {
+		for _, locale := range []string{"en", "ja"} {
+			m := message(t, kind)
+			m.Locale = locale
+			messages, want = append(messages, m), append(want, render(t, r, m))
+		}
+	}
+	var wg sync.WaitGroup
+	different := make([]bool, 16)
+	for g := range different {
+		wg.Go(func() {
+			for i := range 20 * len(messages) {
+				got, err := r.Render(messages[i%len(messages)])
+				if err != nil || got != want[i%len(messages)] {
+					different[g] = true
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, d := range different {
+		is.True(!d) // the same mail as alone
+	}
+}

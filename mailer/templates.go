@@ -1,0 +1,258 @@
+package mailer
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	htmltemplate "html/template"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	texttemplate "text/template"
+	"unicode/utf8"
+
+	"golang.org/x/text/language"
+
+	"example.com/recovery"
+)
+
+//go:embed templates
+var embedded embed.FS
+
+const (
+	layoutFile = "layout.html"
+	wordsFile  = "words.txt"
+	english    = "en"
+)
+
+// A part is one of the three templates of a message; its value ends the name of the file.
+type part string
+
+const (
+	subjectPart part = ".subject.txt"
+	textPart    part = ".txt"
+	htmlPart    part = ".html"
+)
+
+var kinds = []recovery.MessageKind{
+	recovery.MessageResetToken, recovery.MessageResetLink,
+	recovery.MessagePasswordChanged, recovery.MessageUsernames,
+}
+
+// localeFiles are the names that a locale's directory must have, and may.
+var localeFiles = func() []string {
+	names := []string{wordsFile}
+	for _, k := range kinds {
+		for _, p := range []part{subjectPart, textPart, htmlPart} {
+			names = append(names, string(k)+string(p))
+		}
+	}
+	return names
+}()
+
+// A templateError says which file is at fault.
+type templateError struct {
+	file string
+	err  error
+}
+
+func (e *templateError) Error() string { return "mailer: " + e.file + ": " + e.err.Error() }
+func (e *templateError) Unwrap() error { return e.err }
+
+// A locale is the compiled templates of one language.
+type locale struct {
+	name  string
+	tag   language.Tag
+	parts map[recovery.MessageKind]parts
+}
+
+type parts struct {
+	subject, text *texttemplate.Template
+	html          *htmltemplate.Template
+}
+
+func (l locale) file(k recovery.MessageKind, p part) string {
+	return path.Join(l.name, string(k)+string(p))
+}
+
+func (l locale) direction() string {
+	script, _ := l.tag.Script()
+	if slices.Contains([]string{"Adlm", "Arab", "Hebr", "Nkoo", "Rohg", "Syrc", "Thaa"}, script.String()) {
+		return "rtl"
+	}
+	return "ltr"
+}
+
+// readFiles returns the text of every template by its path, those of override before the built-in
+// ones. What is usable is returned beside the error.
+func readFiles(override fs.FS) (map[string]string, error) {
+	builtIn, err := fs.Sub(embedded, "templates")
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	if err := readInto(files, builtIn); err != nil {
+		return nil, err
+	}
+	if override == nil {
+		return files, nil
+	}
+	return files, readInto(files, override)
+}
+
+func readInto(files map[string]string, templates fs.FS) error {
+	var faults []error
+	fault := func(name, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("mailer: %s: "+format, append([]any{name}, args...)...))
+	}
+	err := fs.WalkDir(templates, ".", func(name string, entry fs.DirEntry, err error) error {
+		dir, base := path.Split(name)
+		dir = strings.TrimSuffix(dir, "/")
+		switch {
+		case err != nil:
+			fault(name, "%w", err)
+			if entry != nil && entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case name == ".":
+			return nil
+		case strings.HasPrefix(base, "."):
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case entry.IsDir() && dir == "":
+			if tag, err := language.Parse(name); err != nil {
+				fault(name, "a directory must be named by a BCP 47 tag, such as %q or %q", "ja", "pt-BR")
+				return fs.SkipDir
+			} else if tag.String() != name {
+				fault(name, "the directory must be named %q", tag)
+				return fs.SkipDir
+			}
+			files[name] = "" // so that an empty directory is seen as a locale
+			return nil
+		case entry.IsDir():
+			fault(name, "unknown directory; allowed here are the files %s", strings.Join(localeFiles, ", "))
+			return fs.SkipDir
+		case dir == "" && base != layoutFile:
+			fault(name, "unknown file; allowed here are %s and a directory for each locale", layoutFile)
+			return nil
+		case dir != "" && !slices.Contains(localeFiles, base):
+			fault(name, "unknown file; allowed here are %s", strings.Join(localeFiles, ", "))
+			return nil
+		}
+		text, err := fs.ReadFile(templates, name)
+		switch {
+		case err != nil:
+			fault(name, "%w", err)
+		case !utf8.Valid(text):
+			fault(name, "must be UTF-8")
+		default:
+			// Editors and Git leave byte order marks and CR LF behind.
+			files[name] = strings.ReplaceAll(strings.TrimPrefix(string(text), "\ufeff"), "\r\n", "\n")
+		}
+		return nil
+	})
+	return errors.Join(append(faults, err)...)
+}
+
+// compile returns the locales of files, English first. A locale with a fault is left out, and the
+// fault is in the error.
+func compile(files map[string]string) ([]locale, error) {
+	var faults []error
+	broken := map[string]bool{}
+	var names []string
+	for name, text := range files {
+		if name != layoutFile && !strings.Contains(name, "/") {
+			names = append(names, name)
+			continue
+		}
+		// One that does not parse is reported once, however many templates include it.
+		var err error
+		if strings.HasSuffix(name, ".html") {
+			_, err = htmltemplate.New(name).Parse(text)
+		} else {
+			_, err = texttemplate.New(name).Parse(text)
+		}
+		if err != nil {
+			faults = append(faults, &templateError{name, err})
+			broken[path.Dir(name)] = true
+		}
+	}
+	slices.Sort(names)
+	if i := slices.Index(names, english); i > 0 { // the first one is what the matcher falls back to
+		names = slices.Insert(slices.Delete(names, i, i+1), 0, english)
+	}
+	var locales []locale
+	for _, name := range names {
+		var missing []string
+		for _, file := range localeFiles {
+			if _, ok := files[path.Join(name, file)]; !ok {
+				missing = append(missing, path.Join(name, file))
+			}
+		}
+		switch {
+		case len(missing) > 0:
+			faults = append(faults, fmt.Errorf("mailer: locale %q has no %s", name, strings.Join(missing, ", ")))
+		case !broken[name] && !broken["."]:
+			l, err := compileLocale(name, files)
+			if err != nil {
+				faults = append(faults, err)
+				continue
+			}
+			locales = append(locales, l)
+		}
+	}
+	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return locales, errors.Join(faults...)
+}
+
+func compileLocale(name string, files map[string]string) (locale, error) {
+	l := locale{name: name, tag: language.Make(name), parts: map[recovery.MessageKind]parts{}}
+	for _, k := range kinds {
+		var p parts
+		var err error
+		if p.subject, err = l.compileText(l.file(k, subjectPart), files); err != nil {
+			return locale{}, err
+		}
+		if p.text, err = l.compileText(l.file(k, textPart), files); err != nil {
+			return locale{}, err
+		}
+		if p.html, err = l.compileHTML(l.file(k, htmlPart), files); err != nil {
+			return locale{}, err
+		}
+		l.parts[k] = p
+	}
+	return l, nil
+}
+
+func (l locale) compileText(file string, files map[string]string) (*texttemplate.Template, error) {
+	t, err := texttemplate.New(path.Join(l.name, wordsFile)).Parse(files[path.Join(l.name, wordsFile)])
+	if err == nil {
+		t, err = t.New(file).Parse(files[file])
+	}
+	if err != nil {
+		return nil, &templateError{file, err}
+	}
+	return t, nil
+}
+
+func (l locale) compileHTML(file string, files map[string]string) (*htmltemplate.Template, error) {
+	t, err := htmltemplate.New(path.Join(l.name, wordsFile)).Parse(files[path.Join(l.name, wordsFile)])
+	if err == nil {
+		t, err = t.New(layoutFile).Parse(files[layoutFile])
+	}
+	if err == nil {
+		// Called by a name of its own, so that errors give the file.
+		_, err = t.New("content").Parse(`{{template "` + file + `" .}}`)
+	}
+	if err == nil {
+		_, err = t.New(file).Parse(files[file])
+	}
+	if err != nil {
+		return nil, &templateError{file, err}
+	}
+	return t, nil
+}

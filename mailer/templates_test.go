@@ -1,0 +1,230 @@
+package mailer_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/mailer"
+)
+
+func TestOneFileIsReplacedAndTheOthersStay(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, &mailer.Options{Templates: fstest.MapFS{
+		"en/reset_token.txt":         file("Dear {{.Username}}, {{.Token}}!\r\n"),
+		"ja/usernames.subject.txt":   file("\ufeff{{.Application}}\n  さんから\n"),
+		".git/config":                file("ignored"),
+		".DS_Store":                  file("ignored"),
+		"en/.reset_token.txt.swp":    file("ignored"),
+		"en/reset_token.subject.txt": file("Token{{.Username}}{{.Token}}{{.Link}}{{range .Usernames}}x{{end}}"),
+	}})
+	plain := newRenderer(t, nil)
+
+	m := message(t, recovery.MessageResetToken)
+	is.Equal(render(t, r, m).Text, "Dear billybob, "+tokenText+"!\n") // the new one, with LF
+	is.Equal(render(t, r, m).Subject, "Token")                        // a subject gets no secret
+	html := strings.Replace(render(t, plain, m).HTML, "Your Example password reset token", "Token", 1)
+	is.Equal(render(t, r, m).HTML, html) // the built-in one
+	m.Locale = "ja"
+	is.Equal(render(t, r, m), render(t, plain, m)) // the other language stays
+
+	m = message(t, recovery.MessageUsernames)
+	m.Locale = "ja"
+	is.Equal(render(t, r, m).Subject, "Example さんから")        // one line, no byte order mark
+	is.Equal(render(t, r, m).Text, render(t, plain, m).Text) // the built-in one
+}
+
+func TestLayoutAndWordsCanBeReplaced(t *testing.T) {
+	is := is.New(t)
+	layout := builtIn(t, "layout.html")
+	words := builtIn(t, "en/words.txt")
+	words = strings.Replace(words, `"2 January 2006, 15:04 MST"`, `"Jan 2, 2006 3:04 PM MST"`, 1)
+	r := newRenderer(t, &mailer.Options{Templates: fstest.MapFS{
+		"layout.html":  file(strings.Replace(layout, "<body ", `<body class="brand" `, 1)),
+		"en/words.txt": file(words),
+	}})
+	m := message(t, recovery.MessageResetToken)
+	mail := render(t, r, m)
+	is.True(strings.Contains(mail.HTML, `<body class="brand" `))                // the new frame
+	is.True(strings.Contains(mail.HTML, "Nov 21, 2026 6:30 PM UTC (16 hours)")) // the new date
+	is.True(strings.Contains(mail.Text, "Nov 21, 2026 6:30 PM UTC (16 hours)")) // the new date
+	m.Locale = "ja"
+	mail = render(t, r, m)
+	is.True(strings.Contains(mail.HTML, `<body class="brand" `)) // one frame for all languages
+	is.True(strings.Contains(mail.HTML, "2026年11月21日"))          // the words are a language's own
+}
+
+func TestADirectoryAddsALocale(t *testing.T) {
+	is := is.New(t)
+	templates := fstest.MapFS{}
+	for name, f := range localeFiles(t, "en") {
+		templates["ar/"+name] = f
+		templates["pt-BR/"+name] = f
+	}
+	r := newRenderer(t, &mailer.Options{Templates: templates})
+	m := message(t, recovery.MessageResetToken)
+	m.Locale = "ar-EG"
+	mail := render(t, r, m)
+	is.Equal(mail.Locale, "ar")                                        // the new language
+	is.True(strings.Contains(mail.HTML, `<html lang="ar" dir="rtl">`)) // with its direction
+	m.Locale = "pt"
+	is.Equal(render(t, r, m).Locale, "pt-BR") // the nearest
+	for _, m.Locale = range []string{"", "fr", "fi", "not a tag"} {
+		is.Equal(render(t, r, m).Locale, "en") // English stays the fallback
+	}
+}
+
+func TestFaultyTemplatesAreReported(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		templates fs.FS
+		want      []string
+	}{
+		{"syntax", fstest.MapFS{
+			"en/reset_token.txt": file("{{.Token"), "ja/reset_link.html": file("{{end}}"),
+		}, []string{"mailer: en/reset_token.txt: ", "mailer: ja/reset_link.html: "}},
+		{"syntax of the words", fstest.MapFS{"en/words.txt": file("{{define}}")},
+			[]string{"mailer: en/words.txt: "}},
+		{"syntax of the layout", fstest.MapFS{"layout.html": file("{{if}}")},
+			[]string{"mailer: layout.html: "}},
+		{"unknown field", fstest.MapFS{"ja/usernames.txt": file("{{.Password}}")},
+			[]string{"mailer: ja/usernames.txt: ", "Password"}},
+		{"unknown field in a branch that bare messages take", fstest.MapFS{
+			"en/password_changed.html": file("{{if not .Username}}{{.Nobody}}{{end}}x")},
+			[]string{"mailer: en/password_changed.html: ", "Nobody"}},
+		{"unknown field in a subject", fstest.MapFS{"en/usernames.subject.txt": file("{{.Nobody}}")},
+			[]string{"mailer: en/usernames.subject.txt: ", "Nobody"}},
+		{"two templates of one name", fstest.MapFS{"en/words.txt": file(`{{define "date"}}a{{end}}{{define "date"}}b{{end}}`)},
+			[]string{"mailer: en/words.txt: "}},
+		{"words without a definition", fstest.MapFS{"en/words.txt": file("")},
+			[]string{"mailer: en/reset_token.txt: ", "mailer: en/usernames.html: "}},
+		{"HTML that cannot be escaped", fstest.MapFS{"en/reset_link.html": file(`<a href="{{if .Link}}{{.Link}}">`)},
+			[]string{"mailer: en/reset_link.html: "}},
+		{"HTML that ends in an attribute", fstest.MapFS{"en/reset_link.html": file(`<a href="{{.Link}}`)},
+			[]string{"mailer: en/reset_link.html: "}},
+		{"empty parts", fstest.MapFS{
+			"en/password_changed.txt": file(" \n"), "en/password_changed.subject.txt": file(""), "layout.html": file(""),
+		}, []string{
+			"mailer: en/password_changed.txt: renders nothing", "mailer: en/password_changed.subject.txt: renders nothing",
+			"mailer: ja/password_changed.html: renders nothing",
+		}},
+		{"what the mail is for is missing", fstest.MapFS{
+			"en/reset_token.txt": file("Hello"), "en/reset_link.html": file("Hello"), "en/usernames.txt": file("{{.Username}}"),
+		}, []string{
+			"mailer: en/reset_token.txt: does not show .Token", "mailer: en/reset_link.html: does not show .Link",
+			"mailer: en/usernames.txt: does not show .Usernames",
+		}},
+		{"unknown files", fstest.MapFS{
+			"en/reset-token.txt": file(""), "README.md": file(""), "en/old/reset_token.txt": file(""),
+		}, []string{
+			"mailer: en/reset-token.txt: unknown file; allowed here are words.txt, reset_token.subject.txt, reset_token.txt, ",
+			"mailer: README.md: unknown file; allowed here are layout.html and a directory for each locale",
+			"mailer: en/old: unknown directory; allowed here are the files words.txt, ",
+		}},
+		{"names that are no locale", fstest.MapFS{"english/words.txt": file(""), "pt_br/words.txt": file("")}, []string{
+			"mailer: english: a directory must be named by a BCP 47 tag",
+			`mailer: pt_br: the directory must be named "pt-BR"`,
+		}},
+		{"an incomplete locale", fstest.MapFS{"fr/words.txt": file(""), "fr/usernames.txt": file("")}, []string{
+			`mailer: locale "fr" has no fr/reset_token.subject.txt, fr/reset_token.txt, fr/reset_token.html, fr/reset_link`,
+			"fr/usernames.subject.txt, fr/usernames.html",
+		}},
+		{"an empty locale", fstest.MapFS{"fr": &fstest.MapFile{Mode: fs.ModeDir}}, []string{
+			`mailer: locale "fr" has no fr/words.txt, `,
+		}},
+		{"not UTF-8", fstest.MapFS{"en/usernames.txt": file("\xff")}, []string{"mailer: en/usernames.txt: must be UTF-8"}},
+		{"unreadable files", brokenFS{fstest.MapFS{"en/usernames.txt": file("")}}, []string{"mailer: en/usernames.txt: ", "disk"}},
+		{"an unreadable directory", os.DirFS(path.Join(t.TempDir(), "none")), []string{"mailer: .: "}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			is := is.New(t)
+			r, err := mailer.New(&mailer.Options{Templates: test.templates})
+			is.True(err != nil) // refused
+			is.True(r == nil)   // whole
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("the error does not contain %q:\n%v", want, err)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryFaultIsInOneError(t *testing.T) {
+	is := is.New(t)
+	_, err := mailer.New(&mailer.Options{
+		SupportURL: "ftp://example.com",
+		Templates: fstest.MapFS{
+			"en/usernames.txt": file("{{.Nobody}}"), "ja/usernames.txt": file("{{"), "x.txt": file(""),
+		},
+	})
+	is.True(err != nil) // refused
+	for _, want := range []string{"SupportURL", "en/usernames.txt", "ja/usernames.txt", "x.txt"} {
+		is.True(strings.Contains(err.Error(), want)) // told at once
+	}
+	is.Equal(strings.Count(err.Error(), "ja/usernames.txt: "), 1) // but each once
+}
+
+func TestATemplateThatFailsLaterShowsNoInput(t *testing.T) {
+	is := is.New(t)
+	for _, p := range []string{"en/reset_token.subject.txt", "en/reset_token.txt", "en/reset_token.html"} {
+		r := newRenderer(t, &mailer.Options{Templates: fstest.MapFS{
+			// Fails for an application's name that New has not tried.
+			p: file(`{{.Token}}{{if eq .Application "Odd"}}{{slice .Application 9}}{{end}}x`),
+		}})
+		m := message(t, recovery.MessageResetToken)
+		_, err := r.Render(m)
+		is.NoErr(err) // a name that does not fail
+		m.Application = "Odd"
+		mail, err := r.Render(m)
+		is.True(errors.Is(err, recovery.ErrPermanent))          // pointless to try again
+		is.True(strings.Contains(err.Error(), p))               // names the file
+		is.True(!strings.Contains(err.Error(), "out of range")) // without the template's own words
+		is.Equal(mail.Text, "")                                 // no half mail
+	}
+}
+
+func TestDataCannotBePrinted(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, &mailer.Options{Templates: fstest.MapFS{
+		"en/password_changed.txt":  file(`{{.}} {{printf "%+v" .}}`),
+		"en/password_changed.html": file(`{{.}} <script>var x = {{.}}</script>`),
+	}})
+	mail := render(t, r, message(t, recovery.MessagePasswordChanged))
+	is.Equal(mail.Text, "[redacted] [redacted]\n")    // as a whole
+	is.True(!strings.Contains(mail.HTML, "billybob")) // in no context
+}
+
+func file(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text), Mode: 0o644} }
+
+func builtIn(t *testing.T, name string) string {
+	is := is.New(t)
+	is.Helper()
+	text, err := os.ReadFile(path.Join("templates", name))
+	is.NoErr(err) // the built-in template is there
+	return string(text)
+}
+
+func localeFiles(t *testing.T, locale string) fstest.MapFS {
+	is := is.New(t)
+	is.Helper()
+	files := fstest.MapFS{}
+	entries, err := os.ReadDir(path.Join("templates", locale))
+	is.NoErr(err) // the locale is there
+	for _, entry := range entries {
+		files[entry.Name()] = file(builtIn(t, path.Join(locale, entry.Name())))
+	}
+	return files
+}
+
+// A brokenFS lists its files but cannot read them.
+type brokenFS struct{ fstest.MapFS }
+
+func (b brokenFS) ReadFile(string) ([]byte, error) { return nil, errors.New("disk on fire") }

@@ -1,0 +1,150 @@
+package mailer
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/net/publicsuffix"
+)
+
+const (
+	maxShown   = 64  // runes of a user name or an application's name
+	maxAddress = 254 // bytes of a user name that is an address
+	maxSubject = 200 // runes
+)
+
+// isHidden reports whether r can end a line, reorder it, or stand in it unseen.
+func isHidden(r rune) bool {
+	return !unicode.IsGraphic(r) ||
+		unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// oneLine returns s without hidden characters and at most limit runes long. Spaces at the ends are
+// dropped, runs of white space become one space.
+func oneLine(s string, limit int) string {
+	return bound(strings.Join(strings.Fields(s), " "), limit)
+}
+
+// bound replaces the hidden characters of s and cuts what is beyond limit runes.
+func bound(s string, limit int) string {
+	shown := make([]rune, 0, limit)
+	for _, r := range s { // invalid UTF-8 yields U+FFFD
+		if len(shown) == limit {
+			shown[limit-1] = '…'
+			break
+		}
+		switch {
+		case isHidden(r):
+			r = unicode.ReplacementChar
+		case unicode.IsSpace(r):
+			r = ' '
+		}
+		shown = append(shown, r)
+	}
+	return string(shown)
+}
+
+// showApplication leaves the dots alone: "Booking.com" is a name, and the operator's own.
+func showApplication(name string) string {
+	return strings.ReplaceAll(oneLine(name, maxShown), "://", "[:]//")
+}
+
+// plainAddress has nothing that could carry prose, markup or a URL.
+var plainAddress = regexp.MustCompile(`^[A-Za-z0-9_%+'-]+(\.[A-Za-z0-9_%+'-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
+
+// The quotes would let a name end the quotation in which it is shown.
+var quotes = strings.NewReplacer(
+	`"`, "'", "“", "'", "”", "'", "„", "'", "‟", "'", "«", "'", "»", "'", "＂", "'",
+	"「", "'", "」", "'", "『", "'", "』", "'", "｢", "'", "｣", "'", "〝", "'", "〞", "'", "〟", "'",
+)
+
+// showName returns a user name as a mail can show it, and whether it has brackets that the name has
+// not.
+func showName(name string) (shown string, bracketed bool) {
+	if len(name) <= maxAddress && plainAddress.MatchString(name) && !strings.Contains(strings.ToLower(name), "www.") {
+		return name, false
+	}
+	name = quotes.Replace(bound(name, maxShown))
+	words := strings.Split(name, " ")
+	for i, word := range words {
+		if looksLinked(word) {
+			words[i] = bracket(word)
+			bracketed = true
+		}
+	}
+	return strings.Join(words, " "), bracketed
+}
+
+// dots are what IDNA takes for the dot of a host name (UTS 46 section 2.3).
+const dots = ".。．｡"
+
+func bracket(word string) string {
+	var b strings.Builder
+	for _, r := range word {
+		if r == ':' || r == '：' || strings.ContainsRune(dots, r) {
+			b.WriteString("[" + string(r) + "]")
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// looksLinked reports whether a mail program may take a word without spaces, or a part of it, for a
+// link. Mail programs link URLs, names that begin with "www." and names under a top-level domain
+// that exists, so the words of "john.smith" are left alone.
+func looksLinked(word string) bool {
+	if strings.ContainsAny(word, ":：") {
+		return true
+	}
+	for host := range strings.FieldsFuncSeq(word, func(r rune) bool { return !inHost(r) }) {
+		host = strings.TrimRight(host, dots)
+		if !strings.ContainsAny(host, dots) {
+			continue
+		}
+		labels := strings.FieldsFunc(host, func(r rune) bool { return strings.ContainsRune(dots, r) })
+		last := labels[len(labels)-1]
+		if slices.ContainsFunc(labels[:len(labels)-1], endsInWWW) || isIPv4(labels) ||
+			isTopLevel(last) || isTopLevel(asciiStart(last)) {
+			return true
+		}
+	}
+	return false
+}
+
+func inHost(r rune) bool {
+	return unicode.In(r, unicode.L, unicode.M, unicode.N) || r == '-' || strings.ContainsRune(dots, r)
+}
+
+func isTopLevel(label string) bool {
+	ascii, err := idna.ToASCII(strings.ToLower(label))
+	if err != nil || ascii == "" {
+		return false
+	}
+	_, listed := publicsuffix.PublicSuffix("x." + ascii)
+	return listed
+}
+
+// asciiStart returns how a pattern of ASCII letters would read a label: "com" for "com中文".
+func asciiStart(label string) string {
+	if i := strings.IndexFunc(label, func(r rune) bool { return r > unicode.MaxASCII }); i >= 0 {
+		return label[:i]
+	}
+	return label
+}
+
+func endsInWWW(label string) bool {
+	return strings.HasSuffix(strings.ToLower(strings.TrimRight(label, "0123456789")), "www")
+}
+
+func isIPv4(labels []string) bool {
+	for _, label := range labels {
+		if strings.Trim(label, "0123456789") != "" {
+			return false
+		}
+	}
+	return len(labels) == 4
+}
