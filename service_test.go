@@ -104,8 +104,8 @@ func TestManyAccountsOfOneAddress(t *testing.T) {
 	is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "many@example.com", Locale: "en"}))
 	mails := w.deliver()
 	is.Equal(len(mails), 1)
-	is.Equal(len(mails[0].Usernames), 100)
-	is.Equal(mails[0].MoreNames, 900)
+	is.Equal(len(mails[0].Usernames), 50)
+	is.Equal(mails[0].MoreNames, 950)
 	is.Equal(mails[0].Locale, "ja") // the account's goes first
 	w.hooks.wait(t, "RequestDropped too_many")
 

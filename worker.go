@@ -18,7 +18,7 @@ const (
 	purgeEvery    = 10 * time.Minute
 	purgeBatch    = 500
 	maxAccounts   = 1000 // of one address
-	maxNames      = 100  // in one mail
+	maxNames      = 50   // in one mail
 	firstBackoff  = 2 * time.Second
 	maxBackoff    = 5 * time.Minute  // for requests, which end with Options.MaxRequestAge
 	noticeBackoff = 15 * time.Minute // for notices and OnReset, which do not end

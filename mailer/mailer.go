@@ -1,8 +1,8 @@
 // Package mailer words the mails of account recovery: it renders a [recovery.Message] as a subject,
 // a text part and an HTML part, in the language of the reader.
 //
-// [New] makes a [Renderer], [Renderer.Render] renders. Package mailer/smtpmailer sends what it
-// renders; an application with its own mail system calls Render in its [recovery.Mailer]:
+// [New] makes a [Renderer], [Renderer.Render] renders. An application calls Render in its
+// [recovery.Mailer] and hands the result to its mail system:
 //
 //	func (q Queue) Send(ctx context.Context, m recovery.Message) error {
 //		mail, err := q.renderer.Render(m)

@@ -1,0 +1,98 @@
+package httpadapter
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// A field is one string that a document may hold.
+type field struct {
+	name  string
+	value string // set by the decoder
+	set   bool   // whether the document has it
+}
+
+// A decodeError says what is wrong with a body and what is allowed. Its text goes into the
+// response, so it is made of our own words, names and numbers and never quotes the body: what a
+// caller sends may be a password, or markup meant for whoever reads the answer.
+type decodeError struct {
+	text string
+}
+
+func (e *decodeError) Error() string { return e.text }
+
+// refuse returns a decodeError. Its arguments are names that this package gave to the decoder, or
+// offsets; nothing that was read.
+func refuse(format string, args ...any) error {
+	return &decodeError{fmt.Sprintf(format, args...)}
+}
+
+// white is the white space of both formats: RFC 8259 section 2 and XML 1.0 section 2.3.
+const white = " \t\r\n"
+
+func isWhite(c byte) bool {
+	return c == ' ' || c == '\n' || c == '\r' || c == '\t'
+}
+
+// checkText refuses what is no document in either format. UTF-8 is checked here for the whole
+// body, so that the decoders can go byte by byte.
+func checkText(body []byte) error {
+	switch {
+	case len(bytes.TrimLeft(body, white)) == 0:
+		return refuse("the body is empty")
+	case bytes.HasPrefix(body, []byte("\ufeff")):
+		return refuse("the body must not begin with a byte order mark")
+	case !utf8.Valid(body):
+		return refuse("the body must be UTF-8, the byte at offset %d is not", invalidUTF8(body))
+	}
+	return nil
+}
+
+// invalidUTF8 returns the offset of the first byte that is not UTF-8, or the length.
+func invalidUTF8(body []byte) (offset int) {
+	for {
+		r, size := utf8.DecodeRune(body[offset:])
+		if r == utf8.RuneError && size <= 1 {
+			return offset
+		}
+		offset += size
+	}
+}
+
+// claim returns the field of that exact name and marks it as set. kind and place are for the error:
+// a "key" in `"account-recovery"`.
+func claim(fields []field, name, kind, place string) (*field, error) {
+	for i := range fields {
+		f := &fields[i]
+		if f.name != name {
+			continue
+		}
+		if f.set {
+			return nil, refuse("%q appears twice", f.name)
+		}
+		f.set = true
+		return f, nil
+	}
+	return nil, refuse("unknown %s in %q; allowed %s", kind, place, allowed(fields))
+}
+
+func allowed(fields []field) string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = strconv.Quote(f.name)
+	}
+	if len(names) == 1 {
+		return "is " + names[0]
+	}
+	return "are " + strings.Join(names, ", ")
+}
+
+// clearFields makes the fields unset, before a document is read and after one was refused.
+func clearFields(fields []field) {
+	for i := range fields {
+		fields[i].value, fields[i].set = "", false
+	}
+}

@@ -1,0 +1,244 @@
+// Package httpadapter serves account recovery over HTTP, in two wire formats that exist.
+//
+// [NewXandr] is the Account Recovery Service of the Xandr API:
+//
+//	POST /account-recovery   {"account-recovery":{"username":"U"}}   a token by mail
+//	POST /account-recovery   {"account-recovery":{"email":"E"}}      the user names by mail
+//	PUT  /account-recovery   {"account-recovery":{"username":"U","password":"P","token":"T"}}
+//
+// [NewRackspace] is the pair of calls of Rackspace Identity 2.0, in JSON and XML:
+//
+//	POST /v2.0/users/RAX-AUTH/forgot-pwd   user name and, if a link is wanted, portal
+//	POST /v2.0/users/RAX-AUTH/pwd-reset    new password, the token in X-Auth-Token
+//
+// Both return a handler that answers those paths alone. Mount it where it belongs in the host's mux,
+// and below a prefix with [http.StripPrefix].
+//
+// # What the caller can learn
+//
+// What package recovery lets it learn, and nothing more: a request for a reset or for user names has
+// one answer, byte for byte, whoever is named. No answer repeats a value of the request but the user
+// name in Rackspace's X-User-Name header, which that format demands. A panic and an error of the
+// store become a generic answer; their texts go to the log, without tokens, passwords and addresses.
+//
+// # Bodies
+//
+// Bodies are decoded strictly: exact keys, none twice, none unknown, one value and nothing around it,
+// UTF-8, no DOCTYPE. Whatever else arrives is refused with a text that names what is allowed. A body
+// may have 16 KiB and 10 seconds. The Xandr calls ignore Content-Type, because the client that their
+// documentation shows (curl -d @file) sends a wrong one.
+//
+// # Cross-site requests
+//
+// No cookie is read and none is set, so there is nothing that a foreign page could abuse.
+package httpadapter
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"golang.org/x/text/language"
+
+	"example.com/recovery"
+)
+
+// Options configure a handler. The zero value of every field is its documented default, and nil
+// Options are the zero Options.
+type Options struct {
+	// ClientAddr tells who is asking; limits are counted by it. The default is the address of the
+	// connection. Behind a proxy that is the proxy's: supply a function that reads the header which
+	// your own proxy sets, and no other, because a client can send any header. The zero Addr is not
+	// limited per client.
+	ClientAddr func(*http.Request) netip.Addr
+
+	// BodyTimeout is how long a body may take to arrive: default 10 seconds.
+	BodyTimeout time.Duration
+
+	// Logger gets panics and errors of the store: default slog.Default().
+	Logger *slog.Logger
+
+	// Now is the clock of Rackspace's retryAt: default time.Now.
+	Now func() time.Time
+
+	// XandrAlways200 has NewXandr answer with status 200 throughout, for clients of the time when the
+	// API did; the body tells what happened. It does not concern NewRackspace.
+	XandrAlways200 bool
+}
+
+const (
+	maxBody        = 16 << 10
+	maxLanguage    = 256 // bytes of Accept-Language that are looked at
+	retryWhenBusy  = time.Second
+	defaultTimeout = 10 * time.Second
+)
+
+// An answer is a whole response, so that nothing is written before everything is decided.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// A format is one wire format.
+type format interface {
+	// serve answers a request.
+	serve(a *adapter, w http.ResponseWriter, r *http.Request) answer
+	// broken answers a request on which serve panicked.
+	broken(r *http.Request) answer
+}
+
+// An adapter is what the formats share.
+type adapter struct {
+	svc    *recovery.Service
+	opts   Options
+	format format
+}
+
+func newAdapter(svc *recovery.Service, opts *Options, f func(*Options) format) *adapter {
+	if svc == nil {
+		panic("httpadapter: the Service is nil")
+	}
+	a := &adapter{svc: svc}
+	if opts != nil {
+		a.opts = *opts
+	}
+	if a.opts.ClientAddr == nil {
+		a.opts.ClientAddr = connectionAddr
+	}
+	if a.opts.BodyTimeout <= 0 {
+		a.opts.BodyTimeout = defaultTimeout
+	}
+	if a.opts.Logger == nil {
+		a.opts.Logger = slog.Default()
+	}
+	if a.opts.Now == nil {
+		a.opts.Now = time.Now
+	}
+	a.format = f(&a.opts)
+	return a
+}
+
+func connectionAddr(r *http.Request) netip.Addr {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{} // a Unix socket
+	}
+	return addr.Addr()
+}
+
+// ServeHTTP implements [http.Handler].
+func (a *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	reply := a.answer(w, r)
+	header := w.Header()
+	for name, values := range reply.header {
+		header[name] = values
+	}
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(reply.status)
+	_, _ = w.Write(reply.body) // the client may be gone
+}
+
+func (a *adapter) answer(w http.ResponseWriter, r *http.Request) (reply answer) {
+	defer func() {
+		switch v := recover(); {
+		case v == http.ErrAbortHandler:
+			panic(v)
+		case v != nil:
+			// The value is foreign and may hold anything; the stack says where.
+			a.opts.Logger.Error("httpadapter: panic", "stack", string(debug.Stack()))
+			reply = a.format.broken(r)
+		}
+	}()
+	return a.format.serve(a, w, r)
+}
+
+var (
+	errTooLarge = errors.New("the body must be at most 16384 bytes long")
+	errCutOff   = errors.New("the body did not arrive whole and in time")
+)
+
+// readBody returns the body, errTooLarge or errCutOff.
+func (a *adapter) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > maxBody {
+		w.Header().Set("Connection", "close") // rather than read what was announced
+		return nil, errTooLarge
+	}
+	// Not every ResponseWriter has deadlines; a test's has not.
+	conn := http.NewResponseController(w)
+	_ = conn.SetReadDeadline(time.Now().Add(a.opts.BodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	_ = conn.SetReadDeadline(time.Time{}) // or waiting for a hash would look like a lost client
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, errTooLarge
+	}
+	if err != nil {
+		w.Header().Set("Connection", "close")
+		return nil, errCutOff
+	}
+	return body, nil
+}
+
+// locale returns the language that the caller likes best.
+func locale(r *http.Request) string {
+	accept := r.Header.Get("Accept-Language")
+	if accept == "" || len(accept) > maxLanguage {
+		return ""
+	}
+	tags, _, err := language.ParseAcceptLanguage(accept)
+	if err != nil || len(tags) == 0 || tags[0] == language.Und {
+		return ""
+	}
+	if s := tags[0].String(); len(s) <= 35 {
+		return s
+	}
+	return ""
+}
+
+// A failure is the class of an error of package recovery, as far as formats care.
+type failure int
+
+const (
+	failureRequest failure = iota
+	failurePassword
+	failureToken
+	failureDenied
+	failureLimit
+	failureUnavailable
+)
+
+// classify returns the class of err, what may be told of it, and when to come back. What is told of
+// nobody else goes to the log.
+func (a *adapter) classify(ctx context.Context, err error) (class failure, text string, retry time.Duration) {
+	if e, ok := errors.AsType[*recovery.FieldError](err); ok {
+		return failureRequest, e.Field + " " + e.Rule, 0
+	}
+	if e, ok := errors.AsType[*recovery.LimitError](err); ok {
+		return failureLimit, "too many requests", e.RetryAfter
+	}
+	switch {
+	case errors.Is(err, recovery.ErrInvalidPassword):
+		return failurePassword, err.Error()[len("recovery: "):], 0
+	case errors.Is(err, recovery.ErrInvalidToken):
+		return failureToken, "the token is not valid", 0
+	case errors.Is(err, recovery.ErrDenied):
+		return failureDenied, "the request is not allowed", 0
+	case errors.Is(err, recovery.ErrBusy) || ctx.Err() != nil:
+	default:
+		a.opts.Logger.Error("httpadapter: the call failed", "error", err.Error())
+	}
+	return failureUnavailable, "the service is not available, try again later", retryWhenBusy
+}
+
+// seconds formats a Retry-After header: whole seconds, at least one, rounded up.
+func seconds(d time.Duration) string {
+	return strconv.Itoa(max(1, int(math.Ceil(d.Seconds()))))
+}

@@ -1,0 +1,100 @@
+package httpadapter
+
+import (
+	"errors"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+const (
+	jsonType = "application/json"
+	xmlType  = "application/xml"
+)
+
+var errMediaType = errors.New("the Content-Type must be application/json or application/xml, in UTF-8 and without a Content-Encoding")
+
+// bodyMedia returns the media type of a body, or errMediaType. Two headers, a list in one, another
+// charset and every other parameter are refused: who reads them otherwise than we do reads another
+// document.
+func bodyMedia(h http.Header) (string, error) {
+	for _, encoding := range h["Content-Encoding"] {
+		if !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
+			return "", errMediaType
+		}
+	}
+	values := h["Content-Type"]
+	if len(values) != 1 {
+		return "", errMediaType
+	}
+	media, params, err := mime.ParseMediaType(values[0])
+	if err != nil || media != jsonType && media != xmlType {
+		return "", errMediaType
+	}
+	for name, value := range params {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") {
+			return "", errMediaType
+		}
+	}
+	return media, nil
+}
+
+// mediaOf returns the path without its suffix, and the media type of the answer: by the suffix if
+// there is one, else by Accept, else JSON. It is "" if Accept admits neither JSON nor XML.
+func mediaOf(r *http.Request) (path, media string) {
+	if path, ok := strings.CutSuffix(r.URL.Path, ".json"); ok {
+		return path, jsonType
+	}
+	if path, ok := strings.CutSuffix(r.URL.Path, ".xml"); ok {
+		return path, xmlType
+	}
+	return r.URL.Path, acceptable(r.Header.Values("Accept"))
+}
+
+// acceptable chooses by RFC 9110 section 12.5.1: the most specific range decides for each type, the
+// greater quality wins, and JSON if they are equal. What cannot be read is passed over.
+func acceptable(accept []string) string {
+	ranges := strings.Split(strings.Join(accept, ","), ",")
+	if strings.TrimSpace(strings.Join(accept, "")) == "" {
+		return jsonType
+	}
+	json, xml := quality(ranges, jsonType), quality(ranges, xmlType)
+	switch {
+	case json == 0 && xml == 0:
+		return ""
+	case xml > json:
+		return xmlType
+	}
+	return jsonType
+}
+
+func quality(ranges []string, media string) (q float64) {
+	best := -1
+	for _, text := range ranges {
+		name, params, err := mime.ParseMediaType(strings.TrimSpace(text))
+		if err != nil {
+			continue
+		}
+		specific := -1
+		switch name {
+		case media:
+			specific = 2
+		case "application/*":
+			specific = 1
+		case "*/*":
+			specific = 0
+		}
+		if specific <= best {
+			continue
+		}
+		weight := 1.0
+		if text, ok := params["q"]; ok {
+			if weight, err = strconv.ParseFloat(text, 64); err != nil || !(weight >= 0 && weight <= 1) {
+				continue
+			}
+		}
+		best, q = specific, weight
+	}
+	return q
+}

@@ -1,0 +1,171 @@
+package httpadapter
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+const (
+	forgotPath = "/v2.0/users/RAX-AUTH/forgot-pwd"
+	resetPath  = "/v2.0/users/RAX-AUTH/pwd-reset"
+	isJSON     = "Content-Type: application/json"
+	isXML      = "Content-Type: application/xml"
+	wantXML    = "Accept: application/xml"
+	hasToken   = "X-Auth-Token: TOKEN"
+
+	forgotJSON = `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob"}}`
+	resetJSON  = `{"RAX-AUTH:passwordReset": {"password": "superSecurePassw0rd!"}}`
+	resetXML   = `<passwordReset xmlns="http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0" password="superSecurePassw0rd!"/>`
+
+	// The document's own request, declarations that nothing uses included.
+	forgotXML = `<?xml version="1.0" encoding="UTF-8"?>
+<forgotPasswordCredentials username="billybob"
+     xmlns="http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0"
+     xmlns:OS-KSADM="http://docs.openstack.org/identity/api/ext/OS-KSADM/v1.0"
+     xmlns:OS-KSCATALOG="http://docs.openstack.org/identity/api/ext/OS-KSCATALOG/v1.0"
+     xmlns:atom="http://www.w3.org/2005/Atom"
+     xmlns:identity="http://docs.openstack.org/identity/api/v2.0"/>`
+)
+
+var withPortal = recovery.Options{Portals: map[string]recovery.Portal{"cloud_control": {URL: "https://portal.example/reset"}}}
+
+var rackspaceVectors = []vector{
+	{name: "forgot password in JSON, as documented", method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON, mails: "reset_token billybob@example.com"},
+	{name: "forgot password in XML, as documented", method: "POST", path: forgotPath, header: []string{isXML}, body: forgotXML, mails: "reset_token billybob@example.com"},
+	{name: "forgot password, unknown user name", method: "POST", path: forgotPath, header: []string{isJSON}, body: strings.Replace(forgotJSON, "billybob", "nobody", 1)},
+	{name: "forgot password, disabled account", method: "POST", path: forgotPath, header: []string{isJSON}, body: strings.Replace(forgotJSON, "billybob", "mallory", 1)},
+	{name: "the header repeats what was sent", method: "POST", path: forgotPath, header: []string{isJSON}, body: strings.Replace(forgotJSON, "billybob", "  BILLYbob ", 1), mails: "reset_token billybob@example.com"},
+	{name: "portal in JSON", core: withPortal, method: "POST", path: forgotPath, header: []string{isJSON},
+		body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": "cloud_control"}}`, mails: "reset_link billybob@example.com"},
+	{name: "portal in XML", core: withPortal, method: "POST", path: forgotPath, header: []string{isXML},
+		body: `<forgotPasswordCredentials xmlns="http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0" username="billybob" portal="cloud_control"/>`, mails: "reset_link billybob@example.com"},
+	{name: "unknown portal", core: withPortal, method: "POST", path: forgotPath, header: []string{isJSON},
+		body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": "other"}}`},
+	{name: "empty portal", core: withPortal, method: "POST", path: forgotPath, header: []string{isJSON},
+		body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": ""}}`},
+	{name: "no user name", method: "POST", path: forgotPath, header: []string{isJSON}, body: `{"RAX-AUTH:forgotPasswordCredentials": {}}`},
+	{name: "empty user name", method: "POST", path: forgotPath, header: []string{isJSON}, body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": ""}}`},
+	{name: "header injection in the user name", method: "POST", path: forgotPath, header: []string{isJSON}, body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob\r\nSet-Cookie: x=y"}}`},
+	{name: "new password in JSON, as documented", method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON, mails: "password_changed billybob@example.com"},
+	{name: "new password in XML, as documented", method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML, mails: "password_changed billybob@example.com"},
+	{name: "no token", method: "POST", path: resetPath, header: []string{isJSON}, body: resetJSON},
+	{name: "two tokens", method: "POST", path: resetPath, header: []string{isJSON, hasToken, hasToken}, body: resetJSON},
+	{name: "unknown token, XML", method: "POST", path: resetPath, header: []string{isXML, wantXML, "X-Auth-Token: abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"}, body: resetXML},
+	{name: "no password", method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: `{"RAX-AUTH:passwordReset": {}}`},
+	{name: "rejected password", method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: `{"RAX-AUTH:passwordReset": {"password": "secret"}}`},
+	{name: "rejected password, XML", method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: strings.Replace(resetXML, "superSecurePassw0rd!", "secret", 1)},
+	{name: "denied by the application", core: denyAll, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
+	{name: "denied by the application, XML", core: denyAll, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
+	{name: "suffix beats Accept", method: "POST", path: forgotPath + ".xml", header: []string{isJSON, "Accept: application/json"}, body: "{}"},
+	{name: "suffix beats Accept, the other way", method: "POST", path: forgotPath + ".json", header: []string{isXML, "Accept: application/xml"}, body: "<x/>"},
+	{name: "suffix of an accepted request", method: "POST", path: forgotPath + ".xml", header: []string{isJSON}, body: forgotJSON, mails: "reset_token billybob@example.com"},
+	{name: "not acceptable", method: "POST", path: forgotPath, header: []string{isJSON, "Accept: text/html"}, body: forgotJSON},
+	{name: "another path", method: "POST", path: "/v2.0/users/RAX-AUTH/reset-pwd", header: []string{isJSON}, body: resetJSON},
+	{name: "another path, XML", method: "POST", path: "/v2.0/users.xml", header: []string{isJSON}, body: resetJSON},
+	{name: "GET", method: "GET", path: forgotPath},
+	{name: "HEAD", method: "HEAD", path: resetPath},
+	{name: "PUT", method: "PUT", path: resetPath, header: []string{isJSON, hasToken, wantXML}, body: resetJSON},
+	{name: "empty body", method: "POST", path: forgotPath},
+	{name: "empty body with a type", method: "POST", path: forgotPath, header: []string{isJSON}},
+	{name: "no type", method: "POST", path: forgotPath, body: forgotJSON},
+	{name: "form", method: "POST", path: forgotPath, header: []string{"Content-Type: application/x-www-form-urlencoded"}, body: forgotJSON},
+	{name: "two types", method: "POST", path: forgotPath, header: []string{isJSON, isXML}, body: forgotJSON},
+	{name: "two types in one", method: "POST", path: forgotPath, header: []string{"Content-Type: application/json, application/xml"}, body: forgotJSON},
+	{name: "charset utf-8", method: "POST", path: forgotPath, header: []string{"Content-Type: application/json; charset=UTF-8"}, body: forgotJSON, mails: "reset_token billybob@example.com"},
+	{name: "another charset", method: "POST", path: forgotPath, header: []string{"Content-Type: application/json; charset=utf-16"}, body: forgotJSON},
+	{name: "another parameter", method: "POST", path: forgotPath, header: []string{"Content-Type: application/json; profile=x"}, body: forgotJSON},
+	{name: "compressed", method: "POST", path: forgotPath, header: []string{isJSON, "Content-Encoding: gzip", wantXML}, body: forgotJSON},
+	{name: "not compressed, and says so", method: "POST", path: forgotPath, header: []string{isJSON, "Content-Encoding: identity"}, body: forgotJSON, mails: "reset_token billybob@example.com"},
+	{name: "JSON that claims to be XML", method: "POST", path: forgotPath, header: []string{isXML}, body: forgotJSON},
+	{name: "DOCTYPE", method: "POST", path: forgotPath, header: []string{isXML, wantXML}, body: `<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>` + resetXML},
+	{name: "body too large", method: "POST", path: forgotPath, header: []string{isJSON}, body: strings.Repeat(" ", 16<<10+1)},
+	{name: "body too large, XML", method: "POST", path: forgotPath, header: []string{isXML, wantXML}, body: strings.Repeat(" ", 16<<10+1)},
+	{name: "over the limit", core: oneRequest, before: askOnce, method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON},
+	{name: "over the limit, XML", core: oneRequest, before: askOnce, method: "POST", path: forgotPath, header: []string{isXML, wantXML}, body: forgotXML},
+	{name: "store down", before: storeDown, method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON},
+	{name: "store down, XML", before: storeDown, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
+	{name: "store panics", before: storePanic, method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON},
+	{name: "store panics, XML", before: storePanic, method: "POST", path: forgotPath, header: []string{isXML, wantXML}, body: forgotXML},
+}
+
+func TestRackspaceGolden(t *testing.T) { golden(t, NewRackspace, "rackspace.txt", rackspaceVectors) }
+
+// Whoever is named, the response is the same byte for byte, but for the name that was sent.
+func TestRackspaceIsUniform(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, NewRackspace, recovery.Options{Limits: recovery.Limits{
+		PerIdentifier: []recovery.Limit{{Burst: 1, Every: time.Hour}}, PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
+	}}, Options{})
+	var first string
+	for _, name := range []string{"billybob", "nobody", "mallory", "alice"} {
+		for range 2 { // the second is over the limit of its identifier
+			response := w.send("POST", forgotPath, []string{isJSON}, strings.Replace(forgotJSON, "billybob", name, 1))
+			response = strings.Replace(response, "X-User-Name: "+name, "X-User-Name: (as sent)", 1)
+			if first == "" {
+				first = response
+			}
+			is.Equal(response, first)
+		}
+	}
+	is.Equal(len(w.deliver()), 2)
+}
+
+// The stored name stands in a header and may hold anything.
+func TestRackspaceNeutralisesTheStoredName(t *testing.T) {
+	for name, want := range map[string]string{
+		"billybob\r\nSet-Cookie: x=y": "",
+		"bob\x00":                     "",
+		"bob\u2028":                   "",
+		"b\xffb":                      "",
+		"Bj\u00f6rn":                  "X-User-Name: Bj\u00f6rn\n",
+	} {
+		is := is.New(t)
+		w := newWorld(t, NewRackspace, recovery.Options{}, Options{})
+		is.NoErr(w.RequestReset(t.Context(), recovery.ResetRequest{Email: "victim@example.com"}))
+		w.users.Put(recovery.Account{ID: "9", Username: name, Email: "victim@example.com", Active: true, HasPassword: true, Verified: true}, "hash of old")
+		mails := w.deliver()
+		is.Equal(len(mails), 1)
+		response := w.send("POST", resetPath, []string{isJSON, "X-Auth-Token: " + mails[0].Token.Reveal()}, resetJSON)
+		is.True(strings.HasPrefix(response, "HTTP/1.1 204 "))
+		is.True(!strings.Contains(response, "Set-Cookie"))
+		is.Equal(strings.Contains(response, "X-User-Name"), want != "")
+		is.True(strings.Contains(response, want))
+	}
+}
+
+func TestAcceptable(t *testing.T) {
+	for accept, want := range map[string]string{
+		"":                                   jsonType,
+		" ":                                  jsonType,
+		"*/*":                                jsonType,
+		"application/*":                      jsonType,
+		"application/json":                   jsonType,
+		"application/xml":                    xmlType,
+		"application/xml;q=0.5, */*;q=0.1":   xmlType,
+		"application/xml, application/json":  jsonType,
+		"application/xml, */*;q=0.9":         xmlType,
+		"application/json;q=0, */*":          xmlType,
+		"*/*, application/json;q=0":          xmlType,
+		"text/html, application/*;q=0.2":     jsonType,
+		"application/json;q=0.2, */*;q=0.3":  xmlType,
+		"text/html":                          "",
+		"*/*;q=0":                            "",
+		"application/xml;q=2":                "",
+		"application/xml;q=x":                "",
+		"application/xml;q=NaN":              "",
+		"garbage///":                         "",
+		"garbage///, application/xml":        xmlType,
+		"APPLICATION/XML":                    xmlType,
+		"application/xml;q=0.000, text/html": "",
+	} {
+		t.Run(accept, func(t *testing.T) {
+			is := is.New(t)
+			is.Equal(acceptable([]string{accept}), want)
+		})
+	}
+}

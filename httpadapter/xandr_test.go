@@ -1,0 +1,127 @@
+package httpadapter
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+const curlType = "Content-Type: application/x-www-form-urlencoded" // what curl -d sends
+
+// put is the documented file of step 4 as curl -d sends it: without newlines.
+const put = `{    "account-recovery": {        "username": "billybob",        "password": "superSecurePassw0rd!",        "token": "TOKEN"    }}`
+
+var xandrVectors = []vector{
+	{name: "forgot password, as documented", method: "POST", path: "/account-recovery", header: []string{curlType},
+		body: `{    "account-recovery": {        "username" : "billybob"    }}`, mails: "reset_token billybob@example.com"},
+	{name: "forgot password, unknown user name", method: "POST", path: "/account-recovery", header: []string{curlType},
+		body: `{    "account-recovery": {        "username" : "nobody"    }}`},
+	{name: "forgot password, disabled account", method: "POST", path: "/account-recovery", header: []string{curlType},
+		body: `{    "account-recovery": {        "username" : "mallory"    }}`},
+	{name: "forgot user name, as documented", method: "POST", path: "/account-recovery", header: []string{curlType},
+		body: "{    \"account-recovery\": {        \"email\" : \"alice@example.com\"    }    }", mails: "usernames alice@example.com"},
+	{name: "forgot user name, unknown address", method: "POST", path: "/account-recovery", header: []string{"Content-Type: application/json"},
+		body: "{\n\t\"account-recovery\": {\n\t\t\"email\" : \"nobody@example.com\"\n\t}\n}\n"},
+	{name: "new password, as documented", method: "PUT", path: "/account-recovery", header: []string{curlType},
+		body: put, mails: "password_changed billybob@example.com"},
+	{name: "new password, without user name", method: "PUT", path: "/account-recovery",
+		body: `{"account-recovery":{"password":"superSecurePassw0rd!","token":"TOKEN"}}`, mails: "password_changed billybob@example.com"},
+	{name: "another user's name", method: "PUT", path: "/account-recovery", body: strings.Replace(put, "billybob", "alice", 1)},
+	{name: "unknown token", method: "PUT", path: "/account-recovery",
+		body: `{"account-recovery":{"password":"superSecurePassw0rd!","token":"abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"}}`},
+	{name: "empty token", method: "PUT", path: "/account-recovery", body: `{"account-recovery":{"password":"superSecurePassw0rd!","token":""}}`},
+	{name: "null token", method: "PUT", path: "/account-recovery", body: `{"account-recovery":{"password":"superSecurePassw0rd!","token":null}}`},
+	{name: "rejected password", method: "PUT", path: "/account-recovery", body: strings.Replace(put, "superSecurePassw0rd!", "secret", 1)},
+	{name: "password with the user name", method: "PUT", path: "/account-recovery", body: strings.Replace(put, "superSecurePassw0rd!", "My-Billybob-26!", 1)},
+	{name: "password too long", method: "PUT", path: "/account-recovery", body: strings.Replace(put, "superSecure", strings.Repeat("Aa1-", 260), 1)},
+	{name: "denied by the application", core: denyAll, method: "PUT", path: "/account-recovery", body: put},
+	{name: "empty body", method: "POST", path: "/account-recovery"},
+	{name: "not JSON", method: "POST", path: "/account-recovery", body: "username=billybob"},
+	{name: "unknown key", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"user":"billybob"}}`},
+	{name: "list of addresses", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"email":["alice@example.com","evil@example.com"]}}`},
+	{name: "duplicate key", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"email":"alice@example.com","email":"evil@example.com"}}`},
+	{name: "user name and address", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":"alice","email":"evil@example.com"}}`},
+	{name: "neither user name nor address", method: "POST", path: "/account-recovery", body: `{"account-recovery":{}}`},
+	{name: "empty user name", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":""}}`},
+	{name: "invisible character", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":"billy\u200bbob"}}`},
+	{name: "two addresses in one", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"email":"alice@example.com,evil@example.com"}}`},
+	{name: "empty address", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"email":""}}`},
+	{name: "token on POST", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":"alice","token":"x"}}`},
+	{name: "address on PUT", method: "PUT", path: "/account-recovery", body: `{"account-recovery":{"email":"a@b.example","password":"x","token":"y"}}`},
+	{name: "no token on PUT", method: "PUT", path: "/account-recovery", body: `{"account-recovery":{"username":"billybob","password":"x"}}`},
+	{name: "empty user name on PUT", method: "PUT", path: "/account-recovery", body: `{"account-recovery":{"username":"","password":"x","token":"y"}}`},
+	{name: "body too large", method: "POST", path: "/account-recovery", body: strings.Repeat(" ", 16<<10+1)},
+	{name: "GET", method: "GET", path: "/account-recovery"},
+	{name: "HEAD", method: "HEAD", path: "/account-recovery"},
+	{name: "OPTIONS", method: "OPTIONS", path: "/account-recovery"},
+	{name: "method override", method: "GET", path: "/account-recovery?_method=PUT", header: []string{"X-HTTP-Method-Override: PUT"}, body: put},
+	{name: "method unknown to HTTP", method: "BREW", path: "/account-recovery"},
+	{name: "another path", method: "POST", path: "/account-recovery/x", body: put},
+	{name: "over the limit", core: oneRequest, before: askOnce, method: "POST", path: "/account-recovery",
+		body: `{"account-recovery":{"username":"billybob"}}`},
+	{name: "over the limit, forwarded headers", core: oneRequest, before: askOnce, method: "POST", path: "/account-recovery",
+		header: []string{"X-Forwarded-For: 203.0.113.9", "Forwarded: for=203.0.113.9", "X-Real-IP: 203.0.113.9"},
+		body:   `{"account-recovery":{"username":"billybob"}}`},
+	{name: "store down", before: storeDown, method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":"billybob"}}`},
+	{name: "store down on PUT", before: storeDown, method: "PUT", path: "/account-recovery", body: put},
+	{name: "store panics", before: storePanic, method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":"billybob"}}`},
+	{name: "always 200", opts: Options{XandrAlways200: true}, method: "PUT", path: "/account-recovery", body: strings.Replace(put, "billybob", "alice", 1)},
+	{name: "always 200, over the limit", opts: Options{XandrAlways200: true}, core: oneRequest, before: askOnce, method: "POST", path: "/account-recovery",
+		body: `{"account-recovery":{"username":"billybob"}}`},
+}
+
+func TestXandrGolden(t *testing.T) { golden(t, NewXandr, "xandr.txt", xandrVectors) }
+
+// Whoever is named, the response is the same byte for byte.
+func TestXandrIsUniform(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, NewXandr, recovery.Options{Limits: recovery.Limits{
+		PerIdentifier: []recovery.Limit{{Burst: 1, Every: time.Hour}}, PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
+	}}, Options{})
+	var first string
+	for _, identifier := range []string{"username\":\"billybob", "username\":\"nobody", "username\":\"mallory", "username\":\"alice",
+		"email\":\"alice@example.com", "email\":\"nobody@example.com", "email\":\"mallory@example.com"} {
+		for range 2 { // the second is over the limit of its identifier
+			response := w.send("POST", "/account-recovery", nil, `{"account-recovery":{"`+identifier+`"}}`)
+			if first == "" {
+				first = response
+			}
+			is.Equal(response, first)
+		}
+	}
+	is.Equal(len(w.deliver()), 3) // billybob, alice, and the names of alice's address
+}
+
+// Every token that cannot be used has the same response.
+func TestXandrHasOneAnswerForBadTokens(t *testing.T) {
+	is := is.New(t)
+	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	w := newWorld(t, NewXandr, recovery.Options{Now: func() time.Time { return now }}, Options{})
+	send := func(token string) string {
+		return w.send("PUT", "/account-recovery", nil, fmt.Sprintf(`{"account-recovery":{"password":%q,"token":%q}}`, goodPassword, token))
+	}
+	first := send("abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa")
+	is.True(strings.HasPrefix(first, "HTTP/1.1 401 "))
+	is.Equal(send("malformed"), first)
+
+	used := w.token("alice")
+	is.True(strings.HasPrefix(send(used), "HTTP/1.1 200 "))
+	is.Equal(send(used), first)
+
+	superseded := w.token("billybob")
+	dead := w.token("billybob")
+	is.Equal(send(superseded), first)
+
+	expired := w.token("alicia")
+	now = now.Add(16 * time.Hour)
+	is.Equal(send(expired), first)
+
+	now = now.Add(-16 * time.Hour)
+	w.users.Remove("3")
+	is.Equal(send(dead), first)
+}
