@@ -1,0 +1,46 @@
+package main
+
+import "strings"
+
+const portalName = "cloud_control"
+
+// guide says what to try.
+func guide(base string) string {
+	return strings.NewReplacer("BASE", base, "PORTAL", portalName).Replace(`Account recovery, to try out, on BASE
+
+Accounts: alice and alicia on alice@example.com, billybob on billybob@example.com,
+and mallory, who is disabled. Everybody's password is Old-passw0rd-1.
+The mails are not sent but shown: BASE/mailbox and BASE/mailbox.json
+
+Reset a password:
+
+  curl -X POST -d '{"account-recovery":{"username":"billybob"}}' BASE/account-recovery
+  curl BASE/mailbox.json
+  curl -X PUT -d '{"account-recovery":{"username":"billybob","password":"New-passw0rd-2","token":"TOKEN"}}' BASE/account-recovery
+  curl -i -d '{"username":"billybob","password":"New-passw0rd-2"}' BASE/login
+
+Retrieve user names:
+
+  curl -X POST -d '{"account-recovery":{"email":"alice@example.com"}}' BASE/account-recovery
+
+The same in the format of Rackspace Identity, JSON or XML; with a portal the mail has a link:
+
+  curl -i -H 'Content-Type: application/json' -d '{"RAX-AUTH:forgotPasswordCredentials":{"username":"alice"}}' BASE/v2.0/users/RAX-AUTH/forgot-pwd
+  curl -i -H 'Content-Type: application/json' -d '{"RAX-AUTH:forgotPasswordCredentials":{"username":"alicia","portal":"PORTAL"}}' BASE/v2.0/users/RAX-AUTH/forgot-pwd
+  curl -i -H 'Content-Type: application/xml' -H 'X-Auth-Token: TOKEN' -d '<passwordReset xmlns="http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0" password="New-passw0rd-3"/>' BASE/v2.0/users/RAX-AUTH/pwd-reset
+
+Ask for a name that nobody has, or for mallory: the answer is the same, and no mail comes.
+A name is mailed once a minute and three times an hour at most.
+`)
+}
+
+// portalText stands where the link of a mail leads.
+func portalText(base string) string {
+	return strings.ReplaceAll(`This is where the page of your application would ask for the new password.
+
+The token stands in the address bar, behind "#token=": a browser sends that part to no server.
+Set the password with it:
+
+  curl -X PUT -d '{"account-recovery":{"password":"New-passw0rd-2","token":"TOKEN"}}' BASE/account-recovery
+`, "BASE", base)
+}

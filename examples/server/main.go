@@ -1,0 +1,158 @@
+// Command server is account recovery as a program that one can try: both wire formats, a log-in to
+// see that a reset worked, and a mailbox that shows the mails instead of sending them.
+//
+//	go run ./examples/server
+//
+// It prints what to try next. Everything is forgotten when it ends.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"example.com/recovery"
+	"example.com/recovery/httpadapter"
+	"example.com/recovery/mailer"
+	"example.com/recovery/store/memstore"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "server:", err)
+		os.Exit(1)
+	}
+}
+
+type config struct {
+	addr     string
+	accounts int
+	limits   bool
+}
+
+func parse(args []string, stderr io.Writer) (config, error) {
+	var c config
+	flags := flag.NewFlagSet("server", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`address` to listen on; port 0 is any free one")
+	db := flags.String("db", "memory", "where accounts and tokens are kept: memory")
+	flags.IntVar(&c.accounts, "accounts", 0, "how many accounts user000001, user000002, … to add")
+	limits := flags.String("limits", "on", "on, or off for load tests")
+	if err := flags.Parse(args); err != nil {
+		return c, err
+	}
+	c.limits = *limits == "on"
+	switch {
+	case flags.NArg() > 0:
+		return c, fmt.Errorf("unexpected argument %q: there are only flags", flags.Arg(0))
+	case *db != "memory":
+		return c, fmt.Errorf("-db must be memory, is %q", *db)
+	case *limits != "on" && *limits != "off":
+		return c, fmt.Errorf("-limits must be on or off, is %q", *limits)
+	case c.accounts < 0 || c.accounts > maxAccounts:
+		return c, fmt.Errorf("-accounts must be from 0 to %d, is %d", maxAccounts, c.accounts)
+	}
+	return c, nil
+}
+
+// drainTime is how long requests in flight, and then mails, may take when the program ends.
+const drainTime = 10 * time.Second
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	c, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	if !c.limits {
+		fmt.Fprintln(stderr, "WARNING: -limits=off: anybody may send any number of mails to anybody. For load tests only.")
+	}
+	users := memstore.New()
+	hash, err := addAccounts(users, c.accounts)
+	if err != nil {
+		return err
+	}
+	renderer, err := mailer.New(nil)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.addr)
+	if err != nil {
+		return err
+	}
+	base := "http://" + listener.Addr().String()
+	mails := &mailbox{renderer: renderer}
+	svc, err := recovery.New(users, mails, &recovery.Options{
+		Application: "Recovery Example",
+		Limits:      recovery.Limits{InsecureOff: !c.limits},
+		Portals:     map[string]recovery.Portal{portalName: {URL: base + "/portal", InsecureHTTP: true}},
+		Logger:      logger,
+	})
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:           routes(svc, users, mails, hash, base, logger),
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+
+	worker, stopWorker := context.WithCancel(context.Background())
+	defer stopWorker()
+	worked := make(chan error, 1)
+	go func() { worked <- svc.Run(worker) }()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	fmt.Fprint(stdout, guide(base))
+
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	// No new requests, then no new mails, then what is left in the queue: it is in memory only.
+	drain, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	err = server.Shutdown(drain)
+	stopWorker()
+	err = errors.Join(err, <-worked)
+	_, delivered := svc.Deliver(drain)
+	fmt.Fprintf(stdout, "stopped; mails sent: %d\n", mails.count())
+	return errors.Join(err, delivered)
+}
+
+func routes(svc *recovery.Service, users *memstore.Store, mails *mailbox, hash, base string, logger *slog.Logger) http.Handler {
+	opts := &httpadapter.Options{Logger: logger}
+	mux := http.NewServeMux()
+	mux.Handle("/account-recovery", httpadapter.NewXandr(svc, opts))
+	mux.Handle("/v2.0/", httpadapter.NewRackspace(svc, opts))
+	mux.Handle("POST /login", newLogin(users, hash))
+	mux.HandleFunc("GET /mailbox", mails.servePage)
+	mux.HandleFunc("GET /mailbox.json", mails.serveJSON)
+	mux.HandleFunc("GET /portal", text(portalText(base)))
+	mux.HandleFunc("GET /healthz", text("ok\n"))
+	mux.HandleFunc("GET /{$}", text(guide(base)))
+	return mux
+}
+
+func text(s string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, s)
+	}
+}
