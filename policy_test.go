@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,22 +129,22 @@ func TestBreached(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			is := is.New(t)
-			asked := 0
+			var asked atomic.Int32
 			w := newWorld(t, &recovery.Options{Policy: &recovery.Policy{
 				BreachTimeout: 20 * time.Millisecond, BreachFailClosed: c.closed,
 				Breached: func(ctx context.Context, password string) (bool, error) {
 					is.Equal(password, goodPassword)
-					asked++
+					asked.Add(1)
 					return c.answer(ctx, password)
 				},
 			}})
 			is.True(errors.Is(w.complete(tokenText, goodPassword), recovery.ErrInvalidToken))
-			is.Equal(asked, 0) // the service must not be asked for a token that is not live
+			is.Equal(asked.Load(), int32(0)) // the service must not be asked for a token that is not live
 			token := w.token("alice")
 			err := w.complete(token, goodPassword)
 			is.True(errors.Is(err, c.wantErr))
 			is.Equal(reasons(err), c.wantName)
-			is.Equal(asked, 1)
+			is.Equal(asked.Load(), int32(1))
 			if err != nil {
 				is.NoErr(w.deadOrAlive(token, true)) // the token must live
 			}
