@@ -56,7 +56,7 @@ type ResetEvent struct {
 type LimitEvent struct {
 	redacted
 
-	Call   string // "request", "usernames" or "complete"
+	Call   string // "reset", "usernames" or "complete"
 	Client netip.Addr
 	Err    *LimitError
 }

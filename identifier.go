@@ -142,6 +142,10 @@ func canonicalDomain(s string) (string, bool) {
 	if err != nil || !isLDH(ascii) {
 		return "", false
 	}
+	// The Bidi rule is applied more strictly to A-labels; what is canonical must stay as it is.
+	if again, err := idnaProfile.ToASCII(ascii); err != nil || again != ascii {
+		return "", false
+	}
 	// IDNA maps full-width letters and the like onto plain ASCII. A label that is not ASCII but
 	// becomes so is a look-alike, not an internationalised name.
 	from, to := strings.Split(s, "."), strings.Split(ascii, ".")

@@ -10,7 +10,7 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -156,8 +156,10 @@ func phcBytes(text string) ([]byte, error) {
 type hasher struct {
 	slots chan struct{}
 	wait  time.Duration
-	hash  func(string) (string, error)
-	count atomic.Uint64
+	hash  func(string) (string, error) // nil is HashPassword
+
+	mu   sync.Mutex
+	dead int // hashes whose blocks were not collected yet
 }
 
 // do hashes when a slot is free. Who waits too long gets ErrBusy.
@@ -175,23 +177,36 @@ func (h *hasher) do(ctx context.Context, password string) (string, error) {
 	if h.hash != nil {
 		return h.hash(password)
 	}
-	if h.count.Add(1)%uint64(cap(h.slots)) == 0 {
-		collect()
-	}
+	h.collect()
+	defer h.done()
 	return HashPassword(password)
 }
 
-// collectBelow is the size of the live heap from which a collection costs more than the garbage of
-// some hashes is worth.
+func (h *hasher) done() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dead++
+}
+
+// collectBelow is the size of the host's own live heap from which a collection costs more than the
+// garbage of some hashes is worth.
 const collectBelow = 256 << 20
 
-// collect frees the blocks of earlier hashes. argon2 allocates 19 MiB a hash, and the collector lets
-// the heap double before it acts: without this a burst holds twice the memory of its slots. In a
-// small heap it takes well under a millisecond beside the 30 of a hash.
-func collect() {
+// collect frees the blocks of earlier hashes, so that beside those in use there is at most one.
+// argon2 allocates 19 MiB a hash, and the collector lets the heap double before it acts: left to
+// itself, a burst holds twice the memory of its slots. In a small heap this takes well under a
+// millisecond beside the 30 of a hash.
+func (h *hasher) collect() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.dead < 2 {
+		return
+	}
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	if live[0].Value.Kind() == metrics.KindUint64 && live[0].Value.Uint64() < collectBelow {
+	inUse := uint64(cap(h.slots)) * argonMemory << 10
+	if live[0].Value.Kind() == metrics.KindUint64 && live[0].Value.Uint64() < collectBelow+inUse {
 		runtime.GC()
+		h.dead = 0
 	}
 }

@@ -1,0 +1,312 @@
+package recovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+const (
+	maxAccounts   = 1000 // of one address
+	maxNames      = 50   // in one mail
+	firstBackoff  = 2 * time.Second
+	maxBackoff    = 5 * time.Minute  // for requests, which end with Options.MaxRequestAge
+	noticeBackoff = 15 * time.Minute // for notices and OnReset, which do not end
+)
+
+// A job is one request being handled.
+type job struct {
+	*Service
+	request Request
+	event   RequestEvent
+	outcome Outcome
+	secrets []string // addresses and tokens that must not get into a log
+}
+
+func (j *job) do(ctx context.Context) error {
+	r, hooks := &j.request, &j.opts.Hooks
+	switch r.Kind {
+	case RequestKindNotice:
+		return j.sendNotice(ctx)
+	case RequestKindOnReset:
+		return j.callOnReset(ctx)
+	}
+	if r.Throttled {
+		emit(&j.events, hooks.RequestThrottled, j.event)
+		return nil
+	}
+	if r.Attempts == 1 && r.AccountID == "" {
+		emit(&j.events, hooks.RequestAccepted, j.event)
+	}
+	if j.now().Sub(r.RequestedAt) > j.opts.MaxRequestAge {
+		j.drop(DropTooOld)
+		return nil
+	}
+	accounts, err := j.meant(ctx)
+	if err != nil || len(accounts) == 0 {
+		return err
+	}
+	switch {
+	case r.Kind == RequestKindUsernames:
+		return j.sendUsernames(ctx, accounts)
+	case r.Kind != RequestKindReset:
+		j.drop(DropMalformed)
+		return nil
+	case len(accounts) > 1:
+		j.split(accounts)
+		return nil
+	}
+	return j.sendReset(ctx, accounts[0])
+}
+
+// meant returns the eligible accounts that the request means. The Store's comparison may be looser
+// than ours, so each account is compared again.
+func (j *job) meant(ctx context.Context) ([]Account, error) {
+	r := &j.request
+	canonical, err := canonicalIdentifier(r.By, r.Identifier)
+	if err != nil {
+		j.drop(DropMalformed)
+		return nil, nil
+	}
+	j.secrets = append(j.secrets, r.Identifier, canonical)
+	query := AccountQuery{By: r.By, Typed: r.Identifier, Canonical: canonical, Max: maxAccounts + 1}
+	if r.AccountID != "" {
+		query = AccountQuery{By: ByID, Typed: r.AccountID, Canonical: r.AccountID, Max: 1}
+	}
+	found, err := j.find(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	var accounts []Account
+	matched := false
+	for _, a := range found {
+		stored := a.Username
+		if r.By == ByEmail {
+			stored = a.Email
+		}
+		if c, err := canonicalIdentifier(r.By, stored); err != nil || c != canonical {
+			continue
+		}
+		if r.AccountID != "" && a.ID != r.AccountID {
+			continue
+		}
+		matched = true
+		_, err := CanonicalEmail(a.Email)
+		reason := DropReason("")
+		switch {
+		case !a.Active:
+			reason = DropInactive
+		case !a.HasPassword:
+			reason = DropNoPassword
+		case !a.Verified:
+			reason = DropUnverified
+		case err != nil:
+			reason = DropBadAddress
+		case len(accounts) == maxAccounts:
+			reason = DropTooManyFound
+		default:
+			accounts = append(accounts, a)
+			continue
+		}
+		j.event.Account = a
+		j.drop(reason)
+	}
+	j.event.Account = Account{}
+	if !matched {
+		j.drop(DropNoAccount)
+	}
+	return accounts, nil
+}
+
+func (j *job) find(ctx context.Context, query AccountQuery) ([]Account, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return j.store.FindAccounts(ctx, query)
+}
+
+// split makes a request of its own for each account of an address, so that each mail is tried again
+// for itself.
+func (j *job) split(accounts []Account) {
+	for _, a := range accounts {
+		r := j.request
+		r.ID, r.AccountID, r.DueAt, r.Attempts, r.Lease = newID(), a.ID, j.now(), 0, ""
+		j.outcome.Add = append(j.outcome.Add, r)
+	}
+}
+
+func (j *job) sendReset(ctx context.Context, a Account) error {
+	r := &j.request
+	j.event.Account = a
+	portal, byLink := j.opts.Portals[r.Portal]
+	if !byLink && r.Portal != "" {
+		j.drop(DropPortal) // it was configured when the request was made
+		return nil
+	}
+	if byLink && portal.Allow != nil {
+		allowed, err := portal.Allow(ctx, a)
+		if err != nil {
+			return err
+		}
+		if !allowed {
+			j.drop(DropPortal)
+			return nil
+		}
+	}
+	token := newToken()
+	j.secrets = append(j.secrets, token.Reveal())
+	reset := Reset{
+		Digest: token.Digest(), AccountID: a.ID, Version: a.Version,
+		RequestID: r.ID, RequestedAt: r.RequestedAt, ExpiresAt: j.now().Add(j.opts.TokenTTL),
+	}
+	if err := j.createReset(ctx, reset); err != nil {
+		if errors.Is(err, ErrSuperseded) {
+			j.drop(DropSuperseded)
+			return nil
+		}
+		return err
+	}
+	m := j.message(MessageResetToken, a)
+	m.Usernames, m.Token, m.ExpiresAt = []string{a.Username}, token, reset.ExpiresAt
+	if byLink {
+		m.Kind, m.Link = MessageResetLink, portal.URL+"#token="+token.Reveal()
+	}
+	if err := j.send(ctx, m); err != nil {
+		return err
+	}
+	j.outcome.Mailed = a.ID
+	return nil
+}
+
+func (j *job) createReset(ctx context.Context, reset Reset) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return j.store.CreateReset(ctx, reset)
+}
+
+func (j *job) sendUsernames(ctx context.Context, accounts []Account) error {
+	reader := accounts[0]
+	for _, a := range accounts {
+		reader.Locale = cmp.Or(reader.Locale, a.Locale)
+	}
+	m := j.message(MessageUsernames, reader)
+	for _, a := range accounts {
+		if len(m.Usernames) < maxNames {
+			m.Usernames = append(m.Usernames, a.Username)
+		} else {
+			m.MoreNames++
+		}
+	}
+	return j.send(ctx, m)
+}
+
+// sendNotice tells the address that the account had when its password was changed, even if the
+// account is gone by now.
+func (j *job) sendNotice(ctx context.Context) error {
+	a, err := j.account(ctx)
+	if err != nil {
+		return err
+	}
+	a.Email = j.request.Identifier
+	m := j.message(MessagePasswordChanged, a)
+	if a.Username != "" {
+		m.Usernames = []string{a.Username}
+	}
+	return j.send(ctx, m)
+}
+
+func (j *job) callOnReset(ctx context.Context) error {
+	if j.opts.OnReset == nil {
+		return errors.New("recovery: Options.OnReset is not set in this process")
+	}
+	a, err := j.account(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, j.opts.SendTimeout)
+	defer cancel()
+	if err := j.opts.OnReset(ctx, a); err != nil {
+		return err
+	}
+	emit(&j.events, j.opts.Hooks.ResetCalled, j.event)
+	return nil
+}
+
+// account returns the request's account as it is now, or only its ID if it is gone.
+func (j *job) account(ctx context.Context) (Account, error) {
+	a := Account{ID: j.request.AccountID}
+	found, err := j.find(ctx, AccountQuery{By: ByID, Typed: a.ID, Canonical: a.ID, Max: 1})
+	if err != nil {
+		return a, err
+	}
+	for _, f := range found {
+		if f.ID == a.ID {
+			a = f
+		}
+	}
+	j.event.Account = a
+	j.secrets = append(j.secrets, a.Email)
+	return a, nil
+}
+
+// message fills in what all kinds of messages have.
+func (j *job) message(kind MessageKind, a Account) Message {
+	r := &j.request
+	return Message{
+		ID: r.ID, Kind: kind, To: strings.Trim(a.Email, " "), Locale: cmp.Or(a.Locale, r.Locale),
+		Application: j.opts.Application, RequestedAt: r.RequestedAt, Client: r.Client,
+	}
+}
+
+func (j *job) send(ctx context.Context, m Message) error {
+	j.secrets = append(j.secrets, m.To)
+	ctx, cancel := context.WithTimeout(ctx, j.opts.SendTimeout)
+	defer cancel()
+	if err := j.mailer.Send(ctx, m); err != nil {
+		return err
+	}
+	emit(&j.events, j.opts.Hooks.MailSent, j.event)
+	return nil
+}
+
+func (j *job) drop(reason DropReason) {
+	event := j.event
+	event.Reason = reason
+	emit(&j.events, j.opts.Hooks.RequestDropped, event)
+}
+
+// endsBefore reports whether the request is too old to be tried once more.
+func (j *job) endsBefore(now time.Time) bool {
+	switch j.request.Kind {
+	case RequestKindNotice, RequestKindOnReset:
+		return false
+	}
+	return now.Sub(j.request.RequestedAt) >= j.opts.MaxRequestAge
+}
+
+// backoff doubles with every attempt up to a bound, and is spread over its upper half, so that what
+// failed together does not come back together.
+func (j *job) backoff() time.Duration {
+	most := maxBackoff
+	if k := j.request.Kind; k == RequestKindNotice || k == RequestKindOnReset {
+		most = noticeBackoff
+	}
+	d := most
+	if shift := j.request.Attempts - 1; shift < 16 {
+		d = min(firstBackoff<<max(shift, 0), most)
+	}
+	return d/2 + rand.N(d/2)
+}
+
+func (j *job) logAttrs(err error) []any {
+	return []any{
+		"request", j.request.ID, "kind", string(j.request.Kind), "attempt", j.request.Attempts,
+		"error", j.scrubbed(err).Error(),
+	}
+}
+
+func (j *job) scrubbed(err error) error {
+	return &outsideError{text: scrub(err.Error(), j.secrets...), err: err}
+}
