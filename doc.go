@@ -59,9 +59,17 @@
 // # Errors
 //
 // Match them with [errors.Is]: [ErrInvalidRequest], [ErrInvalidToken], [ErrInvalidPassword],
-// [ErrLimited], [ErrDenied], [ErrBusy]. No error, no log line and no printed value of this package
-// holds a token, a password or an address. Errors of a Store, a Mailer or a hook are wrapped with
-// such text taken out; [errors.As] still finds them.
+// [ErrLimited], [ErrDenied], [ErrBusy]. An error of a Store, a Mailer or the application is wrapped,
+// and [errors.As] finds it.
+//
+// # Secrets
+//
+// No error, no log line and no printed, logged or marshalled value of this package holds a token, a
+// password or an address: requests, messages and accounts print as "[redacted]". From the text of
+// foreign errors everything is taken out that the call knows. One thing is the application's to
+// avoid: fmt does not ask what stands in an unexported field of a struct how to print itself, so a
+// struct that keeps a [Message] or a [CompleteRequest] in one should not be printed. A [Token] is safe
+// even there.
 //
 // # Compatibility
 //

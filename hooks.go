@@ -15,7 +15,7 @@ import (
 // answer and delays no mail. While one blocks, up to 1,024 events wait and further ones are dropped
 // with a warning in the log.
 type Hooks struct {
-	RequestAccepted  func(RequestEvent) // the worker sees a request for the first time
+	RequestAccepted  func(RequestEvent) // the worker begins with a request; not told after a crash
 	RequestThrottled func(RequestEvent) // over the limit of its identifier, so nothing is mailed
 	RequestDropped   func(RequestEvent) // nothing to mail; see Reason
 	RequestRetried   func(RequestEvent) // failed for now; see Err
@@ -75,6 +75,7 @@ const (
 	DropSuperseded   DropReason = "superseded"  // a newer request's mail was accepted
 	DropTooOld       DropReason = "too_old"     // waited longer than Options.MaxRequestAge
 	DropTooManyFound DropReason = "too_many"    // beyond the first 1,000 accounts of an address
+	DropNoUsername   DropReason = "no_username" // the address has accounts, but none has a user name
 	DropMalformed    DropReason = "malformed"   // the queue held what this version cannot read
 )
 
@@ -111,11 +112,18 @@ func emit[T any](e *events, hook func(T), event T) {
 }
 
 func (e *events) run() {
+	ended := false
+	defer func() {
+		if !ended { // a hook ended the goroutine: runtime.Goexit, as t.FailNow does
+			go e.run()
+		}
+	}()
 	for {
 		e.mu.Lock()
 		if len(e.queue) == 0 {
 			e.running, e.lost, e.queue = false, 0, nil
 			e.mu.Unlock()
+			ended = true
 			return
 		}
 		f := e.queue[0]

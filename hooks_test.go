@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -68,6 +69,20 @@ func TestHookThatPanics(t *testing.T) {
 		is.Equal(calls, 3)
 		is.Equal(strings.Count(log.String(), "a hook panicked"), 3)
 		is.True(!strings.Contains(log.String(), goodPassword)) // what it panicked with is not logged
+	})
+}
+
+func TestHookThatEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		calls := 0
+		svc, _ := withHooks(t, &syncBuffer{}, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { calls++; runtime.Goexit() }})
+		for range 3 {
+			_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
+			is.Equal(err, recovery.ErrInvalidToken)
+		}
+		synctest.Wait()
+		is.Equal(calls, 3)
 	})
 }
 

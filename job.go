@@ -23,6 +23,7 @@ type job struct {
 	request Request
 	event   RequestEvent
 	outcome Outcome
+	refused bool     // the mail system does not want the mail, ever
 	secrets []string // addresses and tokens that must not get into a log
 }
 
@@ -74,7 +75,7 @@ func (j *job) meant(ctx context.Context) ([]Account, error) {
 	j.secrets = append(j.secrets, r.Identifier, canonical)
 	query := AccountQuery{By: r.By, Typed: r.Identifier, Canonical: canonical, Max: maxAccounts + 1}
 	if r.AccountID != "" {
-		query = AccountQuery{By: ByID, Typed: r.AccountID, Canonical: r.AccountID, Max: 1}
+		query = byID(r.AccountID)
 	}
 	found, err := j.find(ctx, query)
 	if err != nil {
@@ -121,8 +122,13 @@ func (j *job) meant(ctx context.Context) ([]Account, error) {
 	return accounts, nil
 }
 
+// byID asks for more than one, because the Store's comparison may be loose for IDs too.
+func byID(id string) AccountQuery {
+	return AccountQuery{By: ByID, Typed: id, Canonical: id, Max: maxAccounts + 1}
+}
+
 func (j *job) find(ctx context.Context, query AccountQuery) ([]Account, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, j.storeTimeout())
 	defer cancel()
 	return j.store.FindAccounts(ctx, query)
 }
@@ -132,7 +138,7 @@ func (j *job) find(ctx context.Context, query AccountQuery) ([]Account, error) {
 func (j *job) split(accounts []Account) {
 	for _, a := range accounts {
 		r := j.request
-		r.ID, r.AccountID, r.DueAt, r.Attempts, r.Lease = newID(), a.ID, j.now(), 0, ""
+		r.ID, r.AccountID, r.Attempts, r.Lease = newID(), a.ID, 0, ""
 		j.outcome.Add = append(j.outcome.Add, r)
 	}
 }
@@ -169,7 +175,7 @@ func (j *job) sendReset(ctx context.Context, a Account) error {
 		return err
 	}
 	m := j.message(MessageResetToken, a)
-	m.Usernames, m.Token, m.ExpiresAt = []string{a.Username}, token, reset.ExpiresAt
+	m.Token, m.ExpiresAt = token, reset.ExpiresAt
 	if byLink {
 		m.Kind, m.Link = MessageResetLink, portal.URL+"#token="+token.Reveal()
 	}
@@ -181,7 +187,7 @@ func (j *job) sendReset(ctx context.Context, a Account) error {
 }
 
 func (j *job) createReset(ctx context.Context, reset Reset) error {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, j.storeTimeout())
 	defer cancel()
 	return j.store.CreateReset(ctx, reset)
 }
@@ -192,12 +198,19 @@ func (j *job) sendUsernames(ctx context.Context, accounts []Account) error {
 		reader.Locale = cmp.Or(reader.Locale, a.Locale)
 	}
 	m := j.message(MessageUsernames, reader)
+	m.Usernames = nil
 	for _, a := range accounts {
-		if len(m.Usernames) < maxNames {
+		switch {
+		case a.Username == "":
+		case len(m.Usernames) < maxNames:
 			m.Usernames = append(m.Usernames, a.Username)
-		} else {
+		default:
 			m.MoreNames++
 		}
+	}
+	if len(m.Usernames) == 0 {
+		j.drop(DropNoUsername)
+		return nil
 	}
 	return j.send(ctx, m)
 }
@@ -210,11 +223,7 @@ func (j *job) sendNotice(ctx context.Context) error {
 		return err
 	}
 	a.Email = j.request.Identifier
-	m := j.message(MessagePasswordChanged, a)
-	if a.Username != "" {
-		m.Usernames = []string{a.Username}
-	}
-	return j.send(ctx, m)
+	return j.send(ctx, j.message(MessagePasswordChanged, a))
 }
 
 func (j *job) callOnReset(ctx context.Context) error {
@@ -237,7 +246,7 @@ func (j *job) callOnReset(ctx context.Context) error {
 // account returns the request's account as it is now, or only its ID if it is gone.
 func (j *job) account(ctx context.Context) (Account, error) {
 	a := Account{ID: j.request.AccountID}
-	found, err := j.find(ctx, AccountQuery{By: ByID, Typed: a.ID, Canonical: a.ID, Max: 1})
+	found, err := j.find(ctx, byID(a.ID))
 	if err != nil {
 		return a, err
 	}
@@ -254,10 +263,14 @@ func (j *job) account(ctx context.Context) (Account, error) {
 // message fills in what all kinds of messages have.
 func (j *job) message(kind MessageKind, a Account) Message {
 	r := &j.request
-	return Message{
+	m := Message{
 		ID: r.ID, Kind: kind, To: strings.Trim(a.Email, " "), Locale: cmp.Or(a.Locale, r.Locale),
 		Application: j.opts.Application, RequestedAt: r.RequestedAt, Client: r.Client,
 	}
+	if a.Username != "" {
+		m.Usernames = []string{a.Username}
+	}
+	return m
 }
 
 func (j *job) send(ctx context.Context, m Message) error {
@@ -265,6 +278,7 @@ func (j *job) send(ctx context.Context, m Message) error {
 	ctx, cancel := context.WithTimeout(ctx, j.opts.SendTimeout)
 	defer cancel()
 	if err := j.mailer.Send(ctx, m); err != nil {
+		j.refused = errors.Is(err, ErrPermanent)
 		return err
 	}
 	emit(&j.events, j.opts.Hooks.MailSent, j.event)

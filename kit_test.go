@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -255,15 +256,20 @@ func (h *hookLog) add(name, reason string, event any) {
 func (h *hookLog) wait(t *testing.T, event string) {
 	t.Helper()
 	for range 5000 {
-		h.mu.Lock()
-		seen := strings.Contains("\n"+strings.Join(h.events, "\n")+"\n", "\n"+event+"\n")
-		h.mu.Unlock()
-		if seen {
+		if h.seen(event) {
 			return
 		}
 		time.Sleep(time.Millisecond)
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	t.Fatalf("no event %q came; there were %q", event, h.events)
+}
+
+func (h *hookLog) seen(event string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Contains(h.events, event)
 }
 
 func (h *hookLog) all() recovery.Hooks {

@@ -10,7 +10,9 @@ import (
 // do more than Burst pass, so {3, time.Hour} is never more than three an hour.
 //
 // Limits are counted by the generic cell rate algorithm (ITU-T I.371), whose whole state is one
-// instant per key: the theoretical arrival time.
+// instant per key: the theoretical arrival time. A state that no clock like this one can have made is
+// no state, so that a clock that was far ahead locks nobody out. Clocks of processes that share a
+// Store should agree to the second, and must within Burst × Every.
 type Limit struct {
 	Burst int
 	Every time.Duration
@@ -20,12 +22,13 @@ type Limit struct {
 // next is the key's new state. Otherwise wait, more than zero, is how long until it may, and the
 // state does not change. The state of a key that is not stored is the zero time.
 func (l Limit) Take(tat, now time.Time) (next time.Time, wait time.Duration) {
+	full := time.Duration(l.Burst) * l.Every
 	next = now
-	if tat.After(now) {
+	if tat.After(now) && !tat.After(now.Add(full)) {
 		next = tat
 	}
 	next = next.Add(l.Every)
-	if wait = next.Sub(now) - time.Duration(l.Burst)*l.Every; wait > 0 {
+	if wait = next.Sub(now) - full; wait > 0 {
 		return tat, wait
 	}
 	return next, 0
@@ -49,9 +52,8 @@ const (
 )
 
 // clientPrefix returns what counts as one client: an IPv4 address, or the /64 that an IPv6 customer
-// gets at the least. IPv4-mapped IPv6 is IPv4.
+// gets at the least.
 func clientPrefix(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
 	bits := 64
 	if a.Is4() {
 		bits = 32

@@ -29,6 +29,19 @@ func TestLimitTake(t *testing.T) {
 	is.Equal(wait, time.Duration(0))
 }
 
+// A state that is further ahead than any event could have made it is no state.
+func TestLimitAfterTheClockWasAhead(t *testing.T) {
+	is := is.New(t)
+	l := recovery.Limit{Burst: 2, Every: time.Minute}
+	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	full := now.Add(2 * time.Minute)
+	_, wait := l.Take(full, now)
+	is.Equal(wait, time.Minute)
+	next, wait := l.Take(full.Add(time.Microsecond), now)
+	is.Equal(wait, time.Duration(0))
+	is.Equal(next, now.Add(time.Minute))
+}
+
 // The promise of Limit: in no period of length Every do more than Burst pass.
 func TestLimitHoldsInEveryPeriod(t *testing.T) {
 	is := is.New(t)

@@ -30,7 +30,9 @@ type Options struct {
 	// HashPassword turns a new password into what the Store keeps; default [HashPassword]. The
 	// application's log-in must understand it.
 	HashPassword func(password string) (string, error)
-	// HashConcurrency is how many passwords are hashed at once: default GOMAXPROCS, at most 1,024.
+	// HashConcurrency is how many passwords are hashed at once: default GOMAXPROCS, at most 1,024. The
+	// default hash takes 19 MiB each, and at most one block more waits for the collector, unless the
+	// live heap of the application is above 256 MiB: then the collector's own pace decides.
 	HashConcurrency int
 	// HashWait is how long a completion waits for its turn to hash before it gets ErrBusy: default 5
 	// seconds.
@@ -66,8 +68,9 @@ type Options struct {
 	Tick time.Duration
 	// Workers is how many requests the worker handles at once: default 2, at most 64.
 	Workers int
-	// SendTimeout bounds one call of Mailer.Send or OnReset: default 30 seconds, from 1 second to 10
-	// minutes. A crashed worker's requests are taken up by another after 4 times as long.
+	// SendTimeout is when the context of one call of Mailer.Send or OnReset ends: default 30 seconds,
+	// from 1 second to 10 minutes. The worker's calls of the Store have a third of it. A crashed
+	// worker's requests are taken up by another after 4 times as long.
 	SendTimeout time.Duration
 	// MaxRequestAge is how long a request that could not be mailed is tried: default 1 hour, from 1
 	// minute to 24 hours. Nobody waits longer, and a late mail is a riddle. Notices have no such end.
@@ -131,7 +134,9 @@ func (o *Options) settings() (Options, error) {
 		s = *o
 	}
 	policy := s.Policy.withDefaults()
+	policy.Words = slices.Clone(policy.Words)
 	s.Policy = &policy
+	s.Portals = maps.Clone(s.Portals)
 	setDefault(&s.TokenTTL, 16*time.Hour)
 	setDefault(&s.HashConcurrency, runtime.GOMAXPROCS(0))
 	setDefault(&s.HashWait, 5*time.Second)
@@ -145,6 +150,7 @@ func (o *Options) settings() (Options, error) {
 	if s.Limits.PerIdentifier == nil {
 		s.Limits.PerIdentifier = defaultPerIdentifier
 	}
+	s.Limits.PerIdentifier = slices.Clone(s.Limits.PerIdentifier)
 	if s.Logger == nil {
 		s.Logger = slog.Default()
 	}
@@ -225,6 +231,8 @@ func (p Portal) faults(name string) (faults []string) {
 		fault("must have an https URL; http is for localhost, or where InsecureHTTP is set")
 	case u.Fragment != "" || strings.Contains(p.URL, "#"):
 		fault("must have a URL without a fragment: that is where the token goes")
+	case strings.ContainsFunc(p.URL, func(r rune) bool { return r <= ' ' || r > '~' }):
+		fault("must have a URL of visible ASCII characters")
 	case u.User != nil:
 		fault("must have a URL without a user name or password")
 	}

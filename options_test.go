@@ -40,6 +40,7 @@ func TestNewListsEveryFault(t *testing.T) {
 			"fragment":              {URL: "https://portal.example/#x"},
 			"user":                  {URL: "https://u:p@portal.example/"},
 			"unparsable":            {URL: "https://por tal/%zz"},
+			"unprintable":           {URL: "https://portal.example/\u202e"},
 			"empty":                 {},
 			strings.Repeat("n", 65): {URL: "https://portal.example/"},
 			"ok":                    {URL: "https://portal.example/reset?lang=en"},
@@ -75,6 +76,7 @@ func TestNewListsEveryFault(t *testing.T) {
 		`recovery: Options.Portals["relative"] must have an absolute https URL`,
 		`recovery: Options.Portals["scheme"] must have an absolute https URL`,
 		`recovery: Options.Portals["unparsable"] must have an absolute https URL`,
+		`recovery: Options.Portals["unprintable"] must have a URL of visible ASCII characters`,
 		`recovery: Options.Portals["user"] must have a URL without a user name or password`,
 		"recovery: New needs a Store",
 		"recovery: New needs a Mailer",
@@ -95,10 +97,22 @@ func TestNewLimitLists(t *testing.T) {
 
 func TestNewDoesNotKeepTheOptions(t *testing.T) {
 	is := is.New(t)
-	opts := &recovery.Options{Policy: &recovery.Policy{MinLength: 12}}
+	opts := &recovery.Options{
+		Policy:  &recovery.Policy{MinLength: 12},
+		Portals: map[string]recovery.Portal{"a": {URL: "https://portal.example/"}},
+		Limits:  recovery.Limits{PerIdentifier: []recovery.Limit{{Burst: 2, Every: time.Minute}}},
+	}
 	w := newWorld(t, opts)
 	opts.Policy.MinLength = 8
+	opts.Portals["b"] = recovery.Portal{URL: "http://evil.example/"}
+	opts.Limits.PerIdentifier[0].Burst = 1
 	is.Equal(reasons(w.complete(tokenText, "Abcdefx-12")), "too_short")
+	is.True(errors.Is(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "b"}), recovery.ErrInvalidRequest))
+	w.ask("billybob")
+	w.ask("billybob")
+	is.Equal(len(w.deliver()) > 0, true)
+	w.hooks.wait(t, "MailSent")
+	is.True(!w.hooks.seen("RequestThrottled"))
 }
 
 func TestErrorsDoNotOverlap(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -142,7 +143,7 @@ func (s *Service) enqueue(ctx context.Context, r Request) error {
 		charges.Soft = make([]Charge, len(limits.PerIdentifier))
 		for i, limit := range limits.PerIdentifier {
 			// Each limit counts on its own, so each needs its own key.
-			call := string(r.Kind) + "/" + string(r.By) + "/" + limit.Every.String()
+			call := string(r.Kind) + "/" + string(r.By) + "/" + strconv.Itoa(i) + "/" + limit.Every.String()
 			charges.Soft[i] = Charge{ScopeIdentifier, limitKey(call, ScopeIdentifier, canonical), limit}
 		}
 	}
@@ -213,7 +214,7 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	}
 	hash, err := s.hasher.do(ctx, r.Password)
 	if err != nil {
-		if errors.Is(err, ErrBusy) || ctx.Err() != nil {
+		if err == ErrBusy || ctx.Err() != nil {
 			return Account{}, err
 		}
 		return Account{}, outside("hash the password", err, secrets...)

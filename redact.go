@@ -1,7 +1,12 @@
 package recovery
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"example.com/recovery/internal/redact"
@@ -11,15 +16,37 @@ import (
 // the embedded field a name that does not clutter the type's documentation.
 type redacted = redact.Value
 
-// An outsideError wraps the error of a Store, a Mailer or a hook. Its text is the wrapped one with
-// what must not be logged taken out; errors.Is and errors.As see the original.
+// An outsideError carries the error of a Store, a Mailer or the application. Its text is the original
+// with what must not be logged taken out. errors.Is and errors.As find the original, but not an
+// answer of this library in it: an application that returns ErrInvalidPassword from HashPassword has
+// not rejected the password.
 type outsideError struct {
 	text string
 	err  error
 }
 
 func (e *outsideError) Error() string { return e.text }
-func (e *outsideError) Unwrap() error { return e.err }
+
+// Format prints the text for every verb: %#v would go on to the original.
+func (e *outsideError) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, e.text) }
+
+// Is implements what errors.Is looks for.
+func (e *outsideError) Is(target error) bool {
+	switch target {
+	case ErrInvalidToken, ErrInvalidRequest, ErrInvalidPassword, ErrLimited, ErrDenied, ErrBusy:
+		return false
+	}
+	return errors.Is(e.err, target)
+}
+
+// As implements what errors.As looks for.
+func (e *outsideError) As(target any) bool {
+	switch target.(type) {
+	case **FieldError, **PasswordError, **LimitError, **TokenError:
+		return false
+	}
+	return errors.As(e.err, target)
+}
 
 // outside wraps err, which foreign code made while it did op, and takes the secrets out of its text.
 func outside(op string, err error, secrets ...string) error {
@@ -30,8 +57,12 @@ func scrub(text string, secrets ...string) string {
 	// A user name may be part of an address: the longest first.
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
 	for _, s := range secrets {
-		if s != "" {
-			text = strings.ReplaceAll(text, s, redact.Text)
+		if s == "" {
+			continue
+		}
+		quoted := strconv.Quote(s)
+		for _, form := range []string{s, quoted[1 : len(quoted)-1], url.QueryEscape(s), url.PathEscape(s)} {
+			text = strings.ReplaceAll(text, form, redact.Text)
 		}
 	}
 	return text

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -343,7 +344,82 @@ func TestStoreErrorsAreWrappedAndScrubbed(t *testing.T) {
 	is.True(strings.HasPrefix(err.Error(), "recovery: add the request: store failed at [redacted] [redacted] "))
 	err = w.complete(token, goodPassword)
 	is.True(errors.Is(err, errStore))
-	is.Equal(err.Error(), "recovery: find the token: store failed at Alice@Example.com alice@example.com [redacted] [redacted]")
+	is.True(errors.Is(err, errStore))
+	is.True(!strings.Contains(err.Error(), token))
+	is.True(!strings.Contains(fmt.Sprintf("%#v %d", err, err), goodPassword))
+
+	w.store.failWith(func(method string) error { // once the account is known, so are its address and the new hash
+		if method != "CompleteReset" {
+			return nil
+		}
+		return fmt.Errorf("%w at alice@example.com %s hash of %s", errStore, token, goodPassword)
+	})
+	err = w.complete(token, goodPassword)
+	is.Equal(err.Error(), "recovery: complete the reset: store failed at [redacted] [redacted] [redacted]")
+}
+
+// Secrets are taken out however they are quoted.
+func TestQuotedSecretsAreScrubbed(t *testing.T) {
+	is := is.New(t)
+	const password = "Corr\"ct h0rse&%"
+	w := newWorld(t, &recovery.Options{HashPassword: func(password string) (string, error) {
+		return "", fmt.Errorf("%w: %q %s %s", errHash, password, url.QueryEscape(password), url.PathEscape(password))
+	}})
+	err := w.complete(w.token("alice"), password)
+	is.True(errors.Is(err, errHash))
+	is.Equal(err.Error(), "recovery: hash the password: hashing failed: \"[redacted]\" [redacted] [redacted]")
+}
+
+// A token that expires while the password is being hashed is dead.
+func TestTokenExpiresDuringHash(t *testing.T) {
+	is := is.New(t)
+	var w *world
+	w = newWorld(t, &recovery.Options{HashPassword: func(string) (string, error) { w.advance(time.Microsecond); return "new", nil }})
+	token := w.token("alice")
+	w.advance(16*time.Hour - time.Microsecond)
+	is.Equal(w.complete(token, goodPassword), recovery.ErrInvalidToken)
+	is.Equal(w.hash("1"), "hash of old")
+}
+
+// Should a Store forget to look at the status, the Service does not.
+func TestIneligibleAccountFromTheStore(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	token := w.token("alice")
+	svc, err := recovery.New(&forgetfulStore{w.users}, w.mail, &recovery.Options{Now: w.time, Hooks: w.hooks.all()})
+	is.NoErr(err)
+	_, err = svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
+	is.Equal(err, recovery.ErrInvalidToken)
+	w.hooks.wait(t, "TokenRefused account_gone")
+}
+
+type forgetfulStore struct{ *memstore.Store }
+
+func (s *forgetfulStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
+	r, a, err := s.Store.FindReset(ctx, d, at)
+	a.Active = false
+	return r, a, err
+}
+
+// Limits of one identifier count apart, also those with one period.
+func TestLimitsOfOnePeriod(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Workers: 1, Limits: recovery.Limits{
+		PerIdentifier: []recovery.Limit{{Burst: 4, Every: time.Hour}, {Burst: 3, Every: time.Hour}},
+	}})
+	for range 5 {
+		is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"}))
+	}
+	is.Equal(len(w.deliver()), 3)
+}
+
+func TestClientIsStoredNormalised(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr("::ffff:192.0.2.1")}))
+	is.Equal(w.deliver()[0].Client, netip.MustParseAddr("192.0.2.1"))
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr("fe80::1%eth0")}))
+	is.Equal(w.deliver()[0].Client, netip.MustParseAddr("fe80::1"))
 }
 
 func TestCallsEndWithTheirContext(t *testing.T) {

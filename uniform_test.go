@@ -15,6 +15,7 @@ import (
 func TestRequestsAreUniform(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{
+		Workers: 1, // in order, so that no mail is superseded before it is sent
 		Limits: recovery.Limits{
 			PerIdentifier: []recovery.Limit{{Burst: 1, Every: time.Minute}}, PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
 		},

@@ -9,18 +9,22 @@ import (
 )
 
 const (
-	claimBatch   = 16
-	leaseFactor  = 4 // × Options.SendTimeout: how long a claim lasts
-	workFactor   = 2 // × Options.SendTimeout: how long one request may take
-	storeTimeout = 10 * time.Second
-	purgeEvery   = 10 * time.Minute
-	purgeBatch   = 500
-	finishTries  = 3
+	claimBatch  = 16
+	leaseFactor = 4 // × Options.SendTimeout: how long a claim lasts
+	workFactor  = 2 // × Options.SendTimeout: how long one request may take
+	endFactor   = 1 // × Options.SendTimeout: how long it may take to write the outcome down
+	purgeEvery  = 10 * time.Minute
+	purgeBatch  = 500
+	finishTries = 3
 )
 
+// storeTimeout bounds one call of the Store, so that all tries to finish fit into endFactor.
+func (s *Service) storeTimeout() time.Duration { return s.opts.SendTimeout / finishTries }
+
 // Run is the worker. At every Options.Tick it takes what is due from the queue, mails it, and calls
-// OnReset; now and then it purges. When ctx ends it finishes what it has claimed, which takes at most
-// 4 × Options.SendTimeout, and returns nil. Any number of processes may run it on one Store.
+// OnReset; now and then it purges. When ctx ends it finishes what it has claimed and returns nil. That
+// takes at most 4 × Options.SendTimeout, if Mailer, Store and the application's functions return when
+// their contexts end. Any number of processes may run it on one Store.
 func (s *Service) Run(ctx context.Context) error {
 	s.worker.Store(true)
 	tick := time.NewTicker(s.opts.Tick)
@@ -47,25 +51,30 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// Deliver works through everything that is due and returns how many requests it dealt with, failed
+// Deliver works through everything that is due when it is called and returns how many requests it dealt with, failed
 // ones that will be tried again included. It is for tests, cron jobs and serverless functions; Run
-// calls the same code. The error is that of the Store when requests could not be claimed; what
-// happens to a single request is told to the hooks. When ctx ends it finishes what it has claimed.
+// calls the same code. The error is that of the Store when requests could not be claimed, or ctx's
+// when it ended; what happens to a single request is told to the hooks. When ctx ends it finishes
+// what it has claimed.
 func (s *Service) Deliver(ctx context.Context) (int, error) {
 	s.worker.Store(true)
-	b := &batch{service: s}
+	b := &batch{service: s, asOf: s.now()}
 	var wg sync.WaitGroup
 	for range s.opts.Workers {
 		wg.Go(func() { b.drain(ctx) })
 	}
 	wg.Wait()
 	s.purgeIfDue(ctx)
+	if b.err == nil {
+		b.err = ctx.Err()
+	}
 	return b.done, b.err
 }
 
 // A batch is what was claimed and not yet begun.
 type batch struct {
 	service *Service
+	asOf    time.Time // what is due later is left for later; zero is now
 
 	mu       sync.Mutex
 	requests []Request
@@ -91,7 +100,7 @@ func (b *batch) next(ctx context.Context) (Request, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := s.now()
-	if now.Add(workFactor * s.opts.SendTimeout).After(b.until) {
+	if now.Add((workFactor + endFactor) * s.opts.SendTimeout).After(b.until) {
 		b.requests = nil // too late to begin: others may claim them soon
 	}
 	if len(b.requests) == 0 {
@@ -99,9 +108,12 @@ func (b *batch) next(ctx context.Context) (Request, bool) {
 			return Request{}, false
 		}
 		lease := Lease{ID: newID(), At: now, Until: now.Add(leaseFactor * s.opts.SendTimeout), Max: claimBatch}
+		if !b.asOf.IsZero() {
+			lease.At = b.asOf
+		}
 		var claimed []Request
 		err := s.guard("claim requests", func() (err error) {
-			ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+			ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
 			defer cancel()
 			claimed, err = s.store.ClaimRequests(ctx, lease)
 			return err
@@ -148,16 +160,15 @@ func (s *Service) handle(ctx context.Context, r Request) {
 	tell := func() {}
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrPermanent) || j.endsBefore(now):
+	case j.refused || j.endsBefore(now):
 		event.Err = j.scrubbed(err)
 		tell = func() { emit(&s.events, hooks.RequestFailed, event) }
 		s.opts.Logger.Error("recovery: a request failed for good", j.logAttrs(err)...)
-		j.outcome.Mailed, j.outcome.Add = "", nil
 	default:
 		event.Err = j.scrubbed(err)
 		tell = func() { emit(&s.events, hooks.RequestRetried, event) }
 		s.opts.Logger.Warn("recovery: a request failed and will be tried again", j.logAttrs(err)...)
-		j.outcome = Outcome{RequestID: r.ID, Lease: r.Lease, RetryAt: now.Add(j.backoff())}
+		j.outcome.RetryAt = now.Add(j.backoff())
 	}
 	j.outcome.At = now
 	tell()
@@ -169,7 +180,7 @@ func (s *Service) handle(ctx context.Context, r Request) {
 func (s *Service) finish(ctx context.Context, j *job) {
 	for try := 1; ; try++ {
 		err := s.guard("finish a request", func() error {
-			ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+			ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
 			defer cancel()
 			return s.store.FinishRequest(ctx, j.outcome)
 		})
@@ -200,7 +211,7 @@ func (s *Service) guard(op string, f func() error) (err error) {
 func (s *Service) purgeIfDue(ctx context.Context) {
 	now := s.now()
 	s.purge.Lock()
-	due := !now.Before(s.purge.next)
+	due := !now.Before(s.purge.next) || s.purge.next.Sub(now) > purgeEvery // the clock went back
 	if due {
 		s.purge.next = now.Add(purgeEvery)
 	}
@@ -208,7 +219,7 @@ func (s *Service) purgeIfDue(ctx context.Context) {
 	for due && ctx.Err() == nil {
 		var n int
 		err := s.guard("purge", func() (err error) {
-			ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+			ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
 			defer cancel()
 			n, err = s.store.Purge(ctx, now, purgeBatch)
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -88,23 +89,202 @@ func TestRunFinishesWhatItClaimed(t *testing.T) {
 func TestRunNeverBeginsLate(t *testing.T) {
 	inBubble(t, recovery.Options{Workers: 1, SendTimeout: 10 * time.Second}, func(t *testing.T, is *is.I, w *world) {
 		for range 16 {
-			w.ask("nobody")
+			w.ask("billybob")
 		}
-		w.ask("alice")
-		var slow atomic.Int32
-		w.store.failWith(func(method string) error {
-			if method == "FindAccounts" && slow.Add(1) <= 16 {
-				time.Sleep(9 * time.Second)
+		w.mail.Fail(func(recovery.Message) error { time.Sleep(9 * time.Second); return nil })
+		stop := w.run()
+		defer stop()
+		time.Sleep(20 * time.Second) // two are done, and too little is left of the lease of 40 seconds
+		is.Equal(len(w.mail.Messages()), 2)
+		other, err := w.users.ClaimRequests(t.Context(), recovery.Lease{ID: "x", At: time.Now().Add(21 * time.Second), Until: time.Now().Add(time.Hour), Max: 100})
+		is.NoErr(err)
+		is.Equal(len(other), 14) // what was not begun is left to others when the lease ends
+	})
+}
+
+// Every foreign call of the worker has a context that ends.
+func TestDeadlines(t *testing.T) {
+	hang := func(ctx context.Context) (time.Duration, error) {
+		start := time.Now()
+		<-ctx.Done()
+		return time.Since(start), ctx.Err()
+	}
+	inBubble(t, recovery.Options{SendTimeout: 9 * time.Second}, func(t *testing.T, is *is.I, w *world) {
+		is.NoErr(w.complete(w.token("alice"), goodPassword))
+		var took []time.Duration
+		note := func(ctx context.Context) error {
+			d, err := hang(ctx)
+			took = append(took, d)
+			return err
+		}
+		store := &hangingStore{Store: w.users, hang: note}
+		allow := func(ctx context.Context, _ recovery.Account) (bool, error) { return true, note(ctx) }
+		svc, err := recovery.New(store, mailerFunc(func(ctx context.Context, _ recovery.Message) error { return note(ctx) }), &recovery.Options{
+			Now: time.Now, SendTimeout: 9 * time.Second, OnReset: func(ctx context.Context, _ recovery.Account) error { return note(ctx) },
+			Portals: map[string]recovery.Portal{"p": {URL: "https://portal.example/", Allow: allow}}, Workers: 1,
+		})
+		is.NoErr(err)
+		deliver := func(want ...time.Duration) {
+			is.Helper()
+			took = nil
+			_, err := svc.Deliver(w.ctx)
+			is.True(err == nil || errors.Is(err, context.DeadlineExceeded))
+			is.Equal(took, want)
+			time.Sleep(time.Hour) // until everything is due again
+		}
+		deliver(9 * time.Second) // the notice: Mailer.Send
+		store.method = "ClaimRequests"
+		deliver(3 * time.Second)
+		store.method = "FindAccounts"
+		deliver(3 * time.Second)
+		store.method = "FinishRequest"
+		deliver(9*time.Second, 3*time.Second, 3*time.Second, 3*time.Second)
+		store.method = ""
+		time.Sleep(time.Hour)
+		is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Portal: "p"}))
+		deliver(9*time.Second, 18*time.Second) // the notice again, and Allow: twice SendTimeout for all of a request
+	})
+}
+
+// OnReset has a context that ends, and no error of its own ends the calls.
+func TestOnResetIsTriedWhateverItReturns(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		calls := 0
+		svc, err := recovery.New(w.store, w.mail, &recovery.Options{Now: time.Now, OnReset: func(ctx context.Context, _ recovery.Account) error {
+			if calls++; calls == 1 {
+				<-ctx.Done()
+				return fmt.Errorf("could not tell the user: %w", recovery.ErrPermanent)
 			}
 			return nil
-		})
-		stop := w.run()
-		time.Sleep(28 * time.Second) // three are done, and the lease of 40 seconds has less than 20 left
-		other, err := w.users.ClaimRequests(t.Context(), recovery.Lease{ID: "x", At: time.Now().Add(13 * time.Second), Until: time.Now().Add(time.Hour), Max: 100})
+		}})
 		is.NoErr(err)
-		is.Equal(len(other), 13) // what was not begun is left to others when the lease ends
-		stop()
+		_, err = svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword})
+		is.NoErr(err)
+		start := time.Now()
+		_, err = svc.Deliver(w.ctx)
+		is.NoErr(err)
+		is.Equal(time.Since(start), 30*time.Second) // SendTimeout
+		time.Sleep(time.Minute)
+		_, err = svc.Deliver(w.ctx)
+		is.NoErr(err)
+		is.Equal(calls, 2)
 	})
+}
+
+type mailerFunc func(context.Context, recovery.Message) error
+
+func (f mailerFunc) Send(ctx context.Context, m recovery.Message) error { return f(ctx, m) }
+
+// A hangingStore hangs in one method.
+type hangingStore struct {
+	recovery.Store
+	method string
+	hang   func(context.Context) error
+}
+
+func (s *hangingStore) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
+	if s.method == "ClaimRequests" {
+		return nil, s.hang(ctx)
+	}
+	return s.Store.ClaimRequests(ctx, l)
+}
+
+func (s *hangingStore) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
+	if s.method == "FindAccounts" {
+		return nil, s.hang(ctx)
+	}
+	return s.Store.FindAccounts(ctx, q)
+}
+
+func (s *hangingStore) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+	if s.method == "FinishRequest" {
+		return s.hang(ctx)
+	}
+	return s.Store.FinishRequest(ctx, o)
+}
+
+// A lost outcome is written again before the mail is.
+func TestOutcomeIsTriedAgain(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	fails := 2
+	w.store.failWith(func(method string) error {
+		if method == "FinishRequest" && fails > 0 {
+			fails--
+			return errStore
+		}
+		return nil
+	})
+	w.ask("alice")
+	is.Equal(len(w.deliver()), 1)
+	is.Equal(w.log.String(), "")
+	is.True(!strings.Contains(w.users.Dump(), "request "))
+
+	w.store.failWith(func(method string) error {
+		if method == "FinishRequest" {
+			return recovery.ErrLeaseLost
+		}
+		return nil
+	})
+	w.ask("billybob")
+	is.Equal(len(w.deliver()), 1)
+	is.Equal(w.log.String(), "") // another worker has it: nothing to say
+}
+
+// A token is valid from when it is made, however long its request waited.
+func TestRetriedTokenHasItsWholeTime(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.ask("alice")
+	asked := w.time()
+	w.advance(30 * time.Minute)
+	m := w.deliver()[0]
+	is.Equal(m.RequestedAt, asked)
+	is.Equal(m.ExpiresAt, w.time().Add(16*time.Hour))
+}
+
+func TestAccountsWithoutUserName(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.put("20", "", "noname@example.com")
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "noname@example.com"}))
+	m := w.deliver()[0]
+	is.Equal(len(m.Usernames), 0)
+	is.NoErr(w.complete(m.Token.Reveal(), goodPassword))
+	w.deliver()
+	is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "noname@example.com"}))
+	is.Equal(len(w.deliver()), 0)
+	w.hooks.wait(t, "RequestDropped no_username")
+}
+
+// A Store whose comparison of IDs is loose too mails nobody twice and nobody else.
+func TestLooseIDs(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	upper, lower := w.account("A1", "ann", "ann@example.com"), w.account("a1", "anna", "ann@example.com")
+	svc, err := recovery.New(&looseStore{Store: w.users, accounts: []recovery.Account{upper, lower}, looseIDs: true}, w.mail, &recovery.Options{Now: w.time})
+	is.NoErr(err)
+	is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Email: "ann@example.com"}))
+	_, err = svc.Deliver(w.ctx)
+	is.NoErr(err)
+	var names []string
+	for _, m := range w.mail.Messages() {
+		names = append(names, m.Usernames...)
+	}
+	slices.Sort(names)
+	is.Equal(names, []string{"ann", "anna"})
+}
+
+func TestDeliverSaysThatItsContextEnded(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.ask("alice")
+	ctx, cancel := context.WithCancel(w.ctx)
+	cancel()
+	n, err := w.Deliver(ctx)
+	is.Equal(n, 0)
+	is.Equal(err, context.Canceled)
+	is.Equal(len(w.deliver()), 1)
 }
 
 func TestHangingMailHoldsUpOneWorker(t *testing.T) {
@@ -259,18 +439,20 @@ func TestLooseMatchesAreCheckedAgain(t *testing.T) {
 type looseStore struct {
 	recovery.Store
 	accounts []recovery.Account
+	looseIDs bool
 }
 
 func (s *looseStore) FindAccounts(_ context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
 	if q.By != recovery.ByID {
 		return s.accounts, nil
 	}
+	var found []recovery.Account
 	for _, a := range s.accounts {
-		if a.ID == q.Canonical {
-			return []recovery.Account{a}, nil
+		if a.ID == q.Canonical || s.looseIDs && strings.EqualFold(a.ID, q.Canonical) {
+			found = append(found, a)
 		}
 	}
-	return nil, nil
+	return found, nil
 }
 
 // S25: mail is sent to where the account is when it is sent.

@@ -59,7 +59,8 @@ type Options struct {
 	// limited per client.
 	ClientAddr func(*http.Request) netip.Addr
 
-	// BodyTimeout is how long a body may take to arrive: default 10 seconds.
+	// BodyTimeout is how long a body may take to arrive: default 10 seconds. It needs a
+	// ResponseWriter whose deadlines http.ResponseController can set; a middleware's must have Unwrap.
 	BodyTimeout time.Duration
 
 	// Logger gets panics and errors of the store: default slog.Default().
@@ -136,6 +137,11 @@ func connectionAddr(r *http.Request) netip.Addr {
 
 // ServeHTTP implements [http.Handler].
 func (a *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Body != http.NoBody {
+		// Also for answers that do not wait for the body: net/http reads what is left of it. It lifts
+		// the deadline itself at the end of the body. Not every ResponseWriter has one.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.opts.BodyTimeout))
+	}
 	reply := a.answer(w, r)
 	header := w.Header()
 	for name, values := range reply.header {
@@ -172,11 +178,7 @@ func (a *adapter) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		w.Header().Set("Connection", "close") // rather than read what was announced
 		return nil, errTooLarge
 	}
-	// Not every ResponseWriter has deadlines; a test's has not.
-	conn := http.NewResponseController(w)
-	_ = conn.SetReadDeadline(time.Now().Add(a.opts.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	_ = conn.SetReadDeadline(time.Time{}) // or waiting for a hash would look like a lost client
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, errTooLarge
 	}
@@ -194,13 +196,15 @@ func locale(r *http.Request) string {
 		return ""
 	}
 	tags, _, err := language.ParseAcceptLanguage(accept)
-	if err != nil || len(tags) == 0 || tags[0] == language.Und {
+	if err != nil || len(tags) == 0 {
 		return ""
 	}
-	if s := tags[0].String(); len(s) <= 35 {
+	switch s := tags[0].String(); {
+	case s == "und" || s == "mul" || len(s) > 35: // "mul" is how "*" is read
+		return ""
+	default:
 		return s
 	}
-	return ""
 }
 
 // A failure is the class of an error of package recovery, as far as formats care.
@@ -218,19 +222,21 @@ const (
 // classify returns the class of err, what may be told of it, and when to come back. What is told of
 // nobody else goes to the log.
 func (a *adapter) classify(ctx context.Context, err error) (class failure, text string, retry time.Duration) {
+	if errors.Is(err, recovery.ErrDenied) { // first: it wraps an error of the application
+		return failureDenied, "the request is not allowed", 0
+	}
 	if e, ok := errors.AsType[*recovery.FieldError](err); ok {
 		return failureRequest, e.Field + " " + e.Rule, 0
 	}
 	if e, ok := errors.AsType[*recovery.LimitError](err); ok {
 		return failureLimit, "too many requests", e.RetryAfter
 	}
+	if e, ok := errors.AsType[*recovery.PasswordError](err); ok {
+		return failurePassword, e.Error()[len("recovery: "):], 0
+	}
 	switch {
-	case errors.Is(err, recovery.ErrInvalidPassword):
-		return failurePassword, err.Error()[len("recovery: "):], 0
 	case errors.Is(err, recovery.ErrInvalidToken):
 		return failureToken, "the token is not valid", 0
-	case errors.Is(err, recovery.ErrDenied):
-		return failureDenied, "the request is not allowed", 0
 	case errors.Is(err, recovery.ErrBusy) || ctx.Err() != nil:
 	default:
 		a.opts.Logger.Error("httpadapter: the call failed", "error", err.Error())

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -75,7 +76,7 @@ func TestLocale(t *testing.T) {
 		"ja":                                    "ja",
 		"en;q=0.5, ja;q=0.9":                    "ja",
 		"ja-JP, en":                             "ja-JP",
-		"*":                                     "mul",
+		"*":                                     "",
 		"not a language!":                       "",
 		strings.Repeat("x", 99):                 "",
 		"ja" + strings.Repeat(",en;q=0.1", 100): "",
@@ -126,7 +127,80 @@ func TestSlowBody(t *testing.T) {
 			is.Equal(response.StatusCode, 400)
 			is.True(response.Close)
 			is.True(strings.Contains(string(body), "the body did not arrive whole and in time"))
+			wantClosed(t, conn)
 		})
+	}
+}
+
+// wantClosed goes on sending slowly until the server hangs up.
+func wantClosed(t *testing.T, conn net.Conn) {
+	t.Helper()
+	is := is.New(t)
+	start := time.Now()
+	for time.Since(start) < 5*time.Second {
+		if _, err := conn.Write([]byte(" ")); err != nil {
+			return
+		}
+		is.NoErr(conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond)))
+		if _, err := io.Copy(io.Discard, conn); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+	}
+	t.Error("the connection is still open")
+}
+
+// A body that nobody waits for is cut at the deadline too.
+func TestSlowBodyOfARefusedRequest(t *testing.T) {
+	for name, head := range map[string]string{
+		"another path":   "POST /elsewhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+		"another method": "DELETE /account-recovery HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+		"too large":      "POST /account-recovery HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n",
+		"continue":       "POST /account-recovery HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 20000\r\n\r\n",
+		"chunked":        "POST /elsewhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			is := is.New(t)
+			w := newWorld(t, NewXandr, recovery.Options{}, Options{BodyTimeout: 100 * time.Millisecond})
+			server := httptest.NewServer(w.handler)
+			defer server.Close()
+			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			is.NoErr(err)
+			defer conn.Close()
+			_, err = io.WriteString(conn, head)
+			is.NoErr(err)
+			wantClosed(t, conn)
+		})
+	}
+}
+
+// What an application's error matches decides nothing: it is not the library's own.
+func TestForeignErrorsDoNotDecide(t *testing.T) {
+	const address = "alice@example.com"
+	for _, foreign := range []error{
+		recovery.ErrInvalidPassword, recovery.ErrInvalidToken, recovery.ErrBusy, recovery.ErrLimited, recovery.ErrDenied,
+		&recovery.FieldError{Field: "x", Rule: "for " + address}, &recovery.PasswordError{}, &recovery.LimitError{},
+	} {
+		wrapped := fmt.Errorf("internal detail: %w", foreign)
+		for name, c := range map[string]struct {
+			opts recovery.Options
+			want string
+		}{
+			"Approve": {recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
+				return wrapped
+			}}, "HTTP/1.1 403 "},
+			"HashPassword": {recovery.Options{HashPassword: func(string) (string, error) { return "", wrapped }}, "HTTP/1.1 503 "},
+		} {
+			t.Run(fmt.Sprintf("%s %T %v", name, foreign, foreign), func(t *testing.T) {
+				is := is.New(t)
+				w := newWorld(t, NewXandr, c.opts, Options{})
+				response := w.send("PUT", "/account-recovery", nil,
+					fmt.Sprintf(`{"account-recovery":{"password":%q,"token":%q}}`, goodPassword, w.token("alice")))
+				is.True(strings.HasPrefix(response, c.want))
+				is.True(!strings.Contains(response, "internal detail"))
+				is.True(!strings.Contains(response+w.log.String(), address))
+			})
+		}
 	}
 }
 

@@ -34,10 +34,13 @@ var limitCases = []testCase{
 		b.wantLimit(b.take(t0.Add(time.Hour), c), recovery.ScopeClient, time.Minute)
 	}},
 	{"ClockGoesBack", "Limit.Take defines the counting, also when the clock goes back.", func(b *bench) {
-		c := b.charge(recovery.ScopeClient, 1, time.Minute)
+		c := b.charge(recovery.ScopeClient, 2, time.Minute)
 		b.ok(b.take(t0, c), "TakeLimits")
-		b.wantLimit(b.take(t0.Add(-time.Minute), c), recovery.ScopeClient, 2*time.Minute)
-		b.ok(b.take(t0.Add(time.Minute), c), "TakeLimits after a minute")
+		b.ok(b.take(t0, c), "TakeLimits")
+		b.wantLimit(b.take(t0, c), recovery.ScopeClient, time.Minute)
+		b.ok(b.take(t0.Add(-tick), c), "TakeLimits with a state that this clock cannot have made")
+		b.ok(b.take(t0.Add(-tick), c), "TakeLimits again, from a new state")
+		b.wantLimit(b.take(t0.Add(-tick), c), recovery.ScopeClient, time.Minute)
 	}},
 	{"LongestWait", "It must return the wait until it may (of several, the longest).", func(b *bench) {
 		short, long := b.charge(recovery.ScopeGlobal, 1, time.Second), b.charge(recovery.ScopeClient, 1, time.Hour)
@@ -116,9 +119,15 @@ var limitCases = []testCase{
 	{"NoCharges", "Without charges nothing is counted and nothing refused.", func(b *bench) {
 		b.ok(b.take(t0), "TakeLimits")
 		for range 50 {
-			b.add(b.request(t0))
+			r := b.request(t0)
+			r.Throttled = true // AddRequest decides
+			b.add(r)
 		}
-		b.want(len(b.claim(t0)) == 50, "requests without charges were lost")
+		claimed := b.claim(t0)
+		b.want(len(claimed) == 50, "requests without charges were lost")
+		for _, r := range claimed {
+			b.want(!r.Throttled, "a request over no limit is Throttled")
+		}
 	}},
 	{"RaceHard", "Counting must be exact under concurrency.", func(b *bench) {
 		for range rounds {
