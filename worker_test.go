@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -262,7 +263,10 @@ func TestLooseIDs(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
 	upper, lower := w.account("A1", "ann", "ann@example.com"), w.account("a1", "anna", "ann@example.com")
-	svc, err := recovery.New(&looseStore{Store: w.users, accounts: []recovery.Account{upper, lower}, looseIDs: true}, w.mail, &recovery.Options{Now: w.time})
+	w.users.Put(lower, "hash of old")
+	lower.Version = recovery.NewVersion("hash of old", lower.Email)
+	loose := &looseStore{Store: w.users, accounts: []recovery.Account{lower, upper}, looseIDs: true}
+	svc, err := recovery.New(loose, w.mail, &recovery.Options{Now: w.time})
 	is.NoErr(err)
 	is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Email: "ann@example.com"}))
 	_, err = svc.Deliver(w.ctx)
@@ -273,6 +277,18 @@ func TestLooseIDs(t *testing.T) {
 	}
 	slices.Sort(names)
 	is.Equal(names, []string{"ann", "anna"})
+
+	is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "anna"}))
+	for range 2 {
+		_, err = svc.Deliver(w.ctx)
+		is.NoErr(err)
+		if m, _ := w.mail.Last(); !m.Token.IsZero() {
+			loose.accounts[0], _ = svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: m.Token.Reveal(), Password: goodPassword})
+		}
+	}
+	m, _ := w.mail.Last()
+	is.Equal(m.Kind, recovery.MessagePasswordChanged)
+	is.Equal(m.Usernames, []string{"anna"}) // the notice is about the account whose password it was
 }
 
 func TestDeliverSaysThatItsContextEnded(t *testing.T) {
@@ -284,6 +300,8 @@ func TestDeliverSaysThatItsContextEnded(t *testing.T) {
 	n, err := w.Deliver(ctx)
 	is.Equal(n, 0)
 	is.Equal(err, context.Canceled)
+	calls := w.store.calls()
+	is.True(!strings.Contains(calls, "ClaimRequests") && !strings.Contains(calls, "Purge"))
 	is.Equal(len(w.deliver()), 1)
 }
 
@@ -720,6 +738,15 @@ func TestPurge(t *testing.T) {
 }
 
 func TestMissingWorkerIsReportedOnce(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		token := w.token("alice")
+		svc, err := recovery.New(w.users, w.mail, &recovery.Options{Now: time.Now, Logger: slog.New(slog.NewTextHandler(w.log, nil))})
+		is.NoErr(err)
+		_, err = svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
+		is.NoErr(err)
+		time.Sleep(time.Minute)
+		is.Equal(strings.Count(w.log.String(), "neither Run nor Deliver was called"), 1) // a notice waits
+	})
 	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
 		w.ask("alice")
 		time.Sleep(9 * time.Second)
