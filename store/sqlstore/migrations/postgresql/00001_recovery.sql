@@ -1,0 +1,35 @@
+-- +goose Up
+CREATE TABLE recovery_requests (
+	id           TEXT COLLATE "C" PRIMARY KEY,
+	kind         TEXT COLLATE "C" NOT NULL,
+	by_kind      TEXT COLLATE "C" NOT NULL,
+	identifier   TEXT COLLATE "C" NOT NULL,
+	account_id   TEXT COLLATE "C" NOT NULL,
+	portal       TEXT COLLATE "C" NOT NULL,
+	locale       TEXT COLLATE "C" NOT NULL,
+	client       TEXT COLLATE "C" NOT NULL,
+	requested_at BIGINT NOT NULL,
+	due_at       BIGINT NOT NULL,
+	free_at      BIGINT NOT NULL,
+	throttled    SMALLINT NOT NULL,
+	attempts     INTEGER NOT NULL DEFAULT 0,
+	lease        TEXT COLLATE "C" NOT NULL DEFAULT ''
+);
+CREATE INDEX recovery_requests_free_at ON recovery_requests (free_at);
+CREATE TABLE recovery_resets (
+	digest       BYTEA PRIMARY KEY,
+	account_id   TEXT COLLATE "C" NOT NULL,
+	version      BYTEA NOT NULL,
+	request_id   TEXT COLLATE "C" NOT NULL,
+	requested_at BIGINT NOT NULL,
+	expires_at   BIGINT NOT NULL,
+	ended        TEXT COLLATE "C" NOT NULL DEFAULT '',
+	mailed       SMALLINT NOT NULL DEFAULT 0
+);
+CREATE INDEX recovery_resets_account_id ON recovery_resets (account_id);
+CREATE INDEX recovery_resets_expires_at ON recovery_resets (expires_at);
+CREATE TABLE recovery_limits (
+	id  BYTEA PRIMARY KEY,
+	tat BIGINT NOT NULL
+);
+CREATE INDEX recovery_limits_tat ON recovery_limits (tat);

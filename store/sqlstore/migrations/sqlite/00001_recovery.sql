@@ -1,0 +1,35 @@
+-- +goose Up
+CREATE TABLE recovery_requests (
+	id           TEXT NOT NULL PRIMARY KEY,
+	kind         TEXT NOT NULL,
+	by_kind      TEXT NOT NULL,
+	identifier   TEXT NOT NULL,
+	account_id   TEXT NOT NULL,
+	portal       TEXT NOT NULL,
+	locale       TEXT NOT NULL,
+	client       TEXT NOT NULL,
+	requested_at INTEGER NOT NULL,
+	due_at       INTEGER NOT NULL,
+	free_at      INTEGER NOT NULL,
+	throttled    INTEGER NOT NULL,
+	attempts     INTEGER NOT NULL DEFAULT 0,
+	lease        TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE INDEX recovery_requests_free_at ON recovery_requests (free_at);
+CREATE TABLE recovery_resets (
+	digest       BLOB NOT NULL PRIMARY KEY,
+	account_id   TEXT NOT NULL,
+	version      BLOB NOT NULL,
+	request_id   TEXT NOT NULL,
+	requested_at INTEGER NOT NULL,
+	expires_at   INTEGER NOT NULL,
+	ended        TEXT NOT NULL DEFAULT '',
+	mailed       INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX recovery_resets_account_id ON recovery_resets (account_id);
+CREATE INDEX recovery_resets_expires_at ON recovery_resets (expires_at);
+CREATE TABLE recovery_limits (
+	id  BLOB NOT NULL PRIMARY KEY,
+	tat INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX recovery_limits_tat ON recovery_limits (tat);

@@ -1,0 +1,33 @@
+package sqlstore
+
+var sqlite = statements{
+	// A transaction that reads first and writes later fails if another wrote between; one that begins
+	// with a write, even of no row, waits for its turn.
+	lockDatabase: `UPDATE recovery_limits SET tat = tat WHERE id IS NULL`,
+
+	createReset: `INSERT INTO recovery_resets (digest, account_id, version, request_id, requested_at, expires_at)
+		SELECT ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM recovery_resets
+			WHERE account_id = ? AND mailed = 1 AND (requested_at > ? OR requested_at = ? AND request_id > ?))`,
+	findReset:  `SELECT account_id, version, request_id, requested_at, expires_at, ended FROM recovery_resets WHERE digest = ?`,
+	redeem:     `UPDATE recovery_resets SET ended = 'used' WHERE digest = ? AND ended = '' AND expires_at > ?`,
+	voidOthers: `UPDATE recovery_resets SET ended = 'voided' WHERE account_id = ? AND ended = ''`,
+	markMailed: `UPDATE recovery_resets SET mailed = 1 WHERE account_id = ? AND request_id = ?`,
+	supersede: `UPDATE recovery_resets SET ended = 'superseded' WHERE account_id = ? AND ended = ''
+		AND (requested_at < ? OR requested_at = ? AND request_id < ?)`,
+
+	upsertLimit: `INSERT INTO recovery_limits AS l (id, tat) VALUES (?, ?) ON CONFLICT (id) DO UPDATE
+		SET tat = CASE WHEN l.tat > ? THEN ? ELSE max(l.tat, ?) END + ? WHERE l.tat <= ? OR l.tat > ?`,
+	findLimit: `SELECT tat FROM recovery_limits WHERE id = ?`,
+
+	insertRequest: `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
+		requested_at, due_at, free_at, throttled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	claim: `UPDATE recovery_requests SET lease = ?, free_at = ?, attempts = attempts + 1
+		WHERE id IN (SELECT id FROM recovery_requests WHERE free_at <= ? ORDER BY free_at LIMIT ?)
+		RETURNING id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease`,
+	findLeased: `SELECT requested_at FROM recovery_requests WHERE id = ? AND lease = ?`,
+	finish:     `DELETE FROM recovery_requests WHERE id = ? AND lease = ?`,
+	retry:      `UPDATE recovery_requests SET lease = '', due_at = ?, free_at = ? WHERE id = ? AND lease = ?`,
+
+	purgeResets: `DELETE FROM recovery_resets WHERE digest IN (SELECT digest FROM recovery_resets WHERE expires_at <= ? LIMIT ?)`,
+	purgeLimits: `DELETE FROM recovery_limits WHERE id IN (SELECT id FROM recovery_limits WHERE tat <= ? LIMIT ?)`,
+}

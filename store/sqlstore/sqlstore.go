@@ -1,0 +1,469 @@
+// Package sqlstore is a [recovery.Store] on database/sql, for PostgreSQL, MySQL, MariaDB and SQLite.
+// It imports no driver: the application brings its own, and its own user table.
+//
+// # Use
+//
+//	users := sqlstore.Table{Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password"}
+//	accounts, err := users.Accounts(sqlstore.PostgreSQL)
+//	…
+//	store, err := sqlstore.New(db, sqlstore.PostgreSQL, accounts, nil)
+//	…
+//	err = store.Migrate(ctx)
+//	…
+//	svc, err := recovery.New(store, mailer, nil)
+//
+// [Table] maps a common user table. An application that does more when a password changes, such as
+// ending sessions in the same transaction, embeds it in a type of its own and overrides SetPassword:
+// see [Accounts].
+//
+// # Tables
+//
+// The store keeps three tables: recovery_requests is the queue, recovery_resets the tokens as
+// digests, recovery_limits the state of the limits. [Store.Migrate] creates them, safely when many
+// instances start at once; [Migrations] has the same statements as numbered .sql files for a
+// migration tool. Times are BIGINT microseconds since 1970 in UTC; no statement reads the database's
+// clock. The store needs SELECT, INSERT, UPDATE and DELETE on them; of the user table it needs SELECT
+// and, for the password column, UPDATE.
+//
+// # Transactions
+//
+// Every method is one transaction at the database's default isolation level. What decides is a
+// guarded write whose affected rows are counted, or a row that is locked, never an earlier read. A
+// deadlock, a serialization failure or a busy database is tried again as a whole transaction, a
+// bounded number of times; then the caller gets the error, and nothing was done. If the connection is
+// lost while a transaction is committed, the error wraps [ErrUnknownOutcome]: trying again is safe.
+//
+// # Databases
+//
+//   - PostgreSQL 12 and later, with any driver. Behind pgbouncer in transaction mode, pgx needs
+//     default_query_exec_mode=exec.
+//   - MySQL 8 and MariaDB 10.6 and later: claims use SKIP LOCKED.
+//   - SQLite 3.35 and later. In the DSN, set a busy timeout, WAL and synchronous=FULL; with
+//     modernc.org/sqlite that is
+//     "file:app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)".
+//     Every writing transaction begins with a write, so it waits its turn instead of failing later.
+//     ":memory:" is one database per connection: set SetMaxOpenConns(1).
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"example.com/recovery"
+)
+
+var _ recovery.Store = (*Store)(nil)
+
+// A Dialect is a kind of database.
+type Dialect int
+
+// The dialects. MySQL is MariaDB's too.
+const (
+	PostgreSQL Dialect = iota + 1
+	MySQL
+	SQLite
+)
+
+// ErrUnknownOutcome is wrapped by the error of a method whose transaction may have been committed or
+// not, because the connection was lost meanwhile. The call may be repeated: what it did is not done
+// twice.
+var ErrUnknownOutcome = errors.New("sqlstore: the transaction may or may not have been committed")
+
+// Options configure a [Store]. Nil Options are the zero Options.
+type Options struct {
+	// TablePrefix begins the names of the store's tables: default "recovery_". It has up to 32
+	// lower-case letters, digits and underscores and begins with a letter.
+	TablePrefix string
+
+	// Attempts is how often a transaction is tried that loses to another: default 10, at most 100.
+	Attempts int
+}
+
+// A Store keeps tokens, limits and the queue in tables of its own, beside the accounts of the
+// application. It is made by [New] and safe for concurrent use.
+type Store struct {
+	db       *sql.DB
+	accounts Accounts
+	prefix   string
+	attempts int
+	dialect  Dialect
+	sql      statements
+}
+
+var validPrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
+
+// New returns a Store on db. It opens no connection: a wrong mapping shows with the first call, or
+// with [Store.Migrate].
+func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store, error) {
+	s := &Store{db: db, accounts: accounts, prefix: "recovery_", attempts: 10, dialect: dialect}
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("sqlstore: "+format, args...))
+	}
+	if opts != nil && opts.TablePrefix != "" {
+		s.prefix = opts.TablePrefix
+	}
+	if opts != nil && opts.Attempts != 0 {
+		s.attempts = opts.Attempts
+	}
+	if db == nil {
+		fault("New needs a database")
+	}
+	if dialect < PostgreSQL || dialect > SQLite {
+		fault("the Dialect must be PostgreSQL, MySQL or SQLite")
+	}
+	if !validPrefix.MatchString(s.prefix) {
+		fault("Options.TablePrefix must be up to 32 lower-case letters, digits and underscores, and begin with a letter")
+	}
+	if s.attempts < 1 || s.attempts > 100 {
+		fault("Options.Attempts must be from 1 to 100, is %d", s.attempts)
+	}
+	if accounts == nil {
+		fault("New needs Accounts")
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	s.sql = statementsOf(dialect).prefixed(s.prefix)
+	return s, nil
+}
+
+// FindAccounts implements [recovery.Accounts].
+func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) (found []recovery.Account, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		found, err = s.accounts.FindAccounts(ctx, tx, q)
+		return err
+	})
+	return found, err
+}
+
+// CreateReset implements [recovery.Resets]. The account is locked, so that the mail of a newer
+// request cannot be finished between the look and the insert.
+func (s *Store) CreateReset(ctx context.Context, r recovery.Reset) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		if _, err := s.accounts.LockAccount(ctx, tx, r.AccountID); err != nil {
+			return err
+		}
+		at := r.RequestedAt.UnixMicro()
+		return one(recovery.ErrSuperseded)(tx.ExecContext(ctx, s.sql.createReset,
+			r.Digest[:], r.AccountID, r.Version[:], r.RequestID, at, r.ExpiresAt.UnixMicro(),
+			r.AccountID, at, at, r.RequestID))
+	})
+}
+
+// FindReset implements [recovery.Resets].
+func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.Time) (r recovery.Reset, a recovery.Account, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		var ended recovery.TokenReason
+		if r, ended, err = s.reset(ctx, tx, digest); err != nil {
+			return err
+		}
+		a, err = s.live(r, ended, at, func() ([]recovery.Account, error) {
+			return s.accounts.FindAccounts(ctx, tx, recovery.AccountQuery{
+				By: recovery.ByID, Typed: r.AccountID, Canonical: r.AccountID, Max: 1,
+			})
+		})
+		return err
+	})
+	if err != nil {
+		return recovery.Reset{}, recovery.Account{}, err
+	}
+	return r, a, nil
+}
+
+// reset reads the reset with the digest and how it ended, "" if it did not.
+func (s *Store) reset(ctx context.Context, tx *sql.Tx, digest recovery.Digest) (r recovery.Reset, ended recovery.TokenReason, err error) {
+	var version []byte
+	var requestedAt, expiresAt int64
+	err = tx.QueryRowContext(ctx, s.sql.findReset, digest[:]).
+		Scan(&r.AccountID, &version, &r.RequestID, &requestedAt, &expiresAt, &ended)
+	if errors.Is(err, sql.ErrNoRows) {
+		return r, "", &recovery.TokenError{Reason: recovery.TokenUnknown}
+	}
+	r.Digest = digest
+	copy(r.Version[:], version)
+	r.RequestedAt, r.ExpiresAt = fromMicro(requestedAt), fromMicro(expiresAt)
+	return r, ended, err
+}
+
+// live returns the account of a reset that can be redeemed, or the reason why it cannot.
+func (s *Store) live(r recovery.Reset, ended recovery.TokenReason, at time.Time, account func() ([]recovery.Account, error)) (recovery.Account, error) {
+	refuse := func(reason recovery.TokenReason) (recovery.Account, error) {
+		return recovery.Account{}, &recovery.TokenError{Reason: reason}
+	}
+	if ended != "" {
+		return refuse(ended)
+	}
+	if !at.Before(r.ExpiresAt) {
+		return refuse(recovery.TokenExpired)
+	}
+	found, err := account()
+	switch {
+	case err != nil:
+		return recovery.Account{}, err
+	case len(found) == 0 || found[0].ID != r.AccountID || !found[0].Eligible():
+		return refuse(recovery.TokenAccountGone)
+	case found[0].Version != r.Version:
+		return refuse(recovery.TokenStale)
+	}
+	return found[0], nil
+}
+
+// CompleteReset implements [recovery.Resets]. Transactions about one account wait for each other at
+// the lock of its row; the guarded update decides who redeems.
+func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (account recovery.Account, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		r, _, err := s.reset(ctx, tx, c.Digest)
+		if err != nil {
+			return err
+		}
+		locked, err := s.accounts.LockAccount(ctx, tx, r.AccountID)
+		if err != nil {
+			return err
+		}
+		// Read again: the lock may have been waited for.
+		r, ended, err := s.reset(ctx, tx, c.Digest)
+		if err != nil {
+			return err
+		}
+		if _, err := s.live(r, ended, c.At, func() ([]recovery.Account, error) { return locked, nil }); err != nil {
+			return err
+		}
+		used := &recovery.TokenError{Reason: recovery.TokenUsed}
+		err = one(used)(tx.ExecContext(ctx, s.sql.redeem, c.Digest[:], c.At.UnixMicro()))
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, s.sql.voidOthers, r.AccountID); err != nil {
+			return err
+		}
+		if err := s.accounts.SetPassword(ctx, tx, r.AccountID, c.PasswordHash); err != nil {
+			return err
+		}
+		if err := s.insert(ctx, tx, c.Add...); err != nil {
+			return err
+		}
+		after, err := s.accounts.LockAccount(ctx, tx, r.AccountID)
+		if err != nil {
+			return err
+		}
+		if len(after) != 1 {
+			return errors.New("sqlstore: the account is gone after its password was set")
+		}
+		account = after[0]
+		return nil
+	})
+	if err != nil {
+		return recovery.Account{}, err
+	}
+	return account, nil
+}
+
+// AddRequest implements [recovery.Requests].
+func (s *Store) AddRequest(ctx context.Context, r recovery.Request, charges recovery.Charges) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		if err := s.take(ctx, tx, r.RequestedAt, charges.Hard); err != nil {
+			return err
+		}
+		r := r
+		r.Throttled = false
+		if len(charges.Soft) > 0 {
+			if _, err := tx.ExecContext(ctx, "SAVEPOINT soft"); err != nil {
+				return err
+			}
+			err := s.take(ctx, tx, r.RequestedAt, charges.Soft)
+			if _, r.Throttled = errors.AsType[*recovery.LimitError](err); r.Throttled {
+				_, err = tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT soft")
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return s.insert(ctx, tx, r)
+	})
+}
+
+// TakeLimits implements [recovery.Requests].
+func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery.Charge) error {
+	return s.write(ctx, func(tx *sql.Tx) error { return s.take(ctx, tx, at, charges) })
+}
+
+// take counts the charges, or returns a *LimitError; the caller then rolls back.
+func (s *Store) take(ctx context.Context, tx *sql.Tx, at time.Time, charges []recovery.Charge) error {
+	for i, c := range charges {
+		ok, err := s.count(ctx, tx, at, c)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return s.refusal(ctx, tx, at, charges, i)
+		}
+	}
+	return nil
+}
+
+// count is [recovery.Limit.Take] in the database: guarded writes that change a row if the event may
+// pass, and none if it may not.
+func (s *Store) count(ctx context.Context, tx *sql.Tx, at time.Time, c recovery.Charge) (bool, error) {
+	now, every := at.UnixMicro(), c.Limit.Every.Microseconds()
+	full := now + int64(c.Limit.Burst)*every // no clock like ours makes a later state
+	room := full - every                     // up to this state one more may pass
+	if s.sql.upsertLimit != "" {
+		n, err := affected(tx.ExecContext(ctx, s.sql.upsertLimit, c.Key[:], now+every, full, now, now, every, room, full))
+		return n > 0, err
+	}
+	if _, err := tx.ExecContext(ctx, s.sql.ensureLimit, c.Key[:]); err != nil {
+		return false, err
+	}
+	n, err := affected(tx.ExecContext(ctx, s.sql.updateLimit, full, now, now, every, c.Key[:], room, full))
+	return n > 0, err
+}
+
+// refusal finds out how long the caller has to wait: the longest of all charges. Those before the
+// refused one were counted already and are taken back.
+func (s *Store) refusal(ctx context.Context, tx *sql.Tx, at time.Time, charges []recovery.Charge, refused int) error {
+	e := &recovery.LimitError{}
+	for i, c := range charges {
+		var micro int64
+		err := tx.QueryRowContext(ctx, s.sql.findLimit, c.Key[:]).Scan(&micro)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		state := fromMicro(micro)
+		if i < refused {
+			state = state.Add(-c.Limit.Every)
+		}
+		if _, wait := c.Limit.Take(state, at); wait > e.RetryAfter {
+			e.Scope, e.RetryAfter = c.Scope, wait
+		}
+	}
+	if e.RetryAfter == 0 { // the row was purged in between: it may pass now
+		e.Scope, e.RetryAfter = charges[refused].Scope, time.Microsecond
+	}
+	return e
+}
+
+// ClaimRequests implements [recovery.Requests].
+func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []recovery.Request, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		at, until := l.At.UnixMicro(), l.Until.UnixMicro()
+		if s.sql.claim != "" {
+			claimed, err = s.requests(tx.QueryContext(ctx, s.sql.claim, l.ID, until, at, l.Max))
+			return err
+		}
+		claimed, err = s.requests(tx.QueryContext(ctx, s.sql.lockDue, at, l.Max))
+		for i := range claimed {
+			if err == nil {
+				_, err = tx.ExecContext(ctx, s.sql.lease, l.ID, until, claimed[i].ID)
+			}
+			claimed[i].Attempts++
+			claimed[i].Lease = l.ID
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claimed, nil
+}
+
+// FinishRequest implements [recovery.Requests].
+func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		if o.Mailed != "" { // before the request, as everywhere: account first
+			if _, err := s.accounts.LockAccount(ctx, tx, o.Mailed); err != nil {
+				return err
+			}
+		}
+		var requestedAt int64
+		err := tx.QueryRowContext(ctx, s.sql.findLeased, o.RequestID, o.Lease).Scan(&requestedAt)
+		if errors.Is(err, sql.ErrNoRows) || o.Lease == "" {
+			return recovery.ErrLeaseLost
+		}
+		if err != nil {
+			return err
+		}
+		if o.RetryAt.IsZero() {
+			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.finish, o.RequestID, o.Lease))
+		} else {
+			at := o.RetryAt.UnixMicro()
+			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.retry, at, at, o.RequestID, o.Lease))
+		}
+		if err != nil {
+			return err
+		}
+		if o.Mailed != "" {
+			if _, err := tx.ExecContext(ctx, s.sql.markMailed, o.Mailed, o.RequestID); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, s.sql.supersede, o.Mailed, requestedAt, requestedAt, o.RequestID); err != nil {
+				return err
+			}
+		}
+		return s.insert(ctx, tx, o.Add...)
+	})
+}
+
+// Purge implements [recovery.Requests].
+func (s *Store) Purge(ctx context.Context, before time.Time, max int) (n int, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		resets, err := affected(tx.ExecContext(ctx, s.sql.purgeResets, before.UnixMicro(), max))
+		if err != nil {
+			return err
+		}
+		limits, err := affected(tx.ExecContext(ctx, s.sql.purgeLimits, before.UnixMicro(), max-int(resets)))
+		n = int(resets + limits)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func (s *Store) insert(ctx context.Context, tx *sql.Tx, requests ...recovery.Request) error {
+	for _, r := range requests {
+		client := ""
+		if r.Client.IsValid() {
+			client = r.Client.String()
+		}
+		throttled := 0
+		if r.Throttled {
+			throttled = 1
+		}
+		due := r.DueAt.UnixMicro()
+		if _, err := tx.ExecContext(ctx, s.sql.insertRequest, r.ID, r.Kind, r.By, r.Identifier, r.AccountID, r.Portal,
+			r.Locale, client, r.RequestedAt.UnixMicro(), due, due, throttled); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fromMicro(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
+
+// affected returns how many rows a statement changed.
+func affected(result sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// one returns a check that a statement changed one row; none is the error given.
+func one(none error) func(sql.Result, error) error {
+	return func(result sql.Result, err error) error {
+		n, err := affected(result, err)
+		if err == nil && n != 1 {
+			return none
+		}
+		return err
+	}
+}

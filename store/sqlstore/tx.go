@@ -1,0 +1,128 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/recovery"
+)
+
+const (
+	firstPause = 2 * time.Millisecond
+	maxPause   = 100 * time.Millisecond
+)
+
+// read runs f in a transaction that only reads.
+func (s *Store) read(ctx context.Context, f func(*sql.Tx) error) error {
+	return s.transact(ctx, f)
+}
+
+// write runs f in a transaction that writes.
+func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
+	return s.transact(ctx, func(tx *sql.Tx) error {
+		if err := s.lock(ctx, tx); err != nil {
+			return err
+		}
+		return f(tx)
+	})
+}
+
+// transact runs f in a transaction, again and from its beginning if it lost to another.
+func (s *Store) transact(ctx context.Context, f func(*sql.Tx) error) error {
+	for attempt := 1; ; attempt++ {
+		err := s.once(ctx, f)
+		switch {
+		case err == nil || isOurs(err):
+			return err
+		case ctx.Err() != nil:
+			return fmt.Errorf("sqlstore: %w", ctx.Err()) // drivers have words of their own for it
+		case !lostToAnother(err) || attempt == s.attempts:
+			return hide(err)
+		}
+		pause := min(firstPause<<min(attempt, 10), maxPause)
+		timer := time.NewTimer(pause/2 + rand.N(pause))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+func (s *Store) once(ctx context.Context, f func(*sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	if err := f(tx); err != nil {
+		return err
+	}
+	err = tx.Commit()
+	if err != nil && code(err) == "" && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	return err
+}
+
+// isOurs reports whether err is an answer of the store, not a failure of the database.
+func isOurs(err error) bool {
+	if _, ok := errors.AsType[*recovery.LimitError](err); ok {
+		return true
+	}
+	return errors.Is(err, recovery.ErrInvalidToken) || errors.Is(err, recovery.ErrSuperseded) || errors.Is(err, recovery.ErrLeaseLost)
+}
+
+// code returns the database's own name of an error, "" if it did not come from the database. It
+// knows the drivers by their methods, and MySQL's by the form of its text, so that none is imported.
+func code(err error) string {
+	var state interface{ SQLState() string } // pgx, lib/pq
+	if errors.As(err, &state) {
+		return state.SQLState()
+	}
+	var number interface{ Code() int } // modernc.org/sqlite
+	if errors.As(err, &number) {
+		return strconv.Itoa(number.Code() & 0xff) // without the extended part
+	}
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if rest, ok := strings.CutPrefix(e.Error(), "Error "); ok { // "Error 1213 (40001): …"
+			if digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]; digits != "" {
+				return "MySQL " + digits
+			}
+		}
+	}
+	return ""
+}
+
+// lostToAnother reports whether the transaction failed because of another one.
+func lostToAnother(err error) bool {
+	switch code(err) {
+	case "40001", "40P01", // serialization failure, deadlock
+		"MySQL 1213", "MySQL 1205", "MySQL 1020", // deadlock, lock wait timeout, record has changed
+		"5", "6": // SQLITE_BUSY, SQLITE_LOCKED
+		return true
+	}
+	return false
+}
+
+// hide keeps the values that databases put into their messages out of the text of err.
+func hide(err error) error {
+	if c := code(err); c != "" {
+		return &databaseError{c, err}
+	}
+	return fmt.Errorf("sqlstore: %w", err)
+}
+
+type databaseError struct {
+	code string
+	err  error
+}
+
+func (e *databaseError) Error() string { return "sqlstore: the database refused with code " + e.code }
+func (e *databaseError) Unwrap() error { return e.err }
