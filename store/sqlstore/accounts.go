@@ -84,7 +84,6 @@ func (t Table) Accounts(d Dialect) (Accounts, error) {
 type mapping struct {
 	byUsername, byEmail, byID, lock, set string
 	canonicalOnly                        map[recovery.IdentifierKind]bool
-	numbered                             bool
 }
 
 func (t Table) mapping(d Dialect) *mapping {
