@@ -1,13 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"runtime"
 
 	"example.com/recovery"
-	"example.com/recovery/store/memstore"
 )
 
 const (
@@ -17,36 +17,37 @@ const (
 
 // addAccounts adds those that are always there, and n numbered ones. All have one password, which is
 // hashed once; it returns the hash.
-func addAccounts(users *memstore.Store, n int) (string, error) {
+func addAccounts(ctx context.Context, db database, n int) (string, error) {
 	hash, err := recovery.HashPassword(oldPassword)
 	if err != nil {
 		return "", err
 	}
-	put := func(id, username, email string, active bool) {
-		users.Put(recovery.Account{
-			ID: id, Username: username, Email: email, Active: active, HasPassword: true, Verified: true,
-		}, hash)
+	accounts := make([]recovery.Account, 0, n+4)
+	add := func(username, email string, active bool) {
+		accounts = append(accounts, recovery.Account{
+			ID: username, Username: username, Email: email, Active: active, HasPassword: true, Verified: true,
+		})
 	}
-	put("alice", "alice", "alice@example.com", true)
-	put("alicia", "alicia", "alice@example.com", true)
-	put("billybob", "billybob", "billybob@example.com", true)
-	put("mallory", "mallory", "mallory@example.com", false)
+	add("alice", "alice@example.com", true)
+	add("alicia", "alice@example.com", true)
+	add("billybob", "billybob@example.com", true)
+	add("mallory", "mallory@example.com", false)
 	for i := 1; i <= n; i++ {
 		name := fmt.Sprintf("user%06d", i)
-		put(name, name, name+"@example.com", true)
+		add(name, name+"@example.com", true)
 	}
-	return hash, nil
+	return hash, db.addAccounts(ctx, accounts, hash)
 }
 
 // A login answers 204 for the right password of an active account, and 401 for everything else.
 type login struct {
-	users *memstore.Store
+	db    database
 	dummy string        // verified for a name that nobody has, so that it takes as long
 	slots chan struct{} // argon2id takes 19 MiB and a core
 }
 
-func newLogin(users *memstore.Store, dummy string) *login {
-	return &login{users: users, dummy: dummy, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+func newLogin(db database, dummy string) *login {
+	return &login{db: db, dummy: dummy, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -69,13 +70,15 @@ func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (l *login) valid(r *http.Request, username, password string) bool {
-	hash, known := l.dummy, false
+	stored, known := l.dummy, false
 	if canonical, err := recovery.CanonicalUsername(username); err == nil {
 		query := recovery.AccountQuery{By: recovery.ByUsername, Typed: username, Canonical: canonical, Max: 1}
-		accounts, err := l.users.FindAccounts(r.Context(), query)
+		accounts, err := l.db.FindAccounts(r.Context(), query)
 		if err == nil && len(accounts) == 1 && accounts[0].Active {
-			hash, known = l.users.PasswordHash(accounts[0].ID)
+			if hash, err := l.db.passwordHash(r.Context(), accounts[0].ID); err == nil {
+				stored, known = hash, true
+			}
 		}
 	}
-	return recovery.VerifyPassword(hash, password) == nil && known
+	return recovery.VerifyPassword(stored, password) == nil && known
 }

@@ -5,11 +5,12 @@ import "strings"
 const portalName = "cloud_control"
 
 // guide says what to try.
-func guide(base string) string {
-	return strings.NewReplacer("BASE", base, "PORTAL", portalName).Replace(`Account recovery, to try out, on BASE
+func guide(base, db string) string {
+	return strings.NewReplacer("BASE", base, "PORTAL", portalName, "DATABASE", db).Replace(`Account recovery, to try out, on BASE
 
 Accounts: alice and alicia on alice@example.com, billybob on billybob@example.com,
-and mallory, who is disabled. Everybody's password is Old-passw0rd-1.
+and mallory, who is disabled. Everybody's password is Old-passw0rd-1 until it is reset.
+They are kept in DATABASE
 The mails are not sent but shown: BASE/mailbox and BASE/mailbox.json
 
 Reset a password:

@@ -3,7 +3,8 @@
 //
 //	go run ./examples/server
 //
-// It prints what to try next. Everything is forgotten when it ends.
+// It prints what to try next. Accounts, tokens and requests are kept in an embedded SQLite database,
+// the mails until the program ends.
 package main
 
 import (
@@ -23,7 +24,6 @@ import (
 	"example.com/recovery"
 	"example.com/recovery/httpadapter"
 	"example.com/recovery/mailer"
-	"example.com/recovery/store/memstore"
 )
 
 func main() {
@@ -39,6 +39,7 @@ func main() {
 
 type config struct {
 	addr     string
+	db       string
 	accounts int
 	limits   bool
 }
@@ -48,7 +49,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	flags := flag.NewFlagSet("server", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`address` to listen on; port 0 is any free one")
-	db := flags.String("db", "memory", "where accounts and tokens are kept: memory")
+	flags.StringVar(&c.db, "db", "sqlite:", "`where` accounts and tokens are kept: sqlite:FILE (by default a file in the cache directory),\npostgres://…, mysql://… or memory")
 	flags.IntVar(&c.accounts, "accounts", 0, "how many accounts user000001, user000002, … to add")
 	limits := flags.String("limits", "on", "on, or off for load tests")
 	if err := flags.Parse(args); err != nil {
@@ -58,8 +59,6 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	switch {
 	case flags.NArg() > 0:
 		return c, fmt.Errorf("unexpected argument %q: there are only flags", flags.Arg(0))
-	case *db != "memory":
-		return c, fmt.Errorf("-db must be memory, is %q", *db)
 	case *limits != "on" && *limits != "off":
 		return c, fmt.Errorf("-limits must be on or off, is %q", *limits)
 	case c.accounts < 0 || c.accounts > maxAccounts:
@@ -71,7 +70,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 // drainTime is how long requests in flight, and then mails, may take when the program ends.
 const drainTime = 10 * time.Second
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	c, err := parse(args, stderr)
 	if err != nil {
 		return err
@@ -80,8 +79,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if !c.limits {
 		fmt.Fprintln(stderr, "WARNING: -limits=off: anybody may send any number of mails to anybody. For load tests only.")
 	}
-	users := memstore.New()
-	hash, err := addAccounts(users, c.accounts)
+	db, shown, err := open(ctx, c.db)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.close()) }()
+	hash, err := addAccounts(ctx, db, c.accounts)
 	if err != nil {
 		return err
 	}
@@ -95,7 +98,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	base := "http://" + listener.Addr().String()
 	mails := &mailbox{renderer: renderer}
-	svc, err := recovery.New(users, mails, &recovery.Options{
+	svc, err := recovery.New(db, mails, &recovery.Options{
 		Application: "Recovery Example",
 		Limits:      recovery.Limits{InsecureOff: !c.limits},
 		Portals:     map[string]recovery.Portal{portalName: {URL: base + "/portal", InsecureHTTP: true}},
@@ -105,7 +108,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	server := &http.Server{
-		Handler:           routes(svc, users, mails, hash, base, logger),
+		Handler:           routes(svc, db, mails, hash, base, shown, logger),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       time.Minute,
@@ -118,14 +121,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	go func() { worked <- svc.Run(worker) }()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	fmt.Fprint(stdout, guide(base))
+	fmt.Fprint(stdout, guide(base, shown))
 
 	select {
 	case err := <-served:
 		return err
 	case <-ctx.Done():
 	}
-	// No new requests, then no new mails, then what is left in the queue: it is in memory only.
+	// No new requests, then no new mails, then what is left in the queue: it may be in memory only.
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	err = server.Shutdown(drain)
@@ -136,17 +139,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return errors.Join(err, delivered)
 }
 
-func routes(svc *recovery.Service, users *memstore.Store, mails *mailbox, hash, base string, logger *slog.Logger) http.Handler {
+func routes(svc *recovery.Service, db database, mails *mailbox, hash, base, shown string, logger *slog.Logger) http.Handler {
 	opts := &httpadapter.Options{Logger: logger}
 	mux := http.NewServeMux()
 	mux.Handle("/account-recovery", httpadapter.NewXandr(svc, opts))
 	mux.Handle("/v2.0/", httpadapter.NewRackspace(svc, opts))
-	mux.Handle("POST /login", newLogin(users, hash))
+	mux.Handle("POST /login", newLogin(db, hash))
 	mux.HandleFunc("GET /mailbox", mails.servePage)
 	mux.HandleFunc("GET /mailbox.json", mails.serveJSON)
 	mux.HandleFunc("GET /portal", text(portalText(base)))
 	mux.HandleFunc("GET /healthz", text("ok\n"))
-	mux.HandleFunc("GET /{$}", text(guide(base)))
+	mux.HandleFunc("GET /{$}", text(guide(base, shown)))
 	return mux
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,7 +57,11 @@ func start(t *testing.T, flags ...string) *process {
 	path, err := build()
 	is.NoErr(err)
 	p := &process{t: t, rest: make(chan string, 1), stderr: &bytes.Buffer{}}
+	if !slices.Contains(flags, "-db") {
+		flags = append(flags, "-db", "memory")
+	}
 	p.cmd = exec.Command(path, append([]string{"-addr", "127.0.0.1:0"}, flags...)...)
+	p.cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), "HOME="+t.TempDir())
 	p.cmd.Stderr = p.stderr
 	out, err := p.cmd.StdoutPipe()
 	is.NoErr(err)
@@ -143,9 +148,9 @@ func TestDocumentedCommands(t *testing.T) {
 		t.Skip("curl is not installed: the documents' curl commands were not run")
 	}
 	is := is.New(t)
-	p := start(t)
-	defer p.stop(os.Interrupt)
 	dir := t.TempDir()
+	p := start(t, "-db", "sqlite:"+filepath.Join(dir, "server.db"))
+	defer p.stop(os.Interrupt)
 	write := func(name, content string) { is.NoErr(os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600)) }
 	run := func(args ...string) string {
 		cmd := exec.CommandContext(t.Context(), curl, append(args, p.base+"/account-recovery")...)
@@ -237,6 +242,34 @@ func TestSilence(t *testing.T) {
 	is.Equal(p.login("nobody", "Old-passw0rd-1"), 401)
 }
 
+// The default database outlives the program, and what a reset changed with it. It is a file in the
+// cache directory.
+func TestStateIsKept(t *testing.T) {
+	is := is.New(t)
+	db := "sqlite:" + filepath.Join(t.TempDir(), "a b%20c.db")
+	p := start(t, "-db", db)
+	status, _ := p.do("POST", "/account-recovery", `{"account-recovery":{"username":"alice"}}`)
+	is.Equal(status, 200)
+	token := p.mails(1)[0].Token
+	p.stop(os.Interrupt)
+
+	p = start(t, "-db", db)
+	status, _ = p.do("PUT", "/account-recovery", fmt.Sprintf(`{"account-recovery":{"password":"New-passw0rd-2","token":%q}}`, token))
+	is.Equal(status, 200) // the token of before
+	is.Equal(string(p.mails(1)[0].Kind), "password_changed")
+	p.stop(os.Interrupt)
+
+	p = start(t, "-db", db)
+	is.Equal(p.login("alice", "Old-passw0rd-1"), 401)
+	is.Equal(p.login("alice", "New-passw0rd-2"), 204)
+	p.stop(os.Interrupt)
+
+	p = start(t, "-db", "sqlite:")
+	_, guide := p.do("GET", "/", "")
+	is.True(strings.Contains(guide, "recovery-example/server.db"))
+	p.stop(os.Interrupt)
+}
+
 // What is accepted just before the end is mailed before the end.
 func TestDrain(t *testing.T) {
 	is := is.New(t)
@@ -275,11 +308,13 @@ func TestFlags(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"-db", "oracle"}, `-db must be memory, is "oracle"`},
+		{[]string{"-db", "oracle:x"}, `-db must be sqlite:FILE, postgres://…, mysql://… or memory, is "oracle"`},
+		{[]string{"-db", "mysql:x"}, "-db must be a URL such as mysql://user:password@127.0.0.1:3306/name"},
+		{[]string{"-db", "postgres://%zz"}, "-db must be a URL such as postgres://user:password@127.0.0.1:5432/name"},
 		{[]string{"-limits", "maybe"}, `-limits must be on or off, is "maybe"`},
 		{[]string{"-accounts", "-1"}, "-accounts must be from 0 to 10000000, is -1"},
 		{[]string{"extra"}, `unexpected argument "extra": there are only flags`},
-		{[]string{"-addr", "nowhere"}, "listen tcp: address nowhere: missing port in address"},
+		{[]string{"-addr", "nowhere", "-db", "memory"}, "listen tcp: address nowhere: missing port in address"},
 		{[]string{"-unknown"}, "flag provided but not defined: -unknown"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/matryer/is"
+)
+
+// The servers are looked for where RECOVERY_POSTGRES (a URL) and RECOVERY_MYSQL (a DSN of
+// go-sql-driver) say, else on this machine. The test makes a database of its own there, and drops it.
+func TestDatabaseServers(t *testing.T) {
+	for _, s := range []struct {
+		name, driver, dsn string
+		flag              func(t *testing.T, dsn, database string) string
+	}{
+		{"PostgreSQL", "pgx", cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"), postgresFlag},
+		{"MariaDB", "mysql", cmp.Or(os.Getenv("RECOVERY_MYSQL"), "root@tcp(127.0.0.1:3306)/"), mysqlFlag},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			is := is.New(t)
+			admin, err := sql.Open(s.driver, s.dsn)
+			is.NoErr(err)
+			defer admin.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			if err := admin.PingContext(ctx); err != nil {
+				if os.Getenv("RECOVERY_REQUIRE_ALL") == "1" {
+					t.Fatalf("%s was not found, and RECOVERY_REQUIRE_ALL is 1: %v", s.name, err)
+				}
+				t.Skipf("%s was not found, so nothing was tested with it: %v", s.name, err)
+			}
+			name := fmt.Sprintf("recovery_example_%d", os.Getpid())
+			_, err = admin.Exec("CREATE DATABASE " + name)
+			is.NoErr(err)
+			defer func() {
+				_, err := admin.Exec("DROP DATABASE " + name)
+				is.NoErr(err)
+			}()
+
+			p := start(t, "-db", s.flag(t, s.dsn, name), "-accounts", "1200")
+			status, _ := p.do("POST", "/account-recovery", `{"account-recovery":{"username":"user001200"}}`)
+			is.Equal(status, 200)
+			status, _ = p.do("PUT", "/account-recovery", fmt.Sprintf(`{"account-recovery":{"password":"New-passw0rd-2","token":%q}}`, p.mails(1)[0].Token))
+			is.Equal(status, 200)
+			is.Equal(p.login("user001200", "New-passw0rd-2"), 204)
+			is.Equal(p.login("user001199", "Old-passw0rd-1"), 204)
+			p.stop(syscall.SIGTERM)
+		})
+	}
+}
+
+func postgresFlag(t *testing.T, dsn, database string) string {
+	u, err := url.Parse(dsn)
+	is.New(t).NoErr(err)
+	u.Path = "/" + database
+	return u.String()
+}
+
+func mysqlFlag(t *testing.T, dsn, database string) string {
+	c, err := mysql.ParseDSN(dsn)
+	is.New(t).NoErr(err)
+	u := url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + database}
+	return u.String()
+}
