@@ -32,7 +32,7 @@ type Store struct {
 	emails   map[string][]string // account IDs by canonical address
 	resets   map[recovery.Digest]*reset
 	tokens   map[string][]*reset // by account ID
-	limits   map[recovery.Digest]time.Time
+	limits   map[recovery.Digest]limit
 	requests map[string]*request // by ID
 	queue    due
 	expiry   expiries
@@ -51,6 +51,11 @@ type reset struct {
 	mailed bool                 // its mail was accepted
 }
 
+type limit struct {
+	tat  time.Time // see Limit.Take
+	look time.Time // when Purge looks at it, never after tat
+}
+
 // New returns an empty Store.
 func New() *Store {
 	return &Store{
@@ -59,7 +64,7 @@ func New() *Store {
 		emails:   make(map[string][]string),
 		resets:   make(map[recovery.Digest]*reset),
 		tokens:   make(map[string][]*reset),
-		limits:   make(map[recovery.Digest]time.Time),
+		limits:   make(map[recovery.Digest]limit),
 		requests: make(map[string]*request),
 	}
 }
@@ -284,7 +289,7 @@ func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery
 func (s *Store) take(at time.Time, charges []recovery.Charge) *recovery.LimitError {
 	var refused *recovery.LimitError
 	for _, c := range charges {
-		_, wait := c.Limit.Take(s.limits[c.Key], at)
+		_, wait := c.Limit.Take(s.limits[c.Key].tat, at)
 		if wait > 0 && (refused == nil || wait > refused.RetryAfter) {
 			refused = &recovery.LimitError{Scope: c.Scope, RetryAfter: wait}
 		}
@@ -294,11 +299,12 @@ func (s *Store) take(at time.Time, charges []recovery.Charge) *recovery.LimitErr
 	}
 	for _, c := range charges {
 		state, known := s.limits[c.Key]
-		next, _ := c.Limit.Take(state, at)
-		s.limits[c.Key] = next
-		if !known {
-			s.expiry.add(next, c.Key, false)
+		state.tat, _ = c.Limit.Take(state.tat, at)
+		if !known || state.tat.Before(state.look) { // before: the clock went back
+			state.look = state.tat
+			s.expiry.add(state.look, c.Key, false)
 		}
+		s.limits[c.Key] = state
 	}
 	return nil
 }
@@ -379,11 +385,16 @@ func (s *Store) Purge(ctx context.Context, before time.Time, max int) (int, erro
 		if !ok {
 			break
 		}
+		state, known := s.limits[e.key]
 		switch {
 		case e.isReset:
 			s.forget(e.key)
-		case s.limits[e.key].After(before): // it was counted again since
-			s.expiry.add(s.limits[e.key], e.key, false)
+		case !known || !state.look.Equal(e.at): // another entry took its place
+			continue
+		case state.tat.After(before): // it was counted again since
+			state.look = state.tat
+			s.limits[e.key] = state
+			s.expiry.add(state.look, e.key, false)
 			continue
 		default:
 			delete(s.limits, e.key)
@@ -415,7 +426,7 @@ func (s *Store) Dump() string {
 		b.line("reset", digest, r.AccountID, recovery.Digest(r.Version), r.RequestID, r.RequestedAt, r.ExpiresAt, r.ended, r.mailed)
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(s.limits), compareDigests) {
-		b.line("limit", key, s.limits[key])
+		b.line("limit", key, s.limits[key].tat)
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.requests)) {
 		r := s.requests[id]

@@ -65,8 +65,8 @@ func (h *requestHeap) Pop() any {
 	return r
 }
 
-// expiries is what Purge looks at: resets by when they expire, and limits by when their state was
-// over at the time they were first counted.
+// expiries is what Purge looks at: resets by when they expire, and limits by an instant that is not
+// after their state.
 type expiries struct{ heap expiryHeap }
 
 type expiry struct {

@@ -44,7 +44,7 @@ type Accounts interface {
 // part of the program, never of a request.
 type Table struct {
 	Name         string
-	ID           string // column of the primary key, of any type
+	ID           string // column of the primary key, of any type; as text at most 255 bytes long
 	Username     string // column
 	Email        string // column
 	PasswordHash string // column; NULL or '' means no local password
@@ -65,11 +65,11 @@ type Table struct {
 // Accounts returns the mapping for a dialect. The error names everything that is missing.
 func (t Table) Accounts(d Dialect) (Accounts, error) {
 	var faults []error
-	for name, value := range map[string]string{
-		"Name": t.Name, "ID": t.ID, "Username": t.Username, "Email": t.Email, "PasswordHash": t.PasswordHash,
+	for _, field := range []struct{ name, value string }{
+		{"Name", t.Name}, {"ID", t.ID}, {"Username", t.Username}, {"Email", t.Email}, {"PasswordHash", t.PasswordHash},
 	} {
-		if value == "" {
-			faults = append(faults, fmt.Errorf("sqlstore: Table.%s must be given", name))
+		if field.value == "" {
+			faults = append(faults, fmt.Errorf("sqlstore: Table.%s must be given", field.name))
 		}
 	}
 	if d < PostgreSQL || d > SQLite {
@@ -82,8 +82,9 @@ func (t Table) Accounts(d Dialect) (Accounts, error) {
 }
 
 type mapping struct {
-	byUsername, byEmail, byID, lock, set string
-	canonicalOnly                        map[recovery.IdentifierKind]bool
+	byUsername, byEmail, byID, lock string
+	set, readHash                   string // readHash only for MySQL
+	canonicalOnly                   map[recovery.IdentifierKind]bool
 }
 
 func (t Table) mapping(d Dialect) *mapping {
@@ -130,6 +131,9 @@ func (t Table) mapping(d Dialect) *mapping {
 		m.lock += " FOR UPDATE"
 	}
 	m.set = "UPDATE " + q(t.Name) + " SET " + q(t.PasswordHash) + " = " + arg(1) + " WHERE " + q(t.ID) + " = " + arg(2)
+	if d == MySQL {
+		m.readHash = "SELECT " + text(t.PasswordHash) + " FROM " + q(t.Name) + " WHERE " + q(t.ID) + " = " + arg(1)
+	}
 	return m
 }
 
@@ -142,9 +146,32 @@ func (m *mapping) FindAccounts(ctx context.Context, tx *sql.Tx, q recovery.Accou
 	case query == "":
 		return nil, nil
 	case m.canonicalOnly[q.By]:
-		return accounts(tx.QueryContext(ctx, query, q.Canonical, q.Max))
+		found, err := accounts(tx.QueryContext(ctx, query, q.Canonical, q.Max))
+		return found, ignoreNotInCharset(err)
 	}
-	return accounts(tx.QueryContext(ctx, query, q.Typed, q.Canonical, q.Max))
+	found, err := accounts(tx.QueryContext(ctx, query, q.Typed, q.Canonical, q.Max))
+	if notInCharset(err) { // what was typed is nobody's; the canonical form may be somebody's
+		found, err = accounts(tx.QueryContext(ctx, query, q.Canonical, q.Canonical, q.Max))
+	}
+	return found, ignoreNotInCharset(err)
+}
+
+// notInCharset reports MySQL's refusal to compare a column with a text that the column's character
+// set cannot hold: latin1 with a full-width letter. No row has such a text.
+func notInCharset(err error) bool {
+	switch code(err) {
+	case "MySQL 1267", "MySQL 1270", "MySQL 1271", // illegal mix of two, three, more collations
+		"MySQL 3988": // impossible conversion
+		return true
+	}
+	return false
+}
+
+func ignoreNotInCharset(err error) error {
+	if notInCharset(err) {
+		return nil
+	}
+	return err
 }
 
 // LockAccount implements [Accounts].
@@ -154,16 +181,36 @@ func (m *mapping) LockAccount(ctx context.Context, tx *sql.Tx, id string) ([]rec
 
 // SetPassword implements [Accounts].
 func (m *mapping) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error {
-	return one(errors.New("sqlstore: no row of the user table has the account's ID"))(tx.ExecContext(ctx, m.set, hash, id))
+	none := errors.New("no row of the user table has the account's ID")
+	result, err := tx.ExecContext(ctx, m.set, hash, id)
+	if m.readHash == "" || err != nil {
+		return one(none)(result, err)
+	}
+	// MySQL does not count a row whose hash was the same before, and unless its sql_mode is strict it
+	// cuts a hash that is too long for the column.
+	var stored string
+	err = tx.QueryRowContext(ctx, m.readHash, id).Scan(&stored)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return none
+	case err == nil && strings.TrimRight(stored, " ") != strings.TrimRight(hash, " "): // a CHAR may be padded
+		return errors.New("the column does not hold the whole password hash")
+	}
+	return err
 }
+
+// errNotAnID is PostgreSQL's refusal of an ID that no value of the column's type is written as. There
+// is no such account then, but the transaction is lost and must be rolled back.
+var errNotAnID = errors.New("the ID is not of the column's type")
 
 // byIDs reads accounts and keeps the one with the ID: MySQL finds 1 for "1 and more".
 func (m *mapping) byIDs(rows *sql.Rows, err error) func(id string) ([]recovery.Account, error) {
 	found, err := accounts(rows, err)
 	return func(id string) ([]recovery.Account, error) {
-		if code(err) == "22P02" { // PostgreSQL: no value of the column's type is written so
-			return nil, nil
+		if c := code(err); c == "22P02" || c == "22003" {
+			return nil, errNotAnID
 		}
+		err := ignoreNotInCharset(err)
 		for _, a := range found {
 			if a.ID == id {
 				return []recovery.Account{a}, err

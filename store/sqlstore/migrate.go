@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ func Migrations(d Dialect) fs.FS {
 	name := map[Dialect]string{PostgreSQL: "postgresql", MySQL: "mysql", SQLite: "sqlite"}[d]
 	sub, err := fs.Sub(migrations, "migrations/"+name)
 	if err != nil {
-		panic(err) // the path is made of constants
+		panic(err) // d is none of the dialects
 	}
 	return sub
 }
@@ -46,12 +47,19 @@ func (s *Store) migrate(ctx context.Context, conn *sql.Conn) (err error) {
 		_, err := conn.ExecContext(ctx, query, args...)
 		return err
 	}
+	// A connection that keeps its lock or transaction must not return to the pool.
+	clean := func(query string, args ...any) {
+		if _, err := conn.ExecContext(context.WithoutCancel(ctx), query, args...); err != nil {
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		}
+	}
 	begin, end, undo := "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"
 	switch s.dialect {
 	case PostgreSQL:
-		begin = "BEGIN"
+		begin = "BEGIN ISOLATION LEVEL READ COMMITTED" // to see what was done while the lock was waited for
 	case MySQL:
 		begin, end, undo = "", "", ""
+		defer func() { clean("DO RELEASE_LOCK(?)", s.prefix+"migrations") }()
 		var locked sql.NullInt64
 		if err := conn.QueryRowContext(ctx, "SELECT GET_LOCK(?, 60)", s.prefix+"migrations").Scan(&locked); err != nil {
 			return err
@@ -59,17 +67,16 @@ func (s *Store) migrate(ctx context.Context, conn *sql.Conn) (err error) {
 		if locked.Int64 != 1 {
 			return errors.New("another instance has been migrating for a minute")
 		}
-		defer func() { err = errors.Join(err, exec("DO RELEASE_LOCK(?)", s.prefix+"migrations")) }()
 	}
 	if begin != "" {
+		defer func() {
+			if err != nil {
+				clean(undo)
+			}
+		}()
 		if err := exec(begin); err != nil {
 			return err
 		}
-		defer func() {
-			if err != nil {
-				_, _ = conn.ExecContext(context.WithoutCancel(ctx), undo)
-			}
-		}()
 	}
 	if s.dialect == PostgreSQL {
 		if err := exec("SELECT pg_advisory_xact_lock(hashtext('" + s.prefix + "migrations'))"); err != nil {

@@ -3,7 +3,7 @@ package sqlstore
 var sqlite = statements{
 	// A transaction that reads first and writes later fails if another wrote between; one that begins
 	// with a write, even of no row, waits for its turn.
-	lockDatabase: `UPDATE recovery_limits SET tat = tat WHERE id IS NULL`,
+	lockDatabase: `UPDATE recovery_limits SET tat = tat WHERE id = x''`,
 
 	createReset: `INSERT INTO recovery_resets (digest, account_id, version, request_id, requested_at, expires_at)
 		SELECT ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM recovery_resets

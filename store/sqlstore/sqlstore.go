@@ -27,11 +27,12 @@
 //
 // # Transactions
 //
-// Every method is one transaction at the database's default isolation level. What decides is a
-// guarded write whose affected rows are counted, or a row that is locked, never an earlier read. A
-// deadlock, a serialization failure or a busy database is tried again as a whole transaction, a
-// bounded number of times; then the caller gets the error, and nothing was done. If the connection is
-// lost while a transaction is committed, the error wraps [ErrUnknownOutcome]: trying again is safe.
+// Every method is one transaction: at READ COMMITTED on PostgreSQL, whatever its default is, and at
+// the default isolation level of the others. What decides is a guarded write whose affected rows are
+// counted, or a row that is locked, never an earlier read. A deadlock, a serialization failure or a
+// busy database is tried again as a whole transaction, a bounded number of times; then the caller gets
+// the error, and nothing was done. If the connection is lost or ctx ends while a transaction is
+// committed, the error wraps [ErrUnknownOutcome]: trying again is safe.
 //
 // # Databases
 //
@@ -69,8 +70,8 @@ const (
 )
 
 // ErrUnknownOutcome is wrapped by the error of a method whose transaction may have been committed or
-// not, because the connection was lost meanwhile. The call may be repeated: what it did is not done
-// twice.
+// not, because the connection was lost or ctx ended meanwhile. The call may be repeated: what it did
+// is not done twice.
 var ErrUnknownOutcome = errors.New("sqlstore: the transaction may or may not have been committed")
 
 // Options configure a [Store]. Nil Options are the zero Options.
@@ -138,12 +139,21 @@ func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) (foun
 		found, err = s.accounts.FindAccounts(ctx, tx, q)
 		return err
 	})
-	return found, err
+	switch {
+	case errors.Is(err, errNotAnID):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return found, nil
 }
 
 // CreateReset implements [recovery.Resets]. The account is locked, so that the mail of a newer
 // request cannot be finished between the look and the insert.
 func (s *Store) CreateReset(ctx context.Context, r recovery.Reset) error {
+	if err := fit(bounded{r.AccountID, maxAccountID}, bounded{r.RequestID, maxName}); err != nil {
+		return fmt.Errorf("sqlstore: %w", err)
+	}
 	return s.write(ctx, func(tx *sql.Tx) error {
 		if _, err := s.accounts.LockAccount(ctx, tx, r.AccountID); err != nil {
 			return err
@@ -203,6 +213,8 @@ func (s *Store) live(r recovery.Reset, ended recovery.TokenReason, at time.Time,
 	}
 	found, err := account()
 	switch {
+	case errors.Is(err, errNotAnID):
+		return refuse(recovery.TokenAccountGone)
 	case err != nil:
 		return recovery.Account{}, err
 	case len(found) == 0 || found[0].ID != r.AccountID || !found[0].Eligible():
@@ -222,6 +234,9 @@ func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (accou
 			return err
 		}
 		locked, err := s.accounts.LockAccount(ctx, tx, r.AccountID)
+		if errors.Is(err, errNotAnID) {
+			return &recovery.TokenError{Reason: recovery.TokenAccountGone}
+		}
 		if err != nil {
 			return err
 		}
@@ -252,7 +267,7 @@ func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (accou
 			return err
 		}
 		if len(after) != 1 {
-			return errors.New("sqlstore: the account is gone after its password was set")
+			return errors.New("the account is gone after its password was set")
 		}
 		account = after[0]
 		return nil
@@ -430,6 +445,10 @@ func (s *Store) Purge(ctx context.Context, before time.Time, max int) (n int, er
 
 func (s *Store) insert(ctx context.Context, tx *sql.Tx, requests ...recovery.Request) error {
 	for _, r := range requests {
+		if err := fit(bounded{r.ID, maxName}, bounded{r.Identifier, maxIdentifier}, bounded{r.AccountID, maxAccountID},
+			bounded{r.Portal, maxName}, bounded{r.Locale, maxName}); err != nil {
+			return err
+		}
 		client := ""
 		if r.Client.IsValid() {
 			client = r.Client.String()
@@ -442,6 +461,29 @@ func (s *Store) insert(ctx context.Context, tx *sql.Tx, requests ...recovery.Req
 		if _, err := tx.ExecContext(ctx, s.sql.insertRequest, r.ID, r.Kind, r.By, r.Identifier, r.AccountID, r.Portal,
 			r.Locale, client, r.RequestedAt.UnixMicro(), due, due, throttled); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// The longest texts that are stored, in bytes. MySQL cuts longer ones unless its sql_mode is strict,
+// and a cut account ID may be another account's; the others take any length.
+const (
+	maxName       = 64
+	maxIdentifier = 254
+	maxAccountID  = 255
+)
+
+type bounded struct {
+	value string
+	max   int
+}
+
+// fit refuses texts that are too long.
+func fit(texts ...bounded) error {
+	for _, t := range texts {
+		if len(t.value) > t.max {
+			return fmt.Errorf("a text of %d bytes is longer than %d", len(t.value), t.max)
 		}
 	}
 	return nil

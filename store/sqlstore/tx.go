@@ -40,10 +40,14 @@ func (s *Store) transact(ctx context.Context, f func(*sql.Tx) error) error {
 		switch {
 		case err == nil || isOurs(err):
 			return err
+		case errors.Is(err, ErrUnknownOutcome) && ctx.Err() != nil:
+			return fmt.Errorf("%w: %w", err, ctx.Err())
+		case errors.Is(err, ErrUnknownOutcome):
+			return err
 		case ctx.Err() != nil:
 			return fmt.Errorf("sqlstore: %w", ctx.Err()) // drivers have words of their own for it
 		case !lostToAnother(err) || attempt == s.attempts:
-			return hide(err)
+			return fmt.Errorf("sqlstore: %w", hide(err))
 		}
 		pause := min(firstPause<<min(attempt, 10), maxPause)
 		timer := time.NewTimer(pause/2 + rand.N(pause))
@@ -56,7 +60,14 @@ func (s *Store) transact(ctx context.Context, f func(*sql.Tx) error) error {
 }
 
 func (s *Store) once(ctx context.Context, f func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+	var opts *sql.TxOptions
+	if s.dialect == PostgreSQL {
+		// At higher levels a statement does not see what was committed while its transaction waited for
+		// the account's lock, and a counter that many want is lost too often. MySQL's guarded writes and
+		// locking reads see the latest state at every level.
+		opts = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+	}
+	tx, err := s.db.BeginTx(ctx, opts)
 	if err != nil {
 		return err
 	}
@@ -64,9 +75,11 @@ func (s *Store) once(ctx context.Context, f func(*sql.Tx) error) error {
 	if err := f(tx); err != nil {
 		return err
 	}
-	err = tx.Commit()
-	if err != nil && code(err) == "" && ctx.Err() == nil {
-		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err = tx.Commit(); err != nil && !decided(err) {
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, hide(err))
 	}
 	return err
 }
@@ -90,14 +103,45 @@ func code(err error) string {
 	if errors.As(err, &number) {
 		return strconv.Itoa(number.Code() & 0xff) // without the extended part
 	}
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		if rest, ok := strings.CutPrefix(e.Error(), "Error "); ok { // "Error 1213 (40001): …"
-			if digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]; digits != "" {
-				return "MySQL " + digits
+	return mysqlCode(err)
+}
+
+func mysqlCode(err error) string {
+	if err == nil {
+		return ""
+	}
+	if rest, ok := strings.CutPrefix(err.Error(), "Error "); ok { // "Error 1213 (40001): …"
+		if digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]; digits != "" {
+			return "MySQL " + digits
+		}
+	}
+	switch wrapper := err.(type) {
+	case interface{ Unwrap() error }:
+		return mysqlCode(wrapper.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, e := range wrapper.Unwrap() {
+			if c := mysqlCode(e); c != "" {
+				return c
 			}
 		}
 	}
 	return ""
+}
+
+// decided reports whether the error of a commit says that nothing was committed.
+func decided(err error) bool {
+	if errors.Is(err, sql.ErrTxDone) {
+		return true // it was not sent
+	}
+	switch c := code(err); c {
+	case "", // no answer of the database
+		"40003", "MySQL 1180", "10": // it does not know: completion unknown, error during COMMIT, SQLITE_IOERR
+		return false
+	case "MySQL 1053", "MySQL 1927": // shutdown, connection killed
+		return false
+	default: // connection exception (poolers say so for the server), operator intervention
+		return !strings.HasPrefix(c, "08") && !strings.HasPrefix(c, "57P")
+	}
 }
 
 // lostToAnother reports whether the transaction failed because of another one.
@@ -116,7 +160,7 @@ func hide(err error) error {
 	if c := code(err); c != "" {
 		return &databaseError{c, err}
 	}
-	return fmt.Errorf("sqlstore: %w", err)
+	return err
 }
 
 type databaseError struct {
@@ -124,5 +168,5 @@ type databaseError struct {
 	err  error
 }
 
-func (e *databaseError) Error() string { return "sqlstore: the database refused with code " + e.code }
+func (e *databaseError) Error() string { return "the database refused with code " + e.code }
 func (e *databaseError) Unwrap() error { return e.err }

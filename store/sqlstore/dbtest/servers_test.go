@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,14 +33,28 @@ import (
 type server struct {
 	name    string
 	dialect sqlstore.Dialect
-	create  func(t *testing.T) *sql.DB // a new, empty database
+	place   func(t *testing.T) place // a new, empty database
+}
+
+// A place is how to connect to a database.
+type place struct{ driver, dsn string }
+
+func (p place) open(t *testing.T) *sql.DB {
+	t.Helper()
+	return openDB(t, p.driver, p.dsn)
+}
+
+// create makes a new, empty database.
+func (s server) create(t *testing.T) *sql.DB {
+	t.Helper()
+	return s.place(t).open(t)
 }
 
 var servers = []server{
 	{"SQLite", sqlstore.SQLite, newSQLite},
-	{"PostgreSQL with pgx", sqlstore.PostgreSQL, func(t *testing.T) *sql.DB { return newPostgres(t, "pgx") }},
-	{"PostgreSQL with lib_pq", sqlstore.PostgreSQL, func(t *testing.T) *sql.DB { return newPostgres(t, "postgres") }},
-	{"MariaDB", sqlstore.MySQL, newMySQL},
+	{"PostgreSQL with pgx", sqlstore.PostgreSQL, func(t *testing.T) place { return newPostgres(t, "pgx", nil) }},
+	{"PostgreSQL with lib_pq", sqlstore.PostgreSQL, func(t *testing.T) place { return newPostgres(t, "postgres", nil) }},
+	{"MariaDB", sqlstore.MySQL, func(t *testing.T) place { return newMySQL(t, nil) }},
 }
 
 // onEach runs f for every server, each with a database of its own.
@@ -57,10 +72,9 @@ func missing(t *testing.T, name string, err error) {
 	t.Skipf("%s was not found, so nothing was tested with it: %v", name, err)
 }
 
-func newSQLite(t *testing.T) *sql.DB {
+func newSQLite(t *testing.T) place {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "recovery.db")
-	return openDB(t, "sqlite", sqliteDSN(path))
+	return place{"sqlite", sqliteDSN(filepath.Join(t.TempDir(), "recovery.db"))}
 }
 
 func sqliteDSN(path string) string {
@@ -73,7 +87,8 @@ func databaseName() string {
 	return fmt.Sprintf("recovery_test_%d_%d", os.Getpid(), databases.Add(1))
 }
 
-func newPostgres(t *testing.T, driver string) *sql.DB {
+// newPostgres makes a database whose sessions begin with the settings given.
+func newPostgres(t *testing.T, driver string, settings map[string]string) place {
 	t.Helper()
 	is := is.New(t)
 	base, err := url.Parse(cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"))
@@ -87,14 +102,19 @@ func newPostgres(t *testing.T, driver string) *sql.DB {
 	name := databaseName()
 	_, err = admin.Exec("CREATE DATABASE " + name)
 	is.NoErr(err)
+	dropLater(t, place{driver, base.String()}, "DROP DATABASE "+name+" WITH (FORCE)")
 	own := *base
 	own.Path = "/" + name
-	db := openDB(t, driver, own.String())
-	dropLater(t, driver, base.String(), "DROP DATABASE "+name+" WITH (FORCE)", db)
-	return db
+	query := own.Query()
+	for key, value := range settings {
+		query.Set(key, value)
+	}
+	own.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // pgx takes a plus as it is
+	return place{driver, own.String()}
 }
 
-func newMySQL(t *testing.T) *sql.DB {
+// newMySQL makes a database whose connections are configured by the function given.
+func newMySQL(t *testing.T, configure func(*mysql.Config)) place {
 	t.Helper()
 	is := is.New(t)
 	config, err := mysql.ParseDSN(cmp.Or(os.Getenv("RECOVERY_MYSQL"), "root@tcp(127.0.0.1:3306)/"))
@@ -108,11 +128,16 @@ func newMySQL(t *testing.T) *sql.DB {
 	name := databaseName()
 	_, err = admin.Exec("CREATE DATABASE " + name)
 	is.NoErr(err)
-	own := *config
+	dropLater(t, place{"mysql", config.FormatDSN()}, "DROP DATABASE "+name)
+	own := config.Clone()
 	own.DBName = name
-	db := openDB(t, "mysql", own.FormatDSN())
-	dropLater(t, "mysql", config.FormatDSN(), "DROP DATABASE "+name, db)
-	return db
+	if configure != nil {
+		if own.Params == nil {
+			own.Params = map[string]string{}
+		}
+		configure(own)
+	}
+	return place{"mysql", own.FormatDSN()}
 }
 
 func openDB(t *testing.T, driver, dsn string) *sql.DB {
@@ -125,13 +150,13 @@ func openDB(t *testing.T, driver, dsn string) *sql.DB {
 	return db
 }
 
-func dropLater(t *testing.T, driver, dsn, drop string, db *sql.DB) {
+// dropLater has a statement executed when the test is over and what it opened later is closed.
+func dropLater(t *testing.T, admin place, drop string) {
 	t.Cleanup(func() {
-		_ = db.Close()
-		admin, err := sql.Open(driver, dsn)
+		db, err := sql.Open(admin.driver, admin.dsn)
 		if err == nil {
-			_, err = admin.Exec(drop)
-			_ = admin.Close()
+			_, err = db.Exec(drop)
+			_ = db.Close()
 		}
 		if err != nil {
 			t.Logf("%s: %v", drop, err)

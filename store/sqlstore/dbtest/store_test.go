@@ -43,16 +43,30 @@ func textType(d sqlstore.Dialect) string {
 // open returns a migrated store on a new database, with an empty user table.
 func open(t *testing.T, s server) (*sqlstore.Store, *sql.DB) {
 	t.Helper()
-	is := is.New(t)
 	db := s.create(t)
-	accounts, err := users.Accounts(s.dialect)
+	return openOn(t, s.dialect, db, textType(s.dialect)), db
+}
+
+// openOn makes the tables of the application and the store in an empty database.
+func openOn(t *testing.T, d sqlstore.Dialect, db *sql.DB, idType string) *sqlstore.Store {
+	t.Helper()
+	is := is.New(t)
+	_, err := db.Exec(fmt.Sprintf(createUsers, idType, textType(d)))
 	is.NoErr(err)
-	store, err := sqlstore.New(db, s.dialect, accounts, nil)
-	is.NoErr(err)
-	_, err = db.Exec(fmt.Sprintf(createUsers, textType(s.dialect), textType(s.dialect)))
-	is.NoErr(err)
+	store := storeOn(t, d, db, "")
 	is.NoErr(store.Migrate(t.Context()))
-	return store, db
+	return store
+}
+
+// storeOn returns a store whose tables may not be there yet.
+func storeOn(t *testing.T, d sqlstore.Dialect, db *sql.DB, prefix string) *sqlstore.Store {
+	t.Helper()
+	is := is.New(t)
+	accounts, err := users.Accounts(d)
+	is.NoErr(err)
+	store, err := sqlstore.New(db, d, accounts, &sqlstore.Options{TablePrefix: prefix})
+	is.NoErr(err)
+	return store
 }
 
 // bind writes the placeholders of the dialect.
@@ -141,26 +155,41 @@ func dumpTable(b *strings.Builder, db *sql.DB, table, key string) error {
 	return rows.Err()
 }
 
-func harness(t *testing.T, s server) storetest.Harness {
-	store, db := open(t, s)
+// harnessOn does the application's part through db, which may be another connection than the store's.
+func harnessOn(d sqlstore.Dialect, store recovery.Store, db *sql.DB) storetest.Harness {
 	return storetest.Harness{
 		Store: store,
-		Put:   func(a recovery.Account, hash string) error { return put(db, s.dialect, a, hash) },
+		Put:   func(a recovery.Account, hash string) error { return put(db, d, a, hash) },
 		Remove: func(id string) error {
-			_, err := db.Exec(bind(s.dialect, "DELETE FROM users WHERE id = ?"), id)
+			_, err := db.Exec(bind(d, "DELETE FROM users WHERE id = ?"), id)
 			return err
 		},
-		PasswordHash: func(id string) (hash string, err error) {
-			err = db.QueryRow(bind(s.dialect, "SELECT password_hash FROM users WHERE id = ?"), id).Scan(&hash)
-			return hash, err
-		},
-		Dump: func() (string, error) { return dump(db) },
+		PasswordHash: func(id string) (string, error) { return passwordHash(db, d, id) },
+		Dump:         func() (string, error) { return dump(db) },
 	}
 }
 
-// The same suite, every case, on every store.
+func passwordHash(db *sql.DB, d sqlstore.Dialect, id string) (hash string, err error) {
+	err = db.QueryRow(bind(d, "SELECT password_hash FROM users WHERE id = ?"), id).Scan(&hash)
+	return hash, err
+}
+
+// empty deletes all rows of the application and the store.
+func empty(t *testing.T, db *sql.DB) {
+	t.Helper()
+	for _, table := range []string{"users", "recovery_limits", "recovery_requests", "recovery_resets"} {
+		_, err := db.Exec("DELETE FROM " + table)
+		is.New(t).NoErr(err)
+	}
+}
+
+// The same suite, every case, on every store. The cases share a database, emptied before each.
 func TestStore(t *testing.T) {
 	onEach(t, func(t *testing.T, s server) {
-		storetest.Run(t, func(t *testing.T) storetest.Harness { return harness(t, s) })
+		store, db := open(t, s)
+		storetest.Run(t, func(t *testing.T) storetest.Harness {
+			empty(t, db)
+			return harnessOn(s.dialect, store, db)
+		})
 	})
 }

@@ -1,0 +1,226 @@
+package sqlstore
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+var update = flag.Bool("update", false, "write the golden files of testdata anew")
+
+func TestTableSaysEverythingThatIsWrong(t *testing.T) {
+	is := is.New(t)
+	for range 10 { // in the same order every time
+		accounts, err := Table{}.Accounts(0)
+		is.Equal(accounts, nil)
+		is.Equal(errorText(err), strings.Join([]string{
+			"sqlstore: Table.Name must be given",
+			"sqlstore: Table.ID must be given",
+			"sqlstore: Table.Username must be given",
+			"sqlstore: Table.Email must be given",
+			"sqlstore: Table.PasswordHash must be given",
+			"sqlstore: the Dialect must be PostgreSQL, MySQL or SQLite",
+		}, "\n"))
+	}
+	_, err := Table{Name: "users", ID: "id", Email: "email", PasswordHash: "password"}.Accounts(SQLite)
+	is.Equal(errorText(err), "sqlstore: Table.Username must be given")
+	_, err = stubUsers.Accounts(SQLite + 1)
+	is.Equal(errorText(err), "sqlstore: the Dialect must be PostgreSQL, MySQL or SQLite")
+}
+
+// The statements about the user table are part of what an application must index and grant.
+func TestTableStatementsAreTheGoldenFiles(t *testing.T) {
+	tables := []struct {
+		name  string
+		table Table
+	}{
+		{"The least", stubUsers},
+		{"Everything", Table{
+			Name: "app.users", ID: "id", Username: "name", Email: "email", PasswordHash: "password", Locale: "language",
+			CanonicalUsername: "name_canonical", CanonicalEmail: "email_canonical",
+			Active: "disabled_at IS NULL", HasPassword: "provider = 'local'", Verified: "verified",
+		}},
+	}
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			var b strings.Builder
+			for _, c := range tables {
+				m := c.table.mapping(d)
+				b.WriteString("# " + c.name + "\n\n")
+				for _, statement := range []string{m.byUsername, m.byEmail, m.byID, m.lock, m.set} {
+					b.WriteString(statement + "\n\n")
+				}
+			}
+			path := filepath.Join("testdata", "table_"+strings.ToLower(dialectNames[d])+".golden")
+			if *update {
+				is.NoErr(os.MkdirAll("testdata", 0o777))
+				is.NoErr(os.WriteFile(path, []byte(b.String()), 0o666))
+			}
+			golden, err := os.ReadFile(path)
+			is.NoErr(err)
+			is.Equal(b.String(), string(golden)) // go test -update writes the file anew
+		})
+	}
+}
+
+func TestQuote(t *testing.T) {
+	for _, c := range []struct{ name, standard, mysql string }{
+		{`users`, `"users"`, "`users`"},
+		{`app.users`, `"app"."users"`, "`app`.`users`"},
+		{`User Name`, `"User Name"`, "`User Name`"},
+		{`order`, `"order"`, "`order`"},
+		{`ユーザー`, `"ユーザー"`, "`ユーザー`"},
+		{`a"b`, `"a""b"`, "`a\"b`"},
+		{"a`b", "\"a`b\"", "`a``b`"},
+		{`"`, `""""`, "`\"`"},
+		{`x"; DROP TABLE users; --`, `"x""; DROP TABLE users; --"`, "`x\"; DROP TABLE users; --`"},
+		{"x`; DROP TABLE users; --", "\"x`; DROP TABLE users; --\"", "`x``; DROP TABLE users; --`"},
+		{`a\`, `"a\"`, "`a\\`"},
+		{`a'b`, `"a'b"`, "`a'b`"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			is := is.New(t)
+			is.Equal(PostgreSQL.quote(c.name), c.standard)
+			is.Equal(SQLite.quote(c.name), c.standard)
+			is.Equal(MySQL.quote(c.name), c.mysql)
+		})
+	}
+}
+
+// Values travel as arguments, whatever is in them.
+func TestValuesAreArguments(t *testing.T) {
+	hostile := "x' OR '1'='1"
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(d)
+			store, _ := s.store(t, nil)
+			for _, by := range []recovery.IdentifierKind{recovery.ByUsername, recovery.ByEmail, recovery.ByID} {
+				_, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: by, Typed: hostile, Canonical: hostile, Max: 1})
+				is.NoErr(err)
+			}
+			for _, call := range s.calls {
+				is.True(!strings.Contains(call, hostile)) // a value in the text of a statement
+			}
+		})
+	}
+}
+
+func TestCanonicalColumnsAreSearchedOnce(t *testing.T) {
+	is := is.New(t)
+	s := newStub(PostgreSQL)
+	table := stubUsers
+	table.CanonicalUsername = "name_canonical"
+	accounts, err := table.Accounts(PostgreSQL)
+	is.NoErr(err)
+	store, err := New(s.db(t), PostgreSQL, accounts, nil)
+	is.NoErr(err)
+	found, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByUsername, Typed: "Alice", Canonical: "alice", Max: 9})
+	is.NoErr(err)
+	is.Equal(len(found), 1)
+	is.True(strings.HasSuffix(s.calls[1], `WHERE "name_canonical" = $1 ORDER BY "id" LIMIT $2 | 616c696365 | 9`))
+}
+
+func TestUnknownKindFindsNothing(t *testing.T) {
+	is := is.New(t)
+	s := newStub(SQLite)
+	store, _ := s.store(t, nil)
+	found, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: "telephone", Typed: "1", Canonical: "1", Max: 1})
+	is.NoErr(err)
+	is.Equal(len(found), 0)
+	is.Equal(s.calls, []string{"begin", "commit"})
+}
+
+// MySQL finds the number 7 for the text "7 and more".
+func TestIDsAreComparedAgain(t *testing.T) {
+	is := is.New(t)
+	store, _ := newStub(MySQL).store(t, nil)
+	found, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByID, Typed: "7 and more", Canonical: "7 and more", Max: 1})
+	is.NoErr(err)
+	is.Equal(len(found), 0)
+}
+
+// MySQL refuses to compare a column with what its character set cannot hold. Nobody has such a name.
+func TestNamesOutsideTheCharacterSet(t *testing.T) {
+	refusal := errors.New("Error 1267 (HY000): Illegal mix of collations")
+	query := recovery.AccountQuery{By: recovery.ByUsername, Typed: "ａlice", Canonical: "alice", Max: 9}
+	for _, c := range []struct {
+		name  string
+		fault fault
+		table Table
+		calls int // look-ups
+		found int
+	}{
+		{"typed", fault{call: 1, times: 1, err: refusal}, stubUsers, 2, 1},
+		{"typed and canonical", fault{call: 1, times: 2, on: true, err: refusal}, stubUsers, 2, 0},
+		{"canonical only", fault{call: 1, times: 1, err: refusal}, Table{
+			Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password", CanonicalUsername: "canonical",
+		}, 1, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(MySQL)
+			s.fault = c.fault
+			accounts, err := c.table.Accounts(MySQL)
+			is.NoErr(err)
+			store, err := New(s.db(t), MySQL, accounts, nil)
+			is.NoErr(err)
+			found, err := store.FindAccounts(t.Context(), query)
+			is.NoErr(err)
+			is.Equal(len(found), c.found)
+			is.Equal(len(s.calls), c.calls+2) // and begin and commit
+		})
+	}
+}
+
+// PostgreSQL refuses an ID that is no value of the column's type, and the transaction with it.
+func TestIDsOfAnotherType(t *testing.T) {
+	for name, refusal := range map[string]error{
+		"no number":          &stateError{"22P02", "invalid input syntax for type integer: secret"},
+		"too large a number": &stateError{"22003", "value secret is out of range for type integer"},
+	} {
+		for _, when := range []moment{before, inRows} {
+			for _, m := range methods {
+				want, ok := map[string]error{
+					"FindAccounts by ID": nil,
+					"FindReset":          &recovery.TokenError{Reason: recovery.TokenAccountGone},
+					"CompleteReset":      &recovery.TokenError{Reason: recovery.TokenAccountGone},
+				}[m.name]
+				if !ok {
+					continue
+				}
+				t.Run(name+"/"+m.name, func(t *testing.T) {
+					is := is.New(t)
+					s := newStub(PostgreSQL)
+					call := 2
+					if want == nil {
+						call = 1
+					}
+					s.fault = fault{call: call, times: 1, err: refusal, when: when}
+					store, _ := s.store(t, nil)
+					result, err := m.call(t.Context(), store)
+					is.Equal(err, want)
+					is.True(isZero(result))
+					is.Equal(s.calls[len(s.calls)-1], "rollback")
+				})
+			}
+		}
+	}
+	t.Run("a new token", func(t *testing.T) {
+		is := is.New(t)
+		s := newStub(PostgreSQL)
+		s.fault = fault{call: 1, times: 1, err: &stateError{"22P02", "secret"}}
+		store, _ := s.store(t, nil)
+		err := store.CreateReset(t.Context(), reset)
+		is.Equal(errorText(err), "sqlstore: the ID is not of the column's type")
+		is.True(!errors.Is(err, recovery.ErrSuperseded))
+	})
+}

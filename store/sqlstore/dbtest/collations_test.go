@@ -1,0 +1,213 @@
+package dbtest
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/mailer/mailertest"
+	"example.com/recovery/store/sqlstore"
+)
+
+// A hostile column type says that different texts are equal.
+type hostile struct {
+	name    string
+	server  string // see servers
+	text    string // type of the columns of user names and addresses
+	id      string // type of the primary key
+	ids     [3]string
+	prepare string // statement before the table is made
+}
+
+var (
+	textIDs = [3]string{"Id-1", "id 2'", "3"}
+	uuidIDs = [3]string{
+		"00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b", "00000000-0000-4000-8000-00000000000c",
+	}
+	// As floating point numbers, which MySQL may compare as, two of these are the same.
+	bigIDs = [3]string{"9007199254740992", "9007199254740993", "9007199254740994"}
+)
+
+var hostileColumns = []hostile{
+	{"NOCASE and text IDs", "SQLite", "TEXT COLLATE NOCASE", "TEXT COLLATE NOCASE", textIDs, ""},
+	{"RTRIM and integer IDs", "SQLite", "TEXT COLLATE RTRIM", "INTEGER", bigIDs, ""},
+	{"citext and bigint IDs", "PostgreSQL with pgx", "citext", "bigint", bigIDs, "CREATE EXTENSION citext"},
+	{"citext and uuid IDs", "PostgreSQL with lib_pq", "citext", "uuid", uuidIDs, "CREATE EXTENSION citext"},
+	{"char and uuid IDs", "PostgreSQL with pgx", "char(64)", "uuid", uuidIDs, ""},
+	{"char and text IDs", "PostgreSQL with lib_pq", "char(64)", "char(64)", textIDs, ""},
+	{"utf8mb4_general_ci and bigint IDs", "MariaDB", "VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", "BIGINT", bigIDs, ""},
+	{"utf8mb4_unicode_ci and uuid IDs", "MariaDB", "VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci", "CHAR(36)", uuidIDs, ""},
+	{"latin1_swedish_ci and text IDs", "MariaDB", "VARCHAR(254) CHARACTER SET latin1 COLLATE latin1_swedish_ci",
+		"VARCHAR(64) CHARACTER SET latin1 COLLATE latin1_swedish_ci", textIDs, ""},
+	{"latin1_swedish_ci, padded, and bigint IDs", "MariaDB", "CHAR(64) CHARACTER SET latin1 COLLATE latin1_swedish_ci", "BIGINT UNSIGNED", bigIDs, ""},
+}
+
+// A site is an application on a hostile user table, with three accounts: mike, weiss and BillyBob.
+type site struct {
+	db      *sql.DB
+	dialect sqlstore.Dialect
+	service *recovery.Service
+	mails   *mailertest.Recorder
+	trouble []error // of requests that failed
+	dropped []recovery.DropReason
+}
+
+func newSite(t *testing.T, h hostile) *site {
+	t.Helper()
+	is := is.New(t)
+	i := slices.IndexFunc(servers, func(s server) bool { return s.name == h.server })
+	s := &site{db: servers[i].create(t), dialect: servers[i].dialect, mails: &mailertest.Recorder{}}
+	if h.prepare != "" {
+		if _, err := s.db.Exec(h.prepare); err != nil {
+			missing(t, "what "+h.prepare+" needs", err)
+		}
+	}
+	_, err := s.db.Exec(fmt.Sprintf(createUsers, h.id, h.text))
+	is.NoErr(err)
+	for i, name := range []string{"mike", "weiss", "BillyBob"} {
+		_, err := s.db.Exec(bind(s.dialect, `INSERT INTO users (id, username, email, password_hash, locale, status, local_password, verified_at)
+			VALUES (?, ?, ?, 'hash-0', '', 'active', 1, 1)`), h.ids[i], name, name+"@Example.com")
+		is.NoErr(err)
+	}
+	// Addresses are stored in canonical form, but for the last, which is stored as somebody typed it.
+	_, err = s.db.Exec("UPDATE users SET email = LOWER(email) WHERE username IN ('mike', 'weiss')")
+	is.NoErr(err)
+	store := storeOn(t, s.dialect, s.db, "")
+	is.NoErr(store.Migrate(t.Context()))
+	s.service, err = recovery.New(store, s.mails, &recovery.Options{
+		HashPassword: func(password string) (string, error) { return "hash of " + password, nil },
+		Limits:       recovery.Limits{InsecureOff: true},
+		Workers:      1,
+		Hooks: recovery.Hooks{
+			RequestDropped: func(e recovery.RequestEvent) { s.dropped = append(s.dropped, e.Reason) },
+			RequestRetried: func(e recovery.RequestEvent) { s.trouble = append(s.trouble, e.Err) },
+			RequestFailed:  func(e recovery.RequestEvent) { s.trouble = append(s.trouble, e.Err) },
+		},
+	})
+	is.NoErr(err)
+	return s
+}
+
+// ask makes requests, works through them and returns what was mailed.
+func (s *site) ask(t *testing.T, requests ...recovery.ResetRequest) []recovery.Message {
+	t.Helper()
+	is := is.New(t)
+	s.mails.Reset()
+	for _, r := range requests {
+		if err := s.service.RequestReset(t.Context(), r); !errors.Is(err, recovery.ErrInvalidRequest) {
+			is.NoErr(err)
+		}
+	}
+	_, err := s.service.Deliver(t.Context())
+	is.NoErr(err)
+	return s.mails.Messages()
+}
+
+func onHostileColumns(t *testing.T, f func(t *testing.T, h hostile)) {
+	for _, h := range hostileColumns {
+		t.Run(h.server+" "+h.name, func(t *testing.T) { f(t, h) })
+	}
+}
+
+// The names that some collation or other takes for mike or weiss.
+var lookAlikes = []string{
+	"míke", "mikë", "mi\u0301ke", "m\u0131ke", "M\u0130KE", "ｍｉｋｅ", "ｍike", "mi\u212ae", "MI\u212aE",
+	"mike\u00a0", "\u00a0mike", "mike\u3000", "mike\u2003", "mike\u200b", "mike\x00", "mike\t", "mike.", "mik", "mike%", "m_ke", "%",
+	"mіke", "mike𝓮", "wei\u00df", "WEI\u1e9e", "weiſs", "weiſſ", "wéiss", "ｗｅｉｓｓ", "weis", "weiss\u00ad",
+	"' OR 1=1 -- ", `\' OR 1=1 -- `, "0", "1", "mike\\",
+}
+
+func TestLookAlikesGetNoMail(t *testing.T) {
+	onHostileColumns(t, func(t *testing.T, h hostile) {
+		is := is.New(t)
+		s := newSite(t, h)
+		var requests []recovery.ResetRequest
+		for _, name := range lookAlikes {
+			requests = append(requests, recovery.ResetRequest{Username: name},
+				recovery.ResetRequest{Email: name + "@example.com"},
+				recovery.ResetRequest{Email: strings.NewReplacer("mike", "", "weiss", "").Replace(name) + "mike@example.com"})
+		}
+		for _, domain := range []string{"exämple.com", "ｅxample.com", "example.ｃom", "exampl\u00e9.com", "example\u3002com", "example.com.", "example.co", "e\u0130xample.com"} {
+			requests = append(requests, recovery.ResetRequest{Email: "mike@" + domain})
+		}
+		requests = slices.DeleteFunc(requests, func(r recovery.ResetRequest) bool {
+			c, _ := recovery.CanonicalEmail(r.Email)
+			return c == "mike@example.com" // no look-alike but another way to write the same
+		})
+		is.Equal(len(s.ask(t, requests...)), 0) // nobody's name is like another's
+		is.Equal(len(s.trouble), 0)             // and no look-alike troubles the database
+		for _, reason := range s.dropped {
+			is.Equal(reason, recovery.DropNoAccount)
+		}
+		is.Equal(texts(t, s.db, "SELECT COUNT(*) FROM recovery_requests"), []string{"0"}) // nothing is tried again
+	})
+}
+
+func TestExactAndCanonicalFormsAreMailed(t *testing.T) {
+	onHostileColumns(t, func(t *testing.T, h hostile) {
+		s := newSite(t, h)
+		for _, c := range []struct {
+			request recovery.ResetRequest
+			to      string
+		}{
+			{recovery.ResetRequest{Username: "mike"}, "mike@example.com"},
+			{recovery.ResetRequest{Username: "MIKE"}, "mike@example.com"},
+			{recovery.ResetRequest{Username: "  mike "}, "mike@example.com"},
+			{recovery.ResetRequest{Username: "weiss"}, "weiss@example.com"},
+			{recovery.ResetRequest{Username: "BillyBob"}, "BillyBob@Example.com"},
+			{recovery.ResetRequest{Email: "Mike@EXAMPLE.com"}, "mike@example.com"},
+			{recovery.ResetRequest{Email: "BillyBob@Example.com "}, "BillyBob@Example.com"},
+		} {
+			t.Run(c.request.Username+c.request.Email, func(t *testing.T) {
+				is := is.New(t)
+				mails := s.ask(t, c.request)
+				is.Equal(len(s.trouble), 0)
+				is.Equal(len(mails), 1)                             // one mail
+				is.Equal(strings.TrimRight(mails[0].To, " "), c.to) // to the address on file
+			})
+		}
+	})
+}
+
+func TestResetEndToEndOnHostileColumns(t *testing.T) {
+	onHostileColumns(t, func(t *testing.T, h hostile) {
+		is := is.New(t)
+		s := newSite(t, h)
+		for i, name := range []string{"mike", "weiss", "BillyBob"} {
+			mails := s.ask(t, recovery.ResetRequest{Username: name})
+			is.Equal(len(mails), 1)
+			password := fmt.Sprintf("Correct-Horse-%d!", i)
+			a, err := s.service.CompleteReset(t.Context(), recovery.CompleteRequest{Token: mails[0].Token.Reveal(), Password: password})
+			is.NoErr(err)
+			is.Equal(strings.TrimRight(a.ID, " "), h.ids[i])
+			_, err = s.service.CompleteReset(t.Context(), recovery.CompleteRequest{Token: mails[0].Token.Reveal(), Password: password + "x"})
+			is.True(errors.Is(err, recovery.ErrInvalidToken)) // once
+			is.Equal(texts(t, s.db, bind(s.dialect, "SELECT username FROM users WHERE password_hash = ?"), "hash of "+password),
+				[]string{texts(t, s.db, bind(s.dialect, "SELECT username FROM users WHERE id = ?"), h.ids[i])[0]}) // this account's password and no other's
+			notices := s.ask(t)
+			is.Equal(len(notices), 1)
+			is.Equal(notices[0].Kind, recovery.MessagePasswordChanged)
+		}
+		is.Equal(len(s.trouble), 0)
+	})
+}
+
+// An ID that the column cannot hold is nobody's, not a failure.
+func TestImpossibleIDFindsNobody(t *testing.T) {
+	onHostileColumns(t, func(t *testing.T, h hostile) {
+		is := is.New(t)
+		s := newSite(t, h)
+		store := storeOn(t, s.dialect, s.db, "")
+		for _, id := range []string{"1 OR 1=1", h.ids[0] + "x", "9" + strings.Repeat("0", 40), "ｍ", "á", "-", strings.ToUpper(h.ids[0]) + " "} {
+			accounts, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByID, Typed: id, Canonical: id, Max: 2})
+			is.NoErr(err)
+			is.Equal(len(accounts), 0)
+		}
+	})
+}

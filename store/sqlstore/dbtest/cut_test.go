@@ -1,0 +1,294 @@
+package dbtest
+
+import (
+	"database/sql"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+)
+
+// The connection is cut after the n-th byte of a completion, in each direction. Whatever n is, the
+// reset is done or not done, the error says so or says that it is unknown, and the same call again
+// comes to a good end.
+//
+// RECOVERY_CUT_STEP is by how much n grows: 48 if it is not set, 1 for every byte and for the second
+// driver of a server too. The last bytes, which have the COMMIT, are all tried.
+func TestCutConnection(t *testing.T) {
+	step := countFromEnv(t, "RECOVERY_CUT_STEP", 48)
+	const last = 48
+	onEach(t, func(t *testing.T, s server) {
+		if s.dialect == sqlstore.SQLite {
+			t.Skip("it has no connection")
+		}
+		if s.name == "PostgreSQL with lib_pq" && step > 1 {
+			t.Skip("it is tried with RECOVERY_CUT_STEP=1")
+		}
+		is := is.New(t)
+		p := s.place(t)
+		c := &cutter{t: t, dialect: s.dialect, db: p.open(t), proxy: newProxy(t)}
+		c.direct = openOn(t, s.dialect, c.db, textType(s.dialect))
+		c.open = c.proxy.before(t, p)
+		tried := 0
+		for _, up := range []bool{true, false} {
+			total := c.complete(up, -1)
+			is.True(total > 500) // a completion is some statements
+			for n := 0; n <= total; {
+				c.complete(up, n)
+				tried++
+				if n += step; n > total-last {
+					n += 1 - step
+				}
+			}
+		}
+		t.Logf("%d cuts: %d were told done, %d unknown (%d of them done), %d not done", tried, c.done, c.unknown, c.unknownDone, c.failed)
+		is.True(c.unknown > 0 && c.failed > 0) // the cuts came before and within the COMMIT
+	})
+}
+
+// A cutter completes one reset after another through the proxy.
+type cutter struct {
+	t       *testing.T
+	dialect sqlstore.Dialect
+	db      *sql.DB // past the proxy
+	direct  *sqlstore.Store
+	proxy   *proxy
+	open    func() (*sql.DB, error) // through the proxy
+	serial  byte
+	round   byte
+
+	done, unknown, unknownDone, failed int
+}
+
+// complete redeems a new token over a new connection that is cut after n bytes, or not at all if n is
+// negative, and returns how many bytes went the given way.
+func (c *cutter) complete(up bool, n int) int {
+	c.t.Helper()
+	is := is.New(c.t)
+	ctx := c.t.Context()
+	for _, table := range []string{"recovery_requests", "recovery_resets"} {
+		_, err := c.db.Exec("DELETE FROM " + table)
+		is.NoErr(err)
+	}
+	account := recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}
+	is.NoErr(put(c.db, c.dialect, account, "old"))
+	now := time.Now().Truncate(time.Microsecond).UTC()
+	if c.serial++; c.serial == 0 {
+		c.round++
+	}
+	digest := recovery.Digest{1, c.round, c.serial}
+	is.NoErr(c.direct.CreateReset(ctx, recovery.Reset{
+		Digest: digest, AccountID: "1", Version: recovery.NewVersion("old", account.Email),
+		RequestID: "request", RequestedAt: now, ExpiresAt: now.Add(time.Hour),
+	}))
+	completion := func(hash string) recovery.Completion {
+		return recovery.Completion{Digest: digest, At: now, PasswordHash: hash, Add: []recovery.Request{{
+			ID: "notice of " + hash, Kind: recovery.RequestKindNotice, By: recovery.ByEmail, Identifier: account.Email,
+			AccountID: "1", RequestedAt: now, DueAt: now,
+		}}}
+	}
+
+	db, err := c.open()
+	is.NoErr(err)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	is.NoErr(db.Ping())
+	store := storeOn(c.t, c.dialect, db, "")
+	c.proxy.cutAfter(up, n)
+	_, first := store.CompleteReset(ctx, completion("first"))
+	passed := c.proxy.stop()
+	seen := c.state(digest)
+
+	_, second := store.CompleteReset(ctx, completion("second"))
+	again := c.state(digest)
+	fail := func(what string) {
+		c.t.Helper()
+		c.t.Fatalf("%s, when the connection was cut after byte %d (to the server: %v).\n"+
+			"\tThe first call: %v\n\tthen: %s\n\tthe second call: %v\n\tthen: %s", what, n, up, first, seen, second, again)
+	}
+	if seen != "live, old, no notice" && seen != "used, first, notice of first" {
+		fail("The state is no legal one")
+	}
+	switch {
+	case second == nil:
+		if again != "used, second, notice of second" {
+			fail("The second call succeeded, but it is not what was done")
+		}
+	case errors.Is(second, recovery.ErrInvalidToken):
+		if again != "used, first, notice of first" {
+			fail("The second call was refused, but the first is not what was done")
+		}
+	default:
+		fail("The second call failed")
+	}
+	switch {
+	case first == nil:
+		c.done++
+		if second == nil {
+			fail("Both calls succeeded")
+		}
+	case errors.Is(first, sqlstore.ErrUnknownOutcome):
+		c.unknown++
+		if second != nil {
+			c.unknownDone++
+		}
+	case errors.Is(first, recovery.ErrInvalidToken):
+		fail("The first call says that a live token is none")
+	default:
+		c.failed++
+		if second != nil {
+			fail("The first call was done, but says neither so nor that this is unknown")
+		}
+	}
+	return passed
+}
+
+func (c *cutter) state(digest recovery.Digest) string {
+	c.t.Helper()
+	is := is.New(c.t)
+	tx, err := c.db.BeginTx(c.t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	is.NoErr(err)
+	defer func() { _ = tx.Rollback() }()
+	var ended, hash string
+	is.NoErr(tx.QueryRow(bind(c.dialect, "SELECT ended FROM recovery_resets WHERE digest = ?"), digest[:]).Scan(&ended))
+	is.NoErr(tx.QueryRow("SELECT password_hash FROM users").Scan(&hash))
+	notices := ""
+	is.NoErr(each(tx, "SELECT id FROM recovery_requests", func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		notices += ", " + id
+		return err
+	}))
+	if ended == "" {
+		ended = "live"
+	}
+	if notices == "" {
+		notices = ", no notice"
+	}
+	return ended + ", " + hash + notices
+}
+
+// A proxy stands before a database server and cuts its connections when it is told to.
+type proxy struct {
+	listener net.Listener
+	target   string
+
+	mu      sync.Mutex
+	running sync.WaitGroup
+	up      bool // which way is counted: to the server, or back
+	armed   bool
+	left    int // bytes until the cut; it never comes if this is negative
+	passed  int
+}
+
+func newProxy(t *testing.T) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	is.New(t).NoErr(err)
+	p := &proxy{listener: l}
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.running.Wait()
+	})
+	return p
+}
+
+// before starts the proxy before a server and returns a function that connects through it.
+func (p *proxy) before(t *testing.T, server place) (open func() (*sql.DB, error)) {
+	t.Helper()
+	is := is.New(t)
+	if server.driver == "mysql" {
+		config, err := mysql.ParseDSN(server.dsn)
+		is.NoErr(err)
+		config.Logger = &mysql.NopLogger{} // it would tell of every cut
+		p.target, config.Addr = config.Addr, p.listener.Addr().String()
+		connector, err := mysql.NewConnector(config)
+		is.NoErr(err)
+		open = func() (*sql.DB, error) { return sql.OpenDB(connector), nil }
+	} else {
+		u, err := url.Parse(server.dsn)
+		is.NoErr(err)
+		p.target, u.Host = u.Host, p.listener.Addr().String()
+		open = func() (*sql.DB, error) { return sql.Open(server.driver, u.String()) }
+	}
+	p.running.Go(func() {
+		for {
+			client, err := p.listener.Accept()
+			if err != nil {
+				return
+			}
+			p.running.Go(func() { p.serve(client) })
+		}
+	})
+	return open
+}
+
+func (p *proxy) serve(client net.Conn) {
+	defer client.Close()
+	server, err := net.Dial("tcp", p.target)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	var both sync.WaitGroup
+	both.Go(func() { p.pass(server, client, true) })
+	both.Go(func() { p.pass(client, server, false) })
+	both.Wait()
+}
+
+// pass copies one way until either end is closed or the cut comes.
+func (p *proxy) pass(to, from net.Conn, up bool) {
+	defer to.Close()
+	defer from.Close()
+	buf := make([]byte, 4096)
+	for {
+		n, err := from.Read(buf)
+		if err == io.EOF || n == 0 {
+			return
+		}
+		n, cut := p.count(up, n)
+		if _, err := to.Write(buf[:n]); err != nil || cut {
+			return
+		}
+	}
+}
+
+// count returns how many of n bytes may pass, and whether the connection ends then.
+func (p *proxy) count(up bool, n int) (pass int, cut bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.armed || up != p.up {
+		return n, false
+	}
+	if p.left >= 0 && n > p.left {
+		n, cut = p.left, true
+		p.armed = false // the next connection is whole
+	}
+	if p.left >= 0 {
+		p.left -= n
+	}
+	p.passed += n
+	return n, cut
+}
+
+func (p *proxy) cutAfter(up bool, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.up, p.armed, p.left, p.passed = up, true, n, 0
+}
+
+func (p *proxy) stop() (passed int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.armed = false
+	return p.passed
+}

@@ -1,0 +1,241 @@
+package dbtest
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+)
+
+// A tape is a driver.Connector that writes down the statements that pass, with the arguments of the
+// first time.
+type tape struct {
+	under driver.Driver
+	dsn   string
+
+	mu         sync.Mutex
+	statements []string
+	args       map[string][]any
+}
+
+func (t *tape) Driver() driver.Driver { return t.under }
+
+func (t *tape) Connect(context.Context) (driver.Conn, error) {
+	c, err := t.under.Open(t.dsn)
+	if err != nil {
+		return nil, err
+	}
+	return &taped{c, t}, nil
+}
+
+func (t *tape) note(query string, args []driver.NamedValue) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.args[query]; ok {
+		return
+	}
+	values := make([]any, len(args))
+	for i, a := range args {
+		values[i] = a.Value
+	}
+	t.statements, t.args[query] = append(t.statements, query), values
+}
+
+type taped struct {
+	driver.Conn
+	tape *tape
+}
+
+func (c *taped) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	c.tape.note(query, args)
+	return c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
+}
+
+func (c *taped) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	c.tape.note(query, args)
+	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+}
+
+func (c *taped) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	return c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
+}
+
+func (c *taped) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	return c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
+}
+
+func (c *taped) CheckNamedValue(v *driver.NamedValue) error {
+	if checker, ok := c.Conn.(driver.NamedValueChecker); ok {
+		return checker.CheckNamedValue(v)
+	}
+	return driver.ErrSkip
+}
+
+// numbers is a query for the numbers below n, as its column n, in every dialect.
+func numbers(n int) string {
+	var sum, from []string
+	for i, factor := 0, 1; factor < n; i, factor = i+1, factor*10 {
+		sum = append(sum, fmt.Sprintf("d%d.d * %d", i, factor))
+		from = append(from, fmt.Sprintf(`(SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4
+			UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9) d%d`, i))
+	}
+	return fmt.Sprintf("(SELECT n FROM (SELECT %s AS n FROM %s) many WHERE n < %d) numbers",
+		strings.Join(sum, " + "), strings.Join(from, " CROSS JOIN "), n)
+}
+
+const ownRows = 20_000 // of each table of the store
+
+// fill makes accounts, and rows of the store that are not due yet.
+func fill(t *testing.T, db *sql.DB, d sqlstore.Dialect, accounts int) {
+	t.Helper()
+	is := is.New(t)
+	later := t0.Add(24 * time.Hour).UnixMicro()
+	bytes := map[sqlstore.Dialect]string{
+		sqlstore.PostgreSQL: "sha256(CAST(CONCAT('x', n) AS bytea))",
+		sqlstore.MySQL:      "UNHEX(SHA2(CONCAT('x', n), 256))",
+		sqlstore.SQLite:     "randomblob(32)",
+	}[d]
+	for _, statement := range []string{
+		`INSERT INTO users (id, username, email, password_hash, locale, status, local_password, verified_at)
+			SELECT CONCAT(n, ''), CONCAT('name', n), CONCAT('name', n, '@example.com'), 'hash-0', '', 'active', 1, 1 FROM ` + numbers(accounts),
+		"CREATE INDEX users_username ON users (username)",
+		"CREATE INDEX users_email ON users (email)",
+		fmt.Sprintf(`INSERT INTO recovery_resets (digest, account_id, version, request_id, requested_at, expires_at)
+			SELECT %[1]s, CONCAT(n, ''), %[1]s, CONCAT('r', n), %[2]d + n, %[2]d + n FROM %[3]s`, bytes, later, numbers(ownRows)),
+		fmt.Sprintf(`INSERT INTO recovery_limits (id, tat) SELECT %s, %d + n FROM %s`, bytes, later, numbers(ownRows)),
+		fmt.Sprintf(`INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
+			requested_at, due_at, free_at, throttled)
+			SELECT CONCAT('r', n), 'reset', 'username', '', '', '', '', '', %[1]d + n, %[1]d + n, %[1]d + n, 0 FROM %[2]s`, later, numbers(ownRows)),
+	} {
+		_, err := db.Exec(statement)
+		is.NoErr(err)
+	}
+	for _, table := range []string{"users", "recovery_resets", "recovery_limits", "recovery_requests"} {
+		analyze := "ANALYZE " + table
+		if d == sqlstore.MySQL {
+			analyze = "ANALYZE TABLE " + table
+		}
+		_, err := db.Exec(analyze)
+		is.NoErr(err)
+	}
+}
+
+// exercise calls every method in every way that has a statement of its own.
+func exercise(t *testing.T, store *sqlstore.Store) {
+	t.Helper()
+	is := is.New(t)
+	for _, q := range []recovery.AccountQuery{
+		{By: recovery.ByUsername, Typed: "NAME77", Canonical: "name77", Max: 1001},
+		{By: recovery.ByEmail, Typed: "Name77@example.com", Canonical: "name77@example.com", Max: 1001},
+		{By: recovery.ByID, Typed: "77", Canonical: "77", Max: 1},
+	} {
+		accounts, err := store.FindAccounts(t.Context(), q)
+		is.NoErr(err)
+		is.Equal(len(accounts), 1)
+	}
+	charge := recovery.Charge{Scope: recovery.ScopeIdentifier, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}
+	first, second := request(t0), request(t0)
+	for _, r := range []recovery.Request{first, second} {
+		is.NoErr(store.AddRequest(t.Context(), r, recovery.Charges{Soft: []recovery.Charge{charge}}))
+	}
+	claimed, err := store.ClaimRequests(t.Context(), recovery.Lease{ID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 16})
+	is.NoErr(err)
+	is.Equal(len(claimed), 2)
+	a := found(t, store, "77")
+	reset := resetOf(a, t0)
+	is.NoErr(store.CreateReset(t.Context(), reset))
+	is.NoErr(store.FinishRequest(t.Context(), recovery.Outcome{RequestID: claimed[0].ID, Lease: claimed[0].Lease, At: t0, RetryAt: t0}))
+	is.NoErr(store.FinishRequest(t.Context(), recovery.Outcome{RequestID: claimed[1].ID, Lease: claimed[1].Lease, At: t0, Mailed: a.ID}))
+	_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
+	is.NoErr(err)
+	_, err = store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: "hash-1"})
+	is.NoErr(err)
+	_, err = store.Purge(t.Context(), t0, 500)
+	is.NoErr(err)
+}
+
+// How many accounts there are is set by RECOVERY_ACCOUNTS, 100,000 if it is not.
+func TestEveryStatementUsesAnIndex(t *testing.T) {
+	accounts := fromEnv(t, "RECOVERY_ACCOUNTS", 100_000)
+	onEach(t, func(t *testing.T, s server) {
+		is := is.New(t)
+		p := s.place(t)
+		db := p.open(t)
+		openOn(t, s.dialect, db, textType(s.dialect))
+		fill(t, db, s.dialect, accounts)
+
+		seen := &tape{under: db.Driver(), dsn: p.dsn, args: map[string][]any{}}
+		spied := sql.OpenDB(seen)
+		defer spied.Close()
+		exercise(t, storeOn(t, s.dialect, spied, ""))
+
+		searches := 0
+		for _, statement := range seen.statements {
+			if !strings.Contains(statement, "WHERE") {
+				continue
+			}
+			searches++
+			if plan, ok := usesIndex(t, db, s.dialect, statement, seen.args[statement]); !ok {
+				t.Errorf("a table is read from end to end by\n%s\n%s", statement, plan)
+			}
+		}
+		is.True(searches >= 15) // the statements of the accounts, the tokens, the limits and the queue
+
+		// That the check finds what it looks for.
+		_, ok := usesIndex(t, db, s.dialect, "SELECT id FROM users WHERE LOWER(username) = 'name77'", nil)
+		is.True(!ok)
+	})
+}
+
+// usesIndex returns the database's plan for a statement and whether it searches every table.
+func usesIndex(t *testing.T, db *sql.DB, d sqlstore.Dialect, statement string, args []any) (plan string, ok bool) {
+	t.Helper()
+	is := is.New(t)
+	explain := "EXPLAIN "
+	if d == sqlstore.SQLite {
+		explain = "EXPLAIN QUERY PLAN "
+	}
+	rows, err := db.Query(explain+statement, args...)
+	is.NoErr(err)
+	defer rows.Close()
+	columns, err := rows.Columns()
+	is.NoErr(err)
+	ok = true
+	for rows.Next() {
+		values := make([]sql.NullString, len(columns))
+		targets := make([]any, len(columns))
+		for i := range values {
+			targets[i] = &values[i]
+		}
+		is.NoErr(rows.Scan(targets...))
+		row := map[string]sql.NullString{}
+		for i, v := range values {
+			row[columns[i]] = v
+			plan += v.String + "\t"
+		}
+		plan += "\n"
+		switch d {
+		case sqlstore.PostgreSQL:
+			ok = ok && !strings.Contains(row["QUERY PLAN"].String, "Seq Scan")
+		case sqlstore.SQLite:
+			detail := row["detail"].String
+			ok = ok && (!strings.HasPrefix(detail, "SCAN ") || detail == "SCAN CONSTANT ROW")
+		case sqlstore.MySQL:
+			if n, err := strconv.Atoi(row["rows"].String); err == nil { // NULL where no table is read
+				ok = ok && row["key"].Valid && n <= 100
+			}
+		}
+	}
+	is.NoErr(rows.Err())
+	return plan, ok
+}

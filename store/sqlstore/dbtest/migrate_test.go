@@ -1,0 +1,144 @@
+package dbtest
+
+import (
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+)
+
+const instances = 10
+
+// tableNames returns the names of all tables of the database.
+func tableNames(t *testing.T, db *sql.DB, d sqlstore.Dialect) []string {
+	t.Helper()
+	query := "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+	switch d {
+	case sqlstore.PostgreSQL:
+		query = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+	case sqlstore.SQLite:
+		query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+	}
+	names := texts(t, db, query)
+	slices.Sort(names)
+	return names
+}
+
+var ownTables = []string{"recovery_limits", "recovery_migrations", "recovery_requests", "recovery_resets"}
+
+// How many times is set by RECOVERY_MIGRATE_ROUNDS, 10 if it is not. The databases of the rounds
+// after the first are emptied, not new.
+func TestTenInstancesMigrateAtOnce(t *testing.T) {
+	rounds := fromEnv(t, "RECOVERY_MIGRATE_ROUNDS", 10)
+	atEachLevel(t, func(t *testing.T, s server) {
+		is := is.New(t)
+		p := s.place(t)
+		db := p.open(t)
+		var stores []*sqlstore.Store
+		for range instances {
+			stores = append(stores, storeOn(t, s.dialect, p.open(t), ""))
+		}
+		for range rounds {
+			for _, err := range together(instances, func(i int) error { return stores[i].Migrate(t.Context()) }) {
+				is.NoErr(err)
+			}
+			is.Equal(tableNames(t, db, s.dialect), ownTables)
+			is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_migrations"), []string{"1"}) // each migration was done once
+			for _, table := range ownTables {
+				_, err := db.Exec("DROP TABLE " + table)
+				is.NoErr(err)
+			}
+		}
+	})
+}
+
+func TestMigrateAgainChangesNothing(t *testing.T) {
+	onEach(t, func(t *testing.T, s server) {
+		is := is.New(t)
+		store, db := open(t, s)
+		is.NoErr(store.AddRequest(t.Context(), request(t0), recovery.Charges{}))
+		before, err := dump(db)
+		is.NoErr(err)
+		for range 3 {
+			is.NoErr(store.Migrate(t.Context()))
+		}
+		after, err := dump(db)
+		is.NoErr(err)
+		is.Equal(after, before)
+		is.True(strings.Contains(after, "recovery_requests"))
+	})
+}
+
+func TestPrefixesLiveBesideEachOther(t *testing.T) {
+	onEach(t, func(t *testing.T, s server) {
+		is := is.New(t)
+		store, db := open(t, s)
+		other := storeOn(t, s.dialect, db, "recovery_b_")
+		is.NoErr(other.Migrate(t.Context()))
+		is.Equal(len(tableNames(t, db, s.dialect)), 1+2*len(ownTables))
+
+		is.NoErr(other.AddRequest(t.Context(), request(t0), recovery.Charges{}))
+		lease := recovery.Lease{ID: newID(), At: t0, Until: t0, Max: 10}
+		claimed, err := store.ClaimRequests(t.Context(), lease)
+		is.NoErr(err)
+		is.Equal(len(claimed), 0) // one store does not see what the other has
+		claimed, err = other.ClaimRequests(t.Context(), lease)
+		is.NoErr(err)
+		is.Equal(len(claimed), 1)
+	})
+}
+
+// MySQL's DDL does not roll back: an instance that dies leaves some of the tables.
+func TestMigrationThatDiedHalfWayIsCompleted(t *testing.T) {
+	for _, table := range []string{"recovery_requests", "recovery_resets", "recovery_limits"} {
+		t.Run("without "+table, func(t *testing.T) {
+			is := is.New(t)
+			s := servers[slices.IndexFunc(servers, func(s server) bool { return s.dialect == sqlstore.MySQL })]
+			store, db := open(t, s)
+			for _, statement := range []string{"DROP TABLE " + table, "DELETE FROM recovery_migrations"} {
+				_, err := db.Exec(statement)
+				is.NoErr(err)
+			}
+			is.NoErr(store.Migrate(t.Context()))
+			is.Equal(tableNames(t, db, s.dialect), append(slices.Clone(ownTables), "users"))
+			_, err := dump(db)
+			is.NoErr(err)
+		})
+	}
+}
+
+// A session that waits for the lock at a higher isolation level must still see what was done meanwhile.
+// The rounds above show it by chance; this one always waits.
+func TestMigrateSeesWhatWasDoneWhileItWaited(t *testing.T) {
+	for _, level := range []string{"repeatable read", "serializable"} {
+		t.Run(level, func(t *testing.T) {
+			is := is.New(t)
+			p := newPostgres(t, "pgx", map[string]string{"default_transaction_isolation": level})
+			db := p.open(t)
+			tx, err := db.BeginTx(t.Context(), nil)
+			is.NoErr(err)
+			_, err = tx.Exec("SELECT pg_advisory_xact_lock(hashtext('recovery_migrations'))")
+			is.NoErr(err)
+			done := make(chan error, 2)
+			for range 2 {
+				go func() { done <- storeOn(t, sqlstore.PostgreSQL, db, "").Migrate(t.Context()) }()
+			}
+			deadline := time.Now().Add(10 * time.Second)
+			for len(texts(t, db, `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'`)) < 2 {
+				is.True(time.Now().Before(deadline)) // both wait for the lock
+			}
+			is.NoErr(tx.Commit())
+			for range 2 {
+				is.NoErr(<-done)
+			}
+			is.Equal(fmt.Sprint(tableNames(t, db, sqlstore.PostgreSQL)), fmt.Sprint(ownTables))
+		})
+	}
+}

@@ -1,0 +1,146 @@
+package dbtest
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/storetest"
+)
+
+// with adds a setting to the sessions of a MySQL server.
+func with(name, value string) func(t *testing.T) place {
+	return func(t *testing.T) place {
+		return newMySQL(t, func(c *mysql.Config) { c.Params[name] = value })
+	}
+}
+
+// Sessions that begin with other settings than usual.
+var oddSessions = []server{
+	{"PostgreSQL in Chatham time", sqlstore.PostgreSQL, func(t *testing.T) place {
+		return newPostgres(t, "pgx", map[string]string{"TimeZone": "Pacific/Chatham"})
+	}},
+	{"MariaDB in Chatham time", sqlstore.MySQL, with("time_zone", "'+12:45'")}, // MariaDB has none beyond +13:00
+	{"MariaDB with no sql_mode", sqlstore.MySQL, with("sql_mode", "''")},
+	{"MariaDB counting found rows", sqlstore.MySQL, func(t *testing.T) place {
+		return newMySQL(t, func(c *mysql.Config) { c.ClientFoundRows = true })
+	}},
+	{"MariaDB interpolating parameters", sqlstore.MySQL, func(t *testing.T) place {
+		return newMySQL(t, func(c *mysql.Config) { c.InterpolateParams = true })
+	}},
+}
+
+func TestStoreInOddSessions(t *testing.T) {
+	for _, s := range oddSessions {
+		t.Run(s.name, func(t *testing.T) {
+			store, db := open(t, s)
+			storetest.Run(t, func(t *testing.T) storetest.Harness {
+				empty(t, db)
+				return harnessOn(s.dialect, store, db)
+			})
+		})
+	}
+}
+
+// onEachMode runs f for every server, and for MySQL without a strict sql_mode.
+func onEachMode(t *testing.T, f func(t *testing.T, s server)) {
+	onEach(t, f)
+	t.Run("MariaDB with no sql_mode", func(t *testing.T) {
+		f(t, server{"", sqlstore.MySQL, with("sql_mode", "''")})
+	})
+}
+
+func TestLongestTextsComeBackWhole(t *testing.T) {
+	onEachMode(t, func(t *testing.T, s server) {
+		is := is.New(t)
+		store, db := open(t, s)
+		r := request(t0)
+		r.Identifier, r.AccountID = strings.Repeat("é", 127), strings.Repeat("i", 254)+"x"
+		r.Portal, r.Locale = strings.Repeat("p", 64), strings.Repeat("l", 35)
+		is.NoErr(store.AddRequest(t.Context(), r, recovery.Charges{}))
+		claimed, err := store.ClaimRequests(t.Context(), recovery.Lease{ID: newID(), At: t0, Until: t0, Max: 1})
+		is.NoErr(err)
+		r.Attempts, r.Lease = 1, claimed[0].Lease
+		is.True(claimed[0] == r) // every field is as it was
+
+		for i, length := range []int{255, 256, 1024} {
+			a := stored(t, store, db, s.dialect, i)
+			reset := resetOf(a, t0)
+			is.NoErr(store.CreateReset(t.Context(), reset))
+			hash := strings.Repeat("h", length-1) + "x"
+			_, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: hash})
+			is.NoErr(err)
+			got, err := passwordHash(db, s.dialect, a.ID)
+			is.NoErr(err)
+			is.Equal(got, hash) // the hash is whole
+		}
+	})
+}
+
+func TestTooLongTextsAreRefusedAndNeverCut(t *testing.T) {
+	onEachMode(t, func(t *testing.T, s server) {
+		is := is.New(t)
+		store, db := open(t, s)
+		for _, change := range []func(*recovery.Request){
+			func(r *recovery.Request) { r.Identifier = strings.Repeat("i", 255) },
+			func(r *recovery.Request) { r.AccountID = strings.Repeat("i", 256) },
+			func(r *recovery.Request) { r.Portal = strings.Repeat("i", 65) },
+			func(r *recovery.Request) { r.Locale = strings.Repeat("i", 65) },
+			func(r *recovery.Request) { r.ID = strings.Repeat("i", 65) },
+		} {
+			r := request(t0)
+			change(&r)
+			is.True(store.AddRequest(t.Context(), r, recovery.Charges{}) != nil) // refused
+		}
+		reset := resetOf(recovery.Account{ID: strings.Repeat("i", 256)}, t0)
+		is.True(store.CreateReset(t.Context(), reset) != nil) // a cut ID could be another account's
+		stored, err := dump(db)
+		is.NoErr(err)
+		is.Equal(stored, "") // nothing is stored
+	})
+}
+
+// A column that is too short for the hash is the application's mistake. It must show before the
+// account is locked out with half a hash.
+func TestHashThatTheColumnCutsIsRefused(t *testing.T) {
+	onEachMode(t, func(t *testing.T, s server) {
+		is := is.New(t)
+		if s.dialect == sqlstore.SQLite {
+			t.Skip("SQLite does not cut")
+		}
+		store, db := open(t, s)
+		change := "ALTER TABLE users MODIFY password_hash VARCHAR(60) NOT NULL"
+		if s.dialect == sqlstore.PostgreSQL {
+			change = "ALTER TABLE users ALTER password_hash TYPE VARCHAR(60)"
+		}
+		_, err := db.Exec(change)
+		is.NoErr(err)
+		a := stored(t, store, db, s.dialect, 1)
+		reset := resetOf(a, t0)
+		is.NoErr(store.CreateReset(t.Context(), reset))
+		_, err = store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: strings.Repeat("h", 61)})
+		is.True(err != nil && !errors.Is(err, recovery.ErrInvalidToken)) // the mistake shows
+		hash, err := passwordHash(db, s.dialect, a.ID)
+		is.NoErr(err)
+		is.Equal(hash, "hash-0") // the old password still works
+		_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
+		is.NoErr(err) // and the token too
+	})
+}
+
+// MySQL counts a row that an update leaves as it was for none.
+func TestHashMayBeTheSameAsBefore(t *testing.T) {
+	onEach(t, func(t *testing.T, s server) {
+		is := is.New(t)
+		store, db := open(t, s)
+		reset := resetOf(stored(t, store, db, s.dialect, 1), t0)
+		is.NoErr(store.CreateReset(t.Context(), reset))
+		_, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: "hash-0"})
+		is.NoErr(err)
+	})
+}

@@ -1,0 +1,144 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql/driver"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/recovery"
+)
+
+var dialects = []Dialect{PostgreSQL, MySQL, SQLite}
+
+var dialectNames = map[Dialect]string{PostgreSQL: "PostgreSQL", MySQL: "MySQL", SQLite: "SQLite"}
+
+var stubUsers = Table{Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password"}
+
+// The account, the reset and the request that the stub knows.
+var (
+	now   = time.Date(2030, 1, 2, 3, 4, 5, 6000, time.UTC)
+	alice = recovery.Account{
+		ID: "7", Username: "alice", Email: "alice@example.com", Locale: "en",
+		Active: true, HasPassword: true, Verified: true,
+		Version: recovery.NewVersion("old hash", "alice@example.com"),
+	}
+	reset = recovery.Reset{
+		Digest: recovery.Digest{1}, AccountID: "7", Version: alice.Version, RequestID: "request 1",
+		RequestedAt: now, ExpiresAt: now.Add(time.Hour),
+	}
+	request = recovery.Request{
+		ID: "request 1", Kind: recovery.RequestKindReset, By: recovery.ByUsername, Identifier: "alice", AccountID: "7",
+		Portal: "shop", Locale: "en", Client: netip.MustParseAddr("192.0.2.1"), RequestedAt: now, DueAt: now,
+	}
+	notice = recovery.Request{ID: "request 2", Kind: recovery.RequestKindNotice, Identifier: alice.Email, RequestedAt: now, DueAt: now}
+)
+
+// What the look-ups find, by the beginnings of their texts.
+const (
+	findsAccount = "SELECT COALESCE"
+	findsHash    = "SELECT COALESCE(CAST(`password`"
+	findsReset   = "SELECT account_id"
+	findsLimit   = "SELECT tat"
+	findsLeased  = "SELECT requested_at"
+	findsDue     = "SELECT id"
+	claimsCTE    = "WITH due"
+	claims       = "UPDATE recovery_requests"
+	getsLock     = "SELECT GET_LOCK"
+	findsVersion = "SELECT MAX(version)"
+)
+
+func stubRows() map[string][]driver.Value {
+	due := []driver.Value{
+		request.ID, string(request.Kind), string(request.By), request.Identifier, request.AccountID, request.Portal, request.Locale,
+		request.Client.String(), now.UnixMicro(), now.UnixMicro(), int64(0), int64(1), "lease",
+	}
+	queued := slices.Clone(due)
+	queued[11], queued[12] = int64(0), ""
+	return map[string][]driver.Value{
+		findsAccount: {"7", alice.Username, alice.Email, "old hash", "en", int64(1), int64(1), int64(1)},
+		findsHash:    {"new hash"},
+		findsReset:   {"7", alice.Version[:], reset.RequestID, now.UnixMicro(), reset.ExpiresAt.UnixMicro(), ""},
+		findsLimit:   {now.Add(time.Hour).UnixMicro()},
+		findsLeased:  {now.UnixMicro()},
+		findsDue:     queued,
+		claimsCTE:    due,
+		claims:       due,
+		getsLock:     {int64(1)},
+		findsVersion: {nil},
+	}
+}
+
+// Two limits that let pass and one that does not.
+var (
+	free  = recovery.Charge{Scope: recovery.ScopeGlobal, Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 2, Every: time.Hour}}
+	other = recovery.Charge{Scope: recovery.ScopeClient, Key: recovery.Digest{3}, Limit: recovery.Limit{Burst: 2, Every: time.Hour}}
+	full  = recovery.Charge{Scope: recovery.ScopeClient, Key: recovery.Digest{4}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}
+)
+
+// changedOrFull lets no write of the full limit through.
+func changedOrFull(query string, args []driver.NamedValue) int64 {
+	if strings.Contains(query, "SET tat = CASE") {
+		for _, a := range args {
+			if key, ok := a.Value.([]byte); ok && string(key) == string(full.Key[:]) {
+				return 0
+			}
+		}
+	}
+	return 1
+}
+
+// A method is a call of a method of the store, made so that it comes to as many statements as it can.
+type method struct {
+	name string
+	call func(context.Context, *Store) (any, error)
+}
+
+var methods = []method{
+	{"FindAccounts by user name", func(ctx context.Context, s *Store) (any, error) {
+		return s.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByUsername, Typed: "Alice", Canonical: "alice", Max: 9})
+	}},
+	{"FindAccounts by ID", func(ctx context.Context, s *Store) (any, error) {
+		return s.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByID, Typed: "7", Canonical: "7", Max: 1})
+	}},
+	{"CreateReset", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.CreateReset(ctx, reset)
+	}},
+	{"FindReset", func(ctx context.Context, s *Store) (any, error) {
+		r, a, err := s.FindReset(ctx, reset.Digest, now)
+		return []any{r, a}, err
+	}},
+	{"CompleteReset", func(ctx context.Context, s *Store) (any, error) {
+		return s.CompleteReset(ctx, recovery.Completion{
+			Digest: reset.Digest, At: now, PasswordHash: "new hash", Add: []recovery.Request{notice, request},
+		})
+	}},
+	{"AddRequest", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.AddRequest(ctx, request, recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{other}})
+	}},
+	{"AddRequest over a soft limit", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.AddRequest(ctx, request, recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{other, full}})
+	}},
+	{"AddRequest over a hard limit", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.AddRequest(ctx, request, recovery.Charges{Hard: []recovery.Charge{free, full}})
+	}},
+	{"TakeLimits", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.TakeLimits(ctx, now, []recovery.Charge{free, other})
+	}},
+	{"ClaimRequests", func(ctx context.Context, s *Store) (any, error) {
+		return s.ClaimRequests(ctx, recovery.Lease{ID: "lease", At: now, Until: now.Add(time.Minute), Max: 2})
+	}},
+	{"FinishRequest for good", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.FinishRequest(ctx, recovery.Outcome{
+			RequestID: request.ID, Lease: "lease", At: now, Mailed: "7", Add: []recovery.Request{notice},
+		})
+	}},
+	{"FinishRequest to retry", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.FinishRequest(ctx, recovery.Outcome{RequestID: request.ID, Lease: "lease", At: now, RetryAt: now.Add(time.Minute)})
+	}},
+	{"Purge", func(ctx context.Context, s *Store) (any, error) {
+		return s.Purge(ctx, now, 100)
+	}},
+}

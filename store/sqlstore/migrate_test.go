@@ -1,0 +1,191 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+)
+
+func TestMigrationsAreNumberedFiles(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			files, err := fs.Glob(Migrations(d), "*")
+			is.NoErr(err)
+			is.True(len(files) > 0)
+			is.Equal(files[0], "00001_recovery.sql")
+			for i, name := range files {
+				is.True(regexp.MustCompile(`^\d{5}_[a-z_]+\.sql$`).MatchString(name)) // what goose reads
+				is.True(strings.HasPrefix(name, fmt.Sprintf("%05d_", i+1)))           // one after the other
+				text, err := fs.ReadFile(Migrations(d), name)
+				is.NoErr(err)
+				up, statements, found := strings.Cut(string(text), "\n")
+				is.True(found)
+				is.Equal(up, "-- +goose Up")
+				for _, inside := range []string{"--", "/*", "$$", "'';", "+goose"} { // Migrate splits at each semicolon
+					is.True(!strings.Contains(statements, inside))
+				}
+				for statement := range strings.SplitSeq(strings.TrimSpace(statements), ";") {
+					is.True(statement == "" || regexp.MustCompile(`^\s*CREATE (TABLE|INDEX) `).MatchString(statement))
+				}
+				is.True(strings.HasSuffix(statements, ";\n"))
+				// MySQL keeps what a migration that broke off did, so it must pass over it.
+				is.Equal(d == MySQL, strings.Count(statements, "CREATE TABLE IF NOT EXISTS") == strings.Count(statements, "CREATE TABLE"))
+			}
+		})
+	}
+}
+
+func TestMigrationsOfNoDialect(t *testing.T) {
+	is := is.New(t)
+	defer func() { is.True(recover() != nil) }() // a bug of the program
+	Migrations(0)
+}
+
+func TestMigrate(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(d)
+			store, db := s.store(t, &Options{TablePrefix: "app_"})
+			is.NoErr(store.Migrate(t.Context()))
+			is.NoErr(db.PingContext(t.Context()))
+			is.Equal(s.dirty, 0) // the lock is free
+			for _, call := range s.calls {
+				is.True(!strings.Contains(call, "recovery")) // a name with the default prefix
+			}
+			first, last := s.calls[0], s.calls[len(s.calls)-1]
+			lock := "6170705f6d6967726174696f6e73" // app_migrations
+			switch d {
+			case PostgreSQL:
+				is.True(strings.HasPrefix(first, "BEGIN"))
+				is.Equal(s.calls[1], "SELECT pg_advisory_xact_lock(hashtext('app_migrations'))")
+				is.Equal(last, "COMMIT")
+			case MySQL:
+				is.Equal(first, "SELECT GET_LOCK(?, 60) | "+lock)
+				is.Equal(last, "DO RELEASE_LOCK(?) | "+lock)
+			case SQLite:
+				is.Equal(first, "BEGIN IMMEDIATE")
+				is.Equal(last, "COMMIT")
+			}
+			for _, table := range []string{"app_migrations", "app_requests", "app_resets", "app_limits"} {
+				is.True(slices.ContainsFunc(s.kept, func(kept string) bool {
+					return regexp.MustCompile(`CREATE TABLE (IF NOT EXISTS )?` + table + ` `).MatchString(kept)
+				}))
+			}
+			is.Equal(s.kept[len(s.kept)-1], "INSERT INTO app_migrations (version) VALUES (1)")
+		})
+	}
+}
+
+func TestMigrateAgain(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(d)
+			s.rows[findsVersion] = []driver.Value{int64(1)}
+			store, _ := s.store(t, nil)
+			is.NoErr(store.Migrate(t.Context()))
+			for _, kept := range s.kept {
+				is.True(!strings.Contains(kept, "recovery_requests"))
+				is.True(!strings.Contains(kept, "INSERT"))
+			}
+		})
+	}
+}
+
+func TestMigrateWaitsAMinuteForAnother(t *testing.T) {
+	for name, answer := range map[string]driver.Value{"timeout": int64(0), "error": nil} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(MySQL)
+			s.rows[getsLock] = []driver.Value{answer}
+			store, _ := s.store(t, nil)
+			is.Equal(errorText(store.Migrate(t.Context())), "sqlstore: migrate: another instance has been migrating for a minute")
+			is.Equal(s.kept, nil)
+		})
+	}
+}
+
+func TestMigrateWithoutAConnection(t *testing.T) {
+	is := is.New(t)
+	store, db := newStub(SQLite).store(t, nil)
+	is.NoErr(db.Close())
+	is.Equal(errorText(store.Migrate(t.Context())), "sqlstore: migrate: sql: database is closed")
+}
+
+// Whatever fails, no connection keeps the lock that the other instances wait for.
+func TestEveryFaultOfMigrate(t *testing.T) {
+	no := errors.New("no")
+	combinations := 0
+	for _, d := range dialects {
+		clean, _ := migrate(t, d, fault{call: -1})
+		for index, text := range clean.calls {
+			for _, f := range []fault{
+				{err: no}, {err: no, when: after}, {err: no, when: inRows},
+				{err: no, on: true}, {err: no, on: true, when: after}, {err: driver.ErrBadConn},
+				{}, {when: after}, // these hang
+			} {
+				switch {
+				case f.when == inRows && (!isLookUp(text) || strings.HasPrefix(text, "SELECT pg_")):
+					continue // there are no rows, or they are not read
+				case f.err == nil && strings.HasPrefix(text, "DO RELEASE_LOCK"):
+					continue // it has no ctx that ends
+				}
+				f.call, f.times = index, 1
+				if f.on {
+					f.times = 1000
+				}
+				combinations++
+				t.Run(fmt.Sprintf("%s/%d %v", dialectNames[d], index, f), func(t *testing.T) {
+					is := is.New(t)
+					s, err := migrate(t, d, f)
+					switch {
+					case strings.HasPrefix(text, "DO RELEASE_LOCK"):
+						is.NoErr(err) // all was done; the connection is closed instead
+					case f.err == nil:
+						is.True(errors.Is(err, errInterrupted) || errors.Is(err, context.DeadlineExceeded))
+					default:
+						is.True(errors.Is(err, f.err))
+					}
+					if f.err != driver.ErrBadConn && !f.on { // the connection can be cleaned
+						last := s.calls[len(s.calls)-1]
+						is.True(last == "ROLLBACK" || strings.HasPrefix(last, "DO RELEASE_LOCK"))
+					}
+					if d != MySQL && !(text == "COMMIT" && f.when == after) { // its DDL cannot be taken back
+						is.Equal(s.kept, nil) // nothing half done
+					}
+				})
+			}
+		}
+	}
+	t.Logf("%d combinations of dialect, call and fault", combinations)
+}
+
+func migrate(t *testing.T, d Dialect, f fault) (s *stub, err error) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s = newStub(d)
+		s.fault = f
+		store, db := s.store(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err = store.Migrate(ctx)
+		synctest.Wait()
+		is.Equal(db.Stats().InUse, 0) // connections in use afterwards
+		is.NoErr(db.PingContext(t.Context()))
+		is.Equal(s.dirty, 0) // connections given back with a lock or in a transaction
+	})
+	return s, err
+}

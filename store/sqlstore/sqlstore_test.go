@@ -1,0 +1,310 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+func TestNewSaysEverythingThatIsWrong(t *testing.T) {
+	is := is.New(t)
+	store, err := New(nil, 4, nil, &Options{TablePrefix: "Robert'); DROP", Attempts: 101})
+	is.Equal(store, nil)
+	is.Equal(errorText(err), strings.Join([]string{
+		"sqlstore: New needs a database",
+		"sqlstore: the Dialect must be PostgreSQL, MySQL or SQLite",
+		"sqlstore: Options.TablePrefix must be up to 32 lower-case letters, digits and underscores, and begin with a letter",
+		"sqlstore: Options.Attempts must be from 1 to 100, is 101",
+		"sqlstore: New needs Accounts",
+	}, "\n"))
+}
+
+func TestOptions(t *testing.T) {
+	s := newStub(SQLite)
+	accounts, _ := stubUsers.Accounts(SQLite)
+	for _, c := range []struct {
+		name    string
+		dialect Dialect
+		opts    *Options
+		fault   string
+	}{
+		{"none", SQLite, nil, ""},
+		{"zero", SQLite, &Options{}, ""},
+		{"one attempt", SQLite, &Options{Attempts: 1}, ""},
+		{"a hundred attempts", SQLite, &Options{Attempts: 100}, ""},
+		{"negative attempts", SQLite, &Options{Attempts: -1}, "is -1"},
+		{"shortest prefix", SQLite, &Options{TablePrefix: "a"}, ""},
+		{"longest prefix", SQLite, &Options{TablePrefix: strings.Repeat("a", 32)}, ""},
+		{"too long a prefix", SQLite, &Options{TablePrefix: strings.Repeat("a", 33)}, "TablePrefix"},
+		{"a digit first", SQLite, &Options{TablePrefix: "1a"}, "TablePrefix"},
+		{"upper case", SQLite, &Options{TablePrefix: "App_"}, "TablePrefix"},
+		{"a schema", SQLite, &Options{TablePrefix: "app."}, "TablePrefix"},
+		{"a quote", SQLite, &Options{TablePrefix: "a'"}, "TablePrefix"},
+		{"a line end", SQLite, &Options{TablePrefix: "a\n"}, "TablePrefix"},
+		{"no dialect", 0, nil, "Dialect"},
+		{"a negative dialect", -1, nil, "Dialect"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			is := is.New(t)
+			store, err := New(s.db(t), c.dialect, accounts, c.opts)
+			is.Equal(store != nil, c.fault == "")
+			is.Equal(err == nil, c.fault == "")
+			is.True(strings.Contains(errorText(err), c.fault)) // says what is wrong
+		})
+	}
+	is.New(t).Equal(s.open, 0) // New opens no connection
+}
+
+func TestAttemptsAreTenByDefault(t *testing.T) {
+	is := is.New(t)
+	store, _ := newStub(SQLite).store(t, nil)
+	is.Equal(store.attempts, 10)
+}
+
+// What a method answers when the database has something else than one matching row.
+func TestAnswers(t *testing.T) {
+	ended := func(reason string) []driver.Value {
+		return []driver.Value{"7", alice.Version[:], "request 1", now.UnixMicro(), now.Add(time.Hour).UnixMicro(), reason}
+	}
+	account := func(id string, active int64, email string) []driver.Value {
+		return []driver.Value{id, "alice", email, "old hash", "", active, int64(1), int64(1)}
+	}
+	for _, c := range []struct {
+		name    string
+		finds   string // look-up that finds something else: row
+		row     []driver.Value
+		writes  string // statement that changes no row
+		methods string
+		text    string
+	}{
+		{"an unknown token", findsReset, nil, "", "FindReset CompleteReset", "recovery: the token is not valid: unknown"},
+		{"a used token", findsReset, ended("used"), "", "FindReset CompleteReset", "recovery: the token is not valid: used"},
+		{"no account", findsAccount, nil, "", "FindReset CompleteReset", "recovery: the token is not valid: account_gone"},
+		{"another account", findsAccount, account("07", 1, alice.Email), "", "FindReset CompleteReset", "recovery: the token is not valid: account_gone"},
+		{"a disabled account", findsAccount, account("7", 0, alice.Email), "", "FindReset CompleteReset", "recovery: the token is not valid: account_gone"},
+		{"another address", findsAccount, account("7", 1, "a@example.com"), "", "FindReset CompleteReset", "recovery: the token is not valid: stale"},
+		{"a redeem that lost", "", nil, "SET ended = 'used'", "CompleteReset", "recovery: the token is not valid: used"},
+		{"no row for the password", findsHash, nil, "password", "CompleteReset", "sqlstore: no row of the user table has the account's ID"},
+		{"a newer mail", "", nil, "INSERT INTO recovery_resets", "CreateReset", "recovery: a newer request was already mailed"},
+		{"no lease", findsLeased, nil, "", "FinishRequest for good", "recovery: the lease is not held"},
+		{"a lease that is lost meanwhile", "", nil, "DELETE FROM recovery_requests", "FinishRequest for good", "recovery: the lease is not held"},
+		{"a lease that is lost before a retry", "", nil, "UPDATE recovery_requests", "FinishRequest to retry", "recovery: the lease is not held"},
+		{"a limit that was purged meanwhile", findsLimit, nil, "tat = CASE", "TakeLimits", "recovery: too many requests (global limit), try again in 1µs"},
+	} {
+		for _, d := range dialects {
+			for _, m := range methods {
+				if !strings.Contains(c.methods, m.name) {
+					continue
+				}
+				t.Run(c.name+"/"+dialectNames[d]+"/"+m.name, func(t *testing.T) {
+					is := is.New(t)
+					s := newStub(d)
+					if c.finds != "" {
+						s.rows[c.finds] = c.row
+					}
+					s.changed = func(query string, _ []driver.NamedValue) int64 {
+						if c.writes != "" && strings.Contains(query, c.writes) {
+							return 0
+						}
+						return 1
+					}
+					store, _ := s.store(t, nil)
+					result, err := m.call(t.Context(), store)
+					is.Equal(errorText(err), c.text)
+					is.True(isZero(result))
+					is.Equal(s.calls[len(s.calls)-1], "rollback")
+					is.Equal(s.kept, nil) // nothing was changed
+				})
+			}
+		}
+	}
+}
+
+func TestExpiredToken(t *testing.T) {
+	is := is.New(t)
+	store, _ := newStub(SQLite).store(t, nil)
+	_, _, err := store.FindReset(t.Context(), reset.Digest, reset.ExpiresAt)
+	is.Equal(errorText(err), "recovery: the token is not valid: expired")
+	_, _, err = store.FindReset(t.Context(), reset.Digest, reset.ExpiresAt.Add(-time.Microsecond))
+	is.NoErr(err)
+}
+
+// The account may be deleted by the application's own SetPassword.
+func TestAccountThatVanishes(t *testing.T) {
+	is := is.New(t)
+	s := newStub(SQLite)
+	s.changed = func(query string, _ []driver.NamedValue) int64 {
+		if strings.Contains(query, `UPDATE "users"`) {
+			s.rows[findsAccount] = nil
+		}
+		return 1
+	}
+	store, _ := s.store(t, nil)
+	_, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
+	is.Equal(errorText(err), "sqlstore: the account is gone after its password was set")
+	is.Equal(s.kept, nil)
+}
+
+func TestRefusalSaysTheLongestWait(t *testing.T) {
+	charge := func(scope recovery.Scope, key recovery.Digest, burst int, every time.Duration) recovery.Charge {
+		return recovery.Charge{Scope: scope, Key: key, Limit: recovery.Limit{Burst: burst, Every: every}}
+	}
+	// The state of every key is an hour and a half ahead.
+	hourly := charge(recovery.ScopeClient, full.Key, 2, time.Hour)                 // half an hour to wait
+	daily := charge(recovery.ScopeIdentifier, recovery.Digest{5}, 1, 24*time.Hour) // an hour and a half
+	counted := charge(recovery.ScopeGlobal, recovery.Digest{6}, 1, 2*time.Hour)    // none: it was this call that counted
+	for _, c := range []struct {
+		name    string
+		charges []recovery.Charge
+		want    recovery.LimitError
+	}{
+		{"one", []recovery.Charge{hourly}, recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: 30 * time.Minute}},
+		{"the later one", []recovery.Charge{hourly, daily}, recovery.LimitError{Scope: recovery.ScopeIdentifier, RetryAfter: 90 * time.Minute}},
+		{"not what was counted", []recovery.Charge{counted, hourly}, recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: 30 * time.Minute}},
+	} {
+		for _, d := range dialects {
+			t.Run(c.name+"/"+dialectNames[d], func(t *testing.T) {
+				is := is.New(t)
+				s := newStub(d)
+				s.changed = changedOrFull
+				s.rows[findsLimit] = []driver.Value{now.Add(90 * time.Minute).UnixMicro()}
+				store, _ := s.store(t, nil)
+				var limited *recovery.LimitError
+				is.True(errors.As(store.TakeLimits(t.Context(), now, c.charges), &limited))
+				is.Equal(*limited, c.want)
+				is.Equal(s.kept, nil)
+			})
+		}
+	}
+}
+
+// Over a soft limit, the request is stored and the hard limits are counted, but no soft one is.
+func TestThrottledRequest(t *testing.T) {
+	stored := func(is *is.I, d Dialect, soft ...recovery.Charge) (text string, keys int) {
+		is.Helper()
+		s := newStub(d)
+		s.changed = changedOrFull
+		accounts, err := stubUsers.Accounts(d)
+		is.NoErr(err)
+		db := sql.OpenDB(s)
+		defer db.Close()
+		store, err := New(db, d, accounts, nil)
+		is.NoErr(err)
+		r := request
+		r.Throttled = true // the caller's word does not count
+		is.NoErr(store.AddRequest(context.Background(), r, recovery.Charges{Hard: []recovery.Charge{free}, Soft: soft}))
+		for _, c := range []recovery.Charge{free, other} {
+			if strings.Contains(strings.Join(s.kept, ""), c.Key.String()) {
+				keys++
+			}
+		}
+		return s.kept[len(s.kept)-1], keys
+	}
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			text, _ := stored(is, d)
+			is.True(strings.HasSuffix(text, " | 0")) // no soft limit
+			text, keys := stored(is, d, other)
+			is.True(strings.HasSuffix(text, " | 0")) // not throttled
+			is.Equal(keys, 2)                        // both limits counted
+			text, keys = stored(is, d, other, full)
+			is.True(strings.HasSuffix(text, " | 1")) // throttled
+			is.Equal(keys, 1)                        // the hard limit counted
+		})
+	}
+}
+
+// MySQL cuts what is too long for a column unless it is told to be strict.
+func TestHashThatIsCut(t *testing.T) {
+	is := is.New(t)
+	s := newStub(MySQL)
+	s.rows[findsHash] = []driver.Value{"new ha"}
+	store, _ := s.store(t, nil)
+	_, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
+	is.Equal(errorText(err), "sqlstore: the column does not hold the whole password hash")
+	is.Equal(s.kept, nil)
+	s.rows[findsHash] = []driver.Value{"new hash  "} // a CHAR may be padded
+	_, err = store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
+	is.NoErr(err)
+}
+
+func TestTextsThatAreTooLong(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(d)
+			store, _ := s.store(t, nil)
+			r := request
+			r.Identifier = strings.Repeat("a", 255)
+			err := store.AddRequest(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{free}})
+			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
+			long := reset
+			long.AccountID = strings.Repeat("a", 256)
+			err = store.CreateReset(t.Context(), long)
+			is.Equal(errorText(err), "sqlstore: a text of 256 bytes is longer than 255")
+			is.Equal(s.kept, nil)
+		})
+	}
+}
+
+// At higher levels of PostgreSQL, what was committed while a lock was waited for is not seen.
+func TestIsolation(t *testing.T) {
+	for d, level := range map[Dialect]sql.IsolationLevel{
+		PostgreSQL: sql.LevelReadCommitted, MySQL: sql.LevelDefault, SQLite: sql.LevelDefault,
+	} {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			for _, m := range methods {
+				is := is.New(t)
+				s := newStub(d)
+				store, _ := s.store(t, nil)
+				_, err := m.call(t.Context(), store)
+				is.NoErr(err)
+				is.Equal(s.isolation, level)
+			}
+		})
+	}
+}
+
+// SQLite's columns hold values of any type.
+func TestRowsOfAnotherType(t *testing.T) {
+	for _, c := range []struct {
+		method int
+		finds  string
+		column int
+	}{{0, findsAccount, 5}, {9, claims, 11}} {
+		m := methods[c.method]
+		t.Run(m.name, func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(SQLite)
+			s.rows[c.finds][c.column] = "many"
+			store, _ := s.store(t, nil)
+			result, err := m.call(t.Context(), store)
+			is.True(err != nil)
+			is.True(isZero(result))
+			is.Equal(s.calls[len(s.calls)-1], "rollback")
+		})
+	}
+}
+
+// A driver may not know how many rows a statement changed.
+func TestRowsAffectedFails(t *testing.T) {
+	is := is.New(t)
+	no := errors.New("no")
+	_, err := affected(driver.ResultNoRows, no)
+	is.Equal(err, no)
+	_, err = affected(driver.ResultNoRows, nil)
+	is.True(err != nil)
+	is.True(one(no)(driver.ResultNoRows, nil) != no)
+	is.Equal(one(no)(driver.RowsAffected(0), nil), no)
+	is.Equal(one(no)(driver.RowsAffected(2), nil), no)
+	is.NoErr(one(no)(driver.RowsAffected(1), nil))
+}

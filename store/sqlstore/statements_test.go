@@ -1,0 +1,84 @@
+package sqlstore
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+)
+
+// fields returns the statements of a dialect by name.
+func fields(s statements) map[string]string {
+	fields := map[string]string{}
+	for i, v := 0, reflect.ValueOf(s); i < v.NumField(); i++ {
+		fields[v.Type().Field(i).Name] = v.Field(i).String()
+	}
+	return fields
+}
+
+func TestAnotherPrefixReplacesEveryName(t *testing.T) {
+	for _, d := range dialects {
+		for _, prefix := range []string{"a", "app_", "x_recovery_"} {
+			t.Run(dialectNames[d]+"/"+prefix, func(t *testing.T) {
+				is := is.New(t)
+				plain := fields(statementsOf(d))
+				for name, text := range fields(statementsOf(d).prefixed(prefix)) {
+					is.Equal(text, strings.ReplaceAll(plain[name], "recovery_", prefix)) // every statement
+					if !strings.Contains(prefix, "recovery_") {
+						is.True(!strings.Contains(text, "recovery")) // a name with the default prefix
+					}
+				}
+				is.Equal(fields(statementsOf(d)), plain) // the dialect's own are as they were
+			})
+		}
+	}
+}
+
+func TestDefaultPrefixChangesNothing(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			is.Equal(statementsOf(d).prefixed("recovery_"), statementsOf(d))
+		})
+	}
+}
+
+// What a dialect leaves out, it says in another way.
+func TestDialectsAreComplete(t *testing.T) {
+	instead := map[string][]string{
+		"upsertLimit": {"ensureLimit", "updateLimit"},
+		"claim":       {"lockDue", "lease"},
+	}
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			texts := fields(statementsOf(d))
+			for one, others := range instead {
+				for _, other := range others {
+					is.True((texts[one] == "") != (texts[other] == "")) // one way, not both
+					delete(texts, other)
+				}
+				delete(texts, one)
+			}
+			is.Equal(texts["lockDatabase"] != "", d == SQLite)
+			delete(texts, "lockDatabase")
+			for name, text := range texts {
+				t.Log(name)
+				is.True(text != "") // the statement
+			}
+		})
+	}
+}
+
+// Time comes with the call.
+func TestStatementsHaveNoClock(t *testing.T) {
+	is := is.New(t)
+	for _, d := range dialects {
+		for _, text := range fields(statementsOf(d)) {
+			for _, clock := range []string{"now()", "current_timestamp", "unixepoch", "datetime", "random"} {
+				is.True(!strings.Contains(strings.ToLower(text), clock)) // a statement that asks the database for the time
+			}
+		}
+	}
+}
