@@ -56,13 +56,14 @@ type site struct {
 	mails   *mailertest.Recorder
 	trouble []error // of requests that failed
 	dropped []recovery.DropReason
+	settled chan struct{} // all hooks were called
 }
 
 func newSite(t *testing.T, h hostile) *site {
 	t.Helper()
 	is := is.New(t)
 	i := slices.IndexFunc(servers, func(s server) bool { return s.name == h.server })
-	s := &site{db: servers[i].create(t), dialect: servers[i].dialect, mails: &mailertest.Recorder{}}
+	s := &site{db: servers[i].create(t), dialect: servers[i].dialect, mails: &mailertest.Recorder{}, settled: make(chan struct{}, 1)}
 	if h.prepare != "" {
 		if _, err := s.db.Exec(h.prepare); err != nil {
 			missing(t, "what "+h.prepare+" needs", err)
@@ -88,6 +89,11 @@ func newSite(t *testing.T, h hostile) *site {
 			RequestDropped: func(e recovery.RequestEvent) { s.dropped = append(s.dropped, e.Reason) },
 			RequestRetried: func(e recovery.RequestEvent) { s.trouble = append(s.trouble, e.Err) },
 			RequestFailed:  func(e recovery.RequestEvent) { s.trouble = append(s.trouble, e.Err) },
+			TokenRefused: func(e recovery.ResetEvent) {
+				if e.Token == recovery.TokenMalformed {
+					s.settled <- struct{}{}
+				}
+			},
 		},
 	})
 	is.NoErr(err)
@@ -106,6 +112,10 @@ func (s *site) ask(t *testing.T, requests ...recovery.ResetRequest) []recovery.M
 	}
 	_, err := s.service.Deliver(t.Context())
 	is.NoErr(err)
+	// Hooks are called in order and later; this event is the last.
+	_, err = s.service.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "none", Password: "Correct-Horse-0!"})
+	is.True(errors.Is(err, recovery.ErrInvalidToken))
+	<-s.settled
 	return s.mails.Messages()
 }
 

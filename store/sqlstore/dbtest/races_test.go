@@ -47,14 +47,14 @@ func atEachLevel(t *testing.T, f func(t *testing.T, s server)) {
 	onEach(t, f)
 	for _, level := range levels {
 		t.Run("PostgreSQL at "+level, func(t *testing.T) {
-			f(t, server{"", sqlstore.PostgreSQL, func(t *testing.T) place {
+			f(t, server{"", sqlstore.PostgreSQL, func(t testing.TB) place {
 				return newPostgres(t, "pgx", map[string]string{"default_transaction_isolation": level})
 			}})
 		})
 	}
 	for _, level := range levels {
 		t.Run("MariaDB at "+level, func(t *testing.T) {
-			f(t, server{"", sqlstore.MySQL, func(t *testing.T) place {
+			f(t, server{"", sqlstore.MySQL, func(t testing.TB) place {
 				return newMySQL(t, func(c *mysql.Config) {
 					name := "tx_isolation"
 					if !isMariaDB(t, c) {
@@ -68,7 +68,7 @@ func atEachLevel(t *testing.T, f func(t *testing.T, s server)) {
 	// The default of MariaDB 11.6.2 and later: a locking read fails when its row has changed since the
 	// transaction's snapshot.
 	t.Run("MariaDB with innodb_snapshot_isolation", func(t *testing.T) {
-		f(t, server{"", sqlstore.MySQL, func(t *testing.T) place {
+		f(t, server{"", sqlstore.MySQL, func(t testing.TB) place {
 			return newMySQL(t, func(c *mysql.Config) {
 				if !isMariaDB(t, c) {
 					t.Skip("MySQL has no such setting")
@@ -79,7 +79,7 @@ func atEachLevel(t *testing.T, f func(t *testing.T, s server)) {
 	})
 }
 
-func isMariaDB(t *testing.T, c *mysql.Config) bool {
+func isMariaDB(t testing.TB, c *mysql.Config) bool {
 	t.Helper()
 	is := is.New(t)
 	db, err := sql.Open("mysql", c.FormatDSN())

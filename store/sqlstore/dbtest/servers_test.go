@@ -33,28 +33,28 @@ import (
 type server struct {
 	name    string
 	dialect sqlstore.Dialect
-	place   func(t *testing.T) place // a new, empty database
+	place   func(t testing.TB) place // a new, empty database
 }
 
 // A place is how to connect to a database.
 type place struct{ driver, dsn string }
 
-func (p place) open(t *testing.T) *sql.DB {
+func (p place) open(t testing.TB) *sql.DB {
 	t.Helper()
 	return openDB(t, p.driver, p.dsn)
 }
 
 // create makes a new, empty database.
-func (s server) create(t *testing.T) *sql.DB {
+func (s server) create(t testing.TB) *sql.DB {
 	t.Helper()
 	return s.place(t).open(t)
 }
 
 var servers = []server{
 	{"SQLite", sqlstore.SQLite, newSQLite},
-	{"PostgreSQL with pgx", sqlstore.PostgreSQL, func(t *testing.T) place { return newPostgres(t, "pgx", nil) }},
-	{"PostgreSQL with lib_pq", sqlstore.PostgreSQL, func(t *testing.T) place { return newPostgres(t, "postgres", nil) }},
-	{"MariaDB", sqlstore.MySQL, func(t *testing.T) place { return newMySQL(t, nil) }},
+	{"PostgreSQL with pgx", sqlstore.PostgreSQL, func(t testing.TB) place { return newPostgres(t, "pgx", nil) }},
+	{"PostgreSQL with lib_pq", sqlstore.PostgreSQL, func(t testing.TB) place { return newPostgres(t, "postgres", nil) }},
+	{"MariaDB", sqlstore.MySQL, func(t testing.TB) place { return newMySQL(t, nil) }},
 }
 
 // onEach runs f for every server, each with a database of its own.
@@ -64,7 +64,7 @@ func onEach(t *testing.T, f func(t *testing.T, s server)) {
 	}
 }
 
-func missing(t *testing.T, name string, err error) {
+func missing(t testing.TB, name string, err error) {
 	t.Helper()
 	if os.Getenv("RECOVERY_REQUIRE_ALL") == "1" {
 		t.Fatalf("%s was not found, and RECOVERY_REQUIRE_ALL is 1: %v", name, err)
@@ -72,7 +72,7 @@ func missing(t *testing.T, name string, err error) {
 	t.Skipf("%s was not found, so nothing was tested with it: %v", name, err)
 }
 
-func newSQLite(t *testing.T) place {
+func newSQLite(t testing.TB) place {
 	t.Helper()
 	return place{"sqlite", sqliteDSN(filepath.Join(t.TempDir(), "recovery.db"))}
 }
@@ -88,7 +88,7 @@ func databaseName() string {
 }
 
 // newPostgres makes a database whose sessions begin with the settings given.
-func newPostgres(t *testing.T, driver string, settings map[string]string) place {
+func newPostgres(t testing.TB, driver string, settings map[string]string) place {
 	t.Helper()
 	is := is.New(t)
 	base, err := url.Parse(cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"))
@@ -114,7 +114,7 @@ func newPostgres(t *testing.T, driver string, settings map[string]string) place 
 }
 
 // newMySQL makes a database whose connections are configured by the function given.
-func newMySQL(t *testing.T, configure func(*mysql.Config)) place {
+func newMySQL(t testing.TB, configure func(*mysql.Config)) place {
 	t.Helper()
 	is := is.New(t)
 	config, err := mysql.ParseDSN(cmp.Or(os.Getenv("RECOVERY_MYSQL"), "root@tcp(127.0.0.1:3306)/"))
@@ -140,7 +140,7 @@ func newMySQL(t *testing.T, configure func(*mysql.Config)) place {
 	return place{"mysql", own.FormatDSN()}
 }
 
-func openDB(t *testing.T, driver, dsn string) *sql.DB {
+func openDB(t testing.TB, driver, dsn string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open(driver, dsn)
 	is.New(t).NoErr(err)
@@ -151,7 +151,7 @@ func openDB(t *testing.T, driver, dsn string) *sql.DB {
 }
 
 // dropLater has a statement executed when the test is over and what it opened later is closed.
-func dropLater(t *testing.T, admin place, drop string) {
+func dropLater(t testing.TB, admin place, drop string) {
 	t.Cleanup(func() {
 		db, err := sql.Open(admin.driver, admin.dsn)
 		if err == nil {

@@ -14,23 +14,23 @@ import (
 )
 
 // with adds a setting to the sessions of a MySQL server.
-func with(name, value string) func(t *testing.T) place {
-	return func(t *testing.T) place {
+func with(name, value string) func(t testing.TB) place {
+	return func(t testing.TB) place {
 		return newMySQL(t, func(c *mysql.Config) { c.Params[name] = value })
 	}
 }
 
 // Sessions that begin with other settings than usual.
 var oddSessions = []server{
-	{"PostgreSQL in Chatham time", sqlstore.PostgreSQL, func(t *testing.T) place {
+	{"PostgreSQL in Chatham time", sqlstore.PostgreSQL, func(t testing.TB) place {
 		return newPostgres(t, "pgx", map[string]string{"TimeZone": "Pacific/Chatham"})
 	}},
 	{"MariaDB in Chatham time", sqlstore.MySQL, with("time_zone", "'+12:45'")}, // MariaDB has none beyond +13:00
 	{"MariaDB with no sql_mode", sqlstore.MySQL, with("sql_mode", "''")},
-	{"MariaDB counting found rows", sqlstore.MySQL, func(t *testing.T) place {
+	{"MariaDB counting found rows", sqlstore.MySQL, func(t testing.TB) place {
 		return newMySQL(t, func(c *mysql.Config) { c.ClientFoundRows = true })
 	}},
-	{"MariaDB interpolating parameters", sqlstore.MySQL, func(t *testing.T) place {
+	{"MariaDB interpolating parameters", sqlstore.MySQL, func(t testing.TB) place {
 		return newMySQL(t, func(c *mysql.Config) { c.InterpolateParams = true })
 	}},
 }

@@ -41,14 +41,14 @@ func textType(d sqlstore.Dialect) string {
 }
 
 // open returns a migrated store on a new database, with an empty user table.
-func open(t *testing.T, s server) (*sqlstore.Store, *sql.DB) {
+func open(t testing.TB, s server) (*sqlstore.Store, *sql.DB) {
 	t.Helper()
 	db := s.create(t)
 	return openOn(t, s.dialect, db, textType(s.dialect)), db
 }
 
 // openOn makes the tables of the application and the store in an empty database.
-func openOn(t *testing.T, d sqlstore.Dialect, db *sql.DB, idType string) *sqlstore.Store {
+func openOn(t testing.TB, d sqlstore.Dialect, db *sql.DB, idType string) *sqlstore.Store {
 	t.Helper()
 	is := is.New(t)
 	_, err := db.Exec(fmt.Sprintf(createUsers, idType, textType(d)))
@@ -59,7 +59,7 @@ func openOn(t *testing.T, d sqlstore.Dialect, db *sql.DB, idType string) *sqlsto
 }
 
 // storeOn returns a store whose tables may not be there yet.
-func storeOn(t *testing.T, d sqlstore.Dialect, db *sql.DB, prefix string) *sqlstore.Store {
+func storeOn(t testing.TB, d sqlstore.Dialect, db *sql.DB, prefix string) *sqlstore.Store {
 	t.Helper()
 	is := is.New(t)
 	accounts, err := users.Accounts(d)
@@ -175,7 +175,7 @@ func passwordHash(db *sql.DB, d sqlstore.Dialect, id string) (hash string, err e
 }
 
 // empty deletes all rows of the application and the store.
-func empty(t *testing.T, db *sql.DB) {
+func empty(t testing.TB, db *sql.DB) {
 	t.Helper()
 	for _, table := range []string{"users", "recovery_limits", "recovery_requests", "recovery_resets"} {
 		_, err := db.Exec("DELETE FROM " + table)

@@ -1,0 +1,263 @@
+package dbtest
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+)
+
+// The benchmarks compare a method with the bare statements that it consists of, on the same database
+// in the same run, because machines differ and are noisy. "of-bare" is the speed as a part of the
+// bare statements' speed. Run them with
+//
+//	go test -run '^$' -bench . -benchtime 3x ./store/sqlstore/dbtest
+
+const opsPerRound = 400
+
+// compare runs both in turns and reports how fast ours is as a part of bare.
+func compare(b *testing.B, callers int, bare, ours func(ctx context.Context) error) {
+	b.Helper()
+	var bareTime, ourTime time.Duration
+	rounds := 0
+	for b.Loop() {
+		bareTime += measure(b, callers, opsPerRound, bare)
+		ourTime += measure(b, callers, opsPerRound, ours)
+		rounds++
+	}
+	ops := float64(rounds * opsPerRound)
+	b.ReportMetric(0, "ns/op") // a round of both means nothing
+	b.ReportMetric(float64(bareTime.Microseconds())/ops, "bare-µs/op")
+	b.ReportMetric(float64(ourTime.Microseconds())/ops, "µs/op")
+	b.ReportMetric(float64(bareTime)/float64(ourTime), "of-bare")
+}
+
+// measure returns how long n calls of f take, made by so many callers at once.
+func measure(b *testing.B, callers, n int, f func(ctx context.Context) error) time.Duration {
+	b.Helper()
+	var left atomic.Int64
+	left.Store(int64(n))
+	var wg sync.WaitGroup
+	var failed atomic.Value
+	start := time.Now()
+	for range callers {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := f(b.Context()); err != nil {
+					failed.Store(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(start)
+	if err := failed.Load(); err != nil {
+		b.Fatal(err)
+	}
+	return took
+}
+
+func benchOnEach(b *testing.B, f func(b *testing.B, s server, store *sqlstore.Store, db *sql.DB)) {
+	for _, s := range servers {
+		b.Run(s.name, func(b *testing.B) {
+			store, db := open(b, s)
+			f(b, s, store, db)
+		})
+	}
+}
+
+var benchIDs atomic.Int64
+
+func nextID() string { return fmt.Sprintf("bench-%d", benchIDs.Add(1)) }
+
+func benchRequest() recovery.Request {
+	now := time.UnixMicro(time.Now().UnixMicro()).UTC()
+	return recovery.Request{
+		ID: nextID(), Kind: recovery.RequestKindReset, By: recovery.ByUsername, Identifier: "billybob",
+		RequestedAt: now, DueAt: now.Add(24 * time.Hour),
+	}
+}
+
+// benchCharges are the four limits of a request by default, none of them reached.
+func benchCharges() recovery.Charges {
+	charge := func(scope recovery.Scope, key int64) recovery.Charge {
+		c := recovery.Charge{Scope: scope, Limit: recovery.Limit{Burst: 1_000_000, Every: time.Millisecond}}
+		c.Key[0], c.Key[1], c.Key[2], c.Key[3] = byte(key), byte(key>>8), byte(key>>16), byte(scope[0])
+		return c
+	}
+	n := benchIDs.Add(1)
+	minute, hour := charge(recovery.ScopeIdentifier, n), charge(recovery.ScopeIdentifier, n)
+	hour.Key[31] = 1
+	return recovery.Charges{
+		Hard: []recovery.Charge{charge(recovery.ScopeClient, n%1000), charge(recovery.ScopeGlobal, 0)},
+		Soft: []recovery.Charge{minute, hour},
+	}
+}
+
+const insertBare = `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
+	requested_at, due_at, free_at, throttled) VALUES (?, 'reset', 'username', 'billybob', '', '', '', '', ?, ?, ?, 0)`
+
+// BenchmarkAddRequest compares one request, with and without its four limits, with the bare insert of
+// the same row.
+func BenchmarkAddRequest(b *testing.B) {
+	benchOnEach(b, func(b *testing.B, s server, store *sqlstore.Store, db *sql.DB) {
+		insert := bind(s.dialect, insertBare)
+		bare := func(ctx context.Context) error {
+			now := time.Now().UnixMicro()
+			_, err := db.ExecContext(ctx, insert, nextID(), now, now+1e12, now+1e12)
+			return err
+		}
+		for _, callers := range []int{1, 16} {
+			b.Run(fmt.Sprintf("limits/callers=%d", callers), func(b *testing.B) {
+				compare(b, callers, bare, func(ctx context.Context) error { return store.AddRequest(ctx, benchRequest(), benchCharges()) })
+			})
+			b.Run(fmt.Sprintf("no limits/callers=%d", callers), func(b *testing.B) {
+				compare(b, callers, bare, func(ctx context.Context) error { return store.AddRequest(ctx, benchRequest(), recovery.Charges{}) })
+			})
+		}
+	})
+}
+
+// BenchmarkCompleteReset compares a completion, less the hashing, with the three writes that cannot
+// be done without: redeem, set the password, queue the notice.
+func BenchmarkCompleteReset(b *testing.B) {
+	benchOnEach(b, func(b *testing.B, s server, store *sqlstore.Store, db *sql.DB) {
+		now := time.UnixMicro(time.Now().UnixMicro()).UTC()
+		newReset := func(ctx context.Context) (recovery.Reset, error) {
+			id := nextID()
+			a := recovery.Account{ID: id, Username: id, Email: id + "@example.com", Active: true, HasPassword: true, Verified: true}
+			r := recovery.Reset{AccountID: id, Version: recovery.NewVersion("old", a.Email), RequestID: id, RequestedAt: now, ExpiresAt: now.Add(time.Hour)}
+			copy(r.Digest[:], id)
+			if err := put(db, s.dialect, a, "old"); err != nil {
+				return r, err
+			}
+			return r, store.CreateReset(ctx, r)
+		}
+		queue := make(chan recovery.Reset, 2*opsPerRound)
+		fill := func() {
+			for len(queue) < cap(queue) {
+				r, err := newReset(b.Context())
+				if err != nil {
+					b.Fatal(err)
+				}
+				queue <- r
+			}
+		}
+		redeem := bind(s.dialect, "UPDATE recovery_resets SET ended = 'used' WHERE digest = ? AND ended = ''")
+		set := bind(s.dialect, "UPDATE users SET password_hash = 'new' WHERE id = ?")
+		insert := bind(s.dialect, insertBare)
+		bare := func(ctx context.Context) error {
+			r := <-queue
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = tx.Rollback() }()
+			at := now.UnixMicro()
+			if _, err = tx.ExecContext(ctx, redeem, r.Digest[:]); err == nil {
+				if _, err = tx.ExecContext(ctx, set, r.AccountID); err == nil {
+					_, err = tx.ExecContext(ctx, insert, nextID(), at, at, at)
+				}
+			}
+			if err != nil {
+				return err
+			}
+			return tx.Commit()
+		}
+		ours := func(ctx context.Context) error {
+			r := <-queue
+			_, err := store.CompleteReset(ctx, recovery.Completion{Digest: r.Digest, At: now, PasswordHash: "new", Add: []recovery.Request{benchRequest()}})
+			return err
+		}
+		var bareTime, ourTime time.Duration
+		for b.Loop() {
+			fill()
+			bareTime += measure(b, 1, opsPerRound, bare)
+			ourTime += measure(b, 1, opsPerRound, ours)
+		}
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(float64(bareTime)/float64(ourTime), "of-bare")
+	})
+}
+
+// rows is how many rows of history the second database of BenchmarkHistory has.
+func rows() int {
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("RECOVERY_ROWS"), "100000"))
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// BenchmarkHistory compares a request's whole way through the store (add, claim, finish) with 10 rows
+// in every table and with many. "of-bare" is at least 0.83 where the cost grows by 1.2 at most.
+// RECOVERY_ROWS says how many; the default is 100,000.
+func BenchmarkHistory(b *testing.B) {
+	for _, s := range servers {
+		b.Run(s.name, func(b *testing.B) {
+			few, many := historical(b, s, 10), historical(b, s, rows())
+			compare(b, 1, few, many)
+		})
+	}
+}
+
+// historical returns one request's way through a store with n rows in each table.
+func historical(b *testing.B, s server, n int) func(context.Context) error {
+	store, db := open(b, s)
+	numbers := fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) ", n)
+	id := "CAST(i AS CHAR(36))"
+	digest := "CAST(CAST(i AS CHAR(32)) AS BINARY)"
+	switch s.dialect {
+	case sqlstore.PostgreSQL:
+		id, digest = "CAST(i AS TEXT)", "decode(lpad(to_hex(i), 64, '0'), 'hex')"
+	case sqlstore.SQLite:
+		id, digest = "CAST(i AS TEXT)", "CAST(CAST(i AS TEXT) AS BLOB)"
+	}
+	conn, err := db.Conn(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	if s.dialect == sqlstore.MySQL {
+		if _, err := conn.ExecContext(b.Context(), fmt.Sprintf("SET SESSION max_recursive_iterations = %d", n+1)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	future := time.Now().Add(1000 * time.Hour).UnixMicro()
+	for _, insert := range []string{
+		fmt.Sprintf(`INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, free_at, throttled)
+			%%sSELECT %s, 'reset', 'username', 'somebody', '', '', '', '', %d, %d + i, %d + i, 0 FROM n`, id, future, future, future),
+		fmt.Sprintf(`INTO recovery_resets (digest, account_id, version, request_id, requested_at, expires_at, ended)
+			%%sSELECT %s, %s, %s, %s, %d, %d + i, 'used' FROM n`, digest, id, digest, id, future, future),
+		fmt.Sprintf(`INTO recovery_limits (id, tat) %%sSELECT %s, %d + i FROM n`, digest, future),
+	} {
+		if _, err := conn.ExecContext(b.Context(), "INSERT "+fmt.Sprintf(insert, numbers)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return func(ctx context.Context) error {
+		r := benchRequest()
+		r.DueAt = r.RequestedAt
+		if err := store.AddRequest(ctx, r, benchCharges()); err != nil {
+			return err
+		}
+		claimed, err := store.ClaimRequests(ctx, recovery.Lease{ID: nextID(), At: r.DueAt, Until: r.DueAt.Add(time.Hour), Max: 1})
+		if err != nil {
+			return err
+		}
+		if len(claimed) != 1 {
+			return fmt.Errorf("claimed %d requests", len(claimed))
+		}
+		return store.FinishRequest(ctx, recovery.Outcome{RequestID: claimed[0].ID, Lease: claimed[0].Lease, At: r.DueAt})
+	}
+}
