@@ -27,12 +27,24 @@
 //
 // # Transactions
 //
-// Every method is one transaction: at READ COMMITTED on PostgreSQL, whatever its default is, and at
-// the default isolation level of the others. What decides is a guarded write whose affected rows are
+// Every method is one transaction: at READ COMMITTED on PostgreSQL, whatever its default is, and at the
+// default isolation level of the others. What decides is a guarded write whose affected rows are
 // counted, or a row that is locked, never an earlier read. A deadlock, a serialization failure or a
-// busy database is tried again as a whole transaction, a bounded number of times; then the caller gets
-// the error, and nothing was done. If the connection is lost or ctx ends while a transaction is
+// busy database is tried again as a whole transaction, a bounded number of times; then the caller
+// gets the error, and nothing was done. If the connection is lost or ctx ends while a transaction is
 // committed, the error wraps [ErrUnknownOutcome]: trying again is safe.
+//
+// # Many instances
+//
+// Any number of processes may share one database: each makes its own Store and runs Service.Run. They
+// agree through row locks alone; claims skip what another has. Their clocks should agree to the
+// second. Finished requests are deleted at once; the worker purges expired tokens and limits that are
+// over, in small batches.
+//
+// # Upgrades
+//
+// Migrate, or the new files of Migrations, before the first instance of a new version starts. A
+// migration keeps the tables usable by the version before it.
 //
 // # Databases
 //
