@@ -161,7 +161,7 @@ func (s *Service) enqueue(ctx context.Context, r Request) error {
 // Errors: [ErrInvalidToken] if the token cannot be used, one error for every reason; a
 // [*PasswordError]; a [*LimitError]; [ErrDenied]; [ErrBusy]; a [*FieldError] if the user name is none
 // or the locale malformed; ctx's error, or the Store's. The token stays alive after all of them but
-// the Store's, which may leave it unknown whether the password was changed: trying again is safe, and
+// the last two, which may leave it unknown whether the password was changed: trying again is safe, and
 // finds the token alive or used.
 func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account, error) {
 	var username string

@@ -157,21 +157,19 @@ func (s *Service) handle(ctx context.Context, r Request) {
 	})
 	now := s.now()
 	event, hooks := j.event, &s.opts.Hooks
-	tell := func() {}
 	switch {
 	case err == nil:
 	case j.refused || j.endsBefore(now):
 		event.Err = j.scrubbed(err)
-		tell = func() { emit(&s.events, hooks.RequestFailed, event) }
+		emit(&s.events, hooks.RequestFailed, event)
 		s.opts.Logger.Error("recovery: a request failed for good", j.logAttrs(err)...)
 	default:
 		event.Err = j.scrubbed(err)
-		tell = func() { emit(&s.events, hooks.RequestRetried, event) }
+		emit(&s.events, hooks.RequestRetried, event)
 		s.opts.Logger.Warn("recovery: a request failed and will be tried again", j.logAttrs(err)...)
 		j.outcome.RetryAt = now.Add(j.backoff())
 	}
 	j.outcome.At = now
-	tell()
 	s.finish(ctx, j)
 }
 
