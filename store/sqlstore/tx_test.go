@@ -117,16 +117,19 @@ func (c cancelling) FindAccounts(context.Context, *sql.Tx, recovery.AccountQuery
 }
 
 func TestNothingIsCommittedAfterTheContext(t *testing.T) {
-	is := is.New(t)
-	s := newStub(PostgreSQL)
-	ctx, cancel := context.WithCancel(t.Context())
-	store, err := New(s.db(t), PostgreSQL, cancelling{cancel: cancel}, nil)
-	is.NoErr(err)
-	found, err := store.FindAccounts(ctx, recovery.AccountQuery{})
-	is.True(errors.Is(err, context.Canceled))
-	is.True(!errors.Is(err, ErrUnknownOutcome)) // it is known: nothing was sent
-	is.Equal(found, nil)
-	is.Equal(s.calls, []string{"begin", "rollback"})
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s := newStub(PostgreSQL)
+		ctx, cancel := context.WithCancel(t.Context())
+		store, err := New(s.db(t), PostgreSQL, cancelling{cancel: cancel}, nil)
+		is.NoErr(err)
+		found, err := store.FindAccounts(ctx, recovery.AccountQuery{})
+		is.True(errors.Is(err, context.Canceled))
+		is.True(!errors.Is(err, ErrUnknownOutcome)) // it is known: nothing was sent
+		is.Equal(found, nil)
+		synctest.Wait() // database/sql rolls back on a goroutine of its own
+		is.Equal(s.calls, []string{"begin", "rollback"})
+	})
 }
 
 // panicking is an application whose mapping has a bug.
