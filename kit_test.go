@@ -144,6 +144,7 @@ type traceStore struct {
 
 	mu    sync.Mutex
 	trace []string
+	ids   []string // of the requests that were added
 	fail  func(method string) error
 }
 
@@ -161,6 +162,23 @@ func (s *traceStore) failWith(f func(method string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = f
+}
+
+// added returns and forgets the IDs of the requests that were added.
+func (s *traceStore) added() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := s.ids
+	s.ids = nil
+	return ids
+}
+
+func (s *traceStore) adds(requests ...recovery.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range requests {
+		s.ids = append(s.ids, r.ID)
+	}
 }
 
 // calls returns and forgets what was recorded.
@@ -197,6 +215,7 @@ func (s *traceStore) CompleteReset(ctx context.Context, c recovery.Completion) (
 	if err := s.call("CompleteReset", ""); err != nil {
 		return recovery.Account{}, err
 	}
+	s.adds(c.Add...)
 	return s.Store.CompleteReset(ctx, c)
 }
 
@@ -207,6 +226,7 @@ func (s *traceStore) AddRequest(ctx context.Context, r recovery.Request, c recov
 	if err := s.call("AddRequest", detail); err != nil {
 		return err
 	}
+	s.adds(r)
 	return s.Store.AddRequest(ctx, r, c)
 }
 
@@ -228,6 +248,7 @@ func (s *traceStore) FinishRequest(ctx context.Context, o recovery.Outcome) erro
 	if err := s.call("FinishRequest", ""); err != nil {
 		return err
 	}
+	s.adds(o.Add...)
 	return s.Store.FinishRequest(ctx, o)
 }
 
@@ -264,6 +285,17 @@ func (h *hookLog) wait(t *testing.T, event string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t.Fatalf("no event %q came; there were %q", event, h.events)
+}
+
+func (h *hookLog) count(event string) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range h.events {
+		if e == event {
+			n++
+		}
+	}
+	return n
 }
 
 func (h *hookLog) seen(event string) bool {

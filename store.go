@@ -73,7 +73,9 @@ type Requests interface {
 	// ClaimRequests leases up to lease.Max requests whose DueAt has come (DueAt <= lease.At) and that
 	// no one else holds, the longest due first, and returns them with Attempts counted up by one and
 	// Lease set. Until lease.Until no other call must get them; from then on any may. No two
-	// concurrent calls must get the same request. An empty result is not an error.
+	// concurrent calls must get the same request. The order within the result is free, and an empty
+	// result is not an error. With lease.RequestID set it must lease that request alone, even before
+	// its DueAt, unless someone else holds it.
 	ClaimRequests(ctx context.Context, lease Lease) ([]Request, error)
 
 	// FinishRequest ends what a claim began. It must return ErrLeaseLost, and change nothing, unless
@@ -203,10 +205,11 @@ type Charges struct {
 
 // A Lease asks for requests to work on.
 type Lease struct {
-	ID    string // unique for the call
-	At    time.Time
-	Until time.Time
-	Max   int
+	ID        string // unique for the call
+	At        time.Time
+	Until     time.Time
+	Max       int
+	RequestID string // the only request that is asked for, or ""
 }
 
 // An Outcome is what became of a claimed request.

@@ -71,6 +71,31 @@ func (s *Service) Deliver(ctx context.Context) (int, error) {
 	return b.done, b.err
 }
 
+// DeliverRequest works on one request, for an application whose own job engine drives the queue
+// instead of Run: its Store, or one around it, tells the engine the ID of every [Request] that
+// AddRequest, CompleteReset and FinishRequest add. It returns when the request is to be tried again;
+// the zero Time means that nothing is left to do here, because the request is finished or another
+// worker has it. When it is called is the engine's business: DueAt does not matter. The error is that
+// of the Store when the request could not be claimed. Once claimed, it is finished even if ctx ends.
+//
+// The engine should call Deliver now and then, say every minute: for requests whose job got lost, and
+// to purge. It must not start a job the moment that it is added, or the time that the next call takes
+// tells whether there was a mail to send; it should poll.
+func (s *Service) DeliverRequest(ctx context.Context, id string) (retryAt time.Time, err error) {
+	s.worker.Store(true)
+	lease := s.newLease(s.now())
+	lease.Max, lease.RequestID = 1, id
+	claimed, err := s.claim(ctx, lease)
+	if err != nil || len(claimed) == 0 {
+		return time.Time{}, err
+	}
+	retryAt, ok := s.handle(context.WithoutCancel(ctx), claimed[0])
+	if !ok {
+		return lease.Until, nil // then the request is free again
+	}
+	return retryAt, nil
+}
+
 // A batch is what was claimed and not yet begun.
 type batch struct {
 	service *Service
@@ -107,18 +132,11 @@ func (b *batch) next(ctx context.Context) (Request, bool) {
 		if ctx.Err() != nil {
 			return Request{}, false
 		}
-		lease := Lease{ID: newID(), At: now, Until: now.Add(leaseFactor * s.opts.SendTimeout), Max: claimBatch}
+		lease := s.newLease(now)
 		if !b.asOf.IsZero() {
 			lease.At = b.asOf
 		}
-		var claimed []Request
-		err := s.guard("claim requests", func() (err error) {
-			ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
-			defer cancel()
-			claimed, err = s.store.ClaimRequests(ctx, lease)
-			return err
-		})
-		s.noteStore(ctx, err)
+		claimed, err := s.claim(ctx, lease)
 		if err != nil {
 			b.err = err
 			return Request{}, false
@@ -134,6 +152,21 @@ func (b *batch) next(ctx context.Context) (Request, bool) {
 	return r, true
 }
 
+func (s *Service) newLease(now time.Time) Lease {
+	return Lease{ID: newID(), At: now, Until: now.Add(leaseFactor * s.opts.SendTimeout), Max: claimBatch}
+}
+
+func (s *Service) claim(ctx context.Context, lease Lease) (claimed []Request, err error) {
+	err = s.guard("claim requests", func() (err error) {
+		ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
+		defer cancel()
+		claimed, err = s.store.ClaimRequests(ctx, lease)
+		return err
+	})
+	s.noteStore(ctx, err)
+	return claimed, err
+}
+
 // noteStore logs when the Store fails and when it is back, not at every tick between.
 func (s *Service) noteStore(ctx context.Context, err error) {
 	switch {
@@ -146,8 +179,9 @@ func (s *Service) noteStore(ctx context.Context, err error) {
 	}
 }
 
-// handle does what a request asks for and writes down the outcome.
-func (s *Service) handle(ctx context.Context, r Request) {
+// handle does what a request asks for and writes down the outcome. It returns when the request is to
+// be tried again, and whether that could be written down.
+func (s *Service) handle(ctx context.Context, r Request) (retryAt time.Time, ok bool) {
 	j := &job{Service: s, request: r, event: RequestEvent{ID: r.ID, Kind: r.Kind, Attempt: r.Attempts, Client: r.Client}}
 	j.outcome = Outcome{RequestID: r.ID, Lease: r.Lease}
 	err := s.guard("handle a request", func() error {
@@ -170,12 +204,12 @@ func (s *Service) handle(ctx context.Context, r Request) {
 		j.outcome.RetryAt = now.Add(j.backoff())
 	}
 	j.outcome.At = now
-	s.finish(ctx, j)
+	return j.outcome.RetryAt, s.finish(ctx, j)
 }
 
-// finish writes the outcome down. It tries more than once, because a mail whose outcome is lost is
-// sent again.
-func (s *Service) finish(ctx context.Context, j *job) {
+// finish writes the outcome down and reports whether it could. It tries more than once, because a
+// mail whose outcome is lost is sent again.
+func (s *Service) finish(ctx context.Context, j *job) bool {
 	for try := 1; ; try++ {
 		err := s.guard("finish a request", func() error {
 			ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
@@ -184,11 +218,11 @@ func (s *Service) finish(ctx context.Context, j *job) {
 		})
 		// A lost lease means that another worker has it, or that an earlier try did take effect.
 		if err == nil || errors.Is(err, ErrLeaseLost) {
-			return
+			return true
 		}
 		if try == finishTries {
 			s.opts.Logger.Error("recovery: the outcome of a request could not be stored, it will be repeated", j.logAttrs(err)...)
-			return
+			return false
 		}
 		time.Sleep(time.Duration(try) * 100 * time.Millisecond)
 	}

@@ -205,20 +205,6 @@ func TestOutcomeIsTriedAgain(t *testing.T) {
 	is.Equal(w.log.String(), "") // another worker has it: nothing to say
 }
 
-func TestDeliverSaysThatItsContextEnded(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.ask("alice")
-	ctx, cancel := context.WithCancel(w.ctx)
-	cancel()
-	n, err := w.Deliver(ctx)
-	is.Equal(n, 0)
-	is.Equal(err, context.Canceled)
-	calls := w.store.calls()
-	is.True(!strings.Contains(calls, "ClaimRequests") && !strings.Contains(calls, "Purge"))
-	is.Equal(len(w.deliver()), 1)
-}
-
 func TestHangingMailHoldsUpOneWorker(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
 		var mails atomic.Int32
@@ -279,27 +265,62 @@ func TestRetries(t *testing.T) {
 
 // S47, S48: the mail system is down for a day.
 func TestMailDownForADay(t *testing.T) {
-	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
-		token := w.token("alice")
-		is.NoErr(w.complete(token, goodPassword))
-		var failures atomic.Int32
-		w.mail.Fail(func(recovery.Message) error { failures.Add(1); return errDown })
+	const requests, notices, workers = 1000, 100, 3
+	inBubble(t, recovery.Options{Workers: workers}, func(t *testing.T, is *is.I, w *world) {
+		for i := range requests + notices {
+			w.put(fmt.Sprint(1000+i), fmt.Sprintf("user%04d", i), fmt.Sprintf("user%04d@example.com", i))
+		}
+		for i := range notices {
+			w.ask(fmt.Sprintf("user%04d", i))
+		}
+		for _, m := range w.deliver() {
+			is.NoErr(w.complete(m.Token.Reveal(), goodPassword))
+		}
+		sent := len(w.mail.Messages())
+
+		var tries, atOnce, most atomic.Int32
+		down := atomic.Bool{}
+		down.Store(true)
+		w.mail.Fail(func(recovery.Message) error {
+			tries.Add(1)
+			if n := atOnce.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			defer atOnce.Add(-1)
+			time.Sleep(20 * time.Millisecond)
+			if down.Load() {
+				return errDown
+			}
+			return nil
+		})
 		stop := w.run()
 		defer stop()
-		before := len(w.mail.Messages())
-		w.ask("billybob")
+		for i := range requests {
+			w.ask(fmt.Sprintf("user%04d", notices+i))
+		}
 		time.Sleep(59 * time.Minute)
-		is.True(strings.Contains(w.users.Dump(), "billybob"))
+		is.Equal(strings.Count(w.users.Dump(), "request "), requests+notices) // all are waiting
 		time.Sleep(10 * time.Minute)
-		w.hooks.wait(t, "RequestDropped too_old")
-		is.True(!strings.Contains(w.users.Dump(), "billybob")) // nobody waits longer
-		time.Sleep(23 * time.Hour)
-		is.True(failures.Load() < 200) // backed off
-		w.mail.Fail(nil)
+		is.Equal(strings.Count(w.users.Dump(), "request "), notices) // nobody waits longer for a token
+		ended := w.hooks.count("RequestDropped too_old") + w.hooks.count("RequestFailed")
+		is.Equal(ended, requests) // each with an event
+		hour := tries.Load()
+		time.Sleep(24*time.Hour - 69*time.Minute)
+		is.True(hour < 25*(requests+notices))     // backed off: some 5 tries in 2 minutes, then one in 5
+		is.True(tries.Load()-hour < 6*23*notices) // and one in 15 for what does not end
+		is.Equal(len(w.mail.Messages()), sent)    // nothing got through
+		down.Store(false)
 		time.Sleep(16 * time.Minute)
-		mails := w.mail.Messages()[before:]
-		is.Equal(len(mails), 1)
-		is.Equal(mails[0].Kind, recovery.MessagePasswordChanged) // the notice is not lost
+		mails := w.mail.Messages()[sent:]
+		told := map[string]bool{}
+		for _, m := range mails {
+			is.Equal(m.Kind, recovery.MessagePasswordChanged)
+			told[m.To] = true
+		}
+		is.Equal(len(mails), notices)                          // every notice came,
+		is.Equal(len(told), notices)                           // once
+		is.Equal(most.Load(), int32(workers))                  // never more at once than configured
+		is.True(!strings.Contains(w.users.Dump(), "request ")) // nothing is left in the queue
 	})
 }
 

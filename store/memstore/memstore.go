@@ -315,7 +315,13 @@ func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery
 		return nil, err
 	}
 	defer s.mu.Unlock()
-	due := s.queue.take(l.At, l.Max)
+	var due []*request
+	if l.RequestID == "" {
+		due = s.queue.take(l.At, l.Max)
+	} else if r, ok := s.requests[l.RequestID]; ok && (r.Lease == "" || !r.free.After(l.At)) {
+		s.queue.remove(r)
+		due = []*request{r}
+	}
 	claimed := make([]recovery.Request, len(due))
 	for i, r := range due {
 		r.Attempts++

@@ -23,6 +23,8 @@ var mysql = statements{
 		requested_at, due_at, free_at, throttled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 	lockDue: `SELECT id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease
 		FROM recovery_requests WHERE free_at <= ? ORDER BY free_at LIMIT ? FOR UPDATE SKIP LOCKED`,
+	lockOne: `SELECT id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease
+		FROM recovery_requests WHERE id = ? AND (lease = '' OR free_at <= ?) FOR UPDATE SKIP LOCKED`,
 	lease:      `UPDATE recovery_requests SET lease = ?, free_at = ?, attempts = attempts + 1 WHERE id = ?`,
 	findLeased: `SELECT requested_at FROM recovery_requests WHERE id = ? AND lease = ?`,
 	finish:     `DELETE FROM recovery_requests WHERE id = ? AND lease = ?`,

@@ -20,6 +20,8 @@ var postgresql = statements{
 	claim: `WITH due AS (SELECT id FROM recovery_requests WHERE free_at <= $3 ORDER BY free_at LIMIT $4 FOR UPDATE SKIP LOCKED)
 		UPDATE recovery_requests r SET lease = $1, free_at = $2, attempts = attempts + 1 FROM due WHERE r.id = due.id
 		RETURNING r.id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease`,
+	claimOne: `UPDATE recovery_requests SET lease = $1, free_at = $2, attempts = attempts + 1 WHERE id = $3 AND (lease = '' OR free_at <= $4)
+		RETURNING id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease`,
 	findLeased: `SELECT requested_at FROM recovery_requests WHERE id = $1 AND lease = $2`,
 	finish:     `DELETE FROM recovery_requests WHERE id = $1 AND lease = $2`,
 	retry:      `UPDATE recovery_requests SET lease = '', due_at = $1, free_at = $2 WHERE id = $3 AND lease = $4`,

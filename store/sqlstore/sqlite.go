@@ -24,6 +24,8 @@ var sqlite = statements{
 	claim: `UPDATE recovery_requests SET lease = ?, free_at = ?, attempts = attempts + 1
 		WHERE id IN (SELECT id FROM recovery_requests WHERE free_at <= ? ORDER BY free_at LIMIT ?)
 		RETURNING id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease`,
+	claimOne: `UPDATE recovery_requests SET lease = ?, free_at = ?, attempts = attempts + 1 WHERE id = ? AND (lease = '' OR free_at <= ?)
+		RETURNING id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease`,
 	findLeased: `SELECT requested_at FROM recovery_requests WHERE id = ? AND lease = ?`,
 	finish:     `DELETE FROM recovery_requests WHERE id = ? AND lease = ?`,
 	retry:      `UPDATE recovery_requests SET lease = '', due_at = ?, free_at = ? WHERE id = ? AND lease = ?`,

@@ -318,11 +318,15 @@ func (s *Store) AddRequest(ctx context.Context, r recovery.Request, charges reco
 func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []recovery.Request, err error) {
 	err = s.write(ctx, func(tx *sql.Tx) error {
 		at, until := l.At.UnixMicro(), l.Until.UnixMicro()
-		if s.sql.claim != "" {
-			claimed, err = s.requests(tx.QueryContext(ctx, s.sql.claim, l.ID, until, at, l.Max))
+		claim, lock, which := s.sql.claim, s.sql.lockDue, []any{at, l.Max}
+		if l.RequestID != "" {
+			claim, lock, which = s.sql.claimOne, s.sql.lockOne, []any{l.RequestID, at}
+		}
+		if claim != "" {
+			claimed, err = s.requests(tx.QueryContext(ctx, claim, append([]any{l.ID, until}, which...)...))
 			return err
 		}
-		claimed, err = s.requests(tx.QueryContext(ctx, s.sql.lockDue, at, l.Max))
+		claimed, err = s.requests(tx.QueryContext(ctx, lock, which...))
 		for i := range claimed {
 			if err == nil {
 				_, err = tx.ExecContext(ctx, s.sql.lease, l.ID, until, claimed[i].ID)

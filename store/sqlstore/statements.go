@@ -30,6 +30,8 @@ type statements struct {
 	insertRequest string
 	claim         string // or, where nothing can be returned by an update, the next two
 	lockDue       string
+	claimOne      string // the same for one request
+	lockOne       string
 	lease         string
 	findLeased    string
 	finish        string
@@ -56,7 +58,7 @@ func (s statements) prefixed(prefix string) statements {
 	for _, text := range []*string{
 		&s.lockDatabase, &s.createReset, &s.findReset, &s.redeem, &s.voidOthers, &s.markMailed, &s.supersede,
 		&s.upsertLimit, &s.ensureLimit, &s.updateLimit, &s.findLimit,
-		&s.insertRequest, &s.claim, &s.lockDue, &s.lease, &s.findLeased, &s.finish, &s.retry,
+		&s.insertRequest, &s.claim, &s.lockDue, &s.claimOne, &s.lockOne, &s.lease, &s.findLeased, &s.finish, &s.retry,
 		&s.purgeResets, &s.purgeLimits,
 	} {
 		*text = strings.ReplaceAll(*text, defaultPrefix, prefix)
@@ -64,7 +66,7 @@ func (s statements) prefixed(prefix string) statements {
 	return s
 }
 
-// requests reads what claim and lockDue return.
+// requests reads what a claim returns.
 func (s *Store) requests(rows *sql.Rows, err error) (requests []recovery.Request, _ error) {
 	if err != nil {
 		return nil, err

@@ -49,6 +49,7 @@ func TestDialectsAreComplete(t *testing.T) {
 	instead := map[string][]string{
 		"upsertLimit": {"ensureLimit", "updateLimit"},
 		"claim":       {"lockDue", "lease"},
+		"claimOne":    {"lockOne"},
 	}
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {

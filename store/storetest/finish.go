@@ -163,6 +163,13 @@ var purgeCases = []testCase{
 		b.wantLimit(b.take(t0.Add(59*time.Second), c), recovery.ScopeClient, time.Second)
 		b.want(b.purge(over, 100) == 1, "it did not delete a limit that is over")
 	}},
+	{"ClockWentBack", "Purge deletes limits whose state is not after the given instant.", func(b *bench) {
+		c := b.charge(recovery.ScopeClient, 1, time.Minute)
+		b.ok(b.take(t0.Add(time.Hour), c), "TakeLimits")
+		b.ok(b.take(t0, c), "TakeLimits with the clock an hour back") // so far ahead, the state counts as none
+		b.want(b.purge(t0.Add(time.Minute-tick), 100) == 0, "it deleted a limit that still counts")
+		b.want(b.purge(t0.Add(time.Minute), 100) == 1, "it did not delete a limit whose state went back with the clock")
+	}},
 	{"Waiting", "It must not delete a request that is waiting.", func(b *bench) {
 		b.add(b.request(t0))
 		b.add(b.request(t0))

@@ -55,6 +55,18 @@ var mutants = []struct {
 		"Queue/Leased",
 	},
 	{
+		"the lease is ignored by a claim of one request",
+		"ok && (r.Lease == \"\" || !r.free.After(l.At))",
+		"ok",
+		"Queue/OneRequest",
+	},
+	{
+		"one request is claimed only when it is due",
+		"ok && (r.Lease == \"\" || !r.free.After(l.At))",
+		"ok && !r.free.After(l.At)",
+		"Queue/OneRequest",
+	},
+	{
 		"the lease is ignored by finish",
 		"if !ok || r.Lease == \"\" || r.Lease != o.Lease {",
 		"if !ok {",
@@ -125,6 +137,12 @@ var mutants = []struct {
 		"s.expiry.next(before)",
 		"s.expiry.next(before.Add(time.Second))",
 		"Purge/Resets",
+	},
+	{
+		"purge forgets limits when the clock went back",
+		"if !known || state.tat.Before(state.look) {",
+		"if !known {",
+		"Purge/ClockWentBack",
 	},
 	{
 		"an ended context is ignored",

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/recovery"
@@ -78,6 +79,55 @@ var queueCases = []testCase{
 		b.want(len(b.claim(t0.Add(time.Minute-tick))) == 0, "another call got it a microsecond early")
 		again := b.claimOne(t0.Add(time.Minute))
 		b.want(again.ID == first[0].ID && again.Attempts == 2 && again.Lease != "lease-1", "the second claim is not one of its own")
+	}},
+	{"OneRequest", "With lease.RequestID set it must lease that request alone, even before its DueAt, unless someone else holds it.", func(b *bench) {
+		r, other := b.request(t0), b.request(t0)
+		r.DueAt = t0.Add(time.Hour)
+		b.add(r)
+		b.add(other)
+		claim := func(at time.Time, id string) []recovery.Request {
+			got, err := b.Store.ClaimRequests(b.ctx, recovery.Lease{ID: b.id(), At: at, Until: at.Add(time.Minute), Max: 1, RequestID: id})
+			b.ok(err, "ClaimRequests")
+			return got
+		}
+		b.want(len(claim(t0, b.id())) == 0, "a request that is not there was claimed")
+		got := claim(t0, r.ID)
+		b.want(len(got) == 1 && got[0].ID == r.ID && got[0].Attempts == 1 && got[0].Lease != "", "the claim did not lease the request alone")
+		r.Attempts, r.Lease = 1, got[0].Lease
+		b.want(got[0] == r, "it came back with other fields")
+		b.want(len(claim(t0, r.ID)) == 0, "another call got it at once")
+		b.want(len(claim(t0.Add(time.Minute-tick), r.ID)) == 0, "another call got it a microsecond early")
+		b.want(b.claimOne(t0).ID == other.ID, "the claim took more than the request, or left it unleased")
+		b.want(len(claim(t0, other.ID)) == 0, "it leased what a claim of the queue holds")
+		again := claim(t0.Add(time.Minute), r.ID)
+		b.want(len(again) == 1 && again[0].Attempts == 2, "it was not leased when the lease was over")
+		b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{
+			RequestID: r.ID, Lease: again[0].Lease, At: t0, RetryAt: t0.Add(2 * time.Hour),
+		}), "FinishRequest")
+		b.want(len(claim(t0, r.ID)) == 1, "a request to be tried again was not leased before its time")
+	}},
+	{"RaceOneRequest", "No two concurrent calls must get the same request.", func(b *bench) {
+		for range rounds {
+			r := b.request(t0)
+			b.add(r)
+			leases := make([]recovery.Lease, 16)
+			for i := range leases {
+				leases[i] = recovery.Lease{ID: b.id(), At: t0, Until: t0.Add(time.Minute), Max: 1}
+				if i%2 == 0 {
+					leases[i].RequestID = r.ID
+				}
+			}
+			var got atomic.Int64
+			errs := together(len(leases), func(i int) error {
+				claimed, err := b.Store.ClaimRequests(b.ctx, leases[i])
+				got.Add(int64(len(claimed)))
+				return err
+			})
+			for _, err := range errs {
+				b.ok(err, "ClaimRequests")
+			}
+			b.want(got.Load() == 1, "a request was claimed %d times", got.Load())
+		}
 	}},
 	{"RaceClaims", "No two concurrent calls must get the same request.", func(b *bench) {
 		const claimers, requests = 8, 200

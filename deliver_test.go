@@ -1,0 +1,97 @@
+package recovery_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+func TestDeliverSaysThatItsContextEnded(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.ask("alice")
+	ctx, cancel := context.WithCancel(w.ctx)
+	cancel()
+	n, err := w.Deliver(ctx)
+	is.Equal(n, 0)
+	is.Equal(err, context.Canceled)
+	calls := w.store.calls()
+	is.True(!strings.Contains(calls, "ClaimRequests") && !strings.Contains(calls, "Purge"))
+	is.Equal(len(w.deliver()), 1)
+}
+
+// A job engine drives single requests.
+func TestDeliverRequest(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	deliver := func(id string) time.Time {
+		is.Helper()
+		retryAt, err := w.DeliverRequest(w.ctx, id)
+		is.NoErr(err)
+		return retryAt
+	}
+	w.ask("alice")
+	w.ask("billybob")
+	ids := w.store.added()
+	is.Equal(len(ids), 2)
+	is.True(deliver(ids[1]).IsZero()) // done
+	mails := w.mail.Messages()
+	is.Equal(len(mails), 1) // this one alone
+	is.Equal(mails[0].To, "billybob@example.com")
+	is.True(deliver(ids[1]).IsZero()) // nothing is left to do
+	is.True(deliver("no such request").IsZero())
+	is.Equal(len(w.mail.Messages()), 1)
+
+	w.mail.Fail(func(recovery.Message) error { return errDown })
+	retryAt := deliver(ids[0])
+	wait := retryAt.Sub(w.time())
+	is.True(wait >= time.Second && wait <= 2*time.Second) // the backoff of the worker
+	w.mail.Fail(nil)
+	is.True(deliver(ids[0]).IsZero()) // when to call is the engine's business
+	is.Equal(len(w.mail.Messages()), 2)
+
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "alice@example.com", Client: client}))
+	is.True(deliver(w.store.added()[0]).IsZero()) // it became one request for each account
+	parts := w.store.added()
+	is.Equal(len(parts), 2)
+	for _, id := range parts {
+		is.True(deliver(id).IsZero())
+	}
+	is.Equal(len(w.mail.Messages()), 4)
+	is.True(!strings.Contains(w.users.Dump(), "request "))
+}
+
+func TestDeliverRequestWhenTheStoreFails(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.ask("alice")
+	id := w.store.added()[0]
+	failing := ""
+	w.store.failWith(func(method string) error {
+		if method == failing {
+			return errStore
+		}
+		return nil
+	})
+	failing = "ClaimRequests"
+	_, err := w.DeliverRequest(w.ctx, id)
+	is.True(errors.Is(err, errStore)) // it could not be claimed
+	failing = "FinishRequest"
+	retryAt, err := w.DeliverRequest(w.ctx, id)
+	is.NoErr(err)
+	is.Equal(len(w.mail.Messages()), 1)
+	is.True(retryAt.After(w.time())) // when its lease is over
+	failing = ""
+	is.Equal(len(w.deliver()), 0) // until then it is leased
+	w.advance(retryAt.Sub(w.time()))
+	retryAt, err = w.DeliverRequest(w.ctx, id)
+	is.NoErr(err)
+	is.True(retryAt.IsZero())
+	is.Equal(len(w.mail.Messages()), 2) // the mail whose outcome was lost comes again
+}
