@@ -10,13 +10,18 @@ import (
 // do more than Burst pass, so {3, time.Hour} is never more than three an hour.
 //
 // Limits are counted by the generic cell rate algorithm (ITU-T I.371), whose whole state is one
-// instant per key: the theoretical arrival time. A state that no clock like this one can have made is
-// no state, so that a clock that was far ahead locks nobody out. Clocks of processes that share a
-// Store should agree to the second, and must within Burst × Every.
+// instant per key: the theoretical arrival time. Events are not counted in the order of their times:
+// processes have clocks of their own, and transactions overtake each other. So a state may be up to
+// MaxClockSkew further ahead than an event at this time could have made it. One that is still further
+// ahead is no state, so that a clock that was wrong locks nobody out for long.
 type Limit struct {
 	Burst int
 	Every time.Duration
 }
+
+// MaxClockSkew is how far apart the clocks of processes that share a Store may be. They should agree
+// to the second.
+const MaxClockSkew = 10 * time.Minute
 
 // Take counts one event at now against a key whose state is tat. If it may pass, wait is zero and
 // next is the key's new state. Otherwise wait, more than zero, is how long until it may, and the
@@ -24,7 +29,7 @@ type Limit struct {
 func (l Limit) Take(tat, now time.Time) (next time.Time, wait time.Duration) {
 	full := time.Duration(l.Burst) * l.Every
 	next = now
-	if tat.After(now) && !tat.After(now.Add(full)) {
+	if tat.After(now) && !tat.After(now.Add(full+MaxClockSkew)) {
 		next = tat
 	}
 	next = next.Add(l.Every)

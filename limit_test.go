@@ -34,12 +34,31 @@ func TestLimitAfterTheClockWasAhead(t *testing.T) {
 	is := is.New(t)
 	l := recovery.Limit{Burst: 2, Every: time.Minute}
 	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
-	full := now.Add(2 * time.Minute)
-	_, wait := l.Take(full, now)
-	is.Equal(wait, time.Minute)
-	next, wait := l.Take(full.Add(time.Microsecond), now)
+	most := now.Add(2*time.Minute + recovery.MaxClockSkew)
+	_, wait := l.Take(most, now)
+	is.Equal(wait, time.Minute+recovery.MaxClockSkew)
+	next, wait := l.Take(most.Add(time.Microsecond), now)
 	is.Equal(wait, time.Duration(0))
 	is.Equal(next, now.Add(time.Minute))
+}
+
+// Events that overtake each other, or come from clocks that differ, are counted like others.
+func TestLimitCountsEventsOutOfOrder(t *testing.T) {
+	is := is.New(t)
+	for range 200 {
+		l := recovery.Limit{Burst: 1 + rand.IntN(5), Every: time.Duration(1+rand.IntN(50)) * time.Minute}
+		start := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+		var state time.Time
+		passed := 0
+		for range 100 {
+			next, wait := l.Take(state, start.Add(time.Duration(rand.Int64N(int64(min(recovery.MaxClockSkew, l.Every))))))
+			if wait == 0 {
+				passed++
+			}
+			state = next
+		}
+		is.True(passed <= l.Burst)
+	}
 }
 
 // The promise of Limit: in no period of length Every do more than Burst pass.

@@ -32,16 +32,17 @@ func (s *Store) take(ctx context.Context, tx *sql.Tx, at time.Time, charges []re
 // pass, and none if it may not.
 func (s *Store) count(ctx context.Context, tx *sql.Tx, at time.Time, c recovery.Charge) (bool, error) {
 	now, every := at.UnixMicro(), c.Limit.Every.Microseconds()
-	full := now + int64(c.Limit.Burst)*every // no clock like ours makes a later state
-	room := full - every                     // up to this state one more may pass
+	full := int64(c.Limit.Burst) * every
+	room := now + full - every                                  // up to this state one more may pass
+	beyond := now + full + recovery.MaxClockSkew.Microseconds() // a later state is none
 	if s.sql.upsertLimit != "" {
-		n, err := affected(tx.ExecContext(ctx, s.sql.upsertLimit, c.Key[:], now+every, full, now, now, every, room, full))
+		n, err := affected(tx.ExecContext(ctx, s.sql.upsertLimit, c.Key[:], now+every, beyond, now, now, every, room, beyond))
 		return n > 0, err
 	}
 	if _, err := tx.ExecContext(ctx, s.sql.ensureLimit, c.Key[:]); err != nil {
 		return false, err
 	}
-	n, err := affected(tx.ExecContext(ctx, s.sql.updateLimit, full, now, now, every, c.Key[:], room, full))
+	n, err := affected(tx.ExecContext(ctx, s.sql.updateLimit, beyond, now, now, every, c.Key[:], room, beyond))
 	return n > 0, err
 }
 

@@ -33,14 +33,22 @@ var limitCases = []testCase{
 		}
 		b.wantLimit(b.take(t0.Add(time.Hour), c), recovery.ScopeClient, time.Minute)
 	}},
+	{"OutOfOrder", "Limit.Take defines the counting, also of events that overtake each other and of clocks that differ.", func(b *bench) {
+		c := b.charge(recovery.ScopeClient, 2, time.Minute)
+		b.ok(b.take(t0, c), "TakeLimits")
+		b.ok(b.take(t0, c), "TakeLimits")
+		for _, back := range []time.Duration{0, tick, time.Millisecond, time.Second, time.Minute, recovery.MaxClockSkew} {
+			b.wantLimit(b.take(t0.Add(-back), c), recovery.ScopeClient, time.Minute+back)
+		}
+	}},
 	{"ClockGoesBack", "Limit.Take defines the counting, also when the clock goes back.", func(b *bench) {
 		c := b.charge(recovery.ScopeClient, 2, time.Minute)
 		b.ok(b.take(t0, c), "TakeLimits")
 		b.ok(b.take(t0, c), "TakeLimits")
-		b.wantLimit(b.take(t0, c), recovery.ScopeClient, time.Minute)
-		b.ok(b.take(t0.Add(-tick), c), "TakeLimits with a state that this clock cannot have made")
-		b.ok(b.take(t0.Add(-tick), c), "TakeLimits again, from a new state")
-		b.wantLimit(b.take(t0.Add(-tick), c), recovery.ScopeClient, time.Minute)
+		back := t0.Add(-recovery.MaxClockSkew - tick)
+		b.ok(b.take(back, c), "TakeLimits with a state that this clock cannot have made")
+		b.ok(b.take(back, c), "TakeLimits again, from a new state")
+		b.wantLimit(b.take(back, c), recovery.ScopeClient, time.Minute)
 	}},
 	{"LongestWait", "It must return the wait until it may (of several, the longest).", func(b *bench) {
 		short, long := b.charge(recovery.ScopeGlobal, 1, time.Second), b.charge(recovery.ScopeClient, 1, time.Hour)
