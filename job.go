@@ -13,8 +13,9 @@ const (
 	maxAccounts   = 1000 // of one address
 	maxNames      = 50   // in one mail
 	firstBackoff  = 2 * time.Second
-	maxBackoff    = 5 * time.Minute  // for requests, which end with Options.MaxRequestAge
-	noticeBackoff = 15 * time.Minute // for notices and OnReset, which do not end
+	maxBackoff    = 5 * time.Minute    // for requests, which end with Options.MaxRequestAge
+	noticeBackoff = 15 * time.Minute   // for notices and OnReset
+	maxNoticeAge  = 7 * 24 * time.Hour // of a notice that fails; mail systems give up after five days
 )
 
 // A job is one request being handled.
@@ -291,13 +292,16 @@ func (j *job) drop(reason DropReason) {
 	emit(&j.events, j.opts.Hooks.RequestDropped, event)
 }
 
-// endsBefore reports whether the request is too old to be tried once more.
+// endsBefore reports whether the request is too old to be tried again.
 func (j *job) endsBefore(now time.Time) bool {
+	age := now.Sub(j.request.RequestedAt)
 	switch j.request.Kind {
-	case RequestKindNotice, RequestKindOnReset:
-		return false
+	case RequestKindOnReset:
+		return false // until it returns nil
+	case RequestKindNotice:
+		return age >= maxNoticeAge
 	}
-	return now.Sub(j.request.RequestedAt) >= j.opts.MaxRequestAge
+	return age >= j.opts.MaxRequestAge
 }
 
 // backoff doubles with every attempt up to a bound, and is spread over its upper half, so that what

@@ -73,7 +73,8 @@ type Options struct {
 	// worker's requests are taken up by another after 4 times as long.
 	SendTimeout time.Duration
 	// MaxRequestAge is how long a request that could not be mailed is tried: default 1 hour, from 1
-	// minute to 24 hours. Nobody waits longer, and a late mail is a riddle. Notices have no such end.
+	// minute to 24 hours. Nobody waits longer, and a late mail is a riddle. A notice is tried for a
+	// week, and OnReset until it returns nil.
 	MaxRequestAge time.Duration
 }
 

@@ -336,6 +336,35 @@ func TestOldRequestsAreDropped(t *testing.T) {
 	})
 }
 
+// An address that no mail reaches is not kept for ever. A notice that waited for the worker for longer
+// is sent.
+func TestNoticeEndsAfterAWeek(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		alice, billybob := w.token("alice"), w.token("billybob")
+		is.NoErr(w.complete(alice, goodPassword))
+		is.NoErr(w.complete(billybob, goodPassword))
+		stop := w.run()
+		w.mail.Fail(func(m recovery.Message) error {
+			if m.To == "alice@example.com" {
+				return errDown
+			}
+			return nil
+		})
+		time.Sleep(7*24*time.Hour - time.Minute)
+		is.True(strings.Contains(w.users.Dump(), "alice@example.com")) // still tried
+		time.Sleep(16 * time.Minute)
+		stop()
+		w.hooks.wait(t, "RequestFailed")
+		is.True(!strings.Contains(w.users.Dump(), "request "))
+
+		w.mail.Fail(nil)
+		alice = w.token("alice")
+		is.NoErr(w.complete(alice, otherPassword))
+		time.Sleep(30 * 24 * time.Hour)
+		is.Equal(len(w.deliver()), 1)
+	})
+}
+
 func TestPermanentFailure(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
