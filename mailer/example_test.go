@@ -67,16 +67,15 @@ func ExampleNewConsole() {
 	}
 	// Output:
 	// To: billybob@example.com
-	// Subject: Your user name
+	// Subject: Your username
 	//
-	// We received a request for the user names that belong to this mail address.
-	// Here they are:
+	// We received a request for the username of your account. Here it is:
 	//
 	//     "billybob"
 	//
-	// Log in with your user name and your password. If you have forgotten the
-	// password as well, ask for a password reset with that user name.
+	// Log in with your username and password. If you have forgotten the password
+	// too, ask for a password reset with that username.
 	//
-	// Was it not you? Then you need not do anything: nothing was changed, and only
-	// you received this mail.
+	// Not you? You can ignore this email: nothing was changed, and it was sent to
+	// you only.
 }

@@ -1,6 +1,8 @@
 package mailer_test
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -44,7 +46,7 @@ var hostile = map[string]string{
 	"combining marks": "a" + strings.Repeat("\u0301", 5000),
 }
 
-func TestHostileNamesAreNeutralised(t *testing.T) {
+func TestAttack_S62_HostileNamesAreNeutralised(t *testing.T) {
 	r := newRenderer(t, &mailer.Options{SupportURL: supportURL})
 	for name, value := range hostile {
 		t.Run(name, func(t *testing.T) {
@@ -58,6 +60,34 @@ func TestHostileNamesAreNeutralised(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What goes into a header is one line, or refused.
+func TestAttack_S61_HeaderPartsAreOneLine(t *testing.T) {
+	r := newRenderer(t, nil)
+	for _, end := range []string{"\r\n", "\n", "\r", "\x00", "\u0085", "\u2028", "\u2029", "\v", "\f", "\x1b"} {
+		injected := "x" + end + "Bcc: all@example.com"
+		for _, kind := range kinds {
+			t.Run(fmt.Sprintf("%q/%s", end, kind), func(t *testing.T) {
+				is := is.New(t)
+				m := message(t, kind)
+				m.Application, m.Locale, m.Usernames = injected, "ja"+end+"X", []string{injected}
+				mail := render(t, r, m)
+				is.True(!strings.Contains(mail.Subject, end)) // a line that goes on
+				is.Equal(mail.Locale, "en")                   // which is no tag
+				checkMail(t, m, mail)
+				for _, line := range strings.Split(mail.Text, "\n") {
+					is.True(!strings.HasPrefix(line, "Bcc")) // no line of its own in the body either
+				}
+				to, id := m, m
+				to.To, id.ID = m.To+end+"x", m.ID+end+"x"
+				for _, spoilt := range []recovery.Message{to, id} {
+					_, err := r.Render(spoilt)
+					is.True(errors.Is(err, recovery.ErrPermanent)) // refused
+				}
+			})
+		}
 	}
 }
 
@@ -146,8 +176,8 @@ func checkMail(t *testing.T, m recovery.Message, mail mailer.Mail) {
 // checkHTML checks that a document has our elements only.
 func checkHTML(is *is.I, document string) {
 	is.Helper()
-	elements := strings.Fields("html head meta title style body div h1 p b a bdi br ul li")
-	attributes := strings.Fields("lang dir charset name content style href")
+	elements := strings.Fields("html head meta title style body div h1 p b a bdi br ul li table tbody tr td")
+	attributes := strings.Fields("lang dir charset name content style href role border cellpadding cellspacing bgcolor")
 	tokens := html.NewTokenizer(strings.NewReader(document))
 	var style bool
 	for {
@@ -158,7 +188,7 @@ func checkHTML(is *is.I, document string) {
 			is.Fail() // a comment can hide a part of the mail
 		case html.TextToken:
 			if text := string(tokens.Raw()); style {
-				is.Equal(text, ":root { color-scheme: light dark; supported-color-schemes: light dark; }") // our style
+				is.Equal(text, ":root { color-scheme: light dark; supported-color-schemes: light dark; } :lang(ja) { word-break: auto-phrase; }") // our style
 			}
 		case html.StartTagToken, html.EndTagToken, html.SelfClosingTagToken:
 			token := tokens.Token()

@@ -26,7 +26,8 @@
 // built-in one. Its layout:
 //
 //	layout.html                  the frame of every HTML part
-//	en/words.txt                 what the parts of a language share: dates, spans, the closing lines
+//	pieces.html                  what the HTML parts are made of: the button, the box of the token
+//	en/words.txt                 what the parts of a language share: dates, labels, the closing lines
 //	en/reset_token.subject.txt   and so on for reset_link, password_changed and usernames
 //	en/reset_token.txt           the text part
 //	en/reset_token.html          the HTML part, without its frame
@@ -35,11 +36,14 @@
 // whose names begin with a dot are ignored; any other file is an error.
 //
 // Files that end in .html are templates of html/template, the others of text/template. The dot is a
-// [Data]. What words.txt defines can be used in every part; layout.html executes the part as the
-// template "content". In a text part, a line that begins with a space is never broken: that is the
+// [Data]. What words.txt defines can be used in every part, and what pieces.html defines in every
+// HTML part; layout.html executes the part as the template "content". In a text part, a line that begins with a space is never broken: that is the
 // place for tokens, links and names. A line that does not is wrapped at spaces when it is wider than
 // 76 columns. New executes every template on messages of many shapes, and a text or HTML part that
 // fails to show the token, the link or the user names it is there for is an error.
+//
+// The program mailpreview in the folder examples writes every mail to files, with one's own templates
+// if told so, and a page to look at them side by side.
 //
 // # What a mail shows of its input
 //
@@ -157,6 +161,15 @@ func New(opts *Options) (*Renderer, error) {
 	}
 	r.matcher = language.NewMatcher(tags)
 	return r, nil
+}
+
+// Locales returns the BCP 47 tags of the languages that r has, English first.
+func (r *Renderer) Locales() []string {
+	tags := make([]string, len(r.locales))
+	for i, l := range r.locales {
+		tags[i] = l.name
+	}
+	return tags
 }
 
 // Render renders m. An error wraps [recovery.ErrPermanent], since rendering the same message again

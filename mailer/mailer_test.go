@@ -108,16 +108,19 @@ func TestWithoutNamesTheTextsReadOn(t *testing.T) {
 				m.Locale = locale
 				mail := render(t, r, m)
 				for _, part := range []string{mail.Subject, mail.Text, mail.HTML} {
-					is.True(!strings.Contains(part, "  for "))                 // no hole where a name was
-					is.True(!strings.Contains(part, " ."))                     // no hole where a date was
-					is.True(!strings.Contains(part, "0001"))                   // no zero time
-					is.True(!strings.Contains(part, "invalid"))                // no zero address
-					is.True(!strings.Contains(part, `""`))                     // no empty quotation
-					is.True(!strings.Contains(part, "「」"))                     // no empty quotation
-					is.True(!strings.Contains(part, "【】"))                     // no empty brackets
-					is.True(!strings.Contains(part, "IP"))                     // nothing about an address
-					is.True(!strings.Contains(part, "<bdi></bdi>"))            // no empty element
-					is.True(!strings.Contains(part, "user name and your new")) // nothing about a user name
+					is.True(!strings.Contains(part, "  for "))      // no hole where a name was
+					is.True(!strings.Contains(part, " ."))          // no hole where a date was
+					is.True(!strings.Contains(part, "0001"))        // no zero time
+					is.True(!strings.Contains(part, "invalid"))     // no zero address
+					is.True(!strings.Contains(part, `""`))          // no empty quotation
+					is.True(!strings.Contains(part, "「」"))          // no empty quotation
+					is.True(!strings.Contains(part, "【】"))          // no empty brackets
+					is.True(!strings.Contains(part, "IP"))          // nothing about an address
+					is.True(!strings.Contains(part, "<bdi></bdi>")) // no empty element
+					if kind != recovery.MessageUsernames {
+						is.True(!strings.Contains(part, "your username")) // nothing about a username
+						is.True(!strings.Contains(part, "ユーザー名"))         // nor in Japanese
+					}
 				}
 			}
 		})
@@ -139,19 +142,19 @@ func TestValidityIsToldInWords(t *testing.T) {
 		d      time.Duration
 		en, ja string
 	}{
-		{16 * time.Hour, "18:30 UTC (16 hours) and", "18:30 UTC\uff0816時間\uff09\n"},
-		{16*time.Hour + 250*time.Millisecond, "18:30 UTC (16 hours) and", "18:30 UTC\uff0816時間\uff09\n"},
-		{16*time.Hour - 250*time.Millisecond, "18:29 UTC (16 hours) and", "18:29 UTC\uff0816時間\uff09\n"},
-		{16*time.Hour + 40*time.Minute, "19:10 UTC (16 hours) and", "19:10 UTC\uff0816時間\uff09\n"},
-		{24 * time.Hour, "22 November 2026, 02:30 UTC (24 hours) and", "2026年11月22日 02:30 UTC\uff0824時間\uff09\n"},
-		{90 * time.Minute, "04:00 UTC (1 hour 30 minutes) and", "04:00 UTC\uff081時間30分\uff09\n"},
-		{121 * time.Minute, "04:31 UTC (2 hours 1 minute) and", "04:31 UTC\uff082時間1分\uff09\n"},
-		{time.Hour, "03:30 UTC (1 hour) and", "03:30 UTC\uff081時間\uff09\n"},
-		{15 * time.Minute, "02:45 UTC (15 minutes) and", "02:45 UTC\uff0815分間\uff09\n"},
-		{time.Minute, "02:31 UTC (1 minute) and", "02:31 UTC\uff081分間\uff09\n"},
-		{20 * time.Second, "02:30 UTC and", "02:30 UTC\n"},
-		{0, "02:30 UTC and", "02:30 UTC\n"},
-		{-time.Hour, "01:30 UTC and", "01:30 UTC\n"},
+		{16 * time.Hour, "18:30 UTC (16 hours) and", "18:30\uff08UTC\uff09\n16時間有効で、"},
+		{16*time.Hour + 250*time.Millisecond, "18:30 UTC (16 hours) and", "18:30\uff08UTC\uff09\n16時間有効で、"},
+		{16*time.Hour - 250*time.Millisecond, "18:29 UTC (16 hours) and", "18:29\uff08UTC\uff09\n16時間有効で、"},
+		{16*time.Hour + 40*time.Minute, "19:10 UTC (16 hours) and", "19:10\uff08UTC\uff09\n16時間有効で、"},
+		{24 * time.Hour, "22 November 2026, 02:30 UTC (24 hours) and", "2026年11月22日 02:30\uff08UTC\uff09\n24時間有効で、"},
+		{90 * time.Minute, "04:00 UTC (1 hour 30 minutes) and", "04:00\uff08UTC\uff09\n1時間30分有効で、"},
+		{121 * time.Minute, "04:31 UTC (2 hours 1 minute) and", "04:31\uff08UTC\uff09\n2時間1分有効で、"},
+		{time.Hour, "03:30 UTC (1 hour) and", "03:30\uff08UTC\uff09\n1時間有効で、"},
+		{15 * time.Minute, "02:45 UTC (15 minutes) and", "02:45\uff08UTC\uff09\n15分間有効で、"},
+		{time.Minute, "02:31 UTC (1 minute) and", "02:31\uff08UTC\uff09\n1分間有効で、"},
+		{20 * time.Second, "02:30 UTC and", "02:30\uff08UTC\uff09\n一度"},
+		{0, "02:30 UTC and", "02:30\uff08UTC\uff09\n一度"},
+		{-time.Hour, "01:30 UTC and", "01:30\uff08UTC\uff09\n一度"},
 	}
 	for _, test := range tests {
 		t.Run(test.d.String(), func(t *testing.T) {
@@ -201,9 +204,9 @@ func TestSupportURL(t *testing.T) {
 		is := is.New(t)
 		r := newRenderer(t, &mailer.Options{SupportURL: "mailto:help@example.com"})
 		mail := render(t, r, message(t, recovery.MessagePasswordChanged))
-		is.True(strings.Contains(mail.Text, "\nHelp: help@example.com\n"))                                   // the address alone
-		is.True(strings.Contains(mail.HTML, `<a href="mailto:help@example.com">help@example.com</a></div>`)) // as a link
-		is.True(strings.Contains(mail.Text, "Tell us"))                                                      // the text refers to it
+		is.True(strings.Contains(mail.Text, "\nHelp: help@example.com\n"))                                                    // the address alone
+		is.True(strings.Contains(mail.HTML, `<a href="mailto:help@example.com" style="color:inherit;">help@example.com</a>`)) // as a link
+		is.True(strings.Contains(mail.Text, "please tell us"))                                                                // the text refers to it
 	})
 	for _, bad := range []string{
 		"http://example.com", "https://", "example.com", "mailto:", "mailto:help", "javascript:alert(1)",

@@ -22,6 +22,7 @@ var embedded embed.FS
 
 const (
 	layoutFile = "layout.html"
+	piecesFile = "pieces.html"
 	wordsFile  = "words.txt"
 	english    = "en"
 )
@@ -136,8 +137,8 @@ func readInto(files map[string]string, templates fs.FS) error {
 		case entry.IsDir():
 			fault(name, "unknown directory; allowed here are the files %s", strings.Join(localeFiles, ", "))
 			return fs.SkipDir
-		case dir == "" && base != layoutFile:
-			fault(name, "unknown file; allowed here are %s and a directory for each locale", layoutFile)
+		case dir == "" && base != layoutFile && base != piecesFile:
+			fault(name, "unknown file; allowed here are %s, %s and a directory for each locale", layoutFile, piecesFile)
 			return nil
 		case dir != "" && !slices.Contains(localeFiles, base):
 			fault(name, "unknown file; allowed here are %s", strings.Join(localeFiles, ", "))
@@ -165,7 +166,7 @@ func compile(files map[string]string) ([]locale, error) {
 	broken := map[string]bool{}
 	var names []string
 	for name, text := range files {
-		if name != layoutFile && !strings.Contains(name, "/") {
+		if path.Ext(name) == "" { // a locale's directory
 			names = append(names, name)
 			continue
 		}
@@ -241,6 +242,9 @@ func (l locale) compileText(file string, files map[string]string) (*texttemplate
 
 func (l locale) compileHTML(file string, files map[string]string) (*htmltemplate.Template, error) {
 	t, err := htmltemplate.New(path.Join(l.name, wordsFile)).Parse(files[path.Join(l.name, wordsFile)])
+	if err == nil {
+		t, err = t.New(piecesFile).Parse(files[piecesFile])
+	}
 	if err == nil {
 		t, err = t.New(layoutFile).Parse(files[layoutFile])
 	}

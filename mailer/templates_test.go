@@ -41,18 +41,20 @@ func TestOneFileIsReplacedAndTheOthersStay(t *testing.T) {
 	is.Equal(render(t, r, m).Text, render(t, plain, m).Text) // the built-in one
 }
 
-func TestLayoutAndWordsCanBeReplaced(t *testing.T) {
+func TestLayoutPiecesAndWordsCanBeReplaced(t *testing.T) {
 	is := is.New(t)
-	layout := builtIn(t, "layout.html")
+	layout, pieces := builtIn(t, "layout.html"), builtIn(t, "pieces.html")
 	words := builtIn(t, "en/words.txt")
 	words = strings.Replace(words, `"2 January 2006, 15:04 MST"`, `"Jan 2, 2006 3:04 PM MST"`, 1)
 	r := newRenderer(t, &mailer.Options{Templates: fstest.MapFS{
 		"layout.html":  file(strings.Replace(layout, "<body ", `<body class="brand" `, 1)),
+		"pieces.html":  file(strings.ReplaceAll(pieces, "#8c8c8c", "#c026d3")),
 		"en/words.txt": file(words),
 	}})
 	m := message(t, recovery.MessageResetToken)
 	mail := render(t, r, m)
 	is.True(strings.Contains(mail.HTML, `<body class="brand" `))                // the new frame
+	is.True(strings.Contains(mail.HTML, "border:1px solid #c026d3"))            // the new pieces
 	is.True(strings.Contains(mail.HTML, "Nov 21, 2026 6:30 PM UTC (16 hours)")) // the new date
 	is.True(strings.Contains(mail.Text, "Nov 21, 2026 6:30 PM UTC (16 hours)")) // the new date
 	m.Locale = "ja"
@@ -69,6 +71,7 @@ func TestADirectoryAddsALocale(t *testing.T) {
 		templates["pt-BR/"+name] = f
 	}
 	r := newRenderer(t, &mailer.Options{Templates: templates})
+	is.Equal(r.Locales(), []string{"en", "ar", "ja", "pt-BR"}) // those that there are, English first
 	m := message(t, recovery.MessageResetToken)
 	m.Locale = "ar-EG"
 	mail := render(t, r, m)
@@ -94,6 +97,10 @@ func TestFaultyTemplatesAreReported(t *testing.T) {
 			[]string{"mailer: en/words.txt: "}},
 		{"syntax of the layout", fstest.MapFS{"layout.html": file("{{if}}")},
 			[]string{"mailer: layout.html: "}},
+		{"syntax of the pieces", fstest.MapFS{"pieces.html": file("{{define}}")},
+			[]string{"mailer: pieces.html: "}},
+		{"pieces without a definition", fstest.MapFS{"pieces.html": file("")},
+			[]string{"mailer: en/reset_token.html: ", "mailer: ja/reset_link.html: "}},
 		{"unknown field", fstest.MapFS{"ja/usernames.txt": file("{{.Password}}")},
 			[]string{"mailer: ja/usernames.txt: ", "Password"}},
 		{"unknown field in a branch that bare messages take", fstest.MapFS{
@@ -125,7 +132,7 @@ func TestFaultyTemplatesAreReported(t *testing.T) {
 			"en/reset-token.txt": file(""), "README.md": file(""), "en/old/reset_token.txt": file(""),
 		}, []string{
 			"mailer: en/reset-token.txt: unknown file; allowed here are words.txt, reset_token.subject.txt, reset_token.txt, ",
-			"mailer: README.md: unknown file; allowed here are layout.html and a directory for each locale",
+			"mailer: README.md: unknown file; allowed here are layout.html, pieces.html and a directory for each locale",
 			"mailer: en/old: unknown directory; allowed here are the files words.txt, ",
 		}},
 		{"names that are no locale", fstest.MapFS{"english/words.txt": file(""), "pt_br/words.txt": file("")}, []string{

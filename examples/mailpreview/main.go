@@ -1,0 +1,143 @@
+// Command mailpreview writes every mail that package mailer words, in every language, to a folder,
+// with a page to look at them. It sends nothing, and the token in the mails opens nothing.
+//
+//	go run ./examples/mailpreview
+//	go run ./examples/mailpreview -out preview -templates mytemplates
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"flag"
+	"fmt"
+	"html/template"
+	"io"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"example.com/recovery"
+	"example.com/recovery/mailer"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "mailpreview:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("mailpreview", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	out := flags.String("out", "", "folder to write to (default a new temporary one)")
+	templates := flags.String("templates", "", "folder of templates that replace built-in ones or add languages")
+	application := flags.String("application", "Example", "name of the application")
+	support := flags.String("support", "https://example.com/help", "https or mailto URL where the reader finds help")
+	switch err := flags.Parse(args); {
+	case err != nil:
+		return err
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+
+	opts := &mailer.Options{Application: *application, SupportURL: *support}
+	if *templates != "" {
+		opts.Templates = os.DirFS(*templates)
+	}
+	renderer, err := mailer.New(opts)
+	if err != nil {
+		return err // says what is wrong with which file
+	}
+	if *out == "" {
+		if *out, err = os.MkdirTemp("", "mailpreview-"); err != nil {
+			return err
+		}
+	}
+	index, err := write(*out, renderer)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(stdout, "open", &url.URL{Scheme: "file", Path: filepath.ToSlash(index)})
+	return nil
+}
+
+// A preview is one mail as the page shows it.
+type preview struct {
+	Locale, Subject, Text string
+	Kind                  recovery.MessageKind
+	HTMLFile, TextFile    string // next to the page
+}
+
+//go:embed index.html
+var indexText string
+
+var indexPage = template.Must(template.New("index.html").Parse(indexText))
+
+// write returns the absolute path of the page.
+func write(dir string, renderer *mailer.Renderer) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	messages, err := samples()
+	if err != nil {
+		return "", err
+	}
+	var previews []preview
+	for _, locale := range renderer.Locales() {
+		for _, m := range messages {
+			m.Locale = locale
+			mail, err := renderer.Render(m)
+			if err != nil {
+				return "", err
+			}
+			name := locale + "." + string(m.Kind)
+			p := preview{
+				Locale: locale, Kind: m.Kind, Subject: mail.Subject, Text: mail.Text,
+				HTMLFile: name + ".html", TextFile: name + ".txt",
+			}
+			if err := os.WriteFile(filepath.Join(dir, p.HTMLFile), []byte(mail.HTML), 0o644); err != nil {
+				return "", err
+			}
+			text := "To: " + mail.To + "\nSubject: " + mail.Subject + "\n\n" + mail.Text
+			if err := os.WriteFile(filepath.Join(dir, p.TextFile), []byte(text), 0o644); err != nil {
+				return "", err
+			}
+			previews = append(previews, p)
+		}
+	}
+	index := filepath.Join(dir, "index.html")
+	f, err := os.Create(index)
+	if err != nil {
+		return "", err
+	}
+	return index, errors.Join(indexPage.Execute(f, previews), f.Close())
+}
+
+// samples returns a message of each kind.
+func samples() ([]recovery.Message, error) {
+	token, err := recovery.ParseToken("abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa")
+	if err != nil {
+		return nil, err
+	}
+	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
+	m := recovery.Message{
+		ID: "preview", To: "billybob@example.com", Usernames: []string{"billybob"},
+		RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
+	}
+	reset := m
+	reset.Kind, reset.Token, reset.ExpiresAt = recovery.MessageResetToken, token, asked.Add(16*time.Hour)
+	link := reset
+	link.Kind, link.Link = recovery.MessageResetLink, "https://app.example.com/reset#"+token.Reveal()
+	changed := m
+	changed.Kind = recovery.MessagePasswordChanged
+	names := m
+	names.Kind, names.Usernames, names.MoreNames = recovery.MessageUsernames, []string{"billybob", "anna.me", "bob@example.com"}, 3
+	return []recovery.Message{reset, link, changed, names}, nil
+}
