@@ -8,6 +8,20 @@ import (
 	"github.com/matryer/is"
 )
 
+// Only who sends over SMTP gets a library for it.
+func TestOnlySMTPMailerImportsGoMail(t *testing.T) {
+	is := is.New(t)
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.ImportPath}} {{.Imports}}", "./...").CombinedOutput()
+	is.NoErr(err)
+	var importers []string
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "github.com/wneessen/go-mail") {
+			importers = append(importers, strings.Fields(line)[0])
+		}
+	}
+	is.Equal(importers, []string{"example.com/recovery/mailer/smtpmailer"})
+}
+
 // Who imports the core gets no database, no SMTP, no HTML and no HTTP with it.
 func TestCoreImportsLittle(t *testing.T) {
 	is := is.New(t)

@@ -1,0 +1,149 @@
+package smtpmailer
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/textproto"
+	"regexp"
+	"strings"
+
+	"example.com/recovery"
+)
+
+// The steps of sending a mail, as errors name them.
+const (
+	stepWait     = "waiting for a connection"
+	stepDial     = "connecting"
+	stepTLS      = "TLS"
+	stepGreeting = "greeting"
+	stepHello    = "EHLO"
+	stepSTARTTLS = "STARTTLS" // until the second EHLO is answered
+	stepAuth     = "AUTH"
+	stepReset    = "RSET"
+	stepMail     = "MAIL FROM"
+	stepRcpt     = "RCPT TO"
+	stepData     = "DATA"
+	stepBody     = "body"
+	stepEnd      = "end of DATA"
+)
+
+// A ReplyError is a reply with which the server refused a step. It matches [recovery.ErrPermanent]
+// when the reply is about this one mail; the package documentation says which ones are.
+type ReplyError struct {
+	Step     string // "greeting", "EHLO", "STARTTLS", "AUTH", "MAIL FROM", "RCPT TO", "DATA", "end of DATA"
+	Code     int    // of three digits: 550
+	Enhanced string // the code of RFC 3463, "5.1.1", or "" if the server sent none
+}
+
+func (e *ReplyError) Error() string {
+	return fmt.Sprintf("smtpmailer: %s: the server replied %s", e.Step,
+		strings.TrimSpace(fmt.Sprintf("%d %s", e.Code, e.Enhanced)))
+}
+
+// Is tells errors.Is whether the reply is about this one mail.
+func (e *ReplyError) Is(target error) bool {
+	return target == recovery.ErrPermanent && e.permanent()
+}
+
+// permanent draws the line in favour of the mail: what may be a fault of the sender's configuration
+// or of the server is not held against it.
+func (e *ReplyError) permanent() bool {
+	if e.Step != stepRcpt && e.Step != stepEnd || e.Code < 500 || e.Code > 599 {
+		return false
+	}
+	switch {
+	case e.Code <= 504, e.Code == 521, 530 <= e.Code && e.Code <= 538:
+		return false // the command, the host, the authentication
+	}
+	switch e.Enhanced {
+	case "5.1.7", "5.1.8":
+		return false // the sender's address
+	case "5.3.4":
+		return true // too big
+	}
+	for _, class := range []string{"5.3.", "5.5.", "5.7."} {
+		if strings.HasPrefix(e.Enhanced, class) {
+			return false // the mail system, the protocol, the policy
+		}
+	}
+	return true
+}
+
+var (
+	errClosed   = errors.New("smtpmailer: the Mailer is closed")
+	errTooLong  = errors.New("the server's replies are too long")
+	errProtocol = errors.New("the reply is not SMTP")
+	errNoTLS    = errors.New("the server does not offer STARTTLS")
+	errInjected = errors.New("something was sent in the clear behind the reply")
+	errNoAuth   = errors.New("the server offers no mechanism of AUTH that may be used")
+	errExchange = errors.New("the exchange failed")
+	errBadToken = errors.New("the access token must consist of visible ASCII characters")
+	errNoUTF8   = fmt.Errorf("smtpmailer: the server takes no address outside ASCII: %w", recovery.ErrPermanent)
+)
+
+// enhanced is at the start of the first line of a reply (RFC 2034 section 4).
+var enhanced = regexp.MustCompile(`^[245]\.[0-9]{1,3}\.[0-9]{1,3}\b`)
+
+// stepError returns what may be told of an error. Replies quote the recipient and certificates are
+// the server's own words, so only numbers and fixed texts come through.
+func stepError(ctx context.Context, step string, err error) error {
+	if err == nil || errors.Is(err, recovery.ErrPermanent) {
+		return err
+	}
+	if ended := ctx.Err(); ended != nil {
+		return fmt.Errorf("smtpmailer: %s: %w", step, ended)
+	}
+	if reply, ok := errors.AsType[*textproto.Error](err); ok {
+		e := &ReplyError{Step: step, Code: reply.Code, Enhanced: enhanced.FindString(reply.Msg)}
+		if e.Enhanced != "" && int(e.Enhanced[0]-'0') != e.Code/100 {
+			e.Enhanced = ""
+		}
+		return e
+	}
+	return fmt.Errorf("smtpmailer: %s: %w", step, plain(err))
+}
+
+// plain returns err if its text is ours or the standard library's, else what can be said about it.
+func plain(err error) error {
+	if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
+		return errProtocol
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return errors.New("the server does not speak TLS")
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return errors.New("the certificate is for another name")
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return errors.New("the certificate is signed by an unknown authority")
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		return errors.New("the certificate has expired or is not valid yet")
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return errors.New("the certificate is not valid")
+	}
+	if ours, ok := errors.AsType[*tokenError](err); ok {
+		return ours
+	}
+	for _, known := range []error{errTooLong, errNoTLS, errInjected, errNoAuth, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, known) {
+			return known
+		}
+	}
+	if network, ok := errors.AsType[net.Error](err); ok { // with the server's address, which is no secret
+		return network
+	}
+	return errExchange
+}
+
+// A tokenError is what Options.AccessToken returned.
+type tokenError struct{ err error }
+
+func (e *tokenError) Error() string { return "Options.AccessToken: " + e.err.Error() }
+func (e *tokenError) Unwrap() error { return e.err }

@@ -1,0 +1,5 @@
+package smtpmailer
+
+import "example.com/recovery/internal/redact"
+
+type redacted = redact.Value

@@ -1,0 +1,157 @@
+package smtpmailer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/textproto"
+	"time"
+
+	"github.com/wneessen/go-mail/smtp"
+)
+
+// maxReplies bounds what a server may send while a connection is made, and again for every mail. A
+// chain of certificates takes most of what is ever used of it, some 10 kB.
+const maxReplies = 256 << 10
+
+// A session is a connection to the server that is ready for a mail.
+type session struct {
+	client *smtp.Client
+	conn   *boundedConn
+	kept   bool        // it has carried a mail before
+	dirty  bool        // RSET is due
+	idle   *time.Timer // ends it; nil while it is used
+}
+
+// A boundedConn ends with an error when the server sends more than it may.
+type boundedConn struct {
+	net.Conn
+	left int
+}
+
+func (c *boundedConn) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errTooLong
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// connect makes a new session. The error is ready for the caller of Send.
+func (m *Mailer) connect(ctx context.Context) (*session, error) {
+	raw, err := m.dial(ctx, "tcp", m.opts.address)
+	if err != nil {
+		return nil, stepError(ctx, stepDial, err)
+	}
+	s := &session{conn: &boundedConn{raw, maxReplies}}
+	stop := context.AfterFunc(ctx, s.abort)
+	step, err := m.open(ctx, s)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if s.conn.left <= 0 {
+		err = errTooLong // and not what was read of it
+	}
+	if err != nil {
+		s.abort()
+		return nil, stepError(ctx, step, err)
+	}
+	return s, nil
+}
+
+// open goes from the first byte to the end of AUTH. TLS is always up before it sends a credential,
+// because New refuses credentials for anything else.
+func (m *Mailer) open(ctx context.Context, s *session) (step string, err error) {
+	var conn net.Conn = s.conn
+	if m.opts.ImplicitTLS {
+		secure := tls.Client(conn, m.opts.TLSConfig)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return stepTLS, err
+		}
+		conn = secure
+	}
+	if s.client, err = smtp.NewClient(conn, m.opts.Host); err != nil {
+		return stepGreeting, err
+	}
+	if err := s.client.Hello(m.opts.Hello); err != nil {
+		return stepHello, err
+	}
+	if !m.opts.ImplicitTLS && !m.opts.InsecurePlaintext {
+		if ok, _ := s.client.Extension("STARTTLS"); !ok {
+			return stepSTARTTLS, errNoTLS
+		}
+		clear := s.client.Text
+		if err := s.client.StartTLS(m.opts.TLSConfig); err != nil {
+			return stepSTARTTLS, err
+		}
+		if clear.R.Buffered() > 0 {
+			return stepSTARTTLS, errInjected
+		}
+	}
+	if m.opts.Username != "" {
+		return stepAuth, m.auth(ctx, s.client)
+	}
+	return stepHello, nil
+}
+
+// deliver sends one mail. The step is where it ended, which is the last one if all went well. A kept
+// connection may be dead without a sign of it, so the first answer must come by the time probe.
+func (s *session) deliver(l letter, from string, probe time.Time) (step string, err error) {
+	if s.kept {
+		_ = s.conn.SetDeadline(probe)
+	}
+	if s.dirty {
+		if err := s.client.Reset(); err != nil {
+			return stepReset, err
+		}
+		s.dirty = false
+	}
+	if !l.ascii {
+		if ok, _ := s.client.Extension("SMTPUTF8"); !ok {
+			return stepRcpt, errNoUTF8
+		}
+	}
+	s.client.SkipSMTPUTF8(l.ascii)
+	s.dirty = true
+	if err := s.client.Mail("<" + from + ">"); err != nil {
+		return stepMail, err
+	}
+	if s.kept {
+		_ = s.conn.SetDeadline(time.Time{})
+	}
+	if err := s.client.Rcpt("<" + l.to + ">"); err != nil {
+		return stepRcpt, err
+	}
+	w, err := s.client.Data()
+	if err != nil {
+		return stepData, err
+	}
+	if _, err := w.Write(l.data); err != nil {
+		return stepBody, err // the final dot was not sent
+	}
+	if err := w.Close(); err != nil {
+		return stepEnd, err
+	}
+	s.dirty = false
+	return stepEnd, nil
+}
+
+// abort may be called at any time by any goroutine.
+func (s *session) abort() { _ = s.conn.Conn.Close() }
+
+// quit says goodbye, but does not wait for long.
+func (s *session) quit(deadline time.Time) {
+	_ = s.conn.SetDeadline(deadline)
+	s.conn.left = maxReplies
+	_ = s.client.Quit()
+	s.abort()
+}
+
+// accepted reports whether an error of the last step is an acceptance after all: RFC 5321 section
+// 4.3.2 lets clients go by the first digit.
+func accepted(step string, err error) bool {
+	reply, ok := errors.AsType[*textproto.Error](err)
+	return ok && step == stepEnd && reply.Code >= 200 && reply.Code <= 299
+}

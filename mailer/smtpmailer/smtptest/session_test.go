@@ -1,0 +1,114 @@
+package smtptest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/emersion/go-smtp"
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/mailer/smtpmailer"
+)
+
+func TestWaysToReachAServer(t *testing.T) {
+	for name, c := range map[string]struct {
+		server func(*smtp.Server, *server)
+		mailer func(*smtpmailer.Options)
+		want   session
+	}{
+		"STARTTLS and PLAIN": {want: session{"id.example.com", true, username, "PLAIN"}},
+		"implicit TLS and PLAIN": {
+			server: func(i *smtp.Server, _ *server) { i.Network = "implicit" },
+			mailer: func(o *smtpmailer.Options) { o.ImplicitTLS = true },
+			want:   session{"id.example.com", true, username, "PLAIN"},
+		},
+		"LOGIN": {
+			server: func(_ *smtp.Server, s *server) { s.mechanisms = []string{"LOGIN"} },
+			want:   session{"id.example.com", true, username, "LOGIN"},
+		},
+		"LOGIN by name": {
+			server: func(_ *smtp.Server, s *server) { s.mechanisms = []string{"LOGIN", "PLAIN"} },
+			mailer: func(o *smtpmailer.Options) { o.Auth = "LOGIN" },
+			want:   session{"id.example.com", true, username, "LOGIN"},
+		},
+		"XOAUTH2": {
+			server: func(_ *smtp.Server, s *server) { s.mechanisms = []string{"PLAIN", "XOAUTH2"} },
+			mailer: func(o *smtpmailer.Options) {
+				o.Password, o.AccessToken = "", func(context.Context) (string, error) { return token, nil }
+			},
+			want: session{"id.example.com", true, username, "XOAUTH2"},
+		},
+		"STARTTLS without AUTH": {
+			server: func(_ *smtp.Server, s *server) { s.mechanisms = nil },
+			mailer: func(o *smtpmailer.Options) { o.Username, o.Password, o.Hello = "", "", "relay.example.net" },
+			want:   session{hello: "relay.example.net", tls: true},
+		},
+		"plaintext without AUTH": {
+			server: func(i *smtp.Server, s *server) { i.TLSConfig, s.mechanisms = nil, nil },
+			mailer: func(o *smtpmailer.Options) { o.InsecurePlaintext, o.Username, o.Password = true, "", "" },
+			want:   session{hello: "id.example.com"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			s := newServer(t, c.server)
+			m, _ := newMailer(t, s, c.mailer)
+			for range 3 {
+				is.NoErr(m.Send(t.Context(), message(t, recovery.MessageResetToken, "en"))) // sent
+			}
+			is.Equal(s.sessions, []session{c.want, c.want, c.want}) // in this way
+		})
+	}
+}
+
+func TestWrongPasswordIsTriedAgain(t *testing.T) {
+	is := is.New(t)
+	s := newServer(t, nil)
+	m, _ := newMailer(t, s, func(o *smtpmailer.Options) { o.Password = "wrong" })
+	err := m.Send(t.Context(), message(t, recovery.MessageResetToken, "en"))
+	reply, ok := errors.AsType[*smtpmailer.ReplyError](err)
+	is.True(ok)                                     // a reply
+	is.Equal(reply.Step, "AUTH")                    // to AUTH
+	is.True(!errors.Is(err, recovery.ErrPermanent)) // the operator can correct it
+	is.Equal(len(s.mails()), 0)                     // nothing was sent
+}
+
+func TestUnknownRecipientIsRefusedForGood(t *testing.T) {
+	is := is.New(t)
+	s := newServer(t, nil)
+	m, _ := newMailer(t, s, nil)
+	msg := message(t, recovery.MessageResetToken, "en")
+	msg.To = "nobody@example.com"
+	err := m.Send(t.Context(), msg)
+	is.True(errors.Is(err, recovery.ErrPermanent))                              // for good
+	is.Equal(err.Error(), "smtpmailer: RCPT TO: the server replied 550 5.1.1")  // without the address
+	is.NoErr(m.Send(t.Context(), message(t, recovery.MessageResetToken, "en"))) // others are not concerned
+	is.Equal(len(s.mails()), 1)                                                 // and arrive
+}
+
+func TestManyAtOnce(t *testing.T) {
+	is := is.New(t)
+	s := newServer(t, nil)
+	m, _ := newMailer(t, s, func(o *smtpmailer.Options) { o.Connections = 4 })
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			msg := message(t, kinds[i%len(kinds)], locales[i%len(locales)])
+			msg.To = fmt.Sprintf("user%d@example.com", i)
+			if err := m.Send(t.Context(), msg); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	seen := map[string]bool{}
+	for _, e := range s.mails() {
+		seen[e.to] = true
+	}
+	is.Equal(len(s.mails()), 100) // every mail
+	is.Equal(len(seen), 100)      // to its recipient
+}
