@@ -49,8 +49,13 @@
 // # Databases
 //
 //   - PostgreSQL 12 and later, with any driver. Behind pgbouncer in transaction mode, pgx needs
-//     default_query_exec_mode=exec.
+//     default_query_exec_mode=exec; lib/pq needs nothing.
 //   - MySQL 8 and MariaDB 10.6 and later: claims use SKIP LOCKED.
+//   - MariaDB with Galera, and any node may be written to. Every connection needs wsrep_sync_wait=1, or a
+//     token that was just mailed may be unknown on another node; and statements that the driver, not the
+//     server, puts together (interpolateParams=true with go-sql-driver): a transaction with prepared ones
+//     that another node aborts may seem to have been committed. What a COMMIT loses to another node is
+//     tried again like a deadlock.
 //   - SQLite 3.35 and later. In the DSN, set a busy timeout, WAL and synchronous=FULL; with
 //     modernc.org/sqlite that is
 //     "file:app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)".

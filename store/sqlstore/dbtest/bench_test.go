@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -188,6 +189,135 @@ func BenchmarkCompleteReset(b *testing.B) {
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(float64(bareTime)/float64(ourTime), "of-bare")
 	})
+}
+
+const (
+	claimed    = 1000 // requests of a round of BenchmarkClaimFinish
+	claimBatch = 16   // as the worker claims them
+)
+
+// BenchmarkClaimFinish compares claiming requests in batches and finishing each with the statements that
+// cannot be done without: per batch a lease of what is due and its rows, per request a delete.
+func BenchmarkClaimFinish(b *testing.B) {
+	benchOnEach(b, func(b *testing.B, s server, store *sqlstore.Store, db *sql.DB) {
+		now := time.UnixMicro(time.Now().UnixMicro()).UTC()
+		fill := func() {
+			for range claimed {
+				r := benchRequest()
+				r.RequestedAt, r.DueAt = now, now
+				if err := store.AddRequest(b.Context(), r, recovery.Charges{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		var bareClaim, bareFinish, ourClaim, ourFinish time.Duration
+		for b.Loop() {
+			fill()
+			bare := bareQueue{db, s.dialect}
+			claim, finish := drain(b, func(lease string) ([]recovery.Request, error) { return bare.claim(b.Context(), lease, now) },
+				func(r recovery.Request) error { return bare.finish(b.Context(), r) })
+			bareClaim, bareFinish = bareClaim+claim, bareFinish+finish
+			fill()
+			claim, finish = drain(b, func(lease string) ([]recovery.Request, error) {
+				return store.ClaimRequests(b.Context(), recovery.Lease{ID: lease, At: now, Until: now.Add(time.Hour), Max: claimBatch})
+			}, func(r recovery.Request) error {
+				return store.FinishRequest(b.Context(), recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: now})
+			})
+			ourClaim, ourFinish = ourClaim+claim, ourFinish+finish
+		}
+		n := float64(b.N * claimed)
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(float64(ourClaim.Microseconds())/n*claimBatch, "µs/claim")
+		b.ReportMetric(float64(ourFinish.Microseconds())/n, "µs/finish")
+		b.ReportMetric(float64(bareClaim)/float64(ourClaim), "claim-of-bare")
+		b.ReportMetric(float64(bareFinish)/float64(ourFinish), "finish-of-bare")
+		b.ReportMetric(float64(bareClaim+bareFinish)/float64(ourClaim+ourFinish), "of-bare")
+	})
+}
+
+// drain claims and finishes everything, and returns how long each took.
+func drain(b *testing.B, claim func(lease string) ([]recovery.Request, error), finish func(recovery.Request) error) (claiming, finishing time.Duration) {
+	b.Helper()
+	total := 0
+	for {
+		start := time.Now()
+		batch, err := claim(nextID())
+		if err != nil {
+			b.Fatal(err)
+		}
+		claiming += time.Since(start)
+		if len(batch) == 0 {
+			break
+		}
+		start = time.Now()
+		for _, r := range batch {
+			if err := finish(r); err != nil {
+				b.Fatal(err)
+			}
+		}
+		finishing += time.Since(start)
+		total += len(batch)
+	}
+	if total != claimed {
+		b.Fatalf("%d requests were claimed, not %d", total, claimed)
+	}
+	return claiming, finishing
+}
+
+// A bareQueue claims and finishes with as few statements as each database can.
+type bareQueue struct {
+	db      *sql.DB
+	dialect sqlstore.Dialect
+}
+
+func (q bareQueue) claim(ctx context.Context, lease string, now time.Time) (batch []recovery.Request, err error) {
+	tx, err := q.db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback() }()
+	at, until := now.UnixMicro(), now.Add(time.Hour).UnixMicro()
+	var rows *sql.Rows
+	switch q.dialect {
+	case sqlstore.MySQL:
+		rows, err = tx.QueryContext(ctx, `SELECT id, identifier FROM recovery_requests WHERE free_at <= ? ORDER BY free_at LIMIT ? FOR UPDATE SKIP LOCKED`, at, claimBatch)
+	case sqlstore.PostgreSQL:
+		rows, err = tx.QueryContext(ctx, `UPDATE recovery_requests SET lease = $1, free_at = $2 WHERE id IN
+			(SELECT id FROM recovery_requests WHERE free_at <= $3 ORDER BY free_at LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING id, identifier`, lease, until, at, claimBatch)
+	default:
+		rows, err = tx.QueryContext(ctx, `UPDATE recovery_requests SET lease = ?, free_at = ? WHERE id IN
+			(SELECT id FROM recovery_requests WHERE free_at <= ? ORDER BY free_at LIMIT ?) RETURNING id, identifier`, lease, until, at, claimBatch)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		r := recovery.Request{Lease: lease}
+		if err := rows.Scan(&r.ID, &r.Identifier); err != nil {
+			return nil, err
+		}
+		batch = append(batch, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	if q.dialect == sqlstore.MySQL && len(batch) > 0 {
+		args := []any{lease, until}
+		for _, r := range batch {
+			args = append(args, r.ID)
+		}
+		in := strings.Repeat(", ?", len(batch))[2:]
+		if _, err := tx.ExecContext(ctx, "UPDATE recovery_requests SET lease = ?, free_at = ? WHERE id IN ("+in+")", args...); err != nil {
+			return nil, err
+		}
+	}
+	return batch, tx.Commit()
+}
+
+func (q bareQueue) finish(ctx context.Context, r recovery.Request) error {
+	_, err := q.db.ExecContext(ctx, bind(q.dialect, "DELETE FROM recovery_requests WHERE id = ? AND lease = ?"), r.ID, r.Lease)
+	return err
 }
 
 // rows is how many rows of history the second database of BenchmarkHistory has.

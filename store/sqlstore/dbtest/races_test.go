@@ -21,11 +21,13 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// How many tokens are raced for is set by RECOVERY_RACE_TOKENS, 12 if it is not. The full run is
+// How many tokens are raced for is set by RECOVERY_RACE_TOKENS, 1,000 if it is not: so many on
+// PostgreSQL and MariaDB as they come, a tenth at every other isolation level, with the second driver
+// and on SQLite. The full run is
 //
 //	RECOVERY_RACE_TOKENS=10000 go test -timeout 0 -run TestOneTokenManyRacers .
 const (
-	defaultRaceTokens = 12
+	defaultRaceTokens = 1000
 	racers            = 64
 )
 
@@ -166,43 +168,57 @@ func texts(t *testing.T, db *sql.DB, query string, args ...any) (all []string) {
 func TestOneTokenManyRacersOneWinner(t *testing.T) {
 	tokens := fromEnv(t, "RECOVERY_RACE_TOKENS", defaultRaceTokens)
 	atEachLevel(t, func(t *testing.T, s server) {
-		is := is.New(t)
+		t.Parallel() // who waits for a lock leaves the processor to others
 		store, db := open(t, s)
-		for i := range tokens {
-			a := stored(t, store, db, s.dialect, i)
-			reset := resetOf(a, t0)
-			is.NoErr(store.CreateReset(t.Context(), reset))
-			notices := make([]recovery.Request, racers)
-			for j := range notices {
-				notices[j] = request(t0)
-				notices[j].Kind, notices[j].AccountID = recovery.RequestKindNotice, a.ID
-			}
-			errs := together(racers, func(j int) error {
-				_, err := store.CompleteReset(t.Context(), recovery.Completion{
-					Digest: reset.Digest, At: t0, PasswordHash: fmt.Sprint("hash of ", j), Add: notices[j : j+1],
-				})
-				return err
-			})
-			winner := -1
-			for j, err := range errs {
-				switch {
-				case err != nil:
-					is.True(errors.Is(err, recovery.ErrInvalidToken)) // a loser is told that the token is not valid
-				case winner >= 0:
-					t.Fatalf("racers %d and %d both won", winner, j)
-				default:
-					winner = j
-				}
-			}
-			is.True(winner >= 0) // somebody wins
-			hash, err := passwordHash(db, s.dialect, a.ID)
-			is.NoErr(err)
-			is.Equal(hash, fmt.Sprint("hash of ", winner))                                           // the winner's hash is stored
-			is.Equal(texts(t, db, "SELECT id FROM recovery_requests"), []string{notices[winner].ID}) // only the winner's notice is queued
-			_, err = db.Exec("DELETE FROM recovery_requests")
-			is.NoErr(err)
+		if s.name == "PostgreSQL with pgx" || s.name == "MariaDB" {
+			race(t, s.dialect, db, tokens, store)
+		} else {
+			race(t, s.dialect, db, max(1, tokens/10), store)
 		}
 	})
+}
+
+// race has many racers redeem one token after another, spread over the stores; db is how the test
+// looks at what they did.
+func race(t *testing.T, d sqlstore.Dialect, db *sql.DB, tokens int, stores ...*sqlstore.Store) {
+	t.Helper()
+	is := is.New(t)
+	for i := range tokens {
+		a := stored(t, stores[0], db, d, i)
+		reset := resetOf(a, t0)
+		is.NoErr(stores[0].CreateReset(t.Context(), reset))
+		notices := make([]recovery.Request, racers)
+		for j := range notices {
+			notices[j] = request(t0)
+			notices[j].Kind, notices[j].AccountID = recovery.RequestKindNotice, a.ID
+		}
+		errs := together(racers, func(j int) error {
+			_, err := stores[j%len(stores)].CompleteReset(t.Context(), recovery.Completion{
+				Digest: reset.Digest, At: t0, PasswordHash: fmt.Sprint("hash of ", j), Add: notices[j : j+1],
+			})
+			return err
+		})
+		winner := -1
+		for j, err := range errs {
+			switch {
+			case err != nil:
+				if !errors.Is(err, recovery.ErrInvalidToken) {
+					t.Fatalf("a loser is not told that the token is not valid, but: %v", err)
+				}
+			case winner >= 0:
+				t.Fatalf("racers %d and %d both won", winner, j)
+			default:
+				winner = j
+			}
+		}
+		is.True(winner >= 0) // somebody wins
+		hash, err := passwordHash(db, d, a.ID)
+		is.NoErr(err)
+		is.Equal(hash, fmt.Sprint("hash of ", winner))                                           // the winner's hash is stored
+		is.Equal(texts(t, db, "SELECT id FROM recovery_requests"), []string{notices[winner].ID}) // only the winner's notice is queued
+		_, err = db.Exec("DELETE FROM recovery_requests")
+		is.NoErr(err)
+	}
 }
 
 // The address changes in a transaction that is open when the completion begins: whether it waits or

@@ -3,8 +3,15 @@
 //
 // PostgreSQL is looked for at RECOVERY_POSTGRES (a URL), else at 127.0.0.1:5432 and the user postgres;
 // MariaDB or MySQL at RECOVERY_MYSQL (a DSN of go-sql-driver), else at 127.0.0.1:3306 and the user
-// root. The tests make databases of their own there, named recovery_test_…, and drop them. A server
-// that is not found is said to be missing; with RECOVERY_REQUIRE_ALL=1 that is a failure.
+// root. The tests make databases of their own there, named recovery_test_…, and drop them. On Unix
+// some start servers of their own, in temporary directories and on free ports: a pgbouncer before that
+// PostgreSQL, and a PostgreSQL and a MariaDB to be killed; for these the programs must be installed.
+// What is not found is said to be missing; with RECOVERY_REQUIRE_ALL=1 that is a failure.
+//
+// RECOVERY_GALERA=1 adds a Galera cluster of three nodes of MariaDB; it needs galera-4 and rsync. How
+// long the tests try is set by RECOVERY_CRASHES, RECOVERY_SERVER_KILLS, RECOVERY_RACE_TOKENS,
+// RECOVERY_MIGRATE_ROUNDS, RECOVERY_MODEL_STEPS, RECOVERY_CUT_STEP and RECOVERY_ACCOUNTS, each explained
+// at its test; without them all take some minutes.
 package dbtest
 
 import (
@@ -144,6 +151,11 @@ func openDB(t testing.TB, driver, dsn string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open(driver, dsn)
 	is.New(t).NoErr(err)
+	return limited(t, db)
+}
+
+// limited has a test use so many connections and close them when it is over.
+func limited(t testing.TB, db *sql.DB) *sql.DB {
 	db.SetMaxOpenConns(24)
 	db.SetMaxIdleConns(24)
 	t.Cleanup(func() { _ = db.Close() })

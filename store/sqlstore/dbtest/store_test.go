@@ -111,10 +111,13 @@ func put(db *sql.DB, d sqlstore.Dialect, a recovery.Account, hash string) error 
 }
 
 // dump returns all rows of the store's tables, ordered.
-func dump(db *sql.DB) (string, error) {
+func dump(db *sql.DB) (string, error) { return dumpOf(db, "recovery_") }
+
+// dumpOf returns those of the store with the prefix.
+func dumpOf(db *sql.DB, prefix string) (string, error) {
 	var b strings.Builder
-	for table, key := range map[string]string{"recovery_limits": "id", "recovery_requests": "id", "recovery_resets": "digest"} {
-		if err := dumpTable(&b, db, table, key); err != nil {
+	for table, key := range map[string]string{"limits": "id", "requests": "id", "resets": "digest"} {
+		if err := dumpTable(&b, db, prefix+table, key); err != nil {
 			return "", err
 		}
 	}

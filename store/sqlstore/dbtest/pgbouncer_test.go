@@ -1,0 +1,130 @@
+//go:build unix
+
+package dbtest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/storetest"
+)
+
+// poolSize is how many sessions the pooler keeps: fewer than the connections that one test opens, so
+// that the transactions of one connection run in many sessions and many connections share one.
+const poolSize = 4
+
+// A pooler is a pgbouncer in transaction mode before PostgreSQL.
+type pooler struct{ addr string }
+
+// startPooler starts a pgbouncer that passes on every connection to the server of the place, as its
+// user.
+func startPooler(t *testing.T, server place) *pooler {
+	t.Helper()
+	is := is.New(t)
+	program := program(t, "pgbouncer", "/usr/sbin/pgbouncer")
+	u, err := url.Parse(server.dsn)
+	is.NoErr(err)
+	target := fmt.Sprintf("* = host=%s port=%s user=%s",
+		cmp.Or(u.Hostname(), "127.0.0.1"), cmp.Or(u.Port(), "5432"), cmp.Or(u.User.Username(), "postgres"))
+	if password, ok := u.User.Password(); ok {
+		target += " password='" + strings.ReplaceAll(password, "'", "''") + "'"
+	}
+	addr := freeAddr(t)
+	id := identityOf(t, "nobody", "postgres")
+	dir := id.dir(t)
+	config := filepath.Join(dir, "pgbouncer.ini")
+	is.NoErr(os.WriteFile(config, []byte(strings.Join([]string{
+		"[databases]", target,
+		"[pgbouncer]", "listen_addr = 127.0.0.1", "listen_port = " + portOf(t, addr), "unix_socket_dir =", "auth_type = any",
+		"pool_mode = transaction", fmt.Sprint("default_pool_size = ", poolSize), "max_client_conn = 1000", "",
+	}, "\n")), 0o644))
+	start(t, id.command(dir, program, "-q", config))
+	p := &pooler{addr}
+	db := p.before(t, server).open(t)
+	eventually(t, "pgbouncer to answer", func() bool { return ping(db) == nil })
+	return p
+}
+
+// before returns how to connect to the database of a place through the pooler, as the package comment
+// of sqlstore says.
+func (p *pooler) before(t *testing.T, server place) place {
+	t.Helper()
+	u, err := url.Parse(server.dsn)
+	is.New(t).NoErr(err)
+	u.Host = p.addr
+	query := u.Query()
+	if server.driver == "pgx" {
+		query.Set("default_query_exec_mode", "exec")
+	}
+	u.RawQuery = query.Encode()
+	return place{server.driver, u.String()}
+}
+
+// onPooled runs f with a new database, reached directly and through a pooler, for each driver.
+func onPooled(t *testing.T, f func(t *testing.T, direct, pooled place)) {
+	for _, driver := range []string{"pgx", "postgres"} {
+		t.Run(map[string]string{"pgx": "pgx", "postgres": "lib_pq"}[driver], func(t *testing.T) {
+			direct := newPostgres(t, driver, nil)
+			f(t, direct, startPooler(t, direct).before(t, direct))
+		})
+	}
+}
+
+func TestStoreBehindPgbouncer(t *testing.T) {
+	onPooled(t, func(t *testing.T, direct, pooled place) {
+		db := direct.open(t)
+		openOn(t, sqlstore.PostgreSQL, db, textType(sqlstore.PostgreSQL))
+		store := storeOn(t, sqlstore.PostgreSQL, pooled.open(t), "")
+		storetest.Run(t, func(t *testing.T) storetest.Harness {
+			empty(t, db)
+			return harnessOn(sqlstore.PostgreSQL, store, db)
+		})
+	})
+}
+
+func TestTenInstancesMigrateAtOnceBehindPgbouncer(t *testing.T) {
+	onPooled(t, func(t *testing.T, direct, pooled place) {
+		migrateAtOnce(t, sqlstore.PostgreSQL, direct.open(t), pooled)
+	})
+}
+
+func TestOneTokenManyRacersOneWinnerBehindPgbouncer(t *testing.T) {
+	tokens := max(1, fromEnv(t, "RECOVERY_RACE_TOKENS", defaultRaceTokens)/50)
+	onPooled(t, func(t *testing.T, direct, pooled place) {
+		db := direct.open(t)
+		openOn(t, sqlstore.PostgreSQL, db, textType(sqlstore.PostgreSQL))
+		race(t, sqlstore.PostgreSQL, db, tokens, storeOn(t, sqlstore.PostgreSQL, pooled.open(t), ""))
+		sessions := texts(t, db, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		t.Logf("%d sessions for %d racers", len(sessions), racers)
+	})
+}
+
+// What the package comment of sqlstore says of pgx is needed: statements that a session has prepared
+// are not there in the next.
+func TestPgxBehindPgbouncerNeedsItsExecMode(t *testing.T) {
+	is := is.New(t)
+	direct := newPostgres(t, "pgx", nil)
+	openOn(t, sqlstore.PostgreSQL, direct.open(t), textType(sqlstore.PostgreSQL))
+	pooled := startPooler(t, direct).before(t, direct)
+	pooled.dsn = strings.Replace(pooled.dsn, "default_query_exec_mode=exec", "default_query_exec_mode=cache_statement", 1)
+	store := storeOn(t, sqlstore.PostgreSQL, pooled.open(t), "")
+	failed := 0
+	for _, err := range together(200, func(int) error { return store.AddRequest(t.Context(), request(t0), recovery.Charges{}) }) {
+		var state interface{ SQLState() string }
+		if errors.As(err, &state) {
+			is.True(state.SQLState() == "26000" || state.SQLState() == "42P05") // no such prepared statement, or it is there already
+			failed++
+		}
+	}
+	is.True(failed > 0)
+}

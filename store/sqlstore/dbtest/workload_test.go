@@ -1,0 +1,348 @@
+package dbtest
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+)
+
+const (
+	workAccounts = 12
+	workWorkers  = 2
+)
+
+// A ledger is two files of JSON lines: the mails that were accepted, and what callers were told.
+type ledger struct{ Mails, Acks string }
+
+// A mail is a line of the file of accepted mails.
+type mail struct {
+	Run         int
+	ID          string
+	Kind        recovery.MessageKind
+	To, Token   string
+	RequestedAt int64
+}
+
+// An ack is a line of the file of what callers were told: a request that was accepted, or a digest
+// that was redeemed.
+type ack struct {
+	Request, To, Digest string
+	RequestedAt         int64
+}
+
+// A workload asks for resets, delivers them and redeems them. It is the Store and the Mailer of its
+// Service, so that a test can act between their calls.
+type workload struct {
+	*sqlstore.Store
+	service *recovery.Service
+	options workOptions
+	mails   *os.File
+	acks    *os.File
+
+	mu      sync.Mutex
+	pending map[string]bool // what was asked for and is not finished
+}
+
+type workOptions struct {
+	Dialect sqlstore.Dialect
+	Ledger  ledger
+	Run     func() int         // is written with every mail
+	Now     func() time.Time   // nil is time.Now
+	At      func(point string) // is called at every one of points; nil does nothing
+}
+
+// points are the places between the calls of the Store and the Mailer.
+var points = []string{
+	"before AddRequest", "after AddRequest", "before ClaimRequests", "after ClaimRequests",
+	"before FindAccounts", "after FindAccounts", "before CreateReset", "after CreateReset",
+	"before Send", "after Send", "before FinishRequest", "after FinishRequest",
+	"before FindReset", "after FindReset", "before CompleteReset", "after CompleteReset",
+	"before SetPassword", "after SetPassword", "before Purge", "after Purge",
+}
+
+// prepareWork makes the tables and the accounts of a workload.
+func prepareWork(t *testing.T, d sqlstore.Dialect, db *sql.DB) {
+	t.Helper()
+	is := is.New(t)
+	openOn(t, d, db, textType(d))
+	_, err := db.Exec("ALTER TABLE users ADD COLUMN changes INTEGER NOT NULL DEFAULT 0")
+	is.NoErr(err)
+	for i := range workAccounts {
+		is.NoErr(put(db, d, recovery.Account{
+			ID: workName(i), Username: workName(i), Email: workAddress(i), Active: true, HasPassword: true, Verified: true,
+		}, "first"))
+	}
+}
+
+func newWorkload(t *testing.T, db *sql.DB, opts workOptions) *workload {
+	t.Helper()
+	is := is.New(t)
+	w := &workload{options: opts, pending: map[string]bool{}}
+	if opts.At == nil {
+		w.options.At = func(string) {}
+	}
+	accounts, err := users.Accounts(opts.Dialect)
+	is.NoErr(err)
+	w.Store, err = sqlstore.New(db, opts.Dialect, changeCounter{accounts, w}, nil)
+	is.NoErr(err)
+	for path, file := range map[string]**os.File{opts.Ledger.Mails: &w.mails, opts.Ledger.Acks: &w.acks} {
+		*file, err = appendTo(path)
+		is.NoErr(err)
+		t.Cleanup(func() { _ = (*file).Close() })
+	}
+	w.service, err = recovery.New(w, w, &recovery.Options{
+		Limits: recovery.Limits{InsecureOff: true}, Workers: workWorkers, SendTimeout: 10 * time.Second, Now: opts.Now,
+		HashPassword:  func(password string) (string, error) { return "hash of " + password, nil },
+		Logger:        slog.New(slog.DiscardHandler),
+		MaxRequestAge: 24 * time.Hour,
+	})
+	is.NoErr(err)
+	return w
+}
+
+type acceptedKey struct{}
+
+// ask makes a request and, if it was accepted, writes that down. It waits for the worker, or the queue
+// would grow on a busy machine, and what comes after the queue would not be reached.
+func (w *workload) ask(ctx context.Context) error {
+	time.Sleep(rand.N(4 * time.Millisecond))
+	w.mu.Lock()
+	behind := len(w.pending) >= 8
+	w.mu.Unlock()
+	if behind {
+		return nil
+	}
+	var accepted recovery.Request
+	i := rand.IntN(workAccounts)
+	if err := w.service.RequestReset(context.WithValue(ctx, acceptedKey{}, &accepted), recovery.ResetRequest{Username: workName(i)}); err != nil {
+		return fmt.Errorf("RequestReset: %w", err)
+	}
+	return writeLine(w.acks, ack{Request: accepted.ID, To: workAddress(i), RequestedAt: accepted.RequestedAt.UnixMicro()})
+}
+
+// complete redeems a token of the latest mails, or one that may be used already.
+func (w *workload) complete(ctx context.Context) error {
+	time.Sleep(rand.N(2 * time.Millisecond))
+	mails, err := lastMails(w.options.Ledger.Mails)
+	if err != nil || len(mails) == 0 {
+		return err
+	}
+	m := mails[max(0, len(mails)-1-rand.IntN(8))]
+	if m.Token == "" {
+		return nil // it is a notice
+	}
+	err = w.redeem(ctx, m)
+	if errors.Is(err, recovery.ErrInvalidToken) {
+		return nil
+	}
+	return err
+}
+
+// redeem redeems the token of a mail and writes it down. The password says which token set it.
+func (w *workload) redeem(ctx context.Context, m mail) error {
+	token, err := recovery.ParseToken(m.Token)
+	if err != nil {
+		return err
+	}
+	digest := token.Digest().String()
+	_, err = w.service.CompleteReset(ctx, recovery.CompleteRequest{Token: m.Token, Password: workPassword(digest)})
+	if err != nil {
+		return fmt.Errorf("CompleteReset: %w", err)
+	}
+	return writeLine(w.acks, ack{Digest: digest, To: m.To})
+}
+
+func (w *workload) deliver(ctx context.Context) error {
+	time.Sleep(rand.N(2 * time.Millisecond))
+	_, err := w.service.Deliver(ctx)
+	return err
+}
+
+// drain delivers until nothing is due.
+func (w *workload) drain(ctx context.Context) error {
+	for {
+		if n, err := w.service.Deliver(ctx); n == 0 || err != nil {
+			return err
+		}
+	}
+}
+
+// forget has ask wait for nothing that it asked for before.
+func (w *workload) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.pending)
+}
+
+func workName(i int) string             { return "user" + strconv.Itoa(i) }
+func workAddress(i int) string          { return "user" + strconv.Itoa(i) + "@example.com" }
+func workPassword(digest string) string { return "Pw1!" + digest[:40] }
+
+// Send implements [recovery.Mailer].
+func (w *workload) Send(_ context.Context, m recovery.Message) error {
+	w.options.At("before Send")
+	line := mail{Run: w.options.Run(), ID: m.ID, Kind: m.Kind, To: m.To, RequestedAt: m.RequestedAt.UnixMicro()}
+	if !m.Token.IsZero() {
+		line.Token = m.Token.Reveal()
+	}
+	err := writeLine(w.mails, line)
+	w.options.At("after Send")
+	return err
+}
+
+// around calls f between two points.
+func around[T any](w *workload, method string, f func() (T, error)) (T, error) {
+	w.options.At("before " + method)
+	defer w.options.At("after " + method)
+	return f()
+}
+
+func aroundOne(w *workload, method string, f func() error) error {
+	_, err := around(w, method, func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
+func (w *workload) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
+	return around(w, "FindAccounts", func() ([]recovery.Account, error) { return w.Store.FindAccounts(ctx, q) })
+}
+
+func (w *workload) CreateReset(ctx context.Context, r recovery.Reset) error {
+	return aroundOne(w, "CreateReset", func() error { return w.Store.CreateReset(ctx, r) })
+}
+
+func (w *workload) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
+	w.options.At("before FindReset")
+	defer w.options.At("after FindReset")
+	return w.Store.FindReset(ctx, d, at)
+}
+
+func (w *workload) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
+	return around(w, "CompleteReset", func() (recovery.Account, error) { return w.Store.CompleteReset(ctx, c) })
+}
+
+func (w *workload) AddRequest(ctx context.Context, r recovery.Request, charges recovery.Charges) error {
+	if accepted, ok := ctx.Value(acceptedKey{}).(*recovery.Request); ok {
+		*accepted = r
+		w.mu.Lock()
+		w.pending[r.ID] = true
+		w.mu.Unlock()
+	}
+	err := aroundOne(w, "AddRequest", func() error { return w.Store.AddRequest(ctx, r, charges) })
+	if err != nil {
+		w.mu.Lock()
+		delete(w.pending, r.ID)
+		w.mu.Unlock()
+	}
+	return err
+}
+
+func (w *workload) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
+	return around(w, "ClaimRequests", func() ([]recovery.Request, error) { return w.Store.ClaimRequests(ctx, l) })
+}
+
+func (w *workload) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+	w.mu.Lock()
+	delete(w.pending, o.RequestID)
+	w.mu.Unlock()
+	return aroundOne(w, "FinishRequest", func() error { return w.Store.FinishRequest(ctx, o) })
+}
+
+func (w *workload) Purge(ctx context.Context, before time.Time, most int) (int, error) {
+	return around(w, "Purge", func() (int, error) { return w.Store.Purge(ctx, before, most) })
+}
+
+// A changeCounter counts how often a password was set, in the transaction that sets it.
+type changeCounter struct {
+	sqlstore.Accounts
+	work *workload
+}
+
+func (u changeCounter) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error {
+	u.work.options.At("before SetPassword")
+	defer u.work.options.At("after SetPassword")
+	if err := u.Accounts.SetPassword(ctx, tx, id, hash); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, bind(u.work.options.Dialect, "UPDATE users SET changes = changes + 1 WHERE id = ?"), id)
+	return err
+}
+
+// writeLine appends in one write; see readLines for a line that is not whole.
+func writeLine(f *os.File, v any) error {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(line, '\n'))
+	return err
+}
+
+// lastMails returns some of the latest mails. It does not read the whole file, which grows: a token
+// is dead as soon as its account gets another mail, and a late reader would find none that lives.
+func lastMails(path string) ([]mail, error) {
+	const tail = 8 << 10
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	from := max(0, size-tail)
+	mails, _, err := readLines[mail](f, from)
+	return mails, err
+}
+
+// readLines reads the lines of a file that begin after an offset, or at it if it is 0 or follows a
+// line's end, and returns the offset after the last. What has no end yet is not read.
+func readLines[T any](f *os.File, from int64) (lines []T, end int64, err error) {
+	from = max(0, from-1)
+	text, err := io.ReadAll(io.NewSectionReader(f, from, 1<<40))
+	if err != nil {
+		return nil, 0, err
+	}
+	text = text[:bytes.LastIndexByte(text, '\n')+1]
+	end = from + int64(len(text))
+	if from > 0 { // the rest of the line before
+		_, text, _ = bytes.Cut(text, []byte("\n"))
+	}
+	for line := range bytes.Lines(text) {
+		var v T
+		if err := json.Unmarshal(line, &v); err != nil {
+			return nil, 0, fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		lines = append(lines, v)
+	}
+	return lines, end, nil
+}
+
+// appendTo opens a file for more lines. A kill may have cut its last line short: it was not written.
+func appendTo(path string) (*os.File, error) {
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.Truncate(int64(bytes.LastIndexByte(text, '\n') + 1))
+}
