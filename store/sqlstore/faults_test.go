@@ -112,7 +112,7 @@ func call(t *testing.T, d Dialect, m method, f fault, deadline time.Duration) (r
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newStub(d)
-		s.fault, s.changed = f, changedOrFull
+		s.fault = f
 		store, db := s.store(t, &Options{Attempts: attempts})
 		ctx, cancel := context.WithTimeout(t.Context(), deadline)
 		defer cancel()

@@ -1,74 +1,95 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
-	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"example.com/recovery"
 )
 
-// TakeLimits implements [recovery.Requests].
-func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery.Charge) error {
-	return s.write(ctx, func(tx *sql.Tx) error { return s.take(ctx, tx, at, charges) })
+// A tally is what is known of the limits that a transaction counts against. The rows are locked, so
+// nobody else counts meanwhile.
+type tally struct {
+	stored map[recovery.Digest]int64 // as they are in the table, in microseconds; missing ones are not there
+	state  map[recovery.Digest]time.Time
 }
 
-// take counts the charges, or returns a *LimitError; the caller then rolls back.
-func (s *Store) take(ctx context.Context, tx *sql.Tx, at time.Time, charges []recovery.Charge) error {
-	for i, c := range charges {
-		ok, err := s.count(ctx, tx, at, c)
-		if err != nil {
-			return err
+// tally locks and reads the limits of the charges.
+func (s *Store) tally(ctx context.Context, tx *sql.Tx, calls []*addition) (*tally, error) {
+	t := &tally{stored: map[recovery.Digest]int64{}, state: map[recovery.Digest]time.Time{}}
+	for _, c := range calls {
+		for _, charges := range [][]recovery.Charge{c.charges.Hard, c.charges.Soft} {
+			for _, charge := range charges {
+				t.state[charge.Key] = time.Time{}
+			}
 		}
-		if !ok {
-			return s.refusal(ctx, tx, at, charges, i)
+	}
+	if len(t.state) == 0 {
+		return t, nil
+	}
+	var keys rows
+	for _, key := range sortedKeys(t.state) { // all transactions lock in one order
+		keys.add(key[:])
+	}
+	if s.sql.ensureLimits != "" {
+		if _, err := tx.ExecContext(ctx, keys.expand(s.sql.ensureLimits), keys.args(s.dialect)...); err != nil {
+			return nil, err
 		}
+	}
+	found, err := tx.QueryContext(ctx, keys.expand(s.sql.lockLimits), keys.args(s.dialect)...)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	for found.Next() {
+		var id []byte
+		var tat int64
+		if err := found.Scan(&id, &tat); err != nil {
+			return nil, err
+		}
+		key := recovery.Digest(id)
+		t.stored[key], t.state[key] = tat, fromMicro(tat)
+	}
+	return t, found.Err()
+}
+
+func sortedKeys[V any](m map[recovery.Digest]V) []recovery.Digest {
+	return slices.SortedFunc(maps.Keys(m), func(a, b recovery.Digest) int { return bytes.Compare(a[:], b[:]) })
+}
+
+// take counts all of the charges, or none and returns the one that has to wait longest.
+func (t *tally) take(at time.Time, charges []recovery.Charge) error {
+	var refused *recovery.LimitError
+	for _, c := range charges {
+		if _, wait := c.Limit.Take(t.state[c.Key], at); wait > 0 && (refused == nil || wait > refused.RetryAfter) {
+			refused = &recovery.LimitError{Scope: c.Scope, RetryAfter: wait}
+		}
+	}
+	if refused != nil {
+		return refused
+	}
+	for _, c := range charges {
+		t.state[c.Key], _ = c.Limit.Take(t.state[c.Key], at)
 	}
 	return nil
 }
 
-// count is [recovery.Limit.Take] in the database: guarded writes that change a row if the event may
-// pass, and none if it may not.
-func (s *Store) count(ctx context.Context, tx *sql.Tx, at time.Time, c recovery.Charge) (bool, error) {
-	now, every := at.UnixMicro(), c.Limit.Every.Microseconds()
-	full := int64(c.Limit.Burst) * every
-	room := now + full - every                                  // up to this state one more may pass
-	beyond := now + full + recovery.MaxClockSkew.Microseconds() // a later state is none
-	if s.sql.upsertLimit != "" {
-		n, err := affected(tx.ExecContext(ctx, s.sql.upsertLimit, c.Key[:], now+every, beyond, now, now, every, room, beyond))
-		return n > 0, err
-	}
-	if _, err := tx.ExecContext(ctx, s.sql.ensureLimit, c.Key[:]); err != nil {
-		return false, err
-	}
-	n, err := affected(tx.ExecContext(ctx, s.sql.updateLimit, beyond, now, now, every, c.Key[:], room, beyond))
-	return n > 0, err
-}
-
-// refusal finds out how long the caller has to wait: the longest of all charges. Those before the
-// refused one were counted already and are taken back.
-func (s *Store) refusal(ctx context.Context, tx *sql.Tx, at time.Time, charges []recovery.Charge, refused int) error {
-	e := &recovery.LimitError{}
-	for i, c := range charges {
-		var micro int64
-		err := tx.QueryRowContext(ctx, s.sql.findLimit, c.Key[:]).Scan(&micro)
-		if errors.Is(err, sql.ErrNoRows) {
+// changes returns the limits that were counted, and how those of them that were there were stored.
+func (t *tally) changes() (counted, seen rows) {
+	for _, key := range sortedKeys(t.state) {
+		stored, ok := t.stored[key]
+		state := t.state[key]
+		if state.IsZero() || ok && state.UnixMicro() == stored {
 			continue
 		}
-		if err != nil {
-			return err
-		}
-		state := fromMicro(micro)
-		if i < refused {
-			state = state.Add(-c.Limit.Every)
-		}
-		if _, wait := c.Limit.Take(state, at); wait > e.RetryAfter {
-			e.Scope, e.RetryAfter = c.Scope, wait
+		counted.add(key[:], state.UnixMicro())
+		if ok {
+			seen.add(key[:], stored)
 		}
 	}
-	if e.RetryAfter == 0 { // the row was purged in between: it may pass now
-		e.Scope, e.RetryAfter = charges[refused].Scope, time.Microsecond
-	}
-	return e
+	return counted, seen
 }

@@ -13,14 +13,13 @@ var mysql = statements{
 	supersede: `UPDATE recovery_resets SET ended = 'superseded' WHERE account_id = ? AND ended = ''
 		AND (requested_at < ? OR requested_at = ? AND request_id < ?)`,
 
-	// A plain update of a row that is not there would lock the gap, and two of them would deadlock.
-	ensureLimit: `INSERT INTO recovery_limits (id, tat) VALUES (?, 0) ON DUPLICATE KEY UPDATE tat = tat`,
-	updateLimit: `UPDATE recovery_limits SET tat = CASE WHEN tat > ? THEN ? ELSE GREATEST(tat, ?) END + ?
-		WHERE id = ? AND (tat <= ? OR tat > ?)`,
-	findLimit: `SELECT tat FROM recovery_limits WHERE id = ?`,
+	// To lock a row that is not there would lock the gap, and two that do would deadlock.
+	ensureLimits: `INSERT INTO recovery_limits (id, tat) VALUES {(?, 0)} ON DUPLICATE KEY UPDATE tat = tat`,
+	lockLimits:   `SELECT id, tat FROM recovery_limits WHERE id IN ({?}) FOR UPDATE`,
+	setLimits:    `INSERT INTO recovery_limits (id, tat) VALUES {(?, ?)} ON DUPLICATE KEY UPDATE tat = VALUES(tat)`,
+	insertRequests: `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
+		requested_at, due_at, free_at, throttled) VALUES {(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)}`,
 
-	insertRequest: `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
-		requested_at, due_at, free_at, throttled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 	lockDue: `SELECT id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease
 		FROM recovery_requests WHERE free_at <= ? ORDER BY free_at LIMIT ? FOR UPDATE SKIP LOCKED`,
 	lockOne: `SELECT id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease

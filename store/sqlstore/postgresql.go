@@ -11,12 +11,20 @@ var postgresql = statements{
 	supersede: `UPDATE recovery_resets SET ended = 'superseded' WHERE account_id = $1 AND ended = ''
 		AND (requested_at < $2 OR requested_at = $3 AND request_id < $4)`,
 
-	upsertLimit: `INSERT INTO recovery_limits AS l (id, tat) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE
-		SET tat = CASE WHEN l.tat > $3 THEN $4 ELSE greatest(l.tat, $5) END + $6 WHERE l.tat <= $7 OR l.tat > $8`,
-	findLimit: `SELECT tat FROM recovery_limits WHERE id = $1`,
-
-	insertRequest: `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
-		requested_at, due_at, free_at, throttled) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+	lockLimits: `SELECT id, tat FROM recovery_limits WHERE id = ANY ($1::bytea[]) ORDER BY id FOR UPDATE`,
+	// A limit that was missing may be there by now: then it is not the pair that was seen, is not
+	// counted, and fewer rows come back.
+	addRequests: `WITH seen AS (SELECT * FROM unnest($3::bytea[], $4::bigint[]) AS s (id, tat)),
+		added AS (INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
+			requested_at, due_at, free_at, throttled)
+			SELECT * FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],
+				$13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[]))
+		INSERT INTO recovery_limits AS l (id, tat) SELECT * FROM unnest($1::bytea[], $2::bigint[])
+		ON CONFLICT (id) DO UPDATE SET tat = excluded.tat WHERE (l.id, l.tat) IN (SELECT id, tat FROM seen)`,
+	insertRequests: `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
+		requested_at, due_at, free_at, throttled)
+		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+			$9::bigint[], $10::bigint[], $11::bigint[], $12::smallint[])`,
 	claim: `WITH due AS (SELECT id FROM recovery_requests WHERE free_at <= $3 ORDER BY free_at LIMIT $4 FOR UPDATE SKIP LOCKED)
 		UPDATE recovery_requests r SET lease = $1, free_at = $2, attempts = attempts + 1 FROM due WHERE r.id = due.id
 		RETURNING r.id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease`,

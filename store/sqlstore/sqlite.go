@@ -15,12 +15,11 @@ var sqlite = statements{
 	supersede: `UPDATE recovery_resets SET ended = 'superseded' WHERE account_id = ? AND ended = ''
 		AND (requested_at < ? OR requested_at = ? AND request_id < ?)`,
 
-	upsertLimit: `INSERT INTO recovery_limits AS l (id, tat) VALUES (?, ?) ON CONFLICT (id) DO UPDATE
-		SET tat = CASE WHEN l.tat > ? THEN ? ELSE max(l.tat, ?) END + ? WHERE l.tat <= ? OR l.tat > ?`,
-	findLimit: `SELECT tat FROM recovery_limits WHERE id = ?`,
+	lockLimits: `SELECT id, tat FROM recovery_limits WHERE id IN ({?})`,
+	setLimits:  `INSERT INTO recovery_limits (id, tat) VALUES {(?, ?)} ON CONFLICT (id) DO UPDATE SET tat = excluded.tat`,
+	insertRequests: `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
+		requested_at, due_at, free_at, throttled) VALUES {(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)}`,
 
-	insertRequest: `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
-		requested_at, due_at, free_at, throttled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 	claim: `UPDATE recovery_requests SET lease = ?, free_at = ?, attempts = attempts + 1
 		WHERE id IN (SELECT id FROM recovery_requests WHERE free_at <= ? ORDER BY free_at LIMIT ?)
 		RETURNING id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease`,

@@ -110,6 +110,7 @@ type Store struct {
 	attempts int
 	dialect  Dialect
 	sql      statements
+	together together // additions
 }
 
 var validPrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
@@ -147,6 +148,7 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 		return nil, errors.Join(faults...)
 	}
 	s.sql = statementsOf(dialect).prefixed(s.prefix)
+	s.together.make = s.add
 	return s, nil
 }
 
@@ -295,30 +297,6 @@ func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (accou
 	return account, nil
 }
 
-// AddRequest implements [recovery.Requests].
-func (s *Store) AddRequest(ctx context.Context, r recovery.Request, charges recovery.Charges) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
-		if err := s.take(ctx, tx, r.RequestedAt, charges.Hard); err != nil {
-			return err
-		}
-		r := r
-		r.Throttled = false
-		if len(charges.Soft) > 0 {
-			if _, err := tx.ExecContext(ctx, "SAVEPOINT soft"); err != nil {
-				return err
-			}
-			err := s.take(ctx, tx, r.RequestedAt, charges.Soft)
-			if _, r.Throttled = errors.AsType[*recovery.LimitError](err); r.Throttled {
-				_, err = tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT soft")
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return s.insert(ctx, tx, r)
-	})
-}
-
 // ClaimRequests implements [recovery.Requests].
 func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []recovery.Request, err error) {
 	err = s.write(ctx, func(tx *sql.Tx) error {
@@ -402,26 +380,39 @@ func (s *Store) Purge(ctx context.Context, before time.Time, max int) (n int, er
 }
 
 func (s *Store) insert(ctx context.Context, tx *sql.Tx, requests ...recovery.Request) error {
+	if len(requests) == 0 {
+		return nil
+	}
 	for _, r := range requests {
-		if err := fit(bounded{r.ID, maxName}, bounded{r.Identifier, maxIdentifier}, bounded{r.AccountID, maxAccountID},
-			bounded{r.Portal, maxName}, bounded{r.Locale, maxName}); err != nil {
+		if err := fitRequest(r); err != nil {
 			return err
 		}
+	}
+	rows := requestRows(requests)
+	_, err := tx.ExecContext(ctx, rows.expand(s.sql.insertRequests), rows.args(s.dialect)...)
+	return err
+}
+
+func requestRows(requests []recovery.Request) (rows rows) {
+	for _, r := range requests {
 		client := ""
 		if r.Client.IsValid() {
 			client = r.Client.String()
 		}
-		throttled := 0
+		throttled := int64(0)
 		if r.Throttled {
 			throttled = 1
 		}
 		due := r.DueAt.UnixMicro()
-		if _, err := tx.ExecContext(ctx, s.sql.insertRequest, r.ID, r.Kind, r.By, r.Identifier, r.AccountID, r.Portal,
-			r.Locale, client, r.RequestedAt.UnixMicro(), due, due, throttled); err != nil {
-			return err
-		}
+		rows.add(r.ID, string(r.Kind), string(r.By), r.Identifier, r.AccountID, r.Portal, r.Locale, client,
+			r.RequestedAt.UnixMicro(), due, due, throttled)
 	}
-	return nil
+	return rows
+}
+
+func fitRequest(r recovery.Request) error {
+	return fit(bounded{r.ID, maxName}, bounded{r.Identifier, maxIdentifier}, bounded{r.AccountID, maxAccountID},
+		bounded{r.Portal, maxName}, bounded{r.Locale, maxName})
 }
 
 // The longest texts that are stored, in bytes. MySQL cuts longer ones unless its sql_mode is strict,

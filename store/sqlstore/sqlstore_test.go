@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,7 +99,6 @@ func TestAnswers(t *testing.T) {
 		{"no lease", findsLeased, nil, "", "FinishRequest for good", "recovery: the lease is not held"},
 		{"a lease that is lost meanwhile", "", nil, "DELETE FROM recovery_requests", "FinishRequest for good", "recovery: the lease is not held"},
 		{"a lease that is lost before a retry", "", nil, "UPDATE recovery_requests", "FinishRequest to retry", "recovery: the lease is not held"},
-		{"a limit that was purged meanwhile", findsLimit, nil, "tat = CASE", "TakeLimits", "recovery: too many requests (global limit), try again in 1µs"},
 	} {
 		for _, d := range dialects {
 			for _, m := range methods {
@@ -157,10 +158,10 @@ func TestRefusalSaysTheLongestWait(t *testing.T) {
 	charge := func(scope recovery.Scope, key recovery.Digest, burst int, every time.Duration) recovery.Charge {
 		return recovery.Charge{Scope: scope, Key: key, Limit: recovery.Limit{Burst: burst, Every: every}}
 	}
-	// The state of every key is an hour and a half ahead.
+	// The state of the first two is an hour and a half ahead.
 	hourly := charge(recovery.ScopeClient, full.Key, 2, time.Hour)                 // half an hour to wait
 	daily := charge(recovery.ScopeIdentifier, recovery.Digest{5}, 1, 24*time.Hour) // an hour and a half
-	counted := charge(recovery.ScopeGlobal, recovery.Digest{6}, 1, 2*time.Hour)    // none: it was this call that counted
+	counted := charge(recovery.ScopeGlobal, recovery.Digest{6}, 1, 2*time.Hour)    // none
 	for _, c := range []struct {
 		name    string
 		charges []recovery.Charge
@@ -174,8 +175,9 @@ func TestRefusalSaysTheLongestWait(t *testing.T) {
 			t.Run(c.name+"/"+dialectNames[d], func(t *testing.T) {
 				is := is.New(t)
 				s := newStub(d)
-				s.changed = changedOrFull
-				s.rows[findsLimit] = []driver.Value{now.Add(90 * time.Minute).UnixMicro()}
+				for _, key := range []recovery.Digest{hourly.Key, daily.Key} {
+					s.limits[key] = now.Add(90 * time.Minute)
+				}
 				store, _ := s.store(t, nil)
 				var limited *recovery.LimitError
 				is.True(errors.As(store.TakeLimits(t.Context(), now, c.charges), &limited))
@@ -186,12 +188,22 @@ func TestRefusalSaysTheLongestWait(t *testing.T) {
 	}
 }
 
+// plain reads arrays in the text of a call: the values in the braces, without them.
+func plain(call string) string {
+	values := strings.Split(call, " | ")
+	for i, v := range values {
+		if b, err := hex.DecodeString(v); err == nil && strings.HasPrefix(string(b), "{") {
+			values[i] = strings.Trim(string(b), "{}")
+		}
+	}
+	return strings.Join(values, " | ")
+}
+
 // Over a soft limit, the request is stored and the hard limits are counted, but no soft one is.
 func TestThrottledRequest(t *testing.T) {
 	stored := func(is *is.I, d Dialect, soft ...recovery.Charge) (text string, keys int) {
 		is.Helper()
 		s := newStub(d)
-		s.changed = changedOrFull
 		accounts, err := stubUsers.Accounts(d)
 		is.NoErr(err)
 		db := sql.OpenDB(s)
@@ -202,11 +214,13 @@ func TestThrottledRequest(t *testing.T) {
 		r.Throttled = true // the caller's word does not count
 		is.NoErr(store.AddRequest(context.Background(), r, recovery.Charges{Hard: []recovery.Charge{free}, Soft: soft}))
 		for _, c := range []recovery.Charge{free, other} {
-			if strings.Contains(strings.Join(s.kept, ""), c.Key.String()) {
+			if slices.ContainsFunc(s.kept, func(text string) bool {
+				return !strings.Contains(text, "tat = tat") && strings.Contains(plain(text), c.Key.String()) // counted, not only made
+			}) {
 				keys++
 			}
 		}
-		return s.kept[len(s.kept)-1], keys
+		return plain(s.kept[len(s.kept)-1]), keys
 	}
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
@@ -267,7 +281,7 @@ func TestIsolation(t *testing.T) {
 				s := newStub(d)
 				store, _ := s.store(t, nil)
 				_, err := m.call(t.Context(), store)
-				is.NoErr(err)
+				is.True(err == nil || errors.Is(err, recovery.ErrLimited))
 				is.Equal(s.isolation, level)
 			}
 		})
@@ -277,11 +291,11 @@ func TestIsolation(t *testing.T) {
 // SQLite's columns hold values of any type.
 func TestRowsOfAnotherType(t *testing.T) {
 	for _, c := range []struct {
-		method int
+		method string
 		finds  string
 		column int
-	}{{0, findsAccount, 5}, {9, claims, 11}} {
-		m := methods[c.method]
+	}{{"FindAccounts by user name", findsAccount, 5}, {"ClaimRequests", claims, 11}} {
+		m := methods[slices.IndexFunc(methods, func(m method) bool { return m.name == c.method })]
 		t.Run(m.name, func(t *testing.T) {
 			is := is.New(t)
 			s := newStub(SQLite)

@@ -22,20 +22,20 @@ type statements struct {
 	markMailed  string
 	supersede   string
 
-	upsertLimit string // or, where there is no guarded upsert, the next two
-	ensureLimit string
-	updateLimit string
-	findLimit   string
+	ensureLimits   string // makes rows that can be locked, where those that are missing cannot be waited for
+	lockLimits     string
+	setLimits      string // and then insertRequests,
+	addRequests    string // or both at once
+	insertRequests string
 
-	insertRequest string
-	claim         string // or, where nothing can be returned by an update, the next two
-	lockDue       string
-	claimOne      string // the same for one request
-	lockOne       string
-	lease         string
-	findLeased    string
-	finish        string
-	retry         string
+	claim      string // or, where nothing can be returned by an update, the next two
+	lockDue    string
+	claimOne   string // the same for one request
+	lockOne    string
+	lease      string
+	findLeased string
+	finish     string
+	retry      string
 
 	purgeResets string
 	purgeLimits string
@@ -57,8 +57,8 @@ const defaultPrefix = "recovery_"
 func (s statements) prefixed(prefix string) statements {
 	for _, text := range []*string{
 		&s.lockDatabase, &s.createReset, &s.findReset, &s.redeem, &s.voidOthers, &s.markMailed, &s.supersede,
-		&s.upsertLimit, &s.ensureLimit, &s.updateLimit, &s.findLimit,
-		&s.insertRequest, &s.claim, &s.lockDue, &s.claimOne, &s.lockOne, &s.lease, &s.findLeased, &s.finish, &s.retry,
+		&s.ensureLimits, &s.lockLimits, &s.setLimits, &s.addRequests, &s.insertRequests,
+		&s.claim, &s.lockDue, &s.claimOne, &s.lockOne, &s.lease, &s.findLeased, &s.finish, &s.retry,
 		&s.purgeResets, &s.purgeLimits,
 	} {
 		*text = strings.ReplaceAll(*text, defaultPrefix, prefix)

@@ -47,7 +47,7 @@ func TestDefaultPrefixChangesNothing(t *testing.T) {
 // What a dialect leaves out, it says in another way.
 func TestDialectsAreComplete(t *testing.T) {
 	instead := map[string][]string{
-		"upsertLimit": {"ensureLimit", "updateLimit"},
+		"addRequests": {"setLimits"},
 		"claim":       {"lockDue", "lease"},
 		"claimOne":    {"lockOne"},
 	}
@@ -64,6 +64,8 @@ func TestDialectsAreComplete(t *testing.T) {
 			}
 			is.Equal(texts["lockDatabase"] != "", d == SQLite)
 			delete(texts, "lockDatabase")
+			is.Equal(texts["ensureLimits"] != "", d == MySQL)
+			delete(texts, "ensureLimits")
 			for name, text := range texts {
 				t.Log(name)
 				is.True(text != "") // the statement

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
+
+	"example.com/recovery"
 )
 
 // A stub is a database that knows the store's statements well enough for every method to run to its
@@ -21,6 +25,7 @@ import (
 type stub struct {
 	dialect Dialect
 	rows    map[string][]driver.Value // what a look-up finds, by the beginning of its text; nil is no row
+	limits  map[recovery.Digest]time.Time
 	changed func(query string, args []driver.NamedValue) int64
 	fault   fault
 
@@ -57,7 +62,13 @@ var errInterrupted = errors.New("the driver was interrupted")
 func newStub(d Dialect) *stub {
 	return &stub{
 		dialect: d, fault: fault{call: -1}, rows: stubRows(),
-		changed: func(string, []driver.NamedValue) int64 { return 1 },
+		limits: map[recovery.Digest]time.Time{other.Key: now.Add(-time.Hour), full.Key: now.Add(time.Hour)},
+		changed: func(query string, args []driver.NamedValue) int64 {
+			if strings.HasPrefix(query, "WITH seen") {
+				return int64(len(keysIn(args)))
+			}
+			return 1
+		},
 	}
 }
 
@@ -118,7 +129,6 @@ type stubConn struct {
 	stub    *stub
 	ctx     context.Context // of the transaction, as drivers keep it for the commit
 	writes  []string
-	soft    int  // how many writes there were at the savepoint
 	inTx    bool // a transaction is open
 	aborted bool // PostgreSQL: it can only be rolled back
 	locked  bool // the connection holds a named lock
@@ -160,10 +170,6 @@ func (c *stubConn) ExecContext(ctx context.Context, query string, args []driver.
 	err := c.statement(ctx, query, args, func() {
 		n = c.stub.changed(query, args)
 		switch {
-		case query == "SAVEPOINT soft":
-			c.soft = len(c.writes)
-		case query == "ROLLBACK TO SAVEPOINT soft":
-			c.writes = c.writes[:c.soft]
 		case strings.HasPrefix(query, "BEGIN"):
 			c.inTx = true
 		case query == "COMMIT":
@@ -191,7 +197,14 @@ func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver
 			longest = beginning
 		}
 	}
-	if row := c.stub.rows[longest]; row != nil {
+	if strings.HasPrefix(query, findsLimits) {
+		rows.columns = 2
+		for _, key := range keysIn(args) {
+			if state, ok := c.stub.limits[key]; ok {
+				rows.rows = append(rows.rows, []driver.Value{key[:], state.UnixMicro()})
+			}
+		}
+	} else if row := c.stub.rows[longest]; row != nil {
 		rows.rows, rows.columns = [][]driver.Value{row}, len(row)
 		if longest == findsDue {
 			rows.rows = append(rows.rows, row)
@@ -303,6 +316,25 @@ func callText(query string, args []driver.NamedValue) string {
 		fmt.Fprintf(&b, " | %x", a.Value)
 	}
 	return b.String()
+}
+
+// keysIn returns the keys of limits among the arguments: blobs, or the first one, an array of them.
+func keysIn(args []driver.NamedValue) (keys []recovery.Digest) {
+	for i, arg := range args {
+		switch v := arg.Value.(type) {
+		case []byte:
+			if len(v) == len(recovery.Digest{}) {
+				keys = append(keys, recovery.Digest(v))
+			}
+		case string:
+			for _, text := range strings.Split(v, `"\\x`)[1:] {
+				if b, err := hex.DecodeString(text[:2*len(recovery.Digest{})]); i == 0 && err == nil {
+					keys = append(keys, recovery.Digest(b))
+				}
+			}
+		}
+	}
+	return keys
 }
 
 func placeholders(d Dialect, query string) (n int) {

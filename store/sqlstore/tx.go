@@ -86,9 +86,6 @@ func (s *Store) once(ctx context.Context, f func(*sql.Tx) error) error {
 
 // isOurs reports whether err is an answer of the store, not a failure of the database.
 func isOurs(err error) bool {
-	if _, ok := errors.AsType[*recovery.LimitError](err); ok {
-		return true
-	}
 	return errors.Is(err, recovery.ErrInvalidToken) || errors.Is(err, recovery.ErrSuperseded) || errors.Is(err, recovery.ErrLeaseLost)
 }
 
@@ -146,6 +143,9 @@ func decided(err error) bool {
 
 // lostToAnother reports whether the transaction failed because of another one.
 func lostToAnother(err error) bool {
+	if errors.Is(err, errMissed) {
+		return true
+	}
 	switch code(err) {
 	case "40001", "40P01", // serialization failure, deadlock
 		"MySQL 1213", "MySQL 1205", "MySQL 1020", // deadlock, lock wait timeout, record has changed

@@ -1,0 +1,231 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/recovery"
+)
+
+// maxTogether is how many additions share a transaction: enough for the commit to cost little of each.
+const maxTogether = 64
+
+// An addition is a call of AddRequest, or of TakeLimits, which adds nothing.
+type addition struct {
+	ctx     context.Context
+	at      time.Time
+	charges recovery.Charges
+	request *recovery.Request
+
+	err  error         // its own: its limit
+	done chan struct{} // closed when err is set; nil while nobody waits
+}
+
+// AddRequest implements [recovery.Requests]. Calls that come while another is being committed share the
+// next transaction. Each returns when its own request is durable, with its own error.
+func (s *Store) AddRequest(ctx context.Context, r recovery.Request, charges recovery.Charges) error {
+	if err := fitRequest(r); err != nil {
+		return fmt.Errorf("sqlstore: %w", err)
+	}
+	return s.together.do(&addition{ctx: ctx, at: r.RequestedAt, charges: charges, request: &r})
+}
+
+// TakeLimits implements [recovery.Requests], as AddRequest does.
+func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery.Charge) error {
+	return s.together.do(&addition{ctx: ctx, at: at, charges: recovery.Charges{Hard: charges}})
+}
+
+// errAllRefused rolls back a transaction that has nothing to keep.
+var errAllRefused = errors.New("all calls are over a limit")
+
+// errMissed says that another transaction made a limit that was missing.
+var errMissed = errors.New("a limit was counted meanwhile")
+
+// add makes the additions in one transaction, in their order. What concerns one of them is its err;
+// what is returned concerns all.
+func (s *Store) add(ctx context.Context, calls []*addition) error {
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		t, err := s.tally(ctx, tx, calls)
+		if err != nil {
+			return err
+		}
+		var accepted []recovery.Request
+		refused := 0
+		for _, c := range calls {
+			if c.err = t.take(c.at, c.charges.Hard); c.err != nil {
+				refused++
+				continue
+			}
+			if c.request != nil {
+				r := *c.request
+				r.Throttled = t.take(c.at, c.charges.Soft) != nil
+				accepted = append(accepted, r)
+			}
+		}
+		if refused == len(calls) {
+			return errAllRefused
+		}
+		return s.keep(ctx, tx, t, accepted)
+	})
+	if errors.Is(err, errAllRefused) {
+		return nil
+	}
+	return err
+}
+
+// keep stores the limits that were counted and the requests.
+func (s *Store) keep(ctx context.Context, tx *sql.Tx, t *tally, requests []recovery.Request) error {
+	counted, seen := t.changes()
+	if counted.len() == 0 {
+		return s.insert(ctx, tx, requests...)
+	}
+	if s.sql.addRequests == "" {
+		if _, err := tx.ExecContext(ctx, counted.expand(s.sql.setLimits), counted.args(s.dialect)...); err != nil {
+			return err
+		}
+		return s.insert(ctx, tx, requests...)
+	}
+	added := requestRows(requests)
+	args := append(counted.arrays(2), seen.arrays(2)...)
+	n, err := affected(tx.ExecContext(ctx, s.sql.addRequests, append(args, added.arrays(12)...)...))
+	if err == nil && n != int64(counted.len()) {
+		return errMissed
+	}
+	return err
+}
+
+// together has calls that come while others are being made wait for them, and makes them at once then.
+// A call that nobody else is at is made as it is.
+type together struct {
+	make func(context.Context, []*addition) error
+
+	mu      sync.Mutex
+	busy    bool
+	waiting []*addition
+}
+
+func (t *together) do(a *addition) error {
+	if err := a.ctx.Err(); err != nil {
+		return fmt.Errorf("sqlstore: %w", err)
+	}
+	t.mu.Lock()
+	if t.busy {
+		a.done = make(chan struct{})
+		t.waiting = append(t.waiting, a)
+		t.mu.Unlock()
+		return t.wait(a)
+	}
+	t.busy = true
+	t.mu.Unlock()
+	defer t.handOver()
+	if err := t.make(a.ctx, []*addition{a}); err != nil {
+		return err
+	}
+	return a.err
+}
+
+// handOver has what came meanwhile made on a goroutine that lives until nobody waits.
+func (t *together) handOver() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.busy = len(t.waiting) > 0
+	if t.busy {
+		go t.makeWaiting()
+	}
+}
+
+func (t *together) makeWaiting() {
+	for {
+		t.mu.Lock()
+		n := min(len(t.waiting), maxTogether)
+		calls := slices.Clone(t.waiting[:n])
+		t.waiting = slices.Delete(t.waiting, 0, n)
+		t.busy = n > 0
+		t.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		t.makeAll(calls)
+	}
+}
+
+// makeAll makes calls together; one that the database refuses does not spoil the others.
+func (t *together) makeAll(calls []*addition) {
+	ctx, stop := whileAny(calls)
+	err := t.guarded(ctx, calls)
+	stop()
+	each := len(calls) > 1 && code(err) != "" && !errors.Is(err, ErrUnknownOutcome) && !lostToAnother(err)
+	for _, a := range calls {
+		if each {
+			err = t.guarded(a.ctx, []*addition{a})
+		}
+		if err != nil {
+			a.err = err
+		}
+		close(a.done)
+	}
+}
+
+// whileAny returns a context that ends when all of the calls' contexts have.
+func whileAny(calls []*addition) (ctx context.Context, stop func()) {
+	if len(calls) == 1 {
+		return calls[0].ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(calls[0].ctx))
+	var left atomic.Int32
+	left.Store(int32(len(calls)))
+	stops := make([]func() bool, len(calls))
+	for i, a := range calls {
+		stops[i] = context.AfterFunc(a.ctx, func() {
+			if left.Add(-1) == 0 {
+				cancel()
+			}
+		})
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
+}
+
+// guarded keeps a panic of a driver from ending the process: no caller could recover from it here.
+func (t *together) guarded(ctx context.Context, calls []*addition) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("sqlstore: the driver panicked")
+		}
+	}()
+	return t.make(ctx, calls)
+}
+
+// wait waits until the call was made, or its context ends.
+func (t *together) wait(a *addition) error {
+	select {
+	case <-a.done:
+		return a.err
+	case <-a.ctx.Done():
+	}
+	t.mu.Lock()
+	i := slices.Index(t.waiting, a)
+	if i >= 0 {
+		t.waiting = slices.Delete(t.waiting, i, i+1)
+	}
+	t.mu.Unlock()
+	if i >= 0 { // nothing was done
+		return fmt.Errorf("sqlstore: %w", a.ctx.Err())
+	}
+	select {
+	case <-a.done:
+		return a.err
+	default:
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, a.ctx.Err())
+	}
+}

@@ -1,0 +1,318 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+// A maker makes additions, in the time that it is given.
+type maker struct {
+	mu    sync.Mutex
+	takes time.Duration
+	err   func(calls []*addition) error
+	made  [][]*addition
+	ctxs  []context.Context
+}
+
+// fails sets what becomes of the calls that have not ended.
+func (m *maker) fails(err func(calls []*addition) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
+}
+
+func (m *maker) make(ctx context.Context, calls []*addition) error {
+	m.mu.Lock()
+	m.made = append(m.made, calls)
+	m.ctxs = append(m.ctxs, ctx)
+	timer := time.NewTimer(m.takes)
+	m.mu.Unlock()
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	m.mu.Lock()
+	fails := m.err
+	m.mu.Unlock()
+	if fails != nil {
+		return fails(calls)
+	}
+	return nil
+}
+
+// start makes an addition on a goroutine and returns what waits for its error.
+func start(t *together, ctx context.Context) (a *addition, wait func() error) {
+	a = &addition{ctx: ctx}
+	result := make(chan error, 1)
+	go func() { result <- t.do(a) }()
+	synctest.Wait()
+	return a, func() error { return <-result }
+}
+
+func TestLoneAdditionIsMadeByItsCaller(t *testing.T) {
+	is := is.New(t)
+	m := &maker{}
+	all := &together{make: m.make}
+	for range 2 {
+		a := &addition{ctx: t.Context()}
+		is.NoErr(all.do(a))
+		is.Equal(a.done, nil) // no goroutine
+	}
+	is.Equal(len(m.made), 2)
+	is.Equal(m.ctxs[0], t.Context())
+	m.fails(func(calls []*addition) error { calls[0].err = recovery.ErrLimited; return nil })
+	is.Equal(all.do(&addition{ctx: t.Context()}), recovery.ErrLimited)
+	no := errors.New("no")
+	m.fails(func([]*addition) error { return no })
+	is.Equal(all.do(&addition{ctx: t.Context()}), no)
+}
+
+func TestAdditionsThatComeMeanwhileAreMadeTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		m := &maker{takes: time.Second}
+		all := &together{make: m.make}
+		first, firstDone := start(all, t.Context())
+		var want []*addition
+		var waits []func() error
+		for range maxTogether + 10 {
+			a, wait := start(all, t.Context())
+			want, waits = append(want, a), append(waits, wait)
+		}
+		m.fails(func(calls []*addition) error {
+			for i, a := range calls {
+				if i == 3 {
+					a.err = recovery.ErrLimited
+				}
+			}
+			return nil
+		})
+		began := time.Now()
+		is.NoErr(firstDone())
+		for i, wait := range waits {
+			is.Equal(wait() != nil, i == 3 || i == maxTogether+3) // each has its own error
+		}
+		is.Equal(time.Since(began), 3*time.Second)
+		is.Equal(m.made, [][]*addition{{first}, want[:maxTogether], want[maxTogether:]}) // in their order
+		is.NoErr(all.do(&addition{ctx: t.Context()}))                                    // and then alone again
+		is.Equal(m.ctxs[3], t.Context())
+	})
+}
+
+func TestAdditionLeavesWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		m := &maker{takes: time.Second}
+		all := &together{make: m.make}
+		_, first := start(all, t.Context())
+		waiting, leave := context.WithCancel(t.Context())
+		left, wait := start(all, waiting)
+		_, stays := start(all, t.Context())
+		leave()
+		err := wait()
+		is.True(errors.Is(err, context.Canceled))
+		is.True(!errors.Is(err, ErrUnknownOutcome)) // it was not begun
+		is.Equal(errorText(err), "sqlstore: context canceled")
+		is.NoErr(first())
+		synctest.Wait()
+
+		// The next ones are being made now.
+		running, leave := context.WithCancel(t.Context())
+		_, wait = start(all, running)
+		_, other := start(all, t.Context())
+		is.NoErr(stays())
+		time.Sleep(time.Second / 2)
+		leave()
+		err = wait()
+		is.True(errors.Is(err, context.Canceled))
+		is.True(errors.Is(err, ErrUnknownOutcome)) // it may come through
+		is.NoErr(other())
+		for _, calls := range m.made {
+			for _, a := range calls {
+				is.True(a != left) // what left before it began was not made
+			}
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		made := len(m.made)
+		is.True(errors.Is(all.do(&addition{ctx: ended}), context.Canceled))
+		is.Equal(len(m.made), made)
+	})
+}
+
+// Nobody's context ends the work of others; when all have left, it ends.
+func TestAdditionsEndWhenAllHaveLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		m := &maker{takes: time.Second}
+		all := &together{make: m.make}
+		_, first := start(all, t.Context())
+		m.mu.Lock()
+		m.takes = time.Hour
+		m.mu.Unlock()
+		var leaves []context.CancelFunc
+		var waits []func() error
+		for range 3 {
+			ctx, leave := context.WithCancel(t.Context())
+			_, wait := start(all, ctx)
+			leaves, waits = append(leaves, leave), append(waits, wait)
+		}
+		is.NoErr(first())
+		synctest.Wait()
+		is.Equal(len(m.made), 2)
+		for i := range leaves {
+			synctest.Wait()
+			is.NoErr(m.ctxs[1].Err()) // others want it
+			leaves[i]()
+			is.True(errors.Is(waits[i](), context.Canceled))
+		}
+		synctest.Wait()
+		is.Equal(m.ctxs[1].Err(), context.Canceled)
+		m.mu.Lock()
+		m.takes = 0
+		m.mu.Unlock()
+		is.NoErr(all.do(&addition{ctx: t.Context()}))
+	})
+}
+
+// What the database refuses of one is not held against the others; what is not known of one is not
+// known of any, and is not done again.
+func TestAdditionsThatFailTogether(t *testing.T) {
+	for name, c := range map[string]struct {
+		err   error
+		apart bool
+	}{
+		"refused":          {hide(&stateError{"22021", secret}), true},
+		"no connection":    {errors.New("dial"), false},
+		"lost to another":  {hide(&stateError{"40001", secret}), false},
+		"unknown outcome":  {ErrUnknownOutcome, false},
+		"unknown and code": {errors.Join(ErrUnknownOutcome, &stateError{"08006", secret}), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				m := &maker{takes: time.Second}
+				all := &together{make: m.make}
+				_, first := start(all, t.Context())
+				bad, badDone := start(all, t.Context())
+				_, goodDone := start(all, t.Context())
+				m.fails(func(calls []*addition) error {
+					for _, a := range calls {
+						if a == bad {
+							return c.err
+						}
+					}
+					return nil
+				})
+				is.NoErr(first())
+				is.Equal(badDone(), c.err)
+				is.Equal(goodDone() == nil, c.apart)
+				is.Equal(len(m.made) > 2, c.apart)
+			})
+		})
+	}
+}
+
+func TestPanicWhileAdditionsAreMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		m := &maker{takes: time.Second}
+		all := &together{make: m.make}
+		_, first := start(all, t.Context())
+		bad, second := start(all, t.Context())
+		m.fails(func(calls []*addition) error {
+			if calls[0] == bad {
+				panic(secret)
+			}
+			return nil
+		})
+		is.NoErr(first())
+		is.Equal(errorText(second()), "sqlstore: the driver panicked") // and the process lives
+		m.fails(nil)
+		is.NoErr(all.do(&addition{ctx: t.Context()}))
+	})
+}
+
+// One transaction has some that are refused, some throttled, and some that pass.
+func TestAddTogether(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(d)
+			store, _ := s.store(t, nil)
+			add := func(id string, hard, soft []recovery.Charge) *addition {
+				r := request
+				r.ID = id
+				return &addition{ctx: t.Context(), at: now, request: &r, charges: recovery.Charges{Hard: hard, Soft: soft}}
+			}
+			twice := recovery.Charge{Scope: recovery.ScopeClient, Key: recovery.Digest{9}, Limit: recovery.Limit{Burst: 2, Every: time.Hour}}
+			calls := []*addition{
+				add("passes", []recovery.Charge{twice}, nil),
+				add("throttled", []recovery.Charge{twice}, []recovery.Charge{full}),
+				add("refused", []recovery.Charge{twice}, nil),
+				{ctx: t.Context(), at: now, charges: recovery.Charges{Hard: []recovery.Charge{free}}},
+			}
+			is.NoErr(store.add(t.Context(), calls))
+			is.NoErr(calls[0].err)
+			is.NoErr(calls[1].err)
+			is.True(errors.Is(calls[2].err, recovery.ErrLimited)) // counted in their order
+			is.NoErr(calls[3].err)
+			kept := ""
+			for _, text := range s.kept {
+				kept += plain(text) + "\n"
+			}
+			for id, want := range map[string]bool{"passes": true, "throttled": true, "refused": false} {
+				hexed := strings.Trim(strings.ToLower(callText("", []driver.NamedValue{{Value: id}})), " |")
+				is.Equal(strings.Contains(kept, hexed) || strings.Contains(kept, `"`+id+`"`), want)
+			}
+		})
+	}
+}
+
+// A limit that was missing when it was looked for may be made by another meanwhile.
+func TestLimitThatAnotherMakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s := newStub(PostgreSQL)
+		store, _ := s.store(t, &Options{Attempts: 3})
+		misses := 2
+		changed := s.changed
+		s.changed = func(query string, args []driver.NamedValue) int64 {
+			if misses > 0 && strings.HasPrefix(query, "WITH seen") {
+				misses--
+				return 0
+			}
+			return changed(query, args)
+		}
+		is.NoErr(store.TakeLimits(t.Context(), now, []recovery.Charge{free}))
+		is.Equal(len(s.kept), 1) // tried again as a whole
+		misses = 3
+		err := store.TakeLimits(t.Context(), now, []recovery.Charge{free})
+		is.Equal(errorText(err), "sqlstore: a limit was counted meanwhile") // a bounded number of times
+		is.Equal(len(s.kept), 1)
+	})
+}
+
+func TestArrays(t *testing.T) {
+	is := is.New(t)
+	var r rows
+	r.add(`a"b\c,{}`, []byte{0, 255}, int64(-7))
+	r.add("", []byte{}, int64(0))
+	is.Equal(r.args(PostgreSQL), []any{`{"a\"b\\c,{}",""}`, `{"\\x00ff","\\x"}`, `{-7,0}`})
+	is.Equal(r.args(SQLite), []any{`a"b\c,{}`, []byte{0, 255}, int64(-7), "", []byte{}, int64(0)})
+	is.Equal(r.expand("VALUES {(?, ?, ?)} END"), "VALUES (?, ?, ?), (?, ?, ?) END")
+	is.Equal(r.expand("no braces"), "no braces")
+	is.Equal((&rows{}).arrays(2), []any{"{}", "{}"}) // no row
+}

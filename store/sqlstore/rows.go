@@ -1,0 +1,77 @@
+package sqlstore
+
+import (
+	"encoding/hex"
+	"strconv"
+	"strings"
+)
+
+// rows are the arguments of a statement about many rows. PostgreSQL gets each column as one array, so
+// that one text of the statement serves any number of rows; the others get every value.
+type rows struct {
+	columns int
+	values  []any // row by row: string, []byte or int64
+}
+
+func (r *rows) add(values ...any) {
+	r.columns = len(values)
+	r.values = append(r.values, values...)
+}
+
+func (r *rows) len() int {
+	if r.columns == 0 {
+		return 0
+	}
+	return len(r.values) / r.columns
+}
+
+// expand repeats what stands in braces for every row.
+func (r *rows) expand(text string) string {
+	before, rest, ok := strings.Cut(text, "{")
+	if !ok {
+		return text
+	}
+	row, after, _ := strings.Cut(rest, "}")
+	return before + strings.Repeat(row+", ", r.len()-1) + row + after
+}
+
+func (r *rows) args(d Dialect) []any {
+	if d != PostgreSQL {
+		return r.values
+	}
+	return r.arrays(r.columns)
+}
+
+// arrays returns the columns, of which there are so many, as literals of arrays: every driver takes a
+// text, and the statement casts it.
+func (r *rows) arrays(columns int) []any {
+	args := make([]any, columns)
+	var b []byte
+	for c := range columns {
+		b = append(b[:0], '{')
+		for i := c; i < len(r.values); i += columns {
+			if i > c {
+				b = append(b, ',')
+			}
+			switch v := r.values[i].(type) {
+			case int64:
+				b = strconv.AppendInt(b, v, 10)
+			case []byte:
+				b = append(b, `"\\x`...)
+				b = hex.AppendEncode(b, v)
+				b = append(b, '"')
+			case string:
+				b = append(b, '"')
+				for i := range len(v) {
+					if v[i] == '"' || v[i] == '\\' {
+						b = append(b, '\\')
+					}
+					b = append(b, v[i])
+				}
+				b = append(b, '"')
+			}
+		}
+		args[c] = string(append(b, '}'))
+	}
+	return args
+}
