@@ -24,7 +24,7 @@ var mysql = statements{
 		FROM recovery_requests WHERE free_at <= ? ORDER BY free_at LIMIT ? FOR UPDATE SKIP LOCKED`,
 	lockOne: `SELECT id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease
 		FROM recovery_requests WHERE id = ? AND (lease = '' OR free_at <= ?) FOR UPDATE SKIP LOCKED`,
-	lease:      `UPDATE recovery_requests SET lease = ?, free_at = ?, attempts = attempts + 1 WHERE id = ?`,
+	lease:      `UPDATE recovery_requests SET lease = ?, free_at = ?, attempts = attempts + 1 WHERE id IN ({?})`,
 	findLeased: `SELECT requested_at FROM recovery_requests WHERE id = ? AND lease = ?`,
 	finish:     `DELETE FROM recovery_requests WHERE id = ? AND lease = ?`,
 	retry:      `UPDATE recovery_requests SET lease = '', due_at = ?, free_at = ? WHERE id = ? AND lease = ?`,

@@ -310,13 +310,16 @@ func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []
 			return err
 		}
 		claimed, err = s.requests(tx.QueryContext(ctx, lock, which...))
+		if err != nil || len(claimed) == 0 {
+			return err
+		}
+		var ids rows
 		for i := range claimed {
-			if err == nil {
-				_, err = tx.ExecContext(ctx, s.sql.lease, l.ID, until, claimed[i].ID)
-			}
+			ids.add(claimed[i].ID)
 			claimed[i].Attempts++
 			claimed[i].Lease = l.ID
 		}
+		_, err = tx.ExecContext(ctx, ids.expand(s.sql.lease), append([]any{l.ID, until}, ids.values...)...)
 		return err
 	})
 	if err != nil {
@@ -328,19 +331,23 @@ func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []
 // FinishRequest implements [recovery.Requests].
 func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
 	return s.write(ctx, func(tx *sql.Tx) error {
+		if o.Lease == "" {
+			return recovery.ErrLeaseLost
+		}
+		var requestedAt int64
 		if o.Mailed != "" { // before the request, as everywhere: account first
 			if _, err := s.accounts.LockAccount(ctx, tx, o.Mailed); err != nil {
 				return err
 			}
+			err := tx.QueryRowContext(ctx, s.sql.findLeased, o.RequestID, o.Lease).Scan(&requestedAt)
+			if errors.Is(err, sql.ErrNoRows) {
+				return recovery.ErrLeaseLost
+			}
+			if err != nil {
+				return err
+			}
 		}
-		var requestedAt int64
-		err := tx.QueryRowContext(ctx, s.sql.findLeased, o.RequestID, o.Lease).Scan(&requestedAt)
-		if errors.Is(err, sql.ErrNoRows) || o.Lease == "" {
-			return recovery.ErrLeaseLost
-		}
-		if err != nil {
-			return err
-		}
+		var err error
 		if o.RetryAt.IsZero() {
 			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.finish, o.RequestID, o.Lease))
 		} else {
