@@ -26,6 +26,7 @@ const (
 // BenchmarkSend sends mails over two kept connections with TLS, in turns by a bare loop over go-mail,
 // which is handed the finished text, by smtpmailer, which renders it, and by the recovery worker with
 // smtpmailer. "mailer-of-bare" and "worker-of-bare" are their speed as a part of the bare loop's;
+// "worker-of-bare-one" compares the worker with a bare loop over one connection, and
 // "mailer-of-bare-and-render" leaves the templates out of the comparison. One server answers at once,
 // so that every microsecond shows; the other takes 5 ms to accept a mail, as one does that writes it to
 // a disk first.
@@ -44,17 +45,18 @@ func BenchmarkSend(b *testing.B) {
 			for range connections {
 				clients <- dial(b, s)
 			}
-			var bare, mailer, worker, rendering time.Duration
+			var bare, one, mailer, worker, rendering time.Duration
 			rounds := 0
 			for b.Loop() {
-				bare += loop(b, func(ctx context.Context, i int) error { return sendBare(clients, rendered, i) })
-				mailer += loop(b, func(ctx context.Context, i int) error {
+				bare += loop(b, connections, func(ctx context.Context, i int) error { return sendBare(clients, rendered, i) })
+				one += loop(b, 1, func(ctx context.Context, i int) error { return sendBare(clients, rendered, i) })
+				mailer += loop(b, connections, func(ctx context.Context, i int) error {
 					msg := message(b, recovery.MessageResetToken, "en")
 					msg.To = address(i)
 					return m.Send(ctx, msg)
 				})
 				worker += deliver(b, m)
-				rendering += loop(b, func(context.Context, int) error {
+				rendering += loop(b, connections, func(context.Context, int) error {
 					_, err := r.Render(message(b, recovery.MessageResetToken, "en"))
 					return err
 				})
@@ -69,20 +71,21 @@ func BenchmarkSend(b *testing.B) {
 			b.ReportMetric(float64(bare+rendering)/float64(mailer), "mailer-of-bare-and-render")
 			b.ReportMetric(float64(bare)/float64(mailer), "mailer-of-bare")
 			b.ReportMetric(float64(bare)/float64(worker), "worker-of-bare")
+			b.ReportMetric(float64(one)/float64(worker), "worker-of-bare-one")
 		})
 	}
 }
 
 func address(i int) string { return fmt.Sprintf("user%d@example.com", i) }
 
-// loop returns how long a round takes with as many callers as there are connections.
-func loop(b *testing.B, f func(ctx context.Context, i int) error) time.Duration {
+// loop returns how long a round takes with so many callers.
+func loop(b *testing.B, callers int, f func(ctx context.Context, i int) error) time.Duration {
 	b.Helper()
 	start := time.Now()
 	var wg sync.WaitGroup
-	for c := range connections {
+	for c := range callers {
 		wg.Go(func() {
-			for i := c; i < mailsPerRound; i += connections {
+			for i := c; i < mailsPerRound; i += callers {
 				if err := f(b.Context(), i); err != nil {
 					b.Error(err)
 					return
