@@ -191,6 +191,18 @@ func (o *Options) settings() (Options, error) {
 	return s, errors.Join(errs...)
 }
 
+// Options returns the options in force, with every default filled in, for pages and texts that tell
+// people what holds. Changing them changes nothing.
+func (s *Service) Options() Options {
+	o := s.opts
+	policy := *o.Policy
+	policy.Words = slices.Clone(policy.Words)
+	o.Policy = &policy
+	o.Portals = maps.Clone(o.Portals)
+	o.Limits.PerIdentifier = slices.Clone(o.Limits.PerIdentifier)
+	return o
+}
+
 func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {

@@ -134,3 +134,22 @@ func TestErrorsDoNotOverlap(t *testing.T) {
 		is.True(strings.HasPrefix(typed.Error(), "recovery: "))
 	}
 }
+
+func TestOptionsInForce(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{
+		Application: "Example", Policy: &recovery.Policy{Words: []string{"word"}},
+		Portals: map[string]recovery.Portal{"page": {URL: "https://example.com/"}},
+	})
+	o := w.Options()
+	is.Equal(o.Application, "Example")
+	is.Equal(o.TokenTTL, 16*time.Hour)
+	is.Equal(o.Policy.MinLength, 10)
+	o.Policy.MinLength, o.Policy.Words[0], o.Limits.PerIdentifier[0].Burst = 99, "other", 99
+	delete(o.Portals, "page")
+	again := w.Options()
+	is.Equal(again.Policy.MinLength, 10) // what is returned is a copy
+	is.Equal(again.Policy.Words, []string{"word"})
+	is.Equal(again.Limits.PerIdentifier[0].Burst, 1)
+	is.Equal(len(again.Portals), 1)
+}

@@ -98,6 +98,41 @@ func (p *Policy) Check(password string, words ...string) error {
 	return passwordError(reasons)
 }
 
+// A PasswordRule is one rule of a [Policy], for a page that shows them before a password is chosen.
+type PasswordRule struct {
+	PasswordReason     // what is told of a password that breaks the rule
+	Limit          int // of too_short and too_long, in code points; else 0
+}
+
+// Rules returns the rules in the order in which a rejection names them, without those that nobody
+// breaks by choosing: not_text, and too_long for bytes. too_short, too_long and the classes need
+// nothing but the password to be checked; the others need the Service. A nil Policy is the default
+// one.
+func (p *Policy) Rules() []PasswordRule {
+	q := p.withDefaults()
+	rules := []PasswordRule{{q.tooShort(), q.MinLength}, {q.tooLong(), q.MaxLength}}
+	add := func(holds bool, reason PasswordReason) {
+		if holds {
+			rules = append(rules, PasswordRule{PasswordReason: reason})
+		}
+	}
+	for _, c := range classReasons {
+		add(q.Require&c.class != 0, c.reason)
+	}
+	add(!q.AllowCommon, reasonCommon)
+	add(!q.AllowOwnWords, reasonOwnWord)
+	add(q.Breached != nil, reasonBreached)
+	return rules
+}
+
+func (p *Policy) tooShort() PasswordReason {
+	return PasswordReason{"too_short", fmt.Sprintf("must have at least %d characters", p.MinLength)}
+}
+
+func (p *Policy) tooLong() PasswordReason {
+	return PasswordReason{"too_long", fmt.Sprintf("must have at most %d characters", p.MaxLength)}
+}
+
 func passwordError(reasons []PasswordReason) error {
 	if len(reasons) == 0 {
 		return nil
@@ -152,9 +187,9 @@ func (p *Policy) checkText(password string) (reasons []PasswordReason) {
 	}
 	switch n := utf8.RuneCountInString(password); {
 	case n < p.MinLength:
-		reasons = append(reasons, PasswordReason{"too_short", fmt.Sprintf("must have at least %d characters", p.MinLength)})
+		reasons = append(reasons, p.tooShort())
 	case n > p.MaxLength:
-		reasons = append(reasons, PasswordReason{"too_long", fmt.Sprintf("must have at most %d characters", p.MaxLength)})
+		reasons = append(reasons, p.tooLong())
 	}
 	var has Classes
 	for _, r := range password {

@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -163,4 +164,36 @@ func TestBreachedCallerLeaves(t *testing.T) {
 	_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
 	is.True(errors.Is(err, context.Canceled))
 	is.Equal(w.hash("1"), "hash of old")
+}
+
+// What a page shows before a password is chosen is what a rejection says afterwards.
+func TestRules(t *testing.T) {
+	list := func(p *recovery.Policy) string {
+		var names []string
+		for _, r := range p.Rules() {
+			if r.Limit != 0 {
+				r.Name = fmt.Sprintf("%s=%d", r.Name, r.Limit)
+			}
+			names = append(names, r.Name)
+		}
+		return strings.Join(names, " ")
+	}
+	is := is.New(t)
+	is.Equal(list(nil), "too_short=10 too_long=64 no_upper no_lower no_digit no_special common own_word")
+	is.Equal(list(recovery.NIST80063B()), "too_short=15 too_long=256 common own_word")
+	is.Equal(list(&recovery.Policy{Require: recovery.Digit, AllowCommon: true, AllowOwnWords: true,
+		Breached: func(context.Context, string) (bool, error) { return false, nil }}), "too_short=10 too_long=64 no_digit breached")
+
+	texts := map[recovery.PasswordReason]bool{}
+	var nilPolicy *recovery.Policy
+	for _, r := range nilPolicy.Rules() {
+		texts[r.PasswordReason] = true
+	}
+	for _, password := range []string{"", strings.Repeat("x", 65), "Password-123", "My-ALICE-name-1"} {
+		var e *recovery.PasswordError
+		is.True(errors.As(nilPolicy.Check(password, "alice"), &e)) // rejected
+		for _, r := range e.Reasons {
+			is.True(texts[r]) // every reason is one of the rules, word for word
+		}
+	}
 }

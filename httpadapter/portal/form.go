@@ -1,0 +1,104 @@
+package portal
+
+import (
+	"errors"
+	"mime"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+)
+
+const formType = "application/x-www-form-urlencoded"
+
+var (
+	errMediaType = errors.New("the Content-Type must be " + formType + ", in UTF-8 and without a Content-Encoding")
+	errForm      = errors.New("the body must be the form of this page")
+)
+
+// checkFormType refuses what is no form: multipart bodies are decoded by another program of rules, and
+// text/plain is what a form of another site can make look like anything.
+func checkFormType(h http.Header) error {
+	for _, encoding := range h["Content-Encoding"] {
+		if !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
+			return errMediaType
+		}
+	}
+	values := h["Content-Type"]
+	if len(values) != 1 {
+		return errMediaType
+	}
+	media, params, err := mime.ParseMediaType(values[0])
+	if err != nil || media != formType {
+		return errMediaType
+	}
+	for name, value := range params {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") {
+			return errMediaType
+		}
+	}
+	return nil
+}
+
+// decodeForm reads "name=value&name=value" with each of names exactly once and nothing else, in any
+// order: it is what the page's own form sends. Names and values are UTF-8 without U+0000. net/url takes
+// the first of repeated names, and passes over what it cannot read.
+func decodeForm(body string, names ...string) (map[string]string, error) {
+	fields := make(map[string]string, len(names))
+	for pair := range strings.SplitSeq(body, "&") {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return nil, errForm
+		}
+		name, ok1 := unescape(name)
+		value, ok2 := unescape(value)
+		if _, twice := fields[name]; !ok1 || !ok2 || twice {
+			return nil, errForm
+		}
+		fields[name] = value
+		if len(fields) > len(names) {
+			return nil, errForm
+		}
+	}
+	for _, name := range names {
+		if _, ok := fields[name]; !ok {
+			return nil, errForm
+		}
+	}
+	return fields, nil
+}
+
+// unescape decodes a name or a value.
+func unescape(s string) (string, bool) {
+	var b strings.Builder
+	b.Grow(len(s))
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; c {
+		case '+':
+			b.WriteByte(' ')
+		case '%':
+			if i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2]) {
+				return "", false
+			}
+			b.WriteByte(fromHex(s[i+1])<<4 | fromHex(s[i+2]))
+			i += 2
+		default:
+			b.WriteByte(c)
+		}
+	}
+	text := b.String()
+	return text, utf8.ValidString(text) && strings.IndexByte(text, 0) < 0
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func fromHex(c byte) byte {
+	switch {
+	case c <= '9':
+		return c - '0'
+	case c <= 'F':
+		return c - 'A' + 10
+	}
+	return c - 'a' + 10
+}

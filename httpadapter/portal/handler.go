@@ -1,0 +1,323 @@
+package portal
+
+import (
+	"errors"
+	"html/template"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/text/language"
+
+	"example.com/recovery"
+)
+
+const (
+	maxBody       = 16 << 10
+	maxLanguage   = 256 // bytes of Accept-Language that are looked at
+	retryWhenBusy = time.Second
+)
+
+type handler struct {
+	svc     *recovery.Service
+	opts    Options
+	core    recovery.Options
+	rules   []recovery.PasswordRule
+	locales []*locale // English first
+	matcher language.Matcher
+	pages   map[string]*template.Template
+	assets  map[string]asset
+	policy  string // Content-Security-Policy
+}
+
+// A reply is a whole response, so that nothing is written before everything is decided.
+type reply struct {
+	status int
+	header http.Header
+	page   *Page  // or
+	body   []byte // with its Content-Type in header
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Body != http.NoBody {
+		// Also for answers that do not wait for the body: net/http reads what is left of it. It lifts
+		// the deadline itself at the end of the body. Not every ResponseWriter has one.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.opts.BodyTimeout))
+	}
+	l := h.locale(r)
+	answer := h.answer(w, r, l)
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if answer.page != nil || answer.body == nil {
+		h.secure(header)
+	}
+	if answer.page != nil {
+		body, err := h.render(answer.page)
+		if err != nil {
+			h.opts.Logger.Error("portal: a template failed", "page", answer.page.Name)
+			answer = reply{status: http.StatusInternalServerError, body: []byte("internal error\n")}
+			header.Set("Content-Type", "text/plain; charset=utf-8")
+		} else {
+			answer.body = body
+			header.Set("Content-Type", "text/html; charset=utf-8")
+			header.Set("Content-Language", answer.page.Lang)
+			header.Set("Vary", "Accept-Language")
+		}
+	}
+	for name, values := range answer.header {
+		header[name] = values
+	}
+	header.Set("Content-Length", strconv.Itoa(len(answer.body)))
+	w.WriteHeader(answer.status)
+	_, _ = w.Write(answer.body) // the client may be gone
+}
+
+// secure sets what browsers enforce for a page. The Referrer-Policy is not no-referrer, because with
+// that browsers send "Origin: null" with a form, which on plain http is all that tells where it is from.
+func (h *handler) secure(header http.Header) {
+	header.Set("Content-Security-Policy", h.policy)
+	header.Set("Cross-Origin-Opener-Policy", "same-origin")
+	header.Set("Referrer-Policy", "strict-origin")
+	header.Set("X-Frame-Options", "DENY")
+}
+
+func (h *handler) answer(w http.ResponseWriter, r *http.Request, l *locale) (answer reply) {
+	defer func() {
+		switch v := recover(); {
+		case v == http.ErrAbortHandler:
+			panic(v)
+		case v != nil:
+			// The value is foreign and may hold anything; the stack says where.
+			h.opts.Logger.Error("portal: panic", "stack", string(debug.Stack()))
+			answer = h.refuse(l, http.StatusInternalServerError, "internal")
+		}
+	}()
+	return h.route(w, r, l)
+}
+
+// route answers by the last segment of the path and the method.
+func (h *handler) route(w http.ResponseWriter, r *http.Request, l *locale) reply {
+	name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	a, isAsset := h.assets[name]
+	_, isForm := formFields[name]
+	var p *Page
+	switch name {
+	case "":
+		p = h.page(l, "start")
+	case "password", "username", "reset", "done":
+		p = h.page(l, name)
+	case "password-sent", "username-sent":
+		p = h.page(l, "sent")
+		p.For = strings.TrimSuffix(name, "-sent")
+	default:
+		if !isAsset {
+			return h.refuse(l, http.StatusNotFound, "not_found")
+		}
+	}
+	switch {
+	case r.Method == http.MethodPost && isForm:
+		return h.post(w, r, l, name)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		answer := h.refuse(l, http.StatusMethodNotAllowed, "request")
+		answer.header.Set("Allow", "GET, HEAD")
+		if isForm {
+			answer.header.Set("Allow", "GET, HEAD, POST")
+		}
+		return answer
+	case isAsset:
+		return a.reply(r)
+	}
+	return reply{status: http.StatusOK, page: p}
+}
+
+// reply lets browsers keep an asset for as long as they like under its own version. Under another one,
+// which an older or newer instance behind the same balancer named, they get it and do not keep it.
+func (a asset) reply(r *http.Request) reply {
+	header := http.Header{"Content-Type": {a.media}}
+	if r.URL.RawQuery == "v="+a.version {
+		header.Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	return reply{status: http.StatusOK, header: header, body: a.body}
+}
+
+// post reads a form and acts on it.
+func (h *handler) post(w http.ResponseWriter, r *http.Request, l *locale, name string) reply {
+	if h.opts.CrossOrigin.Check(r) != nil {
+		answer := h.refuse(l, http.StatusForbidden, "cross_site")
+		answer.page.Retry = name
+		return answer
+	}
+	if checkFormType(r.Header) != nil {
+		return h.refuse(l, http.StatusUnsupportedMediaType, "request")
+	}
+	body, status := readBody(w, r)
+	if status != http.StatusOK {
+		return h.refuse(l, status, "request")
+	}
+	fields, err := decodeForm(body, formFields[name]...)
+	if err != nil {
+		return h.refuse(l, http.StatusBadRequest, "request")
+	}
+	switch name {
+	case "password":
+		return h.requestReset(r, l, fields)
+	case "username":
+		return h.requestUsernames(r, l, fields)
+	}
+	return h.completeReset(r, l, fields)
+}
+
+// readBody returns the body, or the status of its refusal.
+func readBody(w http.ResponseWriter, r *http.Request) (body string, status int) {
+	if r.ContentLength > maxBody {
+		w.Header().Set("Connection", "close") // rather than read what was announced
+		return "", http.StatusRequestEntityTooLarge
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return "", http.StatusRequestEntityTooLarge
+	}
+	if err != nil { // it did not arrive whole and in time
+		w.Header().Set("Connection", "close")
+		return "", http.StatusBadRequest
+	}
+	return string(b), http.StatusOK
+}
+
+func (h *handler) requestReset(r *http.Request, l *locale, fields map[string]string) reply {
+	p := h.page(l, "password")
+	p.By, p.Email, p.Username = fields["by"], fields["email"], fields["username"]
+	request := recovery.ResetRequest{Portal: h.opts.Portal, Locale: l.name(), Client: h.opts.ClientAddr(r)}
+	// Only what belongs to the choice is looked at: the other field may hold what was typed before
+	// one's mind changed, and one user's name may be another's address.
+	switch p.By {
+	case "email":
+		if request.Email = p.Email; isBlank(p.Email) {
+			p.EmailError = l.must("email.empty")
+		}
+	case "username":
+		if request.Username = p.Username; isBlank(p.Username) {
+			p.UsernameError = l.must("username.empty")
+		}
+	default:
+		return h.refuse(l, http.StatusBadRequest, "request")
+	}
+	if p.Failed() {
+		return reply{status: http.StatusUnprocessableEntity, page: p}
+	}
+	return h.reply(r, l, p, "password-sent", h.svc.RequestReset(r.Context(), request))
+}
+
+func (h *handler) requestUsernames(r *http.Request, l *locale, fields map[string]string) reply {
+	p := h.page(l, "username")
+	if p.Email = fields["email"]; isBlank(p.Email) {
+		p.EmailError = l.must("email.empty")
+		return reply{status: http.StatusUnprocessableEntity, page: p}
+	}
+	return h.reply(r, l, p, "username-sent", h.svc.RetrieveUsername(r.Context(), recovery.UsernameRequest{
+		Email: p.Email, Locale: l.name(), Client: h.opts.ClientAddr(r),
+	}))
+}
+
+func (h *handler) completeReset(r *http.Request, l *locale, fields map[string]string) reply {
+	p := h.page(l, "reset")
+	password, token := fields["password"], tokenOf(fields["token"])
+	if token == "" {
+		p.TokenError = l.must("token.empty")
+	}
+	if password != fields["repeat"] {
+		p.RepeatError = l.must("reset.differs")
+	}
+	if p.Failed() {
+		// So that everything is said at once.
+		if e, ok := errors.AsType[*recovery.PasswordError](h.core.Policy.Check(password)); ok {
+			p.PasswordErrors = h.passwordErrors(l, password, e.Reasons)
+		}
+		return reply{status: http.StatusUnprocessableEntity, page: p}
+	}
+	_, err := h.svc.CompleteReset(r.Context(), recovery.CompleteRequest{
+		Token: token, Password: password, Locale: l.name(), Client: h.opts.ClientAddr(r),
+	})
+	if e, ok := errors.AsType[*recovery.PasswordError](err); ok {
+		p.PasswordErrors = h.passwordErrors(l, password, e.Reasons)
+	}
+	return h.reply(r, l, p, "done", err)
+}
+
+// tokenOf returns what follows "#token=", or everything: people paste the whole link.
+func tokenOf(s string) string {
+	if i := strings.LastIndex(s, "#token="); i >= 0 {
+		s = s[i+len("#token="):]
+	}
+	return strings.Trim(s, " \t\r\n")
+}
+
+func isBlank(s string) bool { return strings.Trim(s, " ") == "" }
+
+// reply answers a form with what its call returned: next, the form p again, or a problem.
+func (h *handler) reply(r *http.Request, l *locale, p *Page, next string, err error) reply {
+	if err == nil {
+		return reply{status: http.StatusSeeOther, header: http.Header{"Location": {next}}}
+	}
+	if errors.Is(err, recovery.ErrDenied) { // first: it wraps an error of the application
+		return h.refuse(l, http.StatusForbidden, "denied")
+	}
+	if e, ok := errors.AsType[*recovery.LimitError](err); ok {
+		answer := h.later(l, http.StatusTooManyRequests, "limit", e.RetryAfter)
+		answer.page.Retry = p.Name
+		return answer
+	}
+	if e, ok := errors.AsType[*recovery.FieldError](err); ok {
+		switch e.Field {
+		case "email":
+			p.EmailError = l.must("email.wrong")
+		case "username":
+			p.UsernameError = l.must("username.wrong")
+		}
+	}
+	switch {
+	case p.Failed():
+		return reply{status: http.StatusUnprocessableEntity, page: p}
+	case errors.Is(err, recovery.ErrInvalidToken):
+		return h.refuse(l, http.StatusUnprocessableEntity, "token")
+	case errors.Is(err, recovery.ErrBusy) || r.Context().Err() != nil:
+	default:
+		h.opts.Logger.Error("portal: the call failed", slog.String("error", err.Error()))
+	}
+	answer := h.later(l, http.StatusServiceUnavailable, "busy", retryWhenBusy)
+	answer.page.Retry = p.Name
+	return answer
+}
+
+func (h *handler) refuse(l *locale, status int, problem string) reply {
+	return reply{status: status, header: http.Header{}, page: h.problem(l, problem)}
+}
+
+func (h *handler) later(l *locale, status int, problem string, wait time.Duration) reply {
+	answer := h.refuse(l, status, problem)
+	answer.page.Wait = l.duration(wait, true)
+	answer.header.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
+	return answer
+}
+
+// locale returns the language that the caller likes best of those that there are.
+func (h *handler) locale(r *http.Request) *locale {
+	accept := r.Header.Get("Accept-Language")
+	if len(accept) > maxLanguage {
+		return h.locales[0]
+	}
+	tags, _, err := language.ParseAcceptLanguage(accept)
+	if err != nil {
+		return h.locales[0]
+	}
+	_, i, _ := h.matcher.Match(tags...)
+	return h.locales[i]
+}

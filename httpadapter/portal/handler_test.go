@@ -1,0 +1,265 @@
+package portal
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+func TestMountedAnywhere(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	mux := http.NewServeMux()
+	mux.Handle("/", w.handler)
+	mux.Handle("/recover/", w.handler)
+	mux.Handle("/a/b/", http.StripPrefix("/a/b", w.handler))
+	mux.Handle("/c/", http.StripPrefix("/c/", w.handler))
+	w.handler = mux
+	first := dump(w.do("GET", "/", ""))
+	for _, prefix := range []string{"/recover/", "/a/b/", "/c/"} {
+		is.Equal(dump(w.do("GET", prefix, "")), first)
+		answer := w.post(prefix+"password", byUsername("billybob"))
+		is.Equal(answer.Header().Get("Location"), "password-sent") // relative
+		is.Equal(w.do("GET", prefix+"password-sent", "").Code, 200)
+		is.Equal(w.do("GET", prefix+"portal.css", "").Code, 200)
+		is.Equal(len(w.deliver()), 1)
+	}
+	is.Equal(w.do("GET", "/recover", "").Header().Get("Location"), "/recover/") // the mux's own
+}
+
+func TestAssetsAreKeptUnderTheirVersion(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{CSS: "p { margin: 0 }"})
+	page := w.do("GET", "/recover/", "").Body.String()
+	for name, media := range map[string]string{stylesheetName: "text/css; charset=utf-8", scriptName: "text/javascript; charset=utf-8"} {
+		_, rest, _ := strings.Cut(page, `="`+name)
+		query, _, _ := strings.Cut(rest, `"`)
+		is.True(strings.HasPrefix(query, "?v="))
+		kept := w.do("GET", "/recover/"+name+query, "")
+		is.Equal(kept.Code, 200)
+		is.Equal(kept.Header().Get("Cache-Control"), "public, max-age=31536000, immutable")
+		is.Equal(kept.Header().Get("Content-Type"), media)
+		other := w.do("GET", "/recover/"+name+"?v=0", "")
+		is.Equal(other.Header().Get("Cache-Control"), "no-store") // of another instance
+		is.Equal(other.Body.String(), kept.Body.String())
+		is.Equal(w.do("POST", "/recover/"+name, "x").Header().Get("Allow"), "GET, HEAD")
+	}
+	is.True(strings.HasSuffix(w.do("GET", "/portal.css", "").Body.String(), "p { margin: 0 }"))
+}
+
+// A page with all that it loads fits into 30 kB and one round trip after the HTML.
+func TestPagesAreLight(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	assets := w.do("GET", "/portal.css", "").Body.Len() + w.do("GET", "/portal.js", "").Body.Len()
+	for _, path := range allPaths {
+		html := w.do("GET", "/"+path, "", ja...).Body
+		is.True(html.Len()+assets < 30_000)
+		if strings.HasPrefix(path, "portal.") {
+			is.True(!strings.Contains(html.String(), "@import") && !strings.Contains(html.String(), "url(")) // loads nothing further
+			continue
+		}
+		is.Equal(strings.Count(html.String(), `<link rel="stylesheet"`), 1)
+		is.Equal(strings.Count(html.String(), "<link"), 1)
+		is.Equal(strings.Count(html.String(), "<script"), 1)
+		is.Equal(strings.Count(html.String(), `" defer></script>`), 1) // does not block
+		is.Equal(strings.Count(html.String(), "<img"), 0)
+	}
+}
+
+func TestClientAddr(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	ask := func(remote string) netip.Addr {
+		r := httptest.NewRequest("POST", "/username", strings.NewReader("email=alice%40example.com"))
+		r.RemoteAddr = remote
+		r.Header.Set("Content-Type", formType)
+		r.Header.Set("X-Forwarded-For", "203.0.113.9")
+		response := httptest.NewRecorder()
+		w.handler.ServeHTTP(response, r)
+		is.Equal(response.Code, 303)
+		return w.deliver()[0].Client
+	}
+	is.Equal(ask("192.0.2.1:1234"), netip.MustParseAddr("192.0.2.1"))
+	is.Equal(ask("@"), netip.Addr{}) // a Unix socket
+	var err error
+	w.handler, err = New(w.Service, &Options{ClientAddr: func(r *http.Request) netip.Addr {
+		return netip.MustParseAddr(r.Header.Get("X-Forwarded-For"))
+	}})
+	is.NoErr(err)
+	is.Equal(ask("192.0.2.1:1234"), netip.MustParseAddr("203.0.113.9"))
+}
+
+// Without a portal the mail has the bare token, and the page takes that.
+func TestWithoutPortal(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	var err error
+	w.handler, err = New(w.Service, nil)
+	is.NoErr(err)
+	is.Equal(w.post("/password", byUsername("billybob")).Code, 303)
+	m := w.deliver()[0]
+	is.Equal(m.Kind, recovery.MessageResetToken)
+	is.Equal(w.post("/reset", newPassword(m.Token.Reveal(), goodPassword)).Code, 303)
+	hash, _ := w.users.PasswordHash("3")
+	is.Equal(hash, "hash of "+goodPassword)
+}
+
+// Two passwords that differ change nothing, whatever else is right.
+func TestPasswordsThatDiffer(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	form := newPassword(w.token("billybob"), goodPassword)
+	form.Set("repeat", goodPassword+" ")
+	answer := w.post("/reset", form)
+	is.Equal(answer.Code, 422)
+	is.True(strings.Contains(answer.Body.String(), "The two passwords are not the same."))
+	is.True(!strings.Contains(answer.Body.String(), "must have:</p><ul>")) // nothing is wrong with the first
+	form.Set("repeat", goodPassword)
+	is.Equal(w.post("/reset", form).Code, 303) // the token is alive
+}
+
+// A password is taken exactly as it was sent.
+func TestPasswordIsTakenAsItIs(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	const password = " Ümläut+%41&=;😀 1aB "
+	is.Equal(w.post("/reset", newPassword(w.token("billybob"), password)).Code, 303)
+	hash, _ := w.users.PasswordHash("3")
+	is.Equal(hash, "hash of "+password)
+}
+
+// A body that drips is cut at the deadline, whether somebody waits for it or not: S75.
+func TestSlowBody(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{BodyTimeout: 50 * time.Millisecond})
+	server := httptest.NewServer(w.handler)
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	is.NoErr(err)
+	defer conn.Close()
+	is.NoErr(conn.SetDeadline(time.Now().Add(20 * time.Second)))
+	fmt.Fprintf(conn, "POST /reset HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 100\r\n\r\ntoken=", formType)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	is.NoErr(err)
+	is.Equal(response.StatusCode, 400)
+	is.True(response.Close)
+}
+
+// A body that does not end soon is refused after 16 KiB.
+func TestEndlessBody(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	read := &counter{}
+	r := httptest.NewRequest("POST", "/reset", read)
+	r.ContentLength = -1
+	r.Header.Set("Content-Type", formType)
+	response := httptest.NewRecorder()
+	w.handler.ServeHTTP(response, r)
+	is.Equal(response.Code, 413)
+	is.True(read.n < 64<<10)
+}
+
+type counter struct{ n int }
+
+func (c *counter) Read(p []byte) (int, error) {
+	if c.n > 1<<20 {
+		return 0, io.EOF // rather than fill the memory
+	}
+	c.n += len(p)
+	return len(p), nil
+}
+
+// A template that fails on what no trial foresaw gives an error, not half a page.
+func TestBrokenTemplate(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	text := string(mustRead("username.html")) + `{{if eq .Email "x"}}{{index .PasswordErrors 7}}{{end}}`
+	w.handler = must(t)(New(w.Service, &Options{Templates: fstest.MapFS{"username.html": {Data: []byte(text)}}, Logger: w.Options().Logger}))
+	answer := w.post("/username", map[string][]string{"email": {"x"}})
+	is.Equal(answer.Code, 500)
+	is.Equal(answer.Body.String(), "internal error\n")
+	is.Equal(answer.Header().Get("Content-Type"), "text/plain; charset=utf-8")
+	is.True(answer.Header().Get("Content-Security-Policy") != "")
+	is.True(strings.Contains(w.log.String(), `msg="portal: a template failed" page=username`))
+	is.Equal(w.post("/username", map[string][]string{"email": {"y"}}).Code, 422) // the process lives
+}
+
+func must(t *testing.T) func(http.Handler, error) http.Handler {
+	return func(h http.Handler, err error) http.Handler {
+		t.Helper()
+		is.New(t).NoErr(err)
+		return h
+	}
+}
+
+func TestAbortIsPassedOn(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	w.fail = func() error { panic(http.ErrAbortHandler) }
+	defer func() { is.Equal(recover(), http.ErrAbortHandler) }()
+	w.post("/password", byUsername("alice"))
+}
+
+// A client that leaves is not an error to log.
+func TestClientLeaves(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	w.fail = func() error { cancel(); return errors.Join(ctx.Err(), errStore) }
+	r := httptest.NewRequestWithContext(ctx, "POST", "/username", strings.NewReader("email=alice%40example.com"))
+	r.Header.Set("Content-Type", formType)
+	response := httptest.NewRecorder()
+	w.handler.ServeHTTP(response, r)
+	is.Equal(response.Code, 503)
+	is.Equal(w.log.String(), "")
+}
+
+func TestErrorsOfTheStoreAreLogged(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	storeDown(w)
+	is.Equal(w.post("/username", map[string][]string{"email": {"alice@example.com"}}).Code, 503)
+	is.True(strings.Contains(w.log.String(), `msg="portal: the call failed"`))
+	is.True(strings.Contains(w.log.String(), errStore.Error()))
+}
+
+// What an application's error matches decides nothing: it is not the library's own.
+func TestForeignErrorsDoNotDecide(t *testing.T) {
+	for _, foreign := range []error{
+		recovery.ErrInvalidToken, &recovery.PasswordError{}, &recovery.LimitError{}, &recovery.FieldError{Field: "email", Rule: "is alice@example.com"},
+	} {
+		is := is.New(t)
+		w := newWorld(t, recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error { return foreign }}, Options{})
+		answer := w.post("/reset", newPassword(w.token("alice"), goodPassword))
+		is.Equal(answer.Code, 403)
+		is.True(!strings.Contains(answer.Body.String()+w.log.String(), "alice@"))
+	}
+}
+
+func TestBusy(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{Policy: &recovery.Policy{BreachFailClosed: true, Breached: func(context.Context, string) (bool, error) {
+		return false, errors.New("down")
+	}}}, Options{})
+	token := w.token("alice")
+	answer := w.post("/reset", newPassword(token, goodPassword))
+	is.Equal(answer.Code, 503)
+	is.Equal(answer.Header().Get("Retry-After"), "1")
+	is.True(strings.Contains(answer.Body.String(), `<a class="button" href="reset">Try again</a>`))
+	is.True(!strings.Contains(answer.Body.String(), "data-forget")) // the script keeps the token
+}

@@ -1,0 +1,113 @@
+package portal
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"example.com/recovery"
+)
+
+const (
+	maxCSS         = 64 << 10
+	defaultTimeout = 10 * time.Second
+	urlRule        = `must be an https URL, or a path that begins with one "/", of visible ASCII characters`
+)
+
+// settings returns the options with every default filled in, and every fault.
+func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
+	if o != nil {
+		s = *o
+	}
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("portal: Options."+format, args...))
+	}
+	if _, ok := core.Portals[s.Portal]; s.Portal != "" && !ok {
+		fault("Portal must be a name in Options.Portals of package recovery, is %q", s.Portal)
+	}
+	if s.Application == "" {
+		s.Application = core.Application
+	}
+	if !utf8.ValidString(s.Application) || strings.ContainsFunc(s.Application, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		fault("Application must be one line of visible text")
+	}
+	for _, u := range []struct{ name, value string }{{"LogInURL", s.LogInURL}, {"LogoURL", s.LogoURL}} {
+		if checkURL(u.value) != nil {
+			fault("%s %s", u.name, urlRule)
+		}
+	}
+	if address, ok := strings.CutPrefix(s.SupportURL, "mailto:"); ok {
+		if strings.IndexByte(address, '@') < 1 || !isVisibleASCII(address) {
+			fault("SupportURL must have an address after mailto:")
+		}
+	} else if checkURL(s.SupportURL) != nil {
+		fault("SupportURL %s, or begin with mailto:", urlRule)
+	}
+	for _, c := range []struct {
+		name, value string
+		behind      []string
+	}{{"Accent", s.Accent, lightSurfaces}, {"AccentDark", s.AccentDark, darkSurfaces}} {
+		if err := checkAccent(c.value, c.behind); err != nil {
+			fault("%s %w", c.name, err)
+		}
+	}
+	if len(s.CSS) > maxCSS || !utf8.ValidString(s.CSS) {
+		fault("CSS must be UTF-8 and have at most %d bytes, has %d", maxCSS, len(s.CSS))
+	}
+	if s.BodyTimeout == 0 {
+		s.BodyTimeout = defaultTimeout
+	}
+	if s.BodyTimeout < 0 {
+		fault("BodyTimeout must not be negative, is %v", s.BodyTimeout)
+	}
+	if s.ClientAddr == nil {
+		s.ClientAddr = connectionAddr
+	}
+	if s.CrossOrigin == nil {
+		s.CrossOrigin = http.NewCrossOriginProtection()
+	}
+	if s.Logger == nil {
+		s.Logger = slog.Default()
+	}
+	return s, faults
+}
+
+func connectionAddr(r *http.Request) netip.Addr {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{} // a Unix socket
+	}
+	return addr.Addr()
+}
+
+var errURL = errors.New(urlRule)
+
+// checkURL admits "", for none. A second slash or a backslash would make a path another origin, and
+// characters that separate the parts of a Content-Security-Policy have no place in its hosts.
+func checkURL(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || !isVisibleASCII(s) || strings.Contains(s, `\`) {
+		return errURL
+	}
+	if strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") {
+		return nil
+	}
+	if u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.ContainsAny(u.Host, ";,'*") {
+		return errURL
+	}
+	return nil
+}
+
+func isVisibleASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}

@@ -1,0 +1,257 @@
+package portal
+
+import (
+	"bytes"
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"example.com/recovery"
+)
+
+// A Page is what a template gets. A template shows the texts of its language with T:
+//
+//	<h1>{{.Title}}</h1>
+//	<p>{{.T "sent.valid" "duration" .TokenLife}}</p>
+type Page struct {
+	Name        string // of the template: "start", "password", "username", "sent", "reset", "done" or "error"
+	Lang        string // BCP 47 tag
+	Dir         string // "ltr" or "rtl"
+	Stylesheet  string // relative URL
+	Script      string // relative URL
+	Application string // as are the next three: of the Options, or ""
+	LogInURL    string
+	SupportURL  string
+	LogoURL     string
+	TokenLife   string // how long a token is valid: "16 hours"
+	ForgetToken bool   // a token in the tab is of no more use
+
+	For string // of sent: "password" or "username", which are also the pages to ask again
+
+	Problem string // of error: "token", "limit", "busy", "denied", "not_found", "request", "cross_site" or "internal"
+	Wait    string // of the problem "limit": "5 minutes"
+	Retry   string // of error: the form's page, or ""
+
+	By                        string // of password: "email" or "username"
+	Email, Username           string // as they were typed
+	EmailError, UsernameError string
+	TokenError, RepeatError   string
+	PasswordErrors            []string // the rules that the password breaks
+
+	Rules         []Rule // of reset: the policy in force
+	PasswordRules string // of reset: the same for password managers, in Apple's notation
+
+	locale *locale
+}
+
+// A Rule is a rule for new passwords.
+type Rule struct {
+	Name  string // as in recovery.PasswordReason
+	Limit int    // the number in Text, or 0
+	Text  string
+}
+
+// T returns a text in the language of the page. After the key come names and values: "{name}" in the
+// text becomes the value.
+func (p *Page) T(key string, pairs ...string) (string, error) { return p.locale.text(key, pairs...) }
+
+// Title returns the heading of the page.
+func (p *Page) Title() (string, error) {
+	if p.Name == "error" {
+		return p.T("error." + p.Problem + ".title")
+	}
+	return p.T(p.Name + ".title")
+}
+
+// Failed reports whether the page shows a form again, with what is wrong with its fields.
+func (p *Page) Failed() bool {
+	return p.EmailError != "" || p.UsernameError != "" || p.TokenError != "" || p.RepeatError != "" || len(p.PasswordErrors) > 0
+}
+
+const layoutFile = "layout.html"
+
+var (
+	pageNames = []string{"start", "password", "username", "sent", "reset", "done", "error"}
+
+	templateFiles = func() []string {
+		names := []string{layoutFile}
+		for _, name := range pageNames {
+			names = append(names, name+".html")
+		}
+		return names
+	}()
+
+	problems = []string{"token", "limit", "busy", "denied", "not_found", "request", "cross_site", "internal"}
+
+	// formFields are the fields of each form; every one is sent.
+	formFields = map[string][]string{
+		"password": {"by", "email", "username"},
+		"username": {"email"},
+		"reset":    {"token", "password", "repeat"},
+	}
+)
+
+// compilePages returns the templates by the names of their pages.
+func compilePages(files map[string][]string) (pages map[string]*template.Template, faults []error) {
+	last := func(name string) string { return files[name][len(files[name])-1] }
+	pages = map[string]*template.Template{}
+	layout, err := template.New(layoutFile).Parse(last(layoutFile))
+	if err != nil {
+		faults = append(faults, fmt.Errorf("portal: %w", err))
+	}
+	for _, name := range pageNames {
+		if _, err := template.New(name + ".html").Parse(last(name + ".html")); err != nil {
+			faults = append(faults, fmt.Errorf("portal: %w", err))
+			continue
+		}
+		if layout == nil {
+			continue
+		}
+		page := template.Must(layout.Clone()) // it was not executed yet
+		template.Must(page.New("content").Parse(last(name + ".html")))
+		pages[name] = page
+	}
+	return pages, faults
+}
+
+// page returns a Page with what all pages share.
+func (h *handler) page(l *locale, name string) *Page {
+	p := &Page{
+		Name: name, Lang: l.name(), Dir: l.direction(), locale: l,
+		Stylesheet:  stylesheetName + "?v=" + h.assets[stylesheetName].version,
+		Script:      scriptName + "?v=" + h.assets[scriptName].version,
+		Application: h.opts.Application, LogInURL: h.opts.LogInURL, SupportURL: h.opts.SupportURL, LogoURL: h.opts.LogoURL,
+		TokenLife: l.duration(h.core.TokenTTL, false),
+	}
+	switch name {
+	case "reset":
+		for _, r := range h.rules {
+			p.Rules = append(p.Rules, Rule{r.Name, r.Limit, h.ruleText(l, r.PasswordReason)})
+		}
+		p.PasswordRules = passwordRules(h.rules)
+	case "done", "sent":
+		p.ForgetToken = true
+	}
+	return p
+}
+
+func (h *handler) problem(l *locale, name string) *Page {
+	p := h.page(l, "error")
+	p.Problem = name
+	p.ForgetToken = name == "token"
+	return p
+}
+
+// ruleText is the text of a reason for which a password was rejected, as a rule.
+func (h *handler) ruleText(l *locale, reason recovery.PasswordReason) string {
+	limit := ""
+	for _, r := range h.rules {
+		if r.Name == reason.Name && r.Limit != 0 {
+			limit = fmt.Sprint(r.Limit)
+		}
+	}
+	text, err := l.text("rule."+reason.Name, "limit", limit)
+	if err != nil {
+		return reason.Text // better than none
+	}
+	return text
+}
+
+// passwordErrors are the rules that a password breaks.
+func (h *handler) passwordErrors(l *locale, password string, reasons []recovery.PasswordReason) []string {
+	var errors []string
+	for _, reason := range reasons {
+		if reason.Name == "too_long" && utf8.RuneCountInString(password) <= h.core.Policy.MaxLength {
+			reason.Name = "too_many_bytes"
+		}
+		errors = append(errors, h.ruleText(l, reason))
+	}
+	return errors
+}
+
+// passwordRules tells password managers what to generate. The special characters are those that the
+// policy's text names and others that every keyboard has.
+func passwordRules(rules []recovery.PasswordRule) string {
+	parts := map[string]string{
+		"too_short": "minlength: %d", "too_long": "maxlength: %d",
+		"no_upper": "required: upper", "no_lower": "required: lower", "no_digit": "required: digit", "no_special": "required: [-#$?%%&!*+=]",
+	}
+	var b strings.Builder
+	for _, r := range rules {
+		part, ok := parts[r.Name]
+		switch {
+		case !ok:
+			continue
+		case r.Limit != 0:
+			fmt.Fprintf(&b, part+"; ", r.Limit)
+		default:
+			b.WriteString(strings.ReplaceAll(part, "%%", "%") + "; ")
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func (h *handler) render(p *Page) ([]byte, error) {
+	var b bytes.Buffer
+	err := h.pages[p.Name].Execute(&b, p)
+	return b.Bytes(), err
+}
+
+// tryPages renders every page in every language.
+func (h *handler) tryPages() (faults []error) {
+	seen := map[string]bool{}
+	fault := func(p *Page, text string) {
+		if text = fmt.Sprintf("portal: %s.html in %s: %s", p.Name, p.Lang, text); !seen[text] {
+			seen[text] = true
+			faults = append(faults, fmt.Errorf("%s", text))
+		}
+	}
+	for _, l := range h.locales {
+		for _, p := range h.samples(l) {
+			html, err := h.render(p)
+			if err != nil {
+				fault(p, err.Error())
+				continue
+			}
+			for _, name := range formFields[p.Name] {
+				if !bytes.Contains(html, []byte(`name="`+name+`"`)) {
+					fault(p, fmt.Sprintf("must have a field with name=%q", name))
+				}
+			}
+		}
+	}
+	return faults
+}
+
+// samples are all pages, with and without what may be on them.
+func (h *handler) samples(l *locale) (pages []*Page) {
+	for _, name := range pageNames {
+		p := h.page(l, name)
+		switch name {
+		case "sent":
+			p.For = "password"
+			other := *p
+			other.For = "username"
+			pages = append(pages, &other)
+		case "error":
+			for _, problem := range problems {
+				p := h.problem(l, problem)
+				p.Wait = l.duration(time.Minute, true)
+				retry := *p
+				retry.Retry = "reset"
+				pages = append(pages, p, &retry)
+			}
+			continue
+		case "password", "username", "reset":
+			failed := *p
+			failed.By, failed.Email, failed.Username = "username", "name@example.com", "name"
+			failed.EmailError, failed.UsernameError = "wrong", "wrong"
+			failed.TokenError, failed.RepeatError, failed.PasswordErrors = "wrong", "wrong", []string{"one", "two"}
+			pages = append(pages, &failed)
+		}
+		pages = append(pages, p)
+	}
+	return pages
+}

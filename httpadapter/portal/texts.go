@@ -1,0 +1,188 @@
+package portal
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/text/language"
+)
+
+const (
+	localesDir = "locales"
+	english    = "en"
+)
+
+// A locale is the texts of one language by their keys.
+type locale struct {
+	tag   language.Tag
+	texts map[string]string
+}
+
+func (l *locale) name() string { return l.tag.String() }
+
+func (l *locale) direction() string {
+	script, _ := l.tag.Script()
+	if slices.Contains([]string{"Adlm", "Arab", "Hebr", "Nkoo", "Rohg", "Syrc", "Thaa"}, script.String()) {
+		return "rtl"
+	}
+	return "ltr"
+}
+
+// text returns the text of key with "{name}" replaced by the value that follows name in pairs.
+func (l *locale) text(key string, pairs ...string) (string, error) {
+	text, ok := l.texts[key]
+	if !ok {
+		return "", fmt.Errorf("there is no text %q", key)
+	}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		text = strings.ReplaceAll(text, "{"+pairs[i]+"}", pairs[i+1])
+	}
+	return text, nil
+}
+
+// must returns a text that every locale has.
+func (l *locale) must(key string) string { return l.texts[key] }
+
+// duration spells d in whole hours, or minutes where it is less than 2 hours. What is not whole is
+// rounded up for how long one has to wait, and down for how long something is valid.
+func (l *locale) duration(d time.Duration, up bool) string {
+	unit, name := time.Minute, "duration.minute"
+	if d >= time.Hour && d%time.Hour == 0 || d >= 2*time.Hour {
+		unit, name = time.Hour, "duration.hour"
+	}
+	n := int64(d / unit)
+	if n = max(n, 1); up && time.Duration(n)*unit < d {
+		n++
+	}
+	if n > 1 {
+		name += "s"
+	}
+	return strings.ReplaceAll(l.must(name), "{n}", strconv.FormatInt(n, 10))
+}
+
+// readFiles returns the texts of every template and locale by its path, the built-in one first: the
+// last template counts, and the texts of a locale are merged when they are compiled.
+func readFiles(override fs.FS) (files map[string][]string, faults []error) {
+	builtIn, _ := fs.Sub(embedded, "assets") // fails for malformed paths only
+	files = map[string][]string{}
+	faults = readInto(files, builtIn)
+	delete(files, stylesheetName)
+	delete(files, scriptName)
+	if override != nil {
+		faults = append(faults, readInto(files, override)...)
+		for _, name := range []string{stylesheetName, scriptName} {
+			if files[name] != nil {
+				faults = append(faults, unknownFile(name, strings.Join(templateFiles, ", ")))
+			}
+		}
+	}
+	return files, faults
+}
+
+func unknownFile(name, allowed string) error {
+	return fmt.Errorf("portal: %s: unknown file; allowed here are %s", name, allowed)
+}
+
+func readInto(files map[string][]string, source fs.FS) (faults []error) {
+	err := fs.WalkDir(source, ".", func(name string, entry fs.DirEntry, err error) error {
+		dir, base := path.Split(name)
+		switch {
+		case err != nil:
+			return err
+		case name == "." || name == localesDir && entry.IsDir():
+			return nil
+		case strings.HasPrefix(base, "."):
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case entry.IsDir():
+			faults = append(faults, fmt.Errorf("portal: %s: unknown directory; allowed is %s", name, localesDir))
+			return fs.SkipDir
+		case dir != "" && path.Ext(base) != ".json":
+			faults = append(faults, unknownFile(name, "files such as ja.json"))
+			return nil
+		case dir == "" && !slices.Contains(templateFiles, base) && base != stylesheetName && base != scriptName:
+			faults = append(faults, unknownFile(name, strings.Join(templateFiles, ", ")))
+			return nil
+		}
+		text, err := fs.ReadFile(source, name)
+		switch {
+		case err != nil:
+			return err
+		case !utf8.Valid(text):
+			faults = append(faults, fmt.Errorf("portal: %s: must be UTF-8", name))
+		default:
+			// Editors and Git leave byte order marks and CR LF behind.
+			files[name] = append(files[name], strings.ReplaceAll(strings.TrimPrefix(string(text), "\ufeff"), "\r\n", "\n"))
+		}
+		return nil
+	})
+	if err != nil {
+		faults = append(faults, fmt.Errorf("portal: Options.Templates: %w", err))
+	}
+	return faults
+}
+
+var placeholder = regexp.MustCompile(`\{[a-z]+\}`)
+
+// compileLocales returns the locales, English first.
+func compileLocales(files map[string][]string) (locales []*locale, faults []error) {
+	var wanted map[string]string // English as it is built in
+	names := []string{path.Join(localesDir, english+".json")}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if path.Dir(name) == localesDir && name != names[0] {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		fault := func(format string, args ...any) {
+			faults = append(faults, fmt.Errorf("portal: %s: "+format, append([]any{name}, args...)...))
+		}
+		base := strings.TrimSuffix(path.Base(name), ".json")
+		tag, err := language.Parse(base)
+		if err != nil || tag.String() != base || base == "und" {
+			fault("the file must be named by a BCP 47 tag, such as %q or %q", "ja.json", "pt-BR.json")
+			continue
+		}
+		l := &locale{tag: tag, texts: map[string]string{}}
+		for _, source := range files[name] {
+			texts := map[string]string{}
+			if err := json.Unmarshal([]byte(source), &texts); err != nil {
+				fault("must be one JSON object of strings: %w", err)
+				continue
+			}
+			if wanted == nil {
+				wanted = maps.Clone(texts)
+			}
+			maps.Copy(l.texts, texts)
+		}
+		for _, key := range slices.Sorted(maps.Keys(l.texts)) {
+			text, known := wanted[key]
+			if !known {
+				fault("unknown text %q", key)
+			}
+			for _, p := range placeholder.FindAllString(l.texts[key], -1) {
+				if known && !strings.Contains(text, p) {
+					fault("%q must not have %s", key, p)
+				}
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(wanted)) {
+			if strings.TrimSpace(l.texts[key]) == "" {
+				fault("the text %q is missing", key)
+			}
+		}
+		locales = append(locales, l)
+	}
+	return locales, faults
+}
