@@ -56,12 +56,6 @@ func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `the body must be {"username":"…","password":"…"}`, http.StatusBadRequest)
 		return
 	}
-	select {
-	case l.slots <- struct{}{}:
-		defer func() { <-l.slots }()
-	case <-r.Context().Done():
-		return
-	}
 	if !l.valid(r, credentials.Username, credentials.Password) {
 		http.Error(w, "user name or password is wrong", http.StatusUnauthorized)
 		return
@@ -70,6 +64,12 @@ func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (l *login) valid(r *http.Request, username, password string) bool {
+	select {
+	case l.slots <- struct{}{}:
+		defer func() { <-l.slots }()
+	case <-r.Context().Done():
+		return false
+	}
 	stored, known := l.dummy, false
 	if canonical, err := recovery.CanonicalUsername(username); err == nil {
 		query := recovery.AccountQuery{By: recovery.ByUsername, Typed: username, Canonical: canonical, Max: 1}

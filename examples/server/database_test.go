@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -15,38 +16,52 @@ import (
 	"github.com/matryer/is"
 )
 
-// The servers are looked for where RECOVERY_POSTGRES (a URL) and RECOVERY_MYSQL (a DSN of
-// go-sql-driver) say, else on this machine. The test makes a database of its own there, and drops it.
+// A databaseServer is looked for where its variable says, RECOVERY_POSTGRES (a URL) or RECOVERY_MYSQL
+// (a DSN of go-sql-driver), else on this machine.
+type databaseServer struct {
+	name, driver, dsn string
+	flag              func(t *testing.T, dsn, database string) string
+}
+
+var (
+	postgresServer = databaseServer{"PostgreSQL", "pgx",
+		cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"), postgresFlag}
+	mysqlServer = databaseServer{"MariaDB", "mysql",
+		cmp.Or(os.Getenv("RECOVERY_MYSQL"), "root@tcp(127.0.0.1:3306)/"), mysqlFlag}
+)
+
+// newDatabase makes a database of the test's own, drops it afterwards, and returns the flag -db for it.
+func newDatabase(t *testing.T, s databaseServer) string {
+	t.Helper()
+	is := is.New(t)
+	admin, err := sql.Open(s.driver, s.dsn)
+	is.NoErr(err)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if err := admin.PingContext(ctx); err != nil {
+		if os.Getenv("RECOVERY_REQUIRE_ALL") == "1" {
+			t.Fatalf("%s was not found, and RECOVERY_REQUIRE_ALL is 1: %v", s.name, err)
+		}
+		t.Skipf("%s was not found, so nothing was tested with it: %v", s.name, err)
+	}
+	name := fmt.Sprintf("recovery_example_%d_%d", os.Getpid(), databases.Add(1))
+	_, err = admin.Exec("CREATE DATABASE " + name)
+	is.NoErr(err)
+	t.Cleanup(func() {
+		_, err := admin.Exec("DROP DATABASE " + name)
+		is.NoErr(err)
+		is.NoErr(admin.Close())
+	})
+	return s.flag(t, s.dsn, name)
+}
+
+var databases atomic.Int32
+
 func TestDatabaseServers(t *testing.T) {
-	for _, s := range []struct {
-		name, driver, dsn string
-		flag              func(t *testing.T, dsn, database string) string
-	}{
-		{"PostgreSQL", "pgx", cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"), postgresFlag},
-		{"MariaDB", "mysql", cmp.Or(os.Getenv("RECOVERY_MYSQL"), "root@tcp(127.0.0.1:3306)/"), mysqlFlag},
-	} {
+	for _, s := range []databaseServer{postgresServer, mysqlServer} {
 		t.Run(s.name, func(t *testing.T) {
 			is := is.New(t)
-			admin, err := sql.Open(s.driver, s.dsn)
-			is.NoErr(err)
-			defer admin.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-			defer cancel()
-			if err := admin.PingContext(ctx); err != nil {
-				if os.Getenv("RECOVERY_REQUIRE_ALL") == "1" {
-					t.Fatalf("%s was not found, and RECOVERY_REQUIRE_ALL is 1: %v", s.name, err)
-				}
-				t.Skipf("%s was not found, so nothing was tested with it: %v", s.name, err)
-			}
-			name := fmt.Sprintf("recovery_example_%d", os.Getpid())
-			_, err = admin.Exec("CREATE DATABASE " + name)
-			is.NoErr(err)
-			defer func() {
-				_, err := admin.Exec("DROP DATABASE " + name)
-				is.NoErr(err)
-			}()
-
-			p := start(t, "-db", s.flag(t, s.dsn, name), "-accounts", "1200")
+			p := start(t, "-db", newDatabase(t, s), "-accounts", "1200")
 			status, _ := p.do("POST", "/account-recovery", `{"account-recovery":{"username":"user001200"}}`)
 			is.Equal(status, 200)
 			status, _ = p.do("PUT", "/account-recovery", fmt.Sprintf(`{"account-recovery":{"password":"New-passw0rd-2","token":%q}}`, p.mails(1)[0].Token))

@@ -4,14 +4,16 @@ import "strings"
 
 const portalName = "cloud_control"
 
-// guide says what to try.
-func guide(base, db string) string {
-	return strings.NewReplacer("BASE", base, "PORTAL", portalName, "DATABASE", db).Replace(`Account recovery, to try out, on BASE
+// guide says what to try, where accounts are kept, and what becomes of the mails.
+func guide(base, db, mails string) string {
+	return strings.NewReplacer("BASE", base, "PORTAL", portalName, "DATABASE", db, "MAILS", mails).Replace(`Account recovery, to try out, on BASE
 
 Accounts: alice and alicia on alice@example.com, billybob on billybob@example.com,
 and mallory, who is disabled. Everybody's password is Old-passw0rd-1 until it is reset.
 They are kept in DATABASE
-The mails are not sent but shown: BASE/mailbox and BASE/mailbox.json
+The mails are MAILS
+
+In a browser, begin with BASE/
 
 Reset a password:
 
@@ -33,15 +35,4 @@ The same in the format of Rackspace Identity, JSON or XML; with a portal the mai
 Ask for a name that nobody has, or for mallory: the answer is the same, and no mail comes.
 A name is mailed once a minute and three times an hour at most.
 `)
-}
-
-// portalText stands where the link of a mail leads.
-func portalText(base string) string {
-	return strings.ReplaceAll(`This is where the page of your application would ask for the new password.
-
-The token stands in the address bar, behind "#token=": a browser sends that part to no server.
-Set the password with it:
-
-  curl -X PUT -d '{"account-recovery":{"password":"New-passw0rd-2","token":"TOKEN"}}' BASE/account-recovery
-`, "BASE", base)
 }

@@ -22,7 +22,6 @@ type mailbox struct {
 	renderer *mailer.Renderer
 
 	mu    sync.Mutex
-	sent  int
 	mails []mail // newest last
 }
 
@@ -50,18 +49,11 @@ func (b *mailbox) Send(_ context.Context, m recovery.Message) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.sent++
 	b.mails = append(b.mails, shown)
 	if len(b.mails) > maxMails {
 		b.mails = b.mails[1:]
 	}
 	return nil
-}
-
-func (b *mailbox) count() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.sent
 }
 
 func (b *mailbox) list() []mail {
@@ -85,10 +77,11 @@ var mailboxPage = template.Must(template.New("mailbox").Parse(`<!doctype html>
 <meta name="color-scheme" content="light dark">
 <title>Mailbox</title>
 <style>
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 1rem/1.5 system-ui, sans-serif; background: Canvas; color: CanvasText; max-width: 48rem; margin: 2rem auto; padding: 0 1rem }
 article { border: 1px solid; border-radius: .5rem; padding: 0 1rem; margin: 1rem 0 }
 pre { white-space: pre-wrap; overflow-wrap: anywhere }
 </style>
+<main>
 <h1>Mailbox</h1>
 {{range .}}<article>
 <h2>{{.Subject}}</h2>
@@ -97,7 +90,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere }
 {{with .Link}}<p><a href="{{.}}">Follow the link</a></p>{{end}}
 </article>
 {{else}}<p>No mail yet. Mails come within a second of the request for them.</p>
-{{end}}`))
+{{end}}</main>`))
 
 func (b *mailbox) servePage(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -1,5 +1,5 @@
-// Command server is account recovery as a program that one can try: both wire formats, a log-in to
-// see that a reset worked, and a mailbox that shows the mails instead of sending them.
+// Command server is account recovery as a program that one can try: the pages, both wire formats, a
+// log-in to see that a reset worked, and a mailbox that shows the mails instead of sending them.
 //
 //	go run ./examples/server
 //
@@ -42,6 +42,10 @@ type config struct {
 	db       string
 	accounts int
 	limits   bool
+
+	smtp        string
+	from        string
+	sendTimeout time.Duration
 }
 
 func parse(args []string, stderr io.Writer) (config, error) {
@@ -51,6 +55,9 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	flags.StringVar(&c.addr, "addr", "127.0.0.1:8080", "`address` to listen on; port 0 is any free one")
 	flags.StringVar(&c.db, "db", "sqlite:", "`where` accounts and tokens are kept: sqlite:FILE (by default a file in the cache directory),\npostgres://…, mysql://… or memory")
 	flags.IntVar(&c.accounts, "accounts", 0, "how many accounts user000001, user000002, … to add")
+	flags.StringVar(&c.smtp, "smtp", "", "`URL` of a mail server: smtps://user:password@host (TLS), smtp://user:password@host (STARTTLS),\nsmtp+insecure://127.0.0.1:2525 (in the clear, for a test server); by default mails are shown, not sent")
+	flags.StringVar(&c.from, "from", "Recovery Example <recovery@example.com>", "`author` of the mails")
+	flags.DurationVar(&c.sendTimeout, "send-timeout", 30*time.Second, "how long sending one mail may take; what was begun by a server that died\nis begun again by another after four times as long")
 	limits := flags.String("limits", "on", "on, or off for load tests")
 	if err := flags.Parse(args); err != nil {
 		return c, err
@@ -97,18 +104,27 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	base := "http://" + listener.Addr().String()
-	mails := &mailbox{renderer: renderer}
+	mails, fate, err := newMailer(c, renderer, base, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, mails.close()) }()
 	svc, err := recovery.New(db, mails, &recovery.Options{
 		Application: "Recovery Example",
+		SendTimeout: c.sendTimeout,
 		Limits:      recovery.Limits{InsecureOff: !c.limits},
-		Portals:     map[string]recovery.Portal{portalName: {URL: base + "/portal", InsecureHTTP: true}},
+		Portals:     map[string]recovery.Portal{portalName: {URL: base + "/recover/reset", InsecureHTTP: true}},
 		Logger:      logger,
 	})
 	if err != nil {
 		return err
 	}
+	handler, err := routes(svc, db, mails.box, hash, guide(base, shown, fate), logger)
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
-		Handler:           routes(svc, db, mails, hash, base, shown, logger),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       time.Minute,
@@ -121,7 +137,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	go func() { worked <- svc.Run(worker) }()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	fmt.Fprint(stdout, guide(base, shown))
+	fmt.Fprint(stdout, guide(base, shown, fate))
 
 	select {
 	case err := <-served:
@@ -135,22 +151,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	stopWorker()
 	err = errors.Join(err, <-worked)
 	_, delivered := svc.Deliver(drain)
-	fmt.Fprintf(stdout, "stopped; mails sent: %d\n", mails.count())
+	fmt.Fprintf(stdout, "stopped; mails sent: %d\n", mails.sent.Load())
 	return errors.Join(err, delivered)
 }
 
-func routes(svc *recovery.Service, db database, mails *mailbox, hash, base, shown string, logger *slog.Logger) http.Handler {
+// routes shows no mailbox if box is nil.
+func routes(svc *recovery.Service, db database, box *mailbox, hash, guide string, logger *slog.Logger) (http.Handler, error) {
 	opts := &httpadapter.Options{Logger: logger}
 	mux := http.NewServeMux()
 	mux.Handle("/account-recovery", httpadapter.NewXandr(svc, opts))
 	mux.Handle("/v2.0/", httpadapter.NewRackspace(svc, opts))
-	mux.Handle("POST /login", newLogin(db, hash))
-	mux.HandleFunc("GET /mailbox", mails.servePage)
-	mux.HandleFunc("GET /mailbox.json", mails.serveJSON)
-	mux.HandleFunc("GET /portal", text(portalText(base)))
+	login := newLogin(db, hash)
+	mux.Handle("POST /login", login)
+	if box != nil {
+		mux.HandleFunc("GET /mailbox", box.servePage)
+		mux.HandleFunc("GET /mailbox.json", box.serveJSON)
+	}
 	mux.HandleFunc("GET /healthz", text("ok\n"))
-	mux.HandleFunc("GET /{$}", text(guide(base, shown)))
-	return mux
+	return mux, addPages(mux, svc, login, guide, box != nil, logger)
 }
 
 func text(s string) http.HandlerFunc {

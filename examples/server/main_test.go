@@ -210,10 +210,10 @@ func TestRackspaceFlow(t *testing.T) {
 			is.Equal(m.Token, "")
 			var link string
 			link, token, _ = strings.Cut(m.Link, "#token=")
-			is.Equal(link, p.base+"/portal")
-			status, page := p.do("GET", "/portal", "")
+			is.Equal(link, p.base+"/recover/reset")
+			status, page := p.do("GET", "/recover/reset", "")
 			is.Equal(status, 200)
-			is.True(strings.Contains(page, "address bar"))
+			is.True(strings.Contains(page, "<h1>Choose a new password</h1>"))
 		}
 		status, body = p.do("POST", reset, c.reset, "Content-Type", c.media, "Accept", c.media, "X-Auth-Token", token)
 		is.Equal(status, 204)

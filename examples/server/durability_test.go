@@ -1,0 +1,182 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+)
+
+// What no crash and no mail server may lose, on a SQLite file and over SMTP:
+//
+//	go test -run TestDurable -v ./server
+
+// A durable server can be started again on what it left.
+type durable struct {
+	t     *testing.T
+	flags []string
+	mails *mailServer
+}
+
+func newDurable(t *testing.T, flags ...string) *durable {
+	mails := newMailServer(t)
+	return &durable{t: t, mails: mails, flags: append([]string{
+		"-db", "sqlite:" + filepath.Join(t.TempDir(), "server.db"), "-smtp", mails.flag(),
+		"-limits", "off", "-accounts", "100", "-send-timeout", "2s",
+	}, flags...)}
+}
+
+func (d *durable) start() *process {
+	d.t.Helper()
+	return start(d.t, d.flags...)
+}
+
+// kill ends the process without a chance to do anything.
+func (p *process) kill() {
+	p.t.Helper()
+	is.New(p.t).NoErr(p.cmd.Process.Kill())
+	_ = p.cmd.Wait() // says that it was killed
+}
+
+// username returns the name of the i-th account that -accounts adds.
+func username(i int) string { return fmt.Sprintf("user%06d", i+1) }
+
+// ask asks for a reset and returns when the answer is there.
+func (p *process) ask(username string) {
+	p.t.Helper()
+	status, _ := p.do("POST", "/account-recovery", fmt.Sprintf(`{"account-recovery":{"username":%q}}`, username))
+	is.New(p.t).Equal(status, http.StatusOK)
+}
+
+func TestDurableKilledAfterTheAnswer(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	d := newDurable(t)
+	for i := range 20 {
+		p := d.start()
+		p.ask(username(i))
+		p.kill()
+	}
+	p := d.start()
+	d.mails.wait(20)
+	p.stop(syscall.SIGTERM)
+	to := counts(d.mails.all())
+	is.Equal(len(to), 20) // every request that was answered is mailed
+	for i := range 20 {
+		is.True(to[username(i)+"@example.com"] <= 2) // at most one repeats: it may have been on its way
+	}
+}
+
+func TestDurableMailServerDown(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	d := newDurable(t)
+	p := d.start()
+	d.mails.down()
+	for i := range 10 {
+		p.ask(username(i))
+	}
+	time.Sleep(30 * time.Second) // real time: this is what a restart of a mail server takes
+	is.Equal(len(d.mails.all()), 0)
+	d.mails.up()
+	d.mails.wait(10)
+	p.stop(syscall.SIGTERM)
+	is.Equal(len(d.mails.all()), 10)
+	is.Equal(len(counts(d.mails.all())), 10)
+}
+
+func TestDurableKilledInMidDelivery(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	d := newDurable(t)
+	p := d.start()
+	resume := d.mails.hangs()
+	for i := range 10 {
+		p.ask(username(i))
+	}
+	time.Sleep(time.Second) // all are claimed, two are on their way
+	p.kill()
+	resume() // the server takes what it has received, and there is nobody to be told
+	began := len(d.mails.wait(1))
+	p = d.start()
+	d.mails.wait(10 + began)
+	p.stop(syscall.SIGTERM)
+	to := counts(d.mails.all())
+	is.Equal(len(to), 10)             // all came, and none is stuck
+	is.True(len(d.mails.all()) <= 12) // what was on its way repeats, nothing else
+}
+
+// Killed between the mail server's acceptance and the note of it: the mail repeats once, and the
+// reader may use either.
+func TestDurableKilledAfterAcceptance(t *testing.T) {
+	t.Parallel()
+	for use, name := range []string{"first mail", "second mail"} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			d := newDurable(t)
+			p := d.start()
+			killed := make(chan struct{})
+			d.mails.beforeAccept(sync.OnceFunc(func() {
+				_ = p.cmd.Process.Signal(syscall.SIGSTOP) // it can read no more; then the server says 250
+				time.AfterFunc(200*time.Millisecond, func() {
+					_ = p.cmd.Process.Kill()
+					close(killed)
+				})
+			}))
+			p.ask("billybob")
+			<-killed
+			_ = p.cmd.Wait()
+			is.Equal(len(d.mails.all()), 1)
+			p = d.start()
+			d.mails.wait(2)
+			p.ask("alice") // a later request is mailed
+			mails := d.mails.wait(3)[:2]
+			is.Equal(mails[0].to, "billybob@example.com")
+			is.Equal(mails[0].id, mails[1].id) // the same mail
+			tokens := []string{mails[0].token(), mails[1].token()}
+			is.True(tokens[0] != "" && tokens[1] != "" && tokens[0] != tokens[1]) // with a token of its own
+			complete := func(token string) int {
+				status, _ := p.do("PUT", "/account-recovery", fmt.Sprintf(`{"account-recovery":{"password":"New-passw0rd-2","token":%q}}`, token))
+				return status
+			}
+			is.Equal(complete(tokens[use]), http.StatusOK)
+			is.True(complete(tokens[1-use]) != http.StatusOK) // until one is used
+			p.stop(syscall.SIGTERM)
+		})
+	}
+}
+
+// While the mail server hangs, requests are answered as before.
+func TestDurableMailServerHangs(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	d := newDurable(t, "-send-timeout", "30s")
+	p := d.start()
+	defer p.stop(syscall.SIGTERM)
+	median := func(first int) time.Duration {
+		var took []time.Duration
+		for i := range 40 {
+			start := time.Now()
+			p.ask(username(first + i))
+			took = append(took, time.Since(start))
+		}
+		slices.Sort(took)
+		return took[len(took)/2]
+	}
+	fast := median(0)
+	d.mails.wait(40)
+	resume := d.mails.hangs()
+	p.ask("billybob")
+	time.Sleep(time.Second) // it hangs
+	hanging := median(40)
+	t.Logf("median answer: %v, and %v while the mail server hangs: ratio %.2f", fast, hanging, float64(hanging)/float64(fast))
+	is.Equal(len(d.mails.all()), 40) // they were answered while it was hanging
+	resume()
+	d.mails.wait(81)
+}
