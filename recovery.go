@@ -93,7 +93,8 @@ type CompleteRequest struct {
 // may not be recovered, or was asked for too often.
 //
 // Errors: a [*FieldError] if the request is malformed, a [*LimitError], ctx's error, or the Store's.
-// Nothing is stored or mailed then.
+// Nothing is stored or mailed after one of the first two. The others may leave open whether the request
+// is stored: to ask again does no harm.
 func (s *Service) RequestReset(ctx context.Context, r ResetRequest) error {
 	by, identifier := ByUsername, r.Username
 	switch {

@@ -480,6 +480,23 @@ func TestPurge(t *testing.T) {
 	})
 }
 
+// A worker whose clock is ahead must not forget limits that still count for the others.
+func TestPurgeOfAWorkerThatIsAhead(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{PerIdentifier: []recovery.Limit{{Burst: 1, Every: time.Minute}}}})
+	ahead, err := recovery.New(w.users, w.mail, &recovery.Options{
+		Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.time().Add(recovery.MaxClockSkew) },
+	})
+	is.NoErr(err)
+	for range 3 {
+		w.ask("alice")
+		_, err := ahead.Deliver(w.ctx)
+		is.NoErr(err)
+		w.advance(10 * time.Second)
+	}
+	is.Equal(len(w.mail.Messages()), 1) // one a minute
+}
+
 func TestMissingWorkerIsReportedOnce(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
 		token := w.token("alice")

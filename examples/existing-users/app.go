@@ -44,7 +44,7 @@ func openApp(ctx context.Context, path string) (*sql.DB, error) {
 		_, err = db.ExecContext(ctx, schema)
 	}
 	if err == nil {
-		_, err = db.ExecContext(ctx, `INSERT INTO users (login, email, bcrypt, email_confirmed) VALUES ('carol', 'carol@example.com', ?, 1)`, hash)
+		_, err = db.ExecContext(ctx, `INSERT INTO users (login, email, bcrypt, email_confirmed) VALUES ('carol', 'carol@example.com', ?, 1)`, string(hash))
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -79,8 +79,15 @@ func login(db *sql.DB) http.HandlerFunc {
 		}
 		token := rand.Text()
 		digest := sha256.Sum256([]byte(token))
-		if _, err := db.ExecContext(r.Context(), `INSERT INTO sessions (digest, user_id) VALUES (?, ?)`, digest[:], id); err != nil {
+		// Verifying takes a while. A password that was reset meanwhile opens no session.
+		opened, err := db.ExecContext(r.Context(), `INSERT INTO sessions (digest, user_id) SELECT ?, id FROM users WHERE id = ? AND bcrypt = ?`,
+			digest[:], id, hash)
+		if err != nil {
 			http.Error(w, "internal error", http.StatusInternalServerError)
+			return
+		}
+		if n, err := opened.RowsAffected(); err != nil || n == 0 {
+			http.Error(w, "address or password is wrong", http.StatusUnauthorized)
 			return
 		}
 		http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})

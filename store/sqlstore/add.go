@@ -16,6 +16,9 @@ import (
 // maxTogether is how many additions share a transaction: enough for the commit to cost little of each.
 const maxTogether = 64
 
+// maxAddition bounds a transaction that others may wait for. It is far beyond what one takes.
+const maxAddition = 30 * time.Second
+
 // An addition is a call of AddRequest, or of TakeLimits, which adds nothing.
 type addition struct {
 	ctx     context.Context
@@ -33,12 +36,12 @@ func (s *Store) AddRequest(ctx context.Context, r recovery.Request, charges reco
 	if err := fitRequest(r); err != nil {
 		return fmt.Errorf("sqlstore: %w", err)
 	}
-	return s.together.do(&addition{ctx: ctx, at: r.RequestedAt, charges: charges, request: &r})
+	return s.adding.do(&addition{ctx: ctx, at: r.RequestedAt, charges: charges, request: &r})
 }
 
 // TakeLimits implements [recovery.Requests], as AddRequest does.
 func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery.Charge) error {
-	return s.together.do(&addition{ctx: ctx, at: at, charges: recovery.Charges{Hard: charges}})
+	return s.taking.do(&addition{ctx: ctx, at: at, charges: recovery.Charges{Hard: charges}})
 }
 
 // errAllRefused rolls back a transaction that has nothing to keep.
@@ -50,8 +53,12 @@ var errMissed = errors.New("a limit was counted meanwhile")
 // add makes the additions in one transaction, in their order. What concerns one of them is its err;
 // what is returned concerns all.
 func (s *Store) add(ctx context.Context, calls []*addition) error {
+	// One that hangs holds up those that come after it.
+	ctx, cancel := context.WithTimeout(ctx, maxAddition)
+	defer cancel()
+	missed := false
 	err := s.write(ctx, func(tx *sql.Tx) error {
-		t, err := s.tally(ctx, tx, calls)
+		t, err := s.tally(ctx, tx, calls, missed)
 		if err != nil {
 			return err
 		}
@@ -71,7 +78,9 @@ func (s *Store) add(ctx context.Context, calls []*addition) error {
 		if refused == len(calls) {
 			return errAllRefused
 		}
-		return s.keep(ctx, tx, t, accepted)
+		err = s.keep(ctx, tx, t, accepted)
+		missed = errors.Is(err, errMissed)
+		return err
 	})
 	if errors.Is(err, errAllRefused) {
 		return nil
@@ -160,7 +169,7 @@ func (t *together) makeAll(calls []*addition) {
 	ctx, stop := whileAny(calls)
 	err := t.guarded(ctx, calls)
 	stop()
-	each := len(calls) > 1 && code(err) != "" && !errors.Is(err, ErrUnknownOutcome) && !lostToAnother(err)
+	each := len(calls) > 1 && refusedData(err)
 	for _, a := range calls {
 		if each {
 			err = t.guarded(a.ctx, []*addition{a})
@@ -196,11 +205,12 @@ func whileAny(calls []*addition) (ctx context.Context, stop func()) {
 	}
 }
 
-// guarded keeps a panic of a driver from ending the process: no caller could recover from it here.
+// guarded keeps a panic of a driver from ending the process: no caller could recover from it here. It
+// may have been in the commit.
 func (t *together) guarded(ctx context.Context, calls []*addition) (err error) {
 	defer func() {
 		if recover() != nil {
-			err = errors.New("sqlstore: the driver panicked")
+			err = fmt.Errorf("%w: the driver panicked", ErrUnknownOutcome)
 		}
 	}()
 	return t.make(ctx, calls)

@@ -239,7 +239,9 @@ func TestPanicWhileAdditionsAreMade(t *testing.T) {
 			return nil
 		})
 		is.NoErr(first())
-		is.Equal(errorText(second()), "sqlstore: the driver panicked") // and the process lives
+		err := second()
+		is.True(errors.Is(err, ErrUnknownOutcome)) // it may have been in the commit
+		is.True(!strings.Contains(err.Error(), secret))
 		m.fails(nil)
 		is.NoErr(all.do(&addition{ctx: t.Context()}))
 	})
@@ -297,11 +299,11 @@ func TestLimitThatAnotherMakes(t *testing.T) {
 			return changed(query, args)
 		}
 		is.NoErr(store.TakeLimits(t.Context(), now, []recovery.Charge{free}))
-		is.Equal(len(s.kept), 1) // tried again as a whole
+		is.Equal(len(s.kept), 2) // tried again as a whole, with the limit made first
 		misses = 3
 		err := store.TakeLimits(t.Context(), now, []recovery.Charge{free})
 		is.Equal(errorText(err), "sqlstore: a limit was counted meanwhile") // a bounded number of times
-		is.Equal(len(s.kept), 1)
+		is.Equal(len(s.kept), 2)
 	})
 }
 

@@ -18,8 +18,9 @@ type tally struct {
 	state  map[recovery.Digest]time.Time
 }
 
-// tally locks and reads the limits of the charges.
-func (s *Store) tally(ctx context.Context, tx *sql.Tx, calls []*addition) (*tally, error) {
+// tally locks and reads the limits of the charges. If one was missed that another transaction made, the
+// missing ones are made first, so that all of them are locked.
+func (s *Store) tally(ctx context.Context, tx *sql.Tx, calls []*addition, missed bool) (*tally, error) {
 	t := &tally{stored: map[recovery.Digest]int64{}, state: map[recovery.Digest]time.Time{}}
 	for _, c := range calls {
 		for _, charges := range [][]recovery.Charge{c.charges.Hard, c.charges.Soft} {
@@ -35,7 +36,7 @@ func (s *Store) tally(ctx context.Context, tx *sql.Tx, calls []*addition) (*tall
 	for _, key := range sortedKeys(t.state) { // all transactions lock in one order
 		keys.add(key[:])
 	}
-	if s.sql.ensureLimits != "" {
+	if s.sql.ensureLimits != "" && (missed || s.sql.addRequests == "") {
 		if _, err := tx.ExecContext(ctx, keys.expand(s.sql.ensureLimits), keys.args(s.dialect)...); err != nil {
 			return nil, err
 		}

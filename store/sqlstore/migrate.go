@@ -27,7 +27,8 @@ func Migrations(d Dialect) fs.FS {
 }
 
 // Migrate brings the store's tables up to date. It may be called at every start, by any number of
-// instances at once: they wait for each other. What was done is written down in the table
+// instances at once: they wait for each other, unless the tables are up to date; then nothing but the
+// right to read is needed. What was done is written down in the table
 // recovery_migrations, so a database is migrated either by Migrate or by a tool, not by both.
 func (s *Store) Migrate(ctx context.Context) error {
 	conn, err := s.db.Conn(ctx)
@@ -45,6 +46,20 @@ func (s *Store) Migrate(ctx context.Context) error {
 func (s *Store) migrate(ctx context.Context, conn *sql.Conn) (err error) {
 	exec := func(query string, args ...any) error {
 		_, err := conn.ExecContext(ctx, query, args...)
+		return err
+	}
+	files, err := fs.Glob(Migrations(s.dialect), "*.sql")
+	if err != nil {
+		return err
+	}
+	var done sql.NullInt64
+	findDone := func() error {
+		return conn.QueryRowContext(ctx, "SELECT MAX(version) FROM "+s.prefix+"migrations").Scan(&done)
+	}
+	switch err := findDone(); {
+	case err == nil && done.Int64 == int64(len(files)):
+		return nil
+	case err != nil && code(err) == "": // else the table is missing, as in a new database
 		return err
 	}
 	// A connection that keeps its lock or transaction must not return to the pool.
@@ -86,12 +101,7 @@ func (s *Store) migrate(ctx context.Context, conn *sql.Conn) (err error) {
 	if err := exec("CREATE TABLE IF NOT EXISTS " + s.prefix + "migrations (version INTEGER NOT NULL PRIMARY KEY)"); err != nil {
 		return err
 	}
-	var done sql.NullInt64
-	if err := conn.QueryRowContext(ctx, "SELECT MAX(version) FROM "+s.prefix+"migrations").Scan(&done); err != nil {
-		return err
-	}
-	files, err := fs.Glob(Migrations(s.dialect), "*.sql")
-	if err != nil {
+	if err := findDone(); err != nil {
 		return err
 	}
 	for _, name := range files { // in the order of their numbers

@@ -11,6 +11,8 @@ var postgresql = statements{
 	supersede: `UPDATE recovery_resets SET ended = 'superseded' WHERE account_id = $1 AND ended = ''
 		AND (requested_at < $2 OR requested_at = $3 AND request_id < $4)`,
 
+	ensureLimits: `INSERT INTO recovery_limits AS l (id, tat) SELECT id, 0 FROM unnest($1::bytea[]) AS n (id)
+		ON CONFLICT (id) DO UPDATE SET tat = l.tat`,
 	lockLimits: `SELECT id, tat FROM recovery_limits WHERE id = ANY ($1::bytea[]) ORDER BY id FOR UPDATE`,
 	// A limit that was missing may be there by now: then it is not the pair that was seen, is not
 	// counted, and fewer rows come back.

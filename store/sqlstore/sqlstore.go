@@ -20,8 +20,9 @@
 //
 // The store keeps three tables: recovery_requests is the queue, recovery_resets the tokens as
 // digests, recovery_limits the state of the limits. [Store.Migrate] creates them, safely when many
-// instances start at once; [Migrations] has the same statements as numbered .sql files for a
-// migration tool. Times are BIGINT microseconds since 1970 in UTC; no statement reads the database's
+// instances start at once, and writes its versions into recovery_migrations; it needs the right to
+// create tables unless they are there already. [Migrations] has the same statements as numbered .sql
+// files for a migration tool. Times are BIGINT microseconds since 1970 in UTC; no statement reads the database's
 // clock. The store needs SELECT, INSERT, UPDATE and DELETE on them; of the user table it needs SELECT
 // and, for the password column, UPDATE.
 //
@@ -62,11 +63,15 @@
 //     server, puts together (interpolateParams=true with go-sql-driver): a transaction with prepared ones
 //     that another node aborts may seem to have been committed. What a COMMIT loses to another node is
 //     tried again like a deadlock.
-//   - SQLite 3.35 and later. In the DSN, set a busy timeout, WAL and synchronous=FULL; with
-//     modernc.org/sqlite that is
+//   - SQLite 3.35 and later, with modernc.org/sqlite, whose errors are told apart. In the DSN, set a busy
+//     timeout, WAL and synchronous=FULL:
 //     "file:app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)".
-//     Every writing transaction begins with a write, so it waits its turn instead of failing later.
-//     ":memory:" is one database per connection: set SetMaxOpenConns(1).
+//     Every writing transaction begins with a write, so it waits its turn instead of failing later. The
+//     driver waits out the busy timeout even if ctx ends, so it is also how late a call may return while
+//     another program holds the file. ":memory:" is one database per connection: set SetMaxOpenConns(1).
+//
+// A server keeps the locks of a client that vanished until it notices. Have PostgreSQL notice within a
+// minute (idle_in_transaction_session_timeout, tcp_keepalives_idle), and MySQL too (wait_timeout).
 package sqlstore
 
 import (
@@ -93,8 +98,9 @@ const (
 )
 
 // ErrUnknownOutcome is wrapped by the error of a method whose transaction may have been committed or
-// not, because the connection was lost or ctx ended meanwhile. The call may be repeated: what it did
-// is not done twice.
+// not, because the connection was lost or ctx ended meanwhile. To repeat the call is safe: CompleteReset
+// changes a password once, and FinishRequest ends a request once; AddRequest refuses an ID that is
+// stored, and TakeLimits counts again.
 var ErrUnknownOutcome = errors.New("sqlstore: the transaction may or may not have been committed")
 
 // Options configure a [Store]. Nil Options are the zero Options.
@@ -116,7 +122,8 @@ type Store struct {
 	attempts int
 	dialect  Dialect
 	sql      statements
-	together together // additions
+	adding   together // requests
+	taking   together // limits alone, which do not wait for the limit that all requests share
 }
 
 var validPrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
@@ -154,7 +161,7 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 		return nil, errors.Join(faults...)
 	}
 	s.sql = statementsOf(dialect).prefixed(s.prefix)
-	s.together.make = s.add
+	s.adding.make, s.taking.make = s.add, s.add
 	return s, nil
 }
 
@@ -265,7 +272,8 @@ func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (accou
 		if err != nil {
 			return err
 		}
-		// Read again: the lock may have been waited for.
+		// Read again: the lock may have been waited for. MySQL's default level shows what was before; then
+		// the guard of redeem decides.
 		r, ended, err := s.reset(ctx, tx, c.Digest)
 		if err != nil {
 			return err

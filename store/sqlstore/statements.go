@@ -22,10 +22,10 @@ type statements struct {
 	markMailed  string
 	supersede   string
 
-	ensureLimits   string // makes rows that can be locked, where those that are missing cannot be waited for
+	ensureLimits   string // makes rows that can be locked
 	lockLimits     string
 	setLimits      string // and then insertRequests,
-	addRequests    string // or both at once
+	addRequests    string // or both at once; it notices limits that were made meanwhile
 	insertRequests string
 
 	claim      string // or, where nothing can be returned by an update, the next two

@@ -64,7 +64,7 @@ func TestDialectsAreComplete(t *testing.T) {
 			}
 			is.Equal(texts["lockDatabase"] != "", d == SQLite)
 			delete(texts, "lockDatabase")
-			is.Equal(texts["ensureLimits"] != "", d == MySQL)
+			is.Equal(texts["ensureLimits"] != "", d != SQLite) // nobody else writes
 			delete(texts, "ensureLimits")
 			for name, text := range texts {
 				t.Log(name)

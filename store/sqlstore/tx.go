@@ -18,14 +18,25 @@ const (
 	maxPause   = 100 * time.Millisecond
 )
 
-// read runs f in a transaction that only reads.
+// read runs f in a transaction that only reads, and reads one state.
 func (s *Store) read(ctx context.Context, f func(*sql.Tx) error) error {
-	return s.transact(ctx, f)
+	var opts *sql.TxOptions
+	if s.dialect == PostgreSQL { // the others do by default
+		opts = &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
+	}
+	return s.transact(ctx, opts, f)
 }
 
 // write runs f in a transaction that writes.
 func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
-	return s.transact(ctx, func(tx *sql.Tx) error {
+	var opts *sql.TxOptions
+	if s.dialect == PostgreSQL {
+		// At higher levels a statement does not see what was committed while its transaction waited for
+		// the account's lock, and a counter that many want is lost too often. MySQL's guarded writes and
+		// locking reads see the latest state at every level.
+		opts = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+	}
+	return s.transact(ctx, opts, func(tx *sql.Tx) error {
 		if err := s.lock(ctx, tx); err != nil {
 			return err
 		}
@@ -34,9 +45,9 @@ func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
 }
 
 // transact runs f in a transaction, again and from its beginning if it lost to another.
-func (s *Store) transact(ctx context.Context, f func(*sql.Tx) error) error {
+func (s *Store) transact(ctx context.Context, opts *sql.TxOptions, f func(*sql.Tx) error) error {
 	for attempt := 1; ; attempt++ {
-		err := s.once(ctx, f)
+		err := s.once(ctx, opts, f)
 		switch {
 		case err == nil || isOurs(err):
 			return err
@@ -59,14 +70,7 @@ func (s *Store) transact(ctx context.Context, f func(*sql.Tx) error) error {
 	}
 }
 
-func (s *Store) once(ctx context.Context, f func(*sql.Tx) error) error {
-	var opts *sql.TxOptions
-	if s.dialect == PostgreSQL {
-		// At higher levels a statement does not see what was committed while its transaction waited for
-		// the account's lock, and a counter that many want is lost too often. MySQL's guarded writes and
-		// locking reads see the latest state at every level.
-		opts = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
-	}
+func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(*sql.Tx) error) error {
 	tx, err := s.db.BeginTx(ctx, opts)
 	if err != nil {
 		return err
@@ -153,6 +157,21 @@ func lostToAnother(err error) bool {
 		return true
 	}
 	return false
+}
+
+// refusedData reports whether the database refused what it was given: PostgreSQL's classes "data
+// exception" and "integrity constraint violation", SQLITE_TOOBIG and SQLITE_CONSTRAINT, and of MySQL
+// everything that was decided.
+func refusedData(err error) bool {
+	if errors.Is(err, ErrUnknownOutcome) || lostToAnother(err) {
+		return false
+	}
+	switch c := code(err); {
+	case c == "18", c == "19", strings.HasPrefix(c, "MySQL "):
+		return true
+	default:
+		return len(c) == 5 && (c[:2] == "22" || c[:2] == "23")
+	}
 }
 
 // hide keeps the values that databases put into their messages out of the text of err.

@@ -119,7 +119,10 @@ func TestPgxBehindPgbouncerNeedsItsExecMode(t *testing.T) {
 	pooled.dsn = strings.Replace(pooled.dsn, "default_query_exec_mode=exec", "default_query_exec_mode=cache_statement", 1)
 	store := storeOn(t, sqlstore.PostgreSQL, pooled.open(t), "")
 	failed := 0
-	for _, err := range together(200, func(int) error { return store.AddRequest(t.Context(), request(t0), recovery.Charges{}) }) {
+	for _, err := range together(200, func(int) error {
+		_, _, err := store.FindReset(t.Context(), recovery.Digest{}, t0)
+		return err
+	}) {
 		var state interface{ SQLState() string }
 		if errors.As(err, &state) {
 			is.True(state.SQLState() == "26000" || state.SQLState() == "42P05") // no such prepared statement, or it is there already

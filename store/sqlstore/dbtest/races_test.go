@@ -291,7 +291,8 @@ func TestCompletionRacesAddressChange(t *testing.T) {
 func TestSoftLimitIsExactUnderParallelRequests(t *testing.T) {
 	atEachLevel(t, func(t *testing.T, s server) {
 		is := is.New(t)
-		store, db := open(t, s)
+		_, db := open(t, s)
+		store := newManyStores(t, s.dialect, db)
 		charges := recovery.Charges{
 			Hard: []recovery.Charge{{Scope: recovery.ScopeGlobal, Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1000, Every: time.Second}}},
 			Soft: []recovery.Charge{{Scope: recovery.ScopeIdentifier, Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 3, Every: time.Hour}}},

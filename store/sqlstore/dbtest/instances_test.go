@@ -1,0 +1,79 @@
+package dbtest
+
+import (
+	"context"
+	"database/sql"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/storetest"
+)
+
+// The suite again, with every call made by another of several instances: calls of one instance do not
+// meet in the database, because they share transactions.
+func TestStoreOfManyInstances(t *testing.T) {
+	onEach(t, func(t *testing.T, s server) {
+		_, db := open(t, s)
+		all := newManyStores(t, s.dialect, db)
+		storetest.Run(t, func(t *testing.T) storetest.Harness {
+			empty(t, db)
+			return harnessOn(s.dialect, all, db)
+		})
+	})
+}
+
+// manyStores are stores on one database, as processes that share it have. Each call is another one's.
+type manyStores struct {
+	all  []*sqlstore.Store
+	next *atomic.Uint32
+}
+
+func newManyStores(t testing.TB, d sqlstore.Dialect, db *sql.DB) manyStores {
+	t.Helper()
+	n := manyStores{next: new(atomic.Uint32)}
+	for range 4 {
+		n.all = append(n.all, storeOn(t, d, db, ""))
+	}
+	return n
+}
+
+func (n manyStores) one() *sqlstore.Store { return n.all[int(n.next.Add(1))%len(n.all)] }
+
+func (n manyStores) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
+	return n.one().FindAccounts(ctx, q)
+}
+
+func (n manyStores) CreateReset(ctx context.Context, r recovery.Reset) error {
+	return n.one().CreateReset(ctx, r)
+}
+
+func (n manyStores) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
+	return n.one().FindReset(ctx, d, at)
+}
+
+func (n manyStores) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
+	return n.one().CompleteReset(ctx, c)
+}
+
+func (n manyStores) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+	return n.one().AddRequest(ctx, r, c)
+}
+
+func (n manyStores) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
+	return n.one().TakeLimits(ctx, at, c)
+}
+
+func (n manyStores) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
+	return n.one().ClaimRequests(ctx, l)
+}
+
+func (n manyStores) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+	return n.one().FinishRequest(ctx, o)
+}
+
+func (n manyStores) Purge(ctx context.Context, before time.Time, max int) (int, error) {
+	return n.one().Purge(ctx, before, max)
+}
