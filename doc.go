@@ -46,9 +46,9 @@
 // Every method of the Store is one transaction. An accepted request is stored before the call
 // returns; a worker leases it, and if the worker dies another takes over. A password is never
 // changed without its notice, and the call of Options.OnReset, being queued in the same transaction.
-// A crash may repeat a mail. Requests that cannot be mailed for [Options.MaxRequestAge] are dropped,
-// because nobody waits for them any more; notices are tried until a mail system takes or refuses
-// them.
+// A crash, or a mail system that answers too late, may repeat a mail. Requests that cannot be mailed
+// for [Options.MaxRequestAge] are dropped, because nobody waits for them any more; notices are tried
+// for a week.
 //
 // # Whose account
 //

@@ -38,6 +38,10 @@ var (
 	// ErrPermanent is wrapped by a [Mailer]'s error when trying again is pointless.
 	ErrPermanent = errors.New("recovery: the mail was refused for good")
 
+	// ErrUncertain is wrapped by a [Mailer]'s error when the mail system may have accepted the mail, say
+	// because its answer came too late. Such a mail is tried again, but not often.
+	ErrUncertain = errors.New("recovery: the mail may have been accepted")
+
 	// ErrPasswordMismatch is returned by [VerifyPassword] for a wrong password.
 	ErrPasswordMismatch = errors.New("recovery: the password does not match")
 

@@ -15,7 +15,7 @@ import (
 // answer and delays no mail. While one blocks, up to 1,024 events wait and further ones are dropped
 // with a warning in the log.
 type Hooks struct {
-	RequestAccepted  func(RequestEvent) // the worker begins with a request; not told after a crash
+	RequestAccepted  func(RequestEvent) // the worker begins with a request; not told after a crash or a long hang
 	RequestThrottled func(RequestEvent) // over the limit of its identifier, so nothing is mailed
 	RequestDropped   func(RequestEvent) // nothing to mail; see Reason
 	RequestRetried   func(RequestEvent) // failed for now; see Err

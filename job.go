@@ -13,9 +13,15 @@ const (
 	maxAccounts   = 1000 // of one address
 	maxNames      = 50   // in one mail
 	firstBackoff  = 2 * time.Second
-	maxBackoff    = 5 * time.Minute    // for requests, which end with Options.MaxRequestAge
-	noticeBackoff = 15 * time.Minute   // for notices and OnReset
-	maxNoticeAge  = 7 * 24 * time.Hour // of a notice that fails; mail systems give up after five days
+	maxBackoff    = 5 * time.Minute  // for requests, which end with Options.MaxRequestAge
+	noticeBackoff = 15 * time.Minute // for notices and OnReset
+	// What may have been accepted is tried a few times in all: a mail server that is slow to answer would
+	// fill the mailbox.
+	unsureBackoff       = 20 * time.Minute
+	unsureNoticeBackoff = 24 * time.Hour
+
+	maxNoticeAge   = 7 * 24 * time.Hour // of a notice that fails; mail systems give up after five days
+	minNoticeTries = 5
 )
 
 // A job is one request being handled.
@@ -25,6 +31,7 @@ type job struct {
 	event   RequestEvent
 	outcome Outcome
 	refused bool     // the mail system does not want the mail, ever
+	unsure  bool     // the mail system may have accepted the mail
 	secrets []string // addresses and tokens that must not get into a log
 }
 
@@ -279,7 +286,7 @@ func (j *job) send(ctx context.Context, m Message) error {
 	ctx, cancel := context.WithTimeout(ctx, j.opts.SendTimeout)
 	defer cancel()
 	if err := j.mailer.Send(ctx, m); err != nil {
-		j.refused = errors.Is(err, ErrPermanent)
+		j.refused, j.unsure = errors.Is(err, ErrPermanent), errors.Is(err, ErrUncertain)
 		return err
 	}
 	emit(&j.events, j.opts.Hooks.MailSent, j.event)
@@ -298,8 +305,8 @@ func (j *job) endsBefore(now time.Time) bool {
 	switch j.request.Kind {
 	case RequestKindOnReset:
 		return false // until it returns nil
-	case RequestKindNotice:
-		return age >= maxNoticeAge
+	case RequestKindNotice: // which may have waited for a worker for as long
+		return age >= maxNoticeAge && j.request.Attempts >= minNoticeTries
 	}
 	return age >= j.opts.MaxRequestAge
 }
@@ -307,9 +314,12 @@ func (j *job) endsBefore(now time.Time) bool {
 // backoff doubles with every attempt up to a bound, and is spread over its upper half, so that what
 // failed together does not come back together.
 func (j *job) backoff() time.Duration {
-	most := maxBackoff
+	most, unsure := maxBackoff, unsureBackoff
 	if k := j.request.Kind; k == RequestKindNotice || k == RequestKindOnReset {
-		most = noticeBackoff
+		most, unsure = noticeBackoff, unsureNoticeBackoff
+	}
+	if j.unsure {
+		return unsure
 	}
 	d := most
 	if shift := j.request.Attempts - 1; shift < 16 {

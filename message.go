@@ -9,7 +9,8 @@ import (
 // A Mailer hands messages to a mail system. Package mailer renders them.
 type Mailer interface {
 	// Send must return nil once a mail system has accepted responsibility for the message, and
-	// only then. An error must wrap ErrPermanent when trying again is pointless; any other error is
+	// only then. An error must wrap ErrPermanent when trying again is pointless, and should wrap
+	// ErrUncertain when the mail may have been accepted after all; any other error is
 	// tried again later, with a new token. Send must return soon after ctx ends, must be safe for
 	// concurrent use, and must send to Message.To and nobody else. Messages that share an ID are
 	// the same mail tried again.

@@ -9,10 +9,11 @@ import (
 )
 
 const (
-	claimBatch  = 16
-	leaseFactor = 4 // × Options.SendTimeout: how long a claim lasts
-	workFactor  = 2 // × Options.SendTimeout: how long one request may take
-	endFactor   = 1 // × Options.SendTimeout: how long it may take to write the outcome down
+	claimBatch  = 16          // at most
+	quickBatch  = time.Second // in which what was claimed must be done for more to be claimed at once
+	leaseFactor = 4           // × Options.SendTimeout: how long a claim lasts
+	workFactor  = 2           // × Options.SendTimeout: how long one request may take
+	endFactor   = 1           // × Options.SendTimeout: how long it may take to write the outcome down
 	purgeEvery  = 10 * time.Minute
 	purgeBatch  = 500
 	finishTries = 3
@@ -51,8 +52,8 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// Deliver works through everything that is due when it is called and returns how many requests it dealt with, failed
-// ones that will be tried again included. It is for tests, cron jobs and serverless functions; Run
+// Deliver works through everything that is due when it is called and returns how many requests it
+// dealt with, failed ones that will be tried again included. It is for tests, cron jobs and serverless functions; Run
 // calls the same code. The error is that of the Store when requests could not be claimed, or ctx's
 // when it ended; what happens to a single request is told to the hooks. When ctx ends it finishes
 // what it has claimed.
@@ -103,7 +104,10 @@ type batch struct {
 
 	mu       sync.Mutex
 	requests []Request
+	claimed  time.Time // when
 	until    time.Time // when the lease of requests ends
+	size     int       // how many to claim
+	short    bool      // fewer were there
 	done     int
 	err      error
 }
@@ -132,7 +136,9 @@ func (b *batch) next(ctx context.Context) (Request, bool) {
 		if ctx.Err() != nil {
 			return Request{}, false
 		}
+		b.resize(now)
 		lease := s.newLease(now)
+		lease.Max = b.size
 		if !b.asOf.IsZero() {
 			lease.At = b.asOf
 		}
@@ -141,7 +147,8 @@ func (b *batch) next(ctx context.Context) (Request, bool) {
 			b.err = err
 			return Request{}, false
 		}
-		b.requests, b.until = claimed, lease.Until
+		b.requests, b.claimed, b.until = claimed, now, lease.Until
+		b.short = len(claimed) < b.size
 	}
 	if len(b.requests) == 0 {
 		return Request{}, false
@@ -150,6 +157,18 @@ func (b *batch) next(ctx context.Context) (Request, bool) {
 	b.requests = b.requests[1:]
 	b.done++
 	return r, true
+}
+
+// resize begins with a request for each worker, because what is claimed and cannot be begun soon is
+// lost to the other processes. A queue that is worked through quickly is claimed in larger batches.
+func (b *batch) resize(now time.Time) {
+	workers := b.service.opts.Workers
+	switch quick := now.Sub(b.claimed) < quickBatch; {
+	case b.size == 0 || b.short || !quick:
+		b.size = min(workers, claimBatch)
+	default:
+		b.size = min(2*b.size, claimBatch)
+	}
 }
 
 func (s *Service) newLease(now time.Time) Lease {

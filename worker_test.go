@@ -77,27 +77,71 @@ func TestRunFinishesWhatItClaimed(t *testing.T) {
 			return nil
 		})
 		is.NoErr(w.Run(ctx))
-		is.Equal(len(w.mail.Messages()), 16)                   // one batch: what was claimed
-		is.Equal(strings.Count(w.users.Dump(), "request "), 4) // the rest waits for another
+		is.Equal(len(w.mail.Messages()), 1)                     // what was claimed
+		is.Equal(strings.Count(w.users.Dump(), "request "), 19) // the rest waits for another
 		claimed, err := w.users.ClaimRequests(t.Context(), recovery.Lease{ID: "x", At: time.Now(), Until: time.Now().Add(time.Hour), Max: 100})
 		is.NoErr(err)
-		is.Equal(len(claimed), 4) // and is free
+		is.Equal(len(claimed), 19) // and is free
 	})
 }
 
 func TestRunNeverBeginsLate(t *testing.T) {
 	inBubble(t, recovery.Options{Workers: 1, SendTimeout: 10 * time.Second}, func(t *testing.T, is *is.I, w *world) {
-		for range 16 {
+		const quick = 1 + 2 + 4 + 8
+		for range quick + 16 {
 			w.ask("billybob")
 		}
-		w.mail.Fail(func(recovery.Message) error { time.Sleep(9 * time.Second); return nil })
+		mails := 0
+		w.mail.Fail(func(recovery.Message) error {
+			if mails++; mails > quick {
+				time.Sleep(9 * time.Second)
+			}
+			return nil
+		})
 		stop := w.run()
 		defer stop()
-		time.Sleep(20 * time.Second) // two are done, and too little is left of the lease of 40 seconds
-		is.Equal(len(w.mail.Messages()), 2)
+		time.Sleep(20 * time.Second) // of the last batch two are done, and too little is left of its lease of 40 seconds
+		is.Equal(len(w.mail.Messages()), quick+2)
 		other, err := w.users.ClaimRequests(t.Context(), recovery.Lease{ID: "x", At: time.Now().Add(21 * time.Second), Until: time.Now().Add(time.Hour), Max: 100})
 		is.NoErr(err)
 		is.Equal(len(other), 14) // what was not begun is left to others when the lease ends
+	})
+}
+
+// What waits behind slow mails is left to others, and to whoever is free.
+func TestSlowMailsAreClaimedOneByOne(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		for range 16 {
+			w.ask("billybob")
+		}
+		w.mail.Fail(func(recovery.Message) error { time.Sleep(20 * time.Second); return nil })
+		stop := w.run()
+		defer stop()
+		time.Sleep(time.Second)
+		claimed, err := w.users.ClaimRequests(t.Context(), recovery.Lease{ID: "x", At: time.Now(), Until: time.Now(), Max: 100})
+		is.NoErr(err)
+		is.Equal(len(claimed), 14) // one for each worker was taken
+		time.Sleep(8*20*time.Second + time.Second)
+		is.Equal(len(w.mail.Messages()), 16)
+	})
+}
+
+// A mail system that accepts mails and says so too late gets few copies.
+func TestMailThatMayHaveBeenAccepted(t *testing.T) {
+	inBubble(t, recovery.Options{Workers: 1}, func(t *testing.T, is *is.I, w *world) {
+		token := w.token("alice")
+		is.NoErr(w.complete(token, goodPassword))
+		copies := map[recovery.MessageKind]int{}
+		w.mail.Fail(func(m recovery.Message) error {
+			copies[m.Kind]++
+			return fmt.Errorf("no answer: %w", recovery.ErrUncertain)
+		})
+		stop := w.run()
+		w.ask("billybob")
+		time.Sleep(8 * 24 * time.Hour)
+		stop()
+		is.Equal(copies, map[recovery.MessageKind]int{recovery.MessageResetToken: 3, recovery.MessagePasswordChanged: 8})
+		is.True(!strings.Contains(w.users.Dump(), "request "))
 	})
 }
 

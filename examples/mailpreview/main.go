@@ -45,6 +45,9 @@ func run(args []string, stdout, stderr io.Writer) error {
 
 	opts := &mailer.Options{Application: *application, SupportURL: *support}
 	if *templates != "" {
+		if info, err := os.Stat(*templates); err != nil || !info.IsDir() {
+			return fmt.Errorf("-templates must be a folder that exists, is %q", *templates)
+		}
 		opts.Templates = os.DirFS(*templates)
 	}
 	renderer, err := mailer.New(opts)

@@ -98,7 +98,7 @@ func TestFaultsAreReported(t *testing.T) {
 		want string
 	}{
 		"a template":         {[]string{"-out", t.TempDir(), "-templates", templates}, "mailer: file: unknown file"},
-		"no templates":       {[]string{"-out", t.TempDir(), "-templates", filepath.Join(templates, "none")}, "mailer: .: "},
+		"no templates":       {[]string{"-out", t.TempDir(), "-templates", filepath.Join(templates, "none")}, "-templates must be a folder"},
 		"a support URL":      {[]string{"-out", t.TempDir(), "-support", "x"}, "Options.SupportURL"},
 		"an argument":        {[]string{"en"}, `unexpected argument "en"`},
 		"an unknown flag":    {[]string{"-to", "me"}, "flag provided but not defined"},

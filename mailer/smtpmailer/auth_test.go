@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+
+	"example.com/recovery"
 )
 
 func TestStrongestMechanismIsChosen(t *testing.T) {
@@ -218,4 +220,12 @@ func TestSCRAM(t *testing.T) {
 			checkQuiet(t, err, password, "relay-user")
 		})
 	}
+}
+
+// What ends a mail for good is a matter of the mail, not of the token that opens the connection.
+func TestAccessTokenErrorEndsNoMail(t *testing.T) {
+	is := is.New(t)
+	err := stepError(t.Context(), stepAuth, &tokenError{fmt.Errorf("no token: %w", recovery.ErrPermanent)})
+	is.True(!errors.Is(err, recovery.ErrPermanent))
+	is.Equal(err.Error(), "smtpmailer: AUTH: Options.AccessToken: no token: "+recovery.ErrPermanent.Error())
 }

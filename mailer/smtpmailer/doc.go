@@ -55,16 +55,24 @@
 // Options.SendTimeout is what sets it. [Options.Timeout] is for callers without a deadline. What a
 // server can send is bounded too, at 256 KiB for a connection and again for every mail.
 //
-// If the context ends after the last byte of a mail and before the server's reply, nobody knows
-// whether the mail was accepted. It is tried again, with the same Message-ID. Servers may take long
-// over that reply, so a SendTimeout below 10 seconds invites repeated mails.
+// If the context or the connection ends after the last byte of a mail and before the server's reply,
+// nobody knows whether the mail was accepted, and the error wraps [recovery.ErrUncertain]. The worker
+// tries such a mail again with the same Message-ID, but rarely: after 20 minutes, a notice after a day.
+// Servers may take long over that reply, RFC 5321 grants them ten minutes, so a short SendTimeout invites
+// repeated mails.
 //
 // # Connections
 //
-// At most [Options.Connections] are open at once, and they are kept for further mails. One that turns
+// At most [Options.Connections] are in use or kept for further mails; one that says goodbye may be open
+// beside them for two seconds. One that turns
 // out to be dead is replaced within the same Send, unless the end of the mail was already sent. To find
 // that out takes at most a quarter of the time that is left. [Options.IdleTimeout] ends unused
 // connections, [Mailer.Close] ends all of them.
+//
+// # Limits
+//
+// A server must write the keywords of its EHLO reply in capitals, as servers do. A DKIM key is an RSA or
+// Ed25519 key in memory, not one in a hardware module.
 //
 // # What a mail is
 //

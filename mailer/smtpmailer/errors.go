@@ -92,7 +92,7 @@ var enhanced = regexp.MustCompile(`^[245]\.[0-9]{1,3}\.[0-9]{1,3}\b`)
 // stepError returns what may be told of an error. Replies quote the recipient and certificates are
 // the server's own words, so only numbers and fixed texts come through.
 func stepError(ctx context.Context, step string, err error) error {
-	if err == nil || errors.Is(err, recovery.ErrPermanent) {
+	if err == nil || err == errNoUTF8 {
 		return err
 	}
 	if ended := ctx.Err(); ended != nil {
@@ -142,8 +142,22 @@ func plain(err error) error {
 	return errExchange
 }
 
+// An uncertainError says that nobody knows whether the mail was accepted.
+type uncertainError struct{ err error }
+
+func (e *uncertainError) Error() string        { return e.err.Error() + ": the mail may have been accepted" }
+func (e *uncertainError) Unwrap() error        { return e.err }
+func (e *uncertainError) Is(target error) bool { return target == recovery.ErrUncertain }
+
 // A tokenError is what Options.AccessToken returned.
 type tokenError struct{ err error }
 
 func (e *tokenError) Error() string { return "Options.AccessToken: " + e.err.Error() }
-func (e *tokenError) Unwrap() error { return e.err }
+
+// Unwrap keeps what would end a mail to itself: the mail is not at fault.
+func (e *tokenError) Unwrap() error {
+	if errors.Is(e.err, recovery.ErrPermanent) {
+		return nil
+	}
+	return e.err
+}

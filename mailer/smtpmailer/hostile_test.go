@@ -20,6 +20,7 @@ const (
 	sent      class = "accepted"
 	temporary class = "temporary"
 	permanent class = "permanent"
+	uncertain class = "uncertain" // and temporary
 )
 
 func classOf(err error) class {
@@ -28,6 +29,8 @@ func classOf(err error) class {
 		return sent
 	case errors.Is(err, recovery.ErrPermanent):
 		return permanent
+	case errors.Is(err, recovery.ErrUncertain):
+		return uncertain
 	}
 	return temporary
 }
@@ -69,9 +72,9 @@ var hostile = []hostileCase{
 	{name: "hang at MAIL", acts: map[string]act{"MAIL": hang}, want: temporary, step: "MAIL FROM", stuck: true, never: "tls RCPT"},
 	{name: "hang at RCPT", acts: map[string]act{"RCPT": hang}, want: temporary, step: "RCPT TO", stuck: true, never: "tls DATA"},
 	{name: "hang at DATA", acts: map[string]act{"DATA": hang}, want: temporary, step: "DATA", stuck: true},
-	{name: "hang after the body", acts: map[string]act{"end": hang}, want: temporary, step: "end of DATA", stuck: true},
+	{name: "hang after the body", acts: map[string]act{"end": hang}, want: uncertain, step: "end of DATA", stuck: true},
 	{name: "drip before the greeting", acts: map[string]act{"banner": drip}, want: temporary, step: "greeting", stuck: true},
-	{name: "drip after the body", acts: map[string]act{"end": drip}, want: temporary, step: "end of DATA", stuck: true},
+	{name: "drip after the body", acts: map[string]act{"end": drip}, want: uncertain, step: "end of DATA", stuck: true},
 	{name: "refused credentials, then hang", acts: map[string]act{"tls AUTH": after(say("535 5.7.8 no"), hang)}, want: temporary, step: "AUTH", stuck: true, never: "tls MAIL"},
 
 	// It answers without end.
@@ -80,7 +83,7 @@ var hostile = []hostileCase{
 	{name: "endless line at the greeting", acts: map[string]act{"banner": flood("2")}, want: temporary, step: "greeting: the server's replies are too long", flat: true},
 	{name: "endless line at EHLO under TLS", acts: map[string]act{"tls EHLO": flood("2")}, want: temporary, step: "STARTTLS: the server's replies are too long", flat: true},
 	{name: "endless line at RCPT", acts: map[string]act{"RCPT": flood("550 ")}, want: temporary, step: "RCPT TO: the server's replies are too long", flat: true},
-	{name: "endless reply after the body", acts: map[string]act{"end": flood("250-ok\r\n")}, want: temporary, step: "end of DATA: the server's replies are too long", flat: true},
+	{name: "endless reply after the body", acts: map[string]act{"end": flood("250-ok\r\n")}, want: uncertain, step: "end of DATA: the server's replies are too long", flat: true},
 	{name: "endless challenges", acts: map[string]act{"tls AUTH": flood("334 cj14LHM9eCxpPTE=\r\n")}, want: temporary, step: "AUTH", flat: true, never: "tls MAIL"},
 
 	// It refuses for now.
@@ -175,9 +178,9 @@ var hostile = []hostileCase{
 	{name: "closed at MAIL", acts: map[string]act{"MAIL": shut}, want: temporary, step: "MAIL FROM"},
 	{name: "closed at RCPT", acts: map[string]act{"RCPT": shut}, want: temporary, step: "RCPT TO", never: "tls DATA"},
 	{name: "closed at DATA", acts: map[string]act{"DATA": shut}, want: temporary, step: "DATA"},
-	{name: "closed after the body", acts: map[string]act{"end": shut}, want: temporary, step: "end of DATA"},
+	{name: "closed after the body", acts: map[string]act{"end": shut}, want: uncertain, step: "end of DATA"},
 	{name: "reset at RCPT", acts: map[string]act{"RCPT": reset}, want: temporary, step: "RCPT TO", never: "tls DATA"},
-	{name: "reset after the body", acts: map[string]act{"end": reset}, want: temporary, step: "end of DATA"},
+	{name: "reset after the body", acts: map[string]act{"end": reset}, want: uncertain, step: "end of DATA"},
 
 	// In the clear, where that was asked for.
 	{name: "hang in the clear", acts: map[string]act{"RCPT": hang}, want: temporary, step: "RCPT TO", stuck: true, options: plaintext, never: "AUTH"},

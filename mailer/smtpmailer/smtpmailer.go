@@ -128,6 +128,9 @@ func (m *Mailer) transfer(ctx context.Context, s *session, l letter) (again bool
 	}
 	err = stepError(ctx, step, err)
 	reply, replied := errors.AsType[*ReplyError](err)
+	if step == stepEnd && !replied {
+		err = &uncertainError{err} // the server has the whole mail
+	}
 	// A server that refused one mail is asked again for the next. After anything else it is not
 	// clear what a connection is good for.
 	if alive && errors.Is(err, recovery.ErrPermanent) {

@@ -170,9 +170,9 @@ func exercise(t *testing.T, store *sqlstore.Store) {
 	is.NoErr(err)
 }
 
-// How many accounts there are is set by RECOVERY_ACCOUNTS, 100,000 if it is not.
+// How many accounts there are is set by RECOVERY_ACCOUNTS, 1,000,000 if it is not.
 func TestEveryStatementUsesAnIndex(t *testing.T) {
-	accounts := fromEnv(t, "RECOVERY_ACCOUNTS", 100_000)
+	accounts := fromEnv(t, "RECOVERY_ACCOUNTS", 1_000_000)
 	onEach(t, func(t *testing.T, s server) {
 		is := is.New(t)
 		p := s.place(t)

@@ -50,7 +50,7 @@ func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p place) {
 	for range instances {
 		stores = append(stores, storeOn(t, d, p.open(t), ""))
 	}
-	for range fromEnv(t, "RECOVERY_MIGRATE_ROUNDS", 10) {
+	for range fromEnv(t, "RECOVERY_MIGRATE_ROUNDS", 50) {
 		for _, err := range together(instances, func(i int) error { return stores[i].Migrate(t.Context()) }) {
 			is.NoErr(err)
 		}
