@@ -19,8 +19,9 @@ type Limit struct {
 	Every time.Duration
 }
 
-// MaxClockSkew is how far apart the clocks of processes that share a Store may be. They should agree
-// to the second.
+// MaxClockSkew is how far apart the clocks of processes that share a Store may be for limits to hold.
+// They should agree to the second: if they are apart by more than Options.SendTimeout, one may take up
+// what the other is mailing, and the mail comes twice.
 const MaxClockSkew = 10 * time.Minute
 
 // Take counts one event at now against a key whose state is tat. If it may pass, wait is zero and

@@ -69,7 +69,7 @@ type Options struct {
 	// Workers is how many requests the worker handles at once: default 2, at most 64.
 	Workers int
 	// SendTimeout is when the context of one call of Mailer.Send or OnReset ends: default 30 seconds,
-	// from 1 second to 10 minutes. The worker's calls of the Store have a third of it. A crashed
+	// from 1 second to 10 minutes. The worker's calls of the Store have almost a third of it. A crashed
 	// worker's requests are taken up by another after 4 times as long.
 	SendTimeout time.Duration
 	// MaxRequestAge is how long a request that could not be mailed is tried: default 1 hour, from 1

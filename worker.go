@@ -17,10 +17,15 @@ const (
 	purgeEvery  = 10 * time.Minute
 	purgeBatch  = 500
 	finishTries = 3
+	finishPause = 100 * time.Millisecond // and longer each time
 )
 
-// storeTimeout bounds one call of the Store, so that all tries to finish fit into endFactor.
-func (s *Service) storeTimeout() time.Duration { return s.opts.SendTimeout / finishTries }
+// storeTimeout bounds one call of the Store, so that all tries to finish, and the pauses between them,
+// fit into endFactor.
+func (s *Service) storeTimeout() time.Duration {
+	const pauses = finishPause * finishTries * (finishTries - 1) / 2
+	return (s.opts.SendTimeout - pauses) / finishTries
+}
 
 // Run is the worker. At every Options.Tick it takes what is due from the queue, mails it, and calls
 // OnReset; now and then it purges. When ctx ends it finishes what it has claimed and returns nil. That
@@ -243,7 +248,7 @@ func (s *Service) finish(ctx context.Context, j *job) bool {
 			s.opts.Logger.Error("recovery: the outcome of a request could not be stored, it will be repeated", j.logAttrs(err)...)
 			return false
 		}
-		time.Sleep(time.Duration(try) * 100 * time.Millisecond)
+		time.Sleep(time.Duration(try) * finishPause)
 	}
 }
 

@@ -152,6 +152,7 @@ func TestDeadlines(t *testing.T) {
 		<-ctx.Done()
 		return time.Since(start), ctx.Err()
 	}
+	const ofStore = (9*time.Second - 300*time.Millisecond) / 3 // three tries and two pauses
 	inBubble(t, recovery.Options{SendTimeout: 9 * time.Second}, func(t *testing.T, is *is.I, w *world) {
 		is.NoErr(w.complete(w.token("alice"), goodPassword))
 		var took []time.Duration
@@ -177,11 +178,11 @@ func TestDeadlines(t *testing.T) {
 		}
 		deliver(9 * time.Second) // the notice: Mailer.Send
 		store.method = "ClaimRequests"
-		deliver(3 * time.Second)
+		deliver(ofStore)
 		store.method = "FindAccounts"
-		deliver(3 * time.Second)
+		deliver(ofStore)
 		store.method = "FinishRequest"
-		deliver(9*time.Second, 3*time.Second, 3*time.Second, 3*time.Second)
+		deliver(9*time.Second, ofStore, ofStore, ofStore)
 		store.method = ""
 		time.Sleep(time.Hour)
 		is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Portal: "p"}))

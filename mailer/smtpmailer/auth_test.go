@@ -7,6 +7,7 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -228,4 +229,6 @@ func TestAccessTokenErrorEndsNoMail(t *testing.T) {
 	err := stepError(t.Context(), stepAuth, &tokenError{fmt.Errorf("no token: %w", recovery.ErrPermanent)})
 	is.True(!errors.Is(err, recovery.ErrPermanent))
 	is.Equal(err.Error(), "smtpmailer: AUTH: Options.AccessToken: no token: "+recovery.ErrPermanent.Error())
+	err = stepError(t.Context(), stepAuth, &tokenError{fmt.Errorf("token endpoint: %w", x509.UnknownAuthorityError{})})
+	is.True(strings.HasPrefix(err.Error(), "smtpmailer: AUTH: Options.AccessToken: token endpoint: x509")) // not the mail server's
 }

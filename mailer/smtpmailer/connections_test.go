@@ -312,3 +312,17 @@ func TestServerThatIsDown(t *testing.T) {
 	is.Equal(classOf(err), temporary)                                   // it may come up again
 	is.True(strings.HasPrefix(err.Error(), "smtpmailer: connecting: ")) // the step
 }
+
+// A reply too many is not taken for the reply to the next mail.
+func TestReplyTooManyEndsTheConnection(t *testing.T) {
+	is := is.New(t)
+	f := newFake(t, false)
+	m := newMailer(t, f, nil)
+	f.set(map[string]act{"end": func(p *peer) bool { p.took(); return say("250 ok\r\n250 ok\r\n550 5.1.1 no such user")(p) }})
+	is.NoErr(m.Send(t.Context(), message(t)))
+	f.set(nil)
+	is.NoErr(m.Send(t.Context(), message(t)))
+	dials, _, _, _ := f.counts()
+	is.Equal(dials, 2)
+	is.Equal(len(f.got()), 2)
+}

@@ -95,6 +95,9 @@ func stepError(ctx context.Context, step string, err error) error {
 	if err == nil || err == errNoUTF8 {
 		return err
 	}
+	if token, ok := errors.AsType[*tokenError](err); ok { // whatever is in it
+		return fmt.Errorf("smtpmailer: %s: %w", step, token)
+	}
 	if ended := ctx.Err(); ended != nil {
 		return fmt.Errorf("smtpmailer: %s: %w", step, ended)
 	}
@@ -127,9 +130,6 @@ func plain(err error) error {
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return errors.New("the certificate is not valid")
-	}
-	if ours, ok := errors.AsType[*tokenError](err); ok {
-		return ours
 	}
 	for _, known := range []error{errTooLong, errNoTLS, errInjected, errNoAuth, io.EOF, io.ErrUnexpectedEOF} {
 		if errors.Is(err, known) {

@@ -138,6 +138,9 @@ func (s *session) deliver(l letter, from string, probe time.Time) (step string, 
 	return stepEnd, nil
 }
 
+// unread reports whether the server has sent more than it was asked for.
+func (s *session) unread() bool { return s.client.Text.R.Buffered() > 0 }
+
 // abort may be called at any time by any goroutine.
 func (s *session) abort() { _ = s.conn.Conn.Close() }
 

@@ -114,7 +114,8 @@ func (m *Mailer) transfer(ctx context.Context, s *session, l letter) (again bool
 	stop := context.AfterFunc(ctx, s.abort)
 	deadline, _ := ctx.Deadline()
 	step, err := s.deliver(l, m.opts.EnvelopeFrom, time.Now().Add(time.Until(deadline)/4))
-	alive := stop() && s.conn.left > 0
+	// A reply too many would be taken for that to the next mail.
+	alive := stop() && s.conn.left > 0 && !s.unread()
 	if err == nil || accepted(step, err) {
 		if alive && err == nil {
 			m.keep(s)
