@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	netmail "net/mail"
@@ -10,14 +12,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 	"github.com/matryer/is"
 )
 
 // A mailServer is a real SMTP server in this process, on an address that stays its own while it is down.
 type mailServer struct {
-	t    *testing.T
-	addr string
+	t        *testing.T
+	addr     string
+	tls      *tls.Config // then a log-in is needed too
+	implicit bool        // TLS from the first byte
 
 	mu     sync.Mutex
 	server *smtp.Server
@@ -47,6 +52,10 @@ func (s *mailServer) up() {
 	s.addr = l.Addr().String()
 	s.server = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &session{server: s}, nil }))
 	s.server.Domain = "localhost"
+	s.server.TLSConfig = s.tls
+	if s.implicit {
+		l = tls.NewListener(l, s.tls)
+	}
 	s.server.ErrorLog = silent{}
 	go func(server *smtp.Server) { _ = server.Serve(l) }(s.server)
 }
@@ -110,12 +119,33 @@ func (r received) token() string {
 
 type session struct {
 	server *mailServer
+	known  bool // logged in
 	to     string
 }
 
-func (s *session) Reset()                               { s.to = "" }
-func (s *session) Logout() error                        { return nil }
-func (s *session) Mail(string, *smtp.MailOptions) error { return nil }
+// AuthMechanisms is only asked for under TLS.
+func (s *session) AuthMechanisms() []string { return []string{sasl.Plain} }
+
+func (s *session) Auth(string) (sasl.Server, error) {
+	return sasl.NewPlainServer(func(_, username, password string) error {
+		if username != "app" || password != "p@ss" {
+			return errors.New("no")
+		}
+		s.known = true
+		return nil
+	}), nil
+}
+
+func (s *session) Reset()        { s.to = "" }
+func (s *session) Logout() error { return nil }
+
+func (s *session) Mail(string, *smtp.MailOptions) error {
+	if s.server.tls != nil && !s.known {
+		return smtp.ErrAuthRequired
+	}
+	return nil
+}
+
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	s.to = to
 	return nil
