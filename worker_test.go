@@ -128,7 +128,7 @@ func TestSlowMailsAreClaimedOneByOne(t *testing.T) {
 
 // A mail system that accepts mails and says so too late gets few copies.
 func TestMailThatMayHaveBeenAccepted(t *testing.T) {
-	inBubble(t, recovery.Options{Workers: 1}, func(t *testing.T, is *is.I, w *world) {
+	inBubble(t, recovery.Options{Workers: 1, Tick: 30 * time.Second}, func(t *testing.T, is *is.I, w *world) {
 		token := w.token("alice")
 		is.NoErr(w.complete(token, goodPassword))
 		copies := map[recovery.MessageKind]int{}
@@ -384,7 +384,7 @@ func TestOldRequestsAreDropped(t *testing.T) {
 // An address that no mail reaches is not kept for ever. A notice that waited for the worker for longer
 // is sent.
 func TestNoticeEndsAfterAWeek(t *testing.T) {
-	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+	inBubble(t, recovery.Options{Tick: 30 * time.Second}, func(t *testing.T, is *is.I, w *world) {
 		alice, billybob := w.token("alice"), w.token("billybob")
 		is.NoErr(w.complete(alice, goodPassword))
 		is.NoErr(w.complete(billybob, goodPassword))

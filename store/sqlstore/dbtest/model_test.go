@@ -27,11 +27,11 @@ const walk = 50
 // Every call on a SQL store gives what it gives on memstore, and leaves the same behind.
 //
 // RECOVERY_MODEL_STEPS is about how many calls are compared with each database (a quarter with the
-// second driver of one): 10,000 if it is not set, 100,000 for a thorough run. What fails is printed
+// second driver of one): 5,000 if it is not set, 100,000 for a thorough run. What fails is printed
 // with its seed, which -rapid.seed takes.
 func TestModel(t *testing.T) {
 	is := is.New(t)
-	total := countFromEnv(t, "RECOVERY_MODEL_STEPS", 10_000)
+	total := countFromEnv(t, "RECOVERY_MODEL_STEPS", 5_000)
 	for name, value := range map[string]string{
 		"rapid.steps": strconv.Itoa(walk), "rapid.nofailfile": "true", "rapid.shrinktime": "5s",
 	} {
