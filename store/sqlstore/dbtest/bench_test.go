@@ -15,6 +15,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
 // The benchmarks compare a method with the bare statements that it consists of, on the same database
@@ -68,10 +69,10 @@ func measure(b *testing.B, callers, n int, f func(ctx context.Context) error) ti
 	return took
 }
 
-func benchOnEach(b *testing.B, f func(b *testing.B, s server, store *sqlstore.Store, db *sql.DB)) {
-	for _, s := range servers {
-		b.Run(s.name, func(b *testing.B) {
-			store, db := open(b, s)
+func benchOnEach(b *testing.B, f func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB)) {
+	for _, s := range databases.Servers {
+		b.Run(s.Name, func(b *testing.B) {
+			store, db := databases.Open(b, s)
 			f(b, s, store, db)
 		})
 	}
@@ -111,8 +112,8 @@ const insertBare = `INSERT INTO recovery_requests (id, kind, by_kind, identifier
 // BenchmarkAddRequest compares one request, with and without its four limits, with the bare insert of
 // the same row.
 func BenchmarkAddRequest(b *testing.B) {
-	benchOnEach(b, func(b *testing.B, s server, store *sqlstore.Store, db *sql.DB) {
-		insert := bind(s.dialect, insertBare)
+	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
+		insert := databases.Bind(s.Dialect, insertBare)
 		bare := func(ctx context.Context) error {
 			now := time.Now().UnixMicro()
 			_, err := db.ExecContext(ctx, insert, nextID(), now, now+1e12, now+1e12)
@@ -132,14 +133,14 @@ func BenchmarkAddRequest(b *testing.B) {
 // BenchmarkCompleteReset compares a completion, less the hashing, with the three writes that cannot
 // be done without: redeem, set the password, queue the notice.
 func BenchmarkCompleteReset(b *testing.B) {
-	benchOnEach(b, func(b *testing.B, s server, store *sqlstore.Store, db *sql.DB) {
+	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
 		now := time.UnixMicro(time.Now().UnixMicro()).UTC()
 		newReset := func(ctx context.Context) (recovery.Reset, error) {
 			id := nextID()
 			a := recovery.Account{ID: id, Username: id, Email: id + "@example.com", Active: true, HasPassword: true, Verified: true}
 			r := recovery.Reset{AccountID: id, Version: recovery.NewVersion("old", a.Email), RequestID: id, RequestedAt: now, ExpiresAt: now.Add(time.Hour)}
 			copy(r.Digest[:], id)
-			if err := put(db, s.dialect, a, "old"); err != nil {
+			if err := databases.Put(db, s.Dialect, a, "old"); err != nil {
 				return r, err
 			}
 			return r, store.CreateReset(ctx, r)
@@ -154,9 +155,9 @@ func BenchmarkCompleteReset(b *testing.B) {
 				queue <- r
 			}
 		}
-		redeem := bind(s.dialect, "UPDATE recovery_resets SET ended = 'used' WHERE digest = ? AND ended = ''")
-		set := bind(s.dialect, "UPDATE users SET password_hash = 'new' WHERE id = ?")
-		insert := bind(s.dialect, insertBare)
+		redeem := databases.Bind(s.Dialect, "UPDATE recovery_resets SET ended = 'used' WHERE digest = ? AND ended = ''")
+		set := databases.Bind(s.Dialect, "UPDATE users SET password_hash = 'new' WHERE id = ?")
+		insert := databases.Bind(s.Dialect, insertBare)
 		bare := func(ctx context.Context) error {
 			r := <-queue
 			tx, err := db.BeginTx(ctx, nil)
@@ -199,7 +200,7 @@ const (
 // BenchmarkClaimFinish compares claiming requests in batches and finishing each with the statements that
 // cannot be done without: per batch a lease of what is due and its rows, per request a delete.
 func BenchmarkClaimFinish(b *testing.B) {
-	benchOnEach(b, func(b *testing.B, s server, store *sqlstore.Store, db *sql.DB) {
+	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
 		now := time.UnixMicro(time.Now().UnixMicro()).UTC()
 		fill := func() {
 			for range claimed {
@@ -213,7 +214,7 @@ func BenchmarkClaimFinish(b *testing.B) {
 		var bareClaim, bareFinish, ourClaim, ourFinish time.Duration
 		for b.Loop() {
 			fill()
-			bare := bareQueue{db, s.dialect}
+			bare := bareQueue{db, s.Dialect}
 			claim, finish := drain(b, func(lease string) ([]recovery.Request, error) { return bare.claim(b.Context(), lease, now) },
 				func(r recovery.Request) error { return bare.finish(b.Context(), r) })
 			bareClaim, bareFinish = bareClaim+claim, bareFinish+finish
@@ -316,7 +317,7 @@ func (q bareQueue) claim(ctx context.Context, lease string, now time.Time) (batc
 }
 
 func (q bareQueue) finish(ctx context.Context, r recovery.Request) error {
-	_, err := q.db.ExecContext(ctx, bind(q.dialect, "DELETE FROM recovery_requests WHERE id = ? AND lease = ?"), r.ID, r.Lease)
+	_, err := q.db.ExecContext(ctx, databases.Bind(q.dialect, "DELETE FROM recovery_requests WHERE id = ? AND lease = ?"), r.ID, r.Lease)
 	return err
 }
 
@@ -333,8 +334,8 @@ func rows() int {
 // in every table and with many. "of-bare" is at least 0.83 where the cost grows by 1.2 at most.
 // RECOVERY_ROWS says how many; the default is 100,000.
 func BenchmarkHistory(b *testing.B) {
-	for _, s := range servers {
-		b.Run(s.name, func(b *testing.B) {
+	for _, s := range databases.Servers {
+		b.Run(s.Name, func(b *testing.B) {
 			few, many := historical(b, s, 10), historical(b, s, rows())
 			compare(b, 1, few, many)
 		})
@@ -342,12 +343,12 @@ func BenchmarkHistory(b *testing.B) {
 }
 
 // historical returns one request's way through a store with n rows in each table.
-func historical(b *testing.B, s server, n int) func(context.Context) error {
-	store, db := open(b, s)
+func historical(b *testing.B, s databases.Server, n int) func(context.Context) error {
+	store, db := databases.Open(b, s)
 	numbers := fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) ", n)
 	id := "CAST(i AS CHAR(36))"
 	digest := "CAST(CAST(i AS CHAR(32)) AS BINARY)"
-	switch s.dialect {
+	switch s.Dialect {
 	case sqlstore.PostgreSQL:
 		id, digest = "CAST(i AS TEXT)", "decode(lpad(to_hex(i), 64, '0'), 'hex')"
 	case sqlstore.SQLite:
@@ -358,7 +359,7 @@ func historical(b *testing.B, s server, n int) func(context.Context) error {
 		b.Fatal(err)
 	}
 	defer conn.Close()
-	if s.dialect == sqlstore.MySQL {
+	if s.Dialect == sqlstore.MySQL {
 		if _, err := conn.ExecContext(b.Context(), fmt.Sprintf("SET SESSION max_recursive_iterations = %d", n+1)); err != nil {
 			b.Fatal(err)
 		}

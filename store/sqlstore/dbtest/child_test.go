@@ -18,6 +18,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
 // orders are what a child process is told, as JSON in its environment.
@@ -47,7 +48,7 @@ func TestChild(t *testing.T) {
 		os.Exit(2)
 	}()
 	d := &doom{point: o.Point, pass: o.Pass}
-	w := newWorkload(t, openDB(t, o.Driver, o.DSN), workOptions{
+	w := newWorkload(t, databases.OpenDB(t, o.Driver, o.DSN), workOptions{
 		Dialect: o.Dialect, Ledger: o.Ledger, At: d.at,
 		Run: func() int { return o.Run },
 		Now: func() time.Time { return time.Now().Add(time.Duration(o.Run) * time.Minute) },

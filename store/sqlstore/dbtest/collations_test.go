@@ -13,6 +13,7 @@ import (
 	"example.com/recovery"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
 // A hostile column type says that different texts are equal.
@@ -62,24 +63,24 @@ type site struct {
 func newSite(t *testing.T, h hostile) *site {
 	t.Helper()
 	is := is.New(t)
-	i := slices.IndexFunc(servers, func(s server) bool { return s.name == h.server })
-	s := &site{db: servers[i].create(t), dialect: servers[i].dialect, mails: &mailertest.Recorder{}, settled: make(chan struct{}, 1)}
+	i := slices.IndexFunc(databases.Servers, func(s databases.Server) bool { return s.Name == h.server })
+	s := &site{db: databases.Servers[i].Create(t), dialect: databases.Servers[i].Dialect, mails: &mailertest.Recorder{}, settled: make(chan struct{}, 1)}
 	if h.prepare != "" {
 		if _, err := s.db.Exec(h.prepare); err != nil {
-			missing(t, "what "+h.prepare+" needs", err)
+			databases.Missing(t, "what "+h.prepare+" needs", err)
 		}
 	}
-	_, err := s.db.Exec(fmt.Sprintf(createUsers, h.id, h.text))
+	_, err := s.db.Exec(fmt.Sprintf(databases.CreateUsers, h.id, h.text))
 	is.NoErr(err)
 	for i, name := range []string{"mike", "weiss", "BillyBob"} {
-		_, err := s.db.Exec(bind(s.dialect, `INSERT INTO users (id, username, email, password_hash, locale, status, local_password, verified_at)
+		_, err := s.db.Exec(databases.Bind(s.dialect, `INSERT INTO users (id, username, email, password_hash, locale, status, local_password, verified_at)
 			VALUES (?, ?, ?, 'hash-0', '', 'active', 1, 1)`), h.ids[i], name, name+"@Example.com")
 		is.NoErr(err)
 	}
 	// Addresses are stored in canonical form, but for the last, which is stored as somebody typed it.
 	_, err = s.db.Exec("UPDATE users SET email = LOWER(email) WHERE username IN ('mike', 'weiss')")
 	is.NoErr(err)
-	store := storeOn(t, s.dialect, s.db, "")
+	store := databases.StoreOn(t, s.dialect, s.db, "")
 	is.NoErr(store.Migrate(t.Context()))
 	s.service, err = recovery.New(store, s.mails, &recovery.Options{
 		HashPassword: func(password string) (string, error) { return "hash of " + password, nil },
@@ -198,8 +199,8 @@ func TestResetEndToEndOnHostileColumns(t *testing.T) {
 			is.Equal(strings.TrimRight(a.ID, " "), h.ids[i])
 			_, err = s.service.CompleteReset(t.Context(), recovery.CompleteRequest{Token: mails[0].Token.Reveal(), Password: password + "x"})
 			is.True(errors.Is(err, recovery.ErrInvalidToken)) // once
-			is.Equal(texts(t, s.db, bind(s.dialect, "SELECT username FROM users WHERE password_hash = ?"), "hash of "+password),
-				[]string{texts(t, s.db, bind(s.dialect, "SELECT username FROM users WHERE id = ?"), h.ids[i])[0]}) // this account's password and no other's
+			is.Equal(texts(t, s.db, databases.Bind(s.dialect, "SELECT username FROM users WHERE password_hash = ?"), "hash of "+password),
+				[]string{texts(t, s.db, databases.Bind(s.dialect, "SELECT username FROM users WHERE id = ?"), h.ids[i])[0]}) // this account's password and no other's
 			notices := s.ask(t)
 			is.Equal(len(notices), 1)
 			is.Equal(notices[0].Kind, recovery.MessagePasswordChanged)
@@ -213,7 +214,7 @@ func TestImpossibleIDFindsNobody(t *testing.T) {
 	onHostileColumns(t, func(t *testing.T, h hostile) {
 		is := is.New(t)
 		s := newSite(t, h)
-		store := storeOn(t, s.dialect, s.db, "")
+		store := databases.StoreOn(t, s.dialect, s.db, "")
 		for _, id := range []string{"1 OR 1=1", h.ids[0] + "x", "9" + strings.Repeat("0", 40), "ｍ", "á", "-", strings.ToUpper(h.ids[0]) + " "} {
 			accounts, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByID, Typed: id, Canonical: id, Max: 2})
 			is.NoErr(err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 	"github.com/matryer/is"
 )
 
@@ -17,21 +18,21 @@ import (
 // because every child's clock is a minute later.
 func TestCrash(t *testing.T) {
 	crashes := countFromEnv(t, "RECOVERY_CRASHES", 300)
-	onEach(t, func(t *testing.T, s server) {
-		if s.name == "PostgreSQL with lib_pq" {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		if s.Name == "PostgreSQL with lib_pq" {
 			t.Skip("the server is that of pgx")
 		}
 		t.Parallel() // the children wait more than they work
 		is := is.New(t)
-		p := s.place(t)
-		db := p.open(t)
-		prepareWork(t, s.dialect, db)
+		p := s.Place(t)
+		db := p.Open(t)
+		prepareWork(t, s.Dialect, db)
 		dir := t.TempDir()
 		o := orders{
-			Driver: p.driver, DSN: p.dsn, Dialect: s.dialect,
+			Driver: p.Driver, DSN: p.DSN, Dialect: s.Dialect,
 			Ledger: ledger{Mails: filepath.Join(dir, "mails"), Acks: filepath.Join(dir, "acks")},
 		}
-		promised := newPromises(db, s.dialect, o.Ledger)
+		promised := newPromises(db, s.Dialect, o.Ledger)
 		check := func() sight {
 			t.Helper()
 			seen := promised.check(t)

@@ -15,6 +15,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
 // The connection is cut after the n-th byte of a completion, in each direction. Whatever n is, the
@@ -26,17 +27,17 @@ import (
 func TestCutConnection(t *testing.T) {
 	step := countFromEnv(t, "RECOVERY_CUT_STEP", 48)
 	const last = 48
-	onEach(t, func(t *testing.T, s server) {
-		if s.dialect == sqlstore.SQLite {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		if s.Dialect == sqlstore.SQLite {
 			t.Skip("it has no connection")
 		}
-		if s.name == "PostgreSQL with lib_pq" && step > 1 {
+		if s.Name == "PostgreSQL with lib_pq" && step > 1 {
 			t.Skip("it is tried with RECOVERY_CUT_STEP=1")
 		}
 		is := is.New(t)
-		p := s.place(t)
-		c := &cutter{t: t, dialect: s.dialect, db: p.open(t), proxy: newProxy(t)}
-		c.direct = openOn(t, s.dialect, c.db, textType(s.dialect))
+		p := s.Place(t)
+		c := &cutter{t: t, dialect: s.Dialect, db: p.Open(t), proxy: newProxy(t)}
+		c.direct = databases.OpenOn(t, s.Dialect, c.db, databases.TextType(s.Dialect))
 		c.open = c.proxy.before(t, p)
 		tried := 0
 		for _, up := range []bool{true, false} {
@@ -80,7 +81,7 @@ func (c *cutter) complete(up bool, n int) int {
 		is.NoErr(err)
 	}
 	account := recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}
-	is.NoErr(put(c.db, c.dialect, account, "old"))
+	is.NoErr(databases.Put(c.db, c.dialect, account, "old"))
 	now := time.Now().Truncate(time.Microsecond).UTC()
 	if c.serial++; c.serial == 0 {
 		c.round++
@@ -102,7 +103,7 @@ func (c *cutter) complete(up bool, n int) int {
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	is.NoErr(db.Ping())
-	store := storeOn(c.t, c.dialect, db, "")
+	store := databases.StoreOn(c.t, c.dialect, db, "")
 	c.proxy.cutAfter(up, n)
 	_, first := store.CompleteReset(ctx, completion("first"))
 	passed := c.proxy.stop()
@@ -159,7 +160,7 @@ func (c *cutter) state(digest recovery.Digest) string {
 	is.NoErr(err)
 	defer func() { _ = tx.Rollback() }()
 	var ended, hash string
-	is.NoErr(tx.QueryRow(bind(c.dialect, "SELECT ended FROM recovery_resets WHERE digest = ?"), digest[:]).Scan(&ended))
+	is.NoErr(tx.QueryRow(databases.Bind(c.dialect, "SELECT ended FROM recovery_resets WHERE digest = ?"), digest[:]).Scan(&ended))
 	is.NoErr(tx.QueryRow("SELECT password_hash FROM users").Scan(&hash))
 	notices := ""
 	is.NoErr(each(tx, "SELECT id FROM recovery_requests", func(rows *sql.Rows) error {
@@ -203,11 +204,11 @@ func newProxy(t *testing.T) *proxy {
 }
 
 // before starts the proxy before a server and returns a function that connects through it.
-func (p *proxy) before(t *testing.T, server place) (open func() (*sql.DB, error)) {
+func (p *proxy) before(t *testing.T, server databases.Place) (open func() (*sql.DB, error)) {
 	t.Helper()
 	is := is.New(t)
-	if server.driver == "mysql" {
-		config, err := mysql.ParseDSN(server.dsn)
+	if server.Driver == "mysql" {
+		config, err := mysql.ParseDSN(server.DSN)
 		is.NoErr(err)
 		config.Logger = &mysql.NopLogger{} // it would tell of every cut
 		p.target, config.Addr = config.Addr, p.listener.Addr().String()
@@ -215,10 +216,10 @@ func (p *proxy) before(t *testing.T, server place) (open func() (*sql.DB, error)
 		is.NoErr(err)
 		open = func() (*sql.DB, error) { return sql.OpenDB(connector), nil }
 	} else {
-		u, err := url.Parse(server.dsn)
+		u, err := url.Parse(server.DSN)
 		is.NoErr(err)
 		p.target, u.Host = u.Host, p.listener.Addr().String()
-		open = func() (*sql.DB, error) { return sql.Open(server.driver, u.String()) }
+		open = func() (*sql.DB, error) { return sql.Open(server.Driver, u.String()) }
 	}
 	p.running.Go(func() {
 		for {

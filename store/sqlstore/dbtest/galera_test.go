@@ -15,6 +15,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 	"example.com/recovery/store/storetest"
 )
 
@@ -41,9 +42,9 @@ func TestGalera(t *testing.T) {
 		config.Params, config.InterpolateParams = map[string]string{"wsrep_sync_wait": "1"}, true
 		dbs = append(dbs, openConfig(t, config))
 		if i == 0 {
-			openOn(t, sqlstore.MySQL, dbs[0], textType(sqlstore.MySQL))
+			databases.OpenOn(t, sqlstore.MySQL, dbs[0], databases.TextType(sqlstore.MySQL))
 		}
-		stores = append(stores, storeOn(t, sqlstore.MySQL, dbs[i], ""))
+		stores = append(stores, databases.StoreOn(t, sqlstore.MySQL, dbs[i], ""))
 	}
 	conflicts := func() string {
 		return fmt.Sprint(texts(t, dbs[0], `SELECT CONCAT(VARIABLE_NAME, ' ', VARIABLE_VALUE) FROM information_schema.GLOBAL_STATUS
@@ -52,20 +53,20 @@ func TestGalera(t *testing.T) {
 
 	t.Run("store", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) storetest.Harness {
-			empty(t, dbs[0])
-			return harnessOn(sqlstore.MySQL, stores[0], dbs[0])
+			databases.Empty(t, dbs[0])
+			return databases.HarnessOn(sqlstore.MySQL, stores[0], dbs[0])
 		})
 	})
 
 	t.Run("one token many racers one winner", func(t *testing.T) {
-		empty(t, dbs[0])
+		databases.Empty(t, dbs[0])
 		race(t, sqlstore.MySQL, dbs[0], max(100, fromEnv(t, "RECOVERY_RACE_TOKENS", defaultRaceTokens)/10), stores...)
 		t.Log("on the first node:", conflicts())
 	})
 
 	t.Run("a request of one node is claimed on another", func(t *testing.T) {
 		is := is.New(t)
-		empty(t, dbs[0])
+		databases.Empty(t, dbs[0])
 		for i := range 200 {
 			r := request(t0)
 			is.NoErr(stores[i%galeraNodes].AddRequest(t.Context(), r, recovery.Charges{}))
@@ -79,7 +80,7 @@ func TestGalera(t *testing.T) {
 
 	t.Run("a token of one node is redeemed on another", func(t *testing.T) {
 		is := is.New(t)
-		empty(t, dbs[0])
+		databases.Empty(t, dbs[0])
 		a := stored(t, stores[0], dbs[0], sqlstore.MySQL, 1)
 		for i := range 200 {
 			a = found(t, stores[i%galeraNodes], a.ID)
@@ -98,7 +99,7 @@ func TestGalera(t *testing.T) {
 		is := is.New(t)
 		const requests, claimers = 120, 12
 		for range 5 {
-			empty(t, dbs[0])
+			databases.Empty(t, dbs[0])
 			for range requests {
 				is.NoErr(stores[0].AddRequest(t.Context(), request(t0), recovery.Charges{}))
 			}
@@ -121,7 +122,7 @@ func TestGalera(t *testing.T) {
 
 	t.Run("limits are exact whatever the node", func(t *testing.T) {
 		is := is.New(t)
-		empty(t, dbs[0])
+		databases.Empty(t, dbs[0])
 		soft := recovery.Charges{Soft: []recovery.Charge{{
 			Scope: recovery.ScopeIdentifier, Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 3, Every: time.Hour},
 		}}}
@@ -142,12 +143,12 @@ func startGalera(t *testing.T) []*mariaDB {
 		}
 	}
 	if library == "" {
-		missing(t, "Galera", os.ErrNotExist)
+		databases.Missing(t, "Galera", os.ErrNotExist)
 	}
 	program(t, "rsync")
 	var nodes []*mariaDB
 	var members []string
-	cluster := databaseName()
+	cluster := databases.NewName()
 	for range galeraNodes {
 		nodes = append(nodes, newMariaDB(t))
 		members = append(members, freeAddr(t))

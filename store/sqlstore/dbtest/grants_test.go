@@ -10,23 +10,24 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 	"example.com/recovery/store/storetest"
 )
 
 // The package comment of sqlstore lists what the store needs. The application migrates and keeps its
 // accounts as the owner of the tables; the store runs as a user who has nothing but that list.
 func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
-	onEach(t, func(t *testing.T, s server) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		if s.dialect == sqlstore.SQLite {
+		if s.Dialect == sqlstore.SQLite {
 			t.Skip("SQLite knows no users")
 		}
-		p := s.place(t)
-		owner := p.open(t)
-		openOn(t, s.dialect, owner, textType(s.dialect))
+		p := s.Place(t)
+		owner := p.Open(t)
+		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
 
-		user := databaseName()
-		poor, create, drop := asUser(t, s.dialect, p, user)
+		user := databases.NewName()
+		poor, create, drop := asUser(t, s.Dialect, p, user)
 		// The user is dropped after the database, and with it the grants.
 		_, err := owner.Exec(create)
 		is.NoErr(err)
@@ -38,7 +39,7 @@ func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
 			}
 		})
 		grantee := user
-		if s.dialect == sqlstore.MySQL {
+		if s.Dialect == sqlstore.MySQL {
 			grantee += "@'%'"
 		}
 		for _, grant := range []string{
@@ -51,33 +52,33 @@ func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
 			is.NoErr(err)
 		}
 
-		db := poor.open(t)
+		db := poor.Open(t)
 		_, err = db.Exec("UPDATE users SET email = 'x'")
 		is.True(err != nil) // the user is poor indeed
 		_, err = db.Exec("DROP TABLE recovery_limits")
 		is.True(err != nil)
-		store := storeOn(t, s.dialect, db, "")
+		store := databases.StoreOn(t, s.Dialect, db, "")
 		storetest.Run(t, func(t *testing.T) storetest.Harness {
-			empty(t, owner)
-			return harnessOn(s.dialect, store, owner)
+			databases.Empty(t, owner)
+			return databases.HarnessOn(s.Dialect, store, owner)
 		})
 	})
 }
 
 // asUser returns the place as another user has it, and how to make and drop that user.
-func asUser(t *testing.T, d sqlstore.Dialect, p place, name string) (_ place, create string, drop []string) {
+func asUser(t *testing.T, d sqlstore.Dialect, p databases.Place, name string) (_ databases.Place, create string, drop []string) {
 	t.Helper()
 	is := is.New(t)
 	if d == sqlstore.PostgreSQL {
-		u, err := url.Parse(p.dsn)
+		u, err := url.Parse(p.DSN)
 		is.NoErr(err)
 		u.User = url.UserPassword(name, name)
-		return place{p.driver, u.String()}, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", name, name),
+		return databases.Place{Driver: p.Driver, DSN: u.String()}, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", name, name),
 			[]string{"DROP OWNED BY " + name, "DROP ROLE " + name}
 	}
-	config, err := mysql.ParseDSN(p.dsn)
+	config, err := mysql.ParseDSN(p.DSN)
 	is.NoErr(err)
 	config.User, config.Passwd = name, name
-	return place{p.driver, config.FormatDSN()}, fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", name, name),
+	return databases.Place{Driver: p.Driver, DSN: config.FormatDSN()}, fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", name, name),
 		[]string{strings.ReplaceAll("DROP USER x@'%'", "x", name)}
 }

@@ -15,6 +15,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
 // A tape is a driver.Connector that writes down the statements that pass, with the arguments of the
@@ -173,17 +174,17 @@ func exercise(t *testing.T, store *sqlstore.Store) {
 // How many accounts there are is set by RECOVERY_ACCOUNTS, 1,000,000 if it is not.
 func TestEveryStatementUsesAnIndex(t *testing.T) {
 	accounts := fromEnv(t, "RECOVERY_ACCOUNTS", 1_000_000)
-	onEach(t, func(t *testing.T, s server) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		p := s.place(t)
-		db := p.open(t)
-		openOn(t, s.dialect, db, textType(s.dialect))
-		fill(t, db, s.dialect, accounts)
+		p := s.Place(t)
+		db := p.Open(t)
+		databases.OpenOn(t, s.Dialect, db, databases.TextType(s.Dialect))
+		fill(t, db, s.Dialect, accounts)
 
-		seen := &tape{under: db.Driver(), dsn: p.dsn, args: map[string][]any{}}
+		seen := &tape{under: db.Driver(), dsn: p.DSN, args: map[string][]any{}}
 		spied := sql.OpenDB(seen)
 		defer spied.Close()
-		exercise(t, storeOn(t, s.dialect, spied, ""))
+		exercise(t, databases.StoreOn(t, s.Dialect, spied, ""))
 
 		searches := 0
 		for _, statement := range seen.statements {
@@ -191,14 +192,14 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 				continue
 			}
 			searches++
-			if plan, ok := usesIndex(t, db, s.dialect, statement, seen.args[statement]); !ok {
+			if plan, ok := usesIndex(t, db, s.Dialect, statement, seen.args[statement]); !ok {
 				t.Errorf("a table is read from end to end by\n%s\n%s", statement, plan)
 			}
 		}
 		is.True(searches >= 15) // the statements of the accounts, the tokens, the limits and the queue
 
 		// That the check finds what it looks for.
-		_, ok := usesIndex(t, db, s.dialect, "SELECT id FROM users WHERE LOWER(username) = 'name77'", nil)
+		_, ok := usesIndex(t, db, s.Dialect, "SELECT id FROM users WHERE LOWER(username) = 'name77'", nil)
 		is.True(!ok)
 	})
 }

@@ -9,18 +9,19 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 	"example.com/recovery/store/storetest"
 )
 
 // The suite again, with every call made by another of several instances: calls of one instance do not
 // meet in the database, because they share transactions.
 func TestStoreOfManyInstances(t *testing.T) {
-	onEach(t, func(t *testing.T, s server) {
-		_, db := open(t, s)
-		all := newManyStores(t, s.dialect, db)
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		_, db := databases.Open(t, s)
+		all := newManyStores(t, s.Dialect, db)
 		storetest.Run(t, func(t *testing.T) storetest.Harness {
-			empty(t, db)
-			return harnessOn(s.dialect, all, db)
+			databases.Empty(t, db)
+			return databases.HarnessOn(s.Dialect, all, db)
 		})
 	})
 }
@@ -35,7 +36,7 @@ func newManyStores(t testing.TB, d sqlstore.Dialect, db *sql.DB) manyStores {
 	t.Helper()
 	n := manyStores{next: new(atomic.Uint32)}
 	for range 4 {
-		n.all = append(n.all, storeOn(t, d, db, ""))
+		n.all = append(n.all, databases.StoreOn(t, d, db, ""))
 	}
 	return n
 }

@@ -12,6 +12,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
 const instances = 10
@@ -34,21 +35,21 @@ func tableNames(t *testing.T, db *sql.DB, d sqlstore.Dialect) []string {
 var ownTables = []string{"recovery_limits", "recovery_migrations", "recovery_requests", "recovery_resets"}
 
 func TestTenInstancesMigrateAtOnce(t *testing.T) {
-	atEachLevel(t, func(t *testing.T, s server) {
-		p := s.place(t)
-		migrateAtOnce(t, s.dialect, p.open(t), p)
+	atEachLevel(t, func(t *testing.T, s databases.Server) {
+		p := s.Place(t)
+		migrateAtOnce(t, s.Dialect, p.Open(t), p)
 	})
 }
 
 // migrateAtOnce has many instances, each with connections of its own to the place, migrate an empty
 // database at once. How many times is set by RECOVERY_MIGRATE_ROUNDS, 10 if it is not; after the first
 // the database is emptied, not new. db is how the test looks at what they did.
-func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p place) {
+func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p databases.Place) {
 	t.Helper()
 	is := is.New(t)
 	var stores []*sqlstore.Store
 	for range instances {
-		stores = append(stores, storeOn(t, d, p.open(t), ""))
+		stores = append(stores, databases.StoreOn(t, d, p.Open(t), ""))
 	}
 	for range fromEnv(t, "RECOVERY_MIGRATE_ROUNDS", 50) {
 		for _, err := range together(instances, func(i int) error { return stores[i].Migrate(t.Context()) }) {
@@ -64,16 +65,16 @@ func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p place) {
 }
 
 func TestMigrateAgainChangesNothing(t *testing.T) {
-	onEach(t, func(t *testing.T, s server) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		store, db := open(t, s)
+		store, db := databases.Open(t, s)
 		is.NoErr(store.AddRequest(t.Context(), request(t0), recovery.Charges{}))
-		before, err := dump(db)
+		before, err := databases.Dump(db)
 		is.NoErr(err)
 		for range 3 {
 			is.NoErr(store.Migrate(t.Context()))
 		}
-		after, err := dump(db)
+		after, err := databases.Dump(db)
 		is.NoErr(err)
 		is.Equal(after, before)
 		is.True(strings.Contains(after, "recovery_requests"))
@@ -83,26 +84,26 @@ func TestMigrateAgainChangesNothing(t *testing.T) {
 // Every statement of a store is tried while its tables are the only ones, and fails if it names another,
 // then beside the tables of a second store, and leaves those as they are.
 func TestPrefixesLiveBesideEachOther(t *testing.T) {
-	onEach(t, func(t *testing.T, s server) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		db := s.create(t)
-		_, err := db.Exec(fmt.Sprintf(createUsers, textType(s.dialect), textType(s.dialect)))
+		db := s.Create(t)
+		_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, databases.TextType(s.Dialect), databases.TextType(s.Dialect)))
 		is.NoErr(err)
-		is.NoErr(put(db, s.dialect, recovery.Account{
+		is.NoErr(databases.Put(db, s.Dialect, recovery.Account{
 			ID: "77", Username: "name77", Email: "name77@example.com", Active: true, HasPassword: true, Verified: true,
 		}, "hash-0"))
-		other, store := storeOn(t, s.dialect, db, "recovery_b_"), storeOn(t, s.dialect, db, "")
+		other, store := databases.StoreOn(t, s.Dialect, db, "recovery_b_"), databases.StoreOn(t, s.Dialect, db, "")
 		is.NoErr(other.Migrate(t.Context()))
-		is.Equal(len(tableNames(t, db, s.dialect)), 1+len(ownTables))
+		is.Equal(len(tableNames(t, db, s.Dialect)), 1+len(ownTables))
 		exercise(t, other)
 
 		is.NoErr(store.Migrate(t.Context()))
-		is.Equal(len(tableNames(t, db, s.dialect)), 1+2*len(ownTables))
-		before, err := dumpOf(db, "recovery_b_")
+		is.Equal(len(tableNames(t, db, s.Dialect)), 1+2*len(ownTables))
+		before, err := databases.DumpOf(db, "recovery_b_")
 		is.NoErr(err)
 		is.True(strings.Contains(before, "requests") && strings.Contains(before, "resets")) // there is something to harm
 		exercise(t, store)
-		after, err := dumpOf(db, "recovery_b_")
+		after, err := databases.DumpOf(db, "recovery_b_")
 		is.NoErr(err)
 		is.Equal(after, before) // one store does not touch what the other has
 	})
@@ -113,15 +114,15 @@ func TestMigrationThatDiedHalfWayIsCompleted(t *testing.T) {
 	for _, table := range []string{"recovery_requests", "recovery_resets", "recovery_limits"} {
 		t.Run("without "+table, func(t *testing.T) {
 			is := is.New(t)
-			s := servers[slices.IndexFunc(servers, func(s server) bool { return s.dialect == sqlstore.MySQL })]
-			store, db := open(t, s)
+			s := databases.Servers[slices.IndexFunc(databases.Servers, func(s databases.Server) bool { return s.Dialect == sqlstore.MySQL })]
+			store, db := databases.Open(t, s)
 			for _, statement := range []string{"DROP TABLE " + table, "DELETE FROM recovery_migrations"} {
 				_, err := db.Exec(statement)
 				is.NoErr(err)
 			}
 			is.NoErr(store.Migrate(t.Context()))
-			is.Equal(tableNames(t, db, s.dialect), append(slices.Clone(ownTables), "users"))
-			_, err := dump(db)
+			is.Equal(tableNames(t, db, s.Dialect), append(slices.Clone(ownTables), "users"))
+			_, err := databases.Dump(db)
 			is.NoErr(err)
 		})
 	}
@@ -133,15 +134,15 @@ func TestMigrateSeesWhatWasDoneWhileItWaited(t *testing.T) {
 	for _, level := range []string{"repeatable read", "serializable"} {
 		t.Run(level, func(t *testing.T) {
 			is := is.New(t)
-			p := newPostgres(t, "pgx", map[string]string{"default_transaction_isolation": level})
-			db := p.open(t)
+			p := databases.NewPostgres(t, "pgx", map[string]string{"default_transaction_isolation": level})
+			db := p.Open(t)
 			tx, err := db.BeginTx(t.Context(), nil)
 			is.NoErr(err)
 			_, err = tx.Exec("SELECT pg_advisory_xact_lock(hashtext('recovery_migrations'))")
 			is.NoErr(err)
 			done := make(chan error, 2)
 			for range 2 {
-				go func() { done <- storeOn(t, sqlstore.PostgreSQL, db, "").Migrate(t.Context()) }()
+				go func() { done <- databases.StoreOn(t, sqlstore.PostgreSQL, db, "").Migrate(t.Context()) }()
 			}
 			deadline := time.Now().Add(10 * time.Second)
 			for len(texts(t, db, `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'`)) < 2 {

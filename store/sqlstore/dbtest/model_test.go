@@ -19,6 +19,7 @@ import (
 	"example.com/recovery"
 	"example.com/recovery/store/memstore"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
 // A random walk of about this many steps begins on empty tables.
@@ -37,19 +38,19 @@ func TestModel(t *testing.T) {
 	} {
 		is.NoErr(flag.Set(name, value))
 	}
-	onEach(t, func(t *testing.T, s server) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		checks := max(total/walk, 1)
-		if s.name == "PostgreSQL with lib_pq" { // the statements are those of pgx
+		if s.Name == "PostgreSQL with lib_pq" { // the statements are those of pgx
 			checks = max(checks/4, 1)
 		}
 		is.NoErr(flag.Set("rapid.checks", strconv.Itoa(checks)))
-		store, db := open(t, s)
+		store, db := databases.Open(t, s)
 		db.SetMaxOpenConns(1) // so that a setting of the connection is one of all
-		forgetful(t, db, s.dialect)
+		forgetful(t, db, s.Dialect)
 		seen := map[string]int{}
 		rapid.Check(t, func(rt *rapid.T) {
-			m := &model{oracle: memstore.New(), store: store, db: db, dialect: s.dialect, now: time.UnixMicro(1_800_000_000_000_000).UTC(), free: map[string]time.Time{}, seen: seen}
+			m := &model{oracle: memstore.New(), store: store, db: db, dialect: s.Dialect, now: time.UnixMicro(1_800_000_000_000_000).UTC(), free: map[string]time.Time{}, seen: seen}
 			m.begin(rt)
 			rt.Repeat(map[string]func(*rapid.T){
 				"":                m.compare,
@@ -142,7 +143,7 @@ func (m *model) begin(rt *rapid.T) {
 	for _, id := range accountIDs[:2] {
 		a := recovery.Account{ID: id, Username: "user " + id, Email: id + "@example.com", Active: true, HasPassword: true, Verified: true}
 		m.oracle.Put(a, "h1")
-		if err := put(m.db, m.dialect, a, "h1"); err != nil {
+		if err := databases.Put(m.db, m.dialect, a, "h1"); err != nil {
 			rt.Fatal(err)
 		}
 	}
@@ -268,7 +269,7 @@ func (m *model) put(rt *rapid.T) {
 	}
 	hash := one(rt, "hash", []string{"h1", "h2"}) // an old one may come back
 	m.oracle.Put(a, hash)
-	if err := put(m.db, m.dialect, a, hash); err != nil {
+	if err := databases.Put(m.db, m.dialect, a, hash); err != nil {
 		rt.Fatal(err)
 	}
 }
@@ -280,7 +281,7 @@ func (m *model) remove(rt *rapid.T) {
 	}
 	id := one(rt, "account", accountIDs)
 	m.oracle.Remove(id)
-	if _, err := m.db.Exec(bind(m.dialect, "DELETE FROM users WHERE id = ?"), id); err != nil {
+	if _, err := m.db.Exec(databases.Bind(m.dialect, "DELETE FROM users WHERE id = ?"), id); err != nil {
 		rt.Fatal(err)
 	}
 }

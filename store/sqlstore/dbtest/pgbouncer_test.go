@@ -16,6 +16,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 	"example.com/recovery/store/storetest"
 )
 
@@ -28,11 +29,11 @@ type pooler struct{ addr string }
 
 // startPooler starts a pgbouncer that passes on every connection to the server of the place, as its
 // user.
-func startPooler(t *testing.T, server place) *pooler {
+func startPooler(t *testing.T, server databases.Place) *pooler {
 	t.Helper()
 	is := is.New(t)
 	program := program(t, "pgbouncer", "/usr/sbin/pgbouncer")
-	u, err := url.Parse(server.dsn)
+	u, err := url.Parse(server.DSN)
 	is.NoErr(err)
 	target := fmt.Sprintf("* = host=%s port=%s user=%s",
 		cmp.Or(u.Hostname(), "127.0.0.1"), cmp.Or(u.Port(), "5432"), cmp.Or(u.User.Username(), "postgres"))
@@ -50,60 +51,60 @@ func startPooler(t *testing.T, server place) *pooler {
 	}, "\n")), 0o644))
 	start(t, id.command(dir, program, "-q", config))
 	p := &pooler{addr}
-	db := p.before(t, server).open(t)
-	eventually(t, "pgbouncer to answer", func() bool { return ping(db) == nil })
+	db := p.before(t, server).Open(t)
+	eventually(t, "pgbouncer to answer", func() bool { return databases.Ping(db) == nil })
 	return p
 }
 
 // before returns how to connect to the database of a place through the pooler, as the package comment
 // of sqlstore says.
-func (p *pooler) before(t *testing.T, server place) place {
+func (p *pooler) before(t *testing.T, server databases.Place) databases.Place {
 	t.Helper()
-	u, err := url.Parse(server.dsn)
+	u, err := url.Parse(server.DSN)
 	is.New(t).NoErr(err)
 	u.Host = p.addr
 	query := u.Query()
-	if server.driver == "pgx" {
+	if server.Driver == "pgx" {
 		query.Set("default_query_exec_mode", "exec")
 	}
 	u.RawQuery = query.Encode()
-	return place{server.driver, u.String()}
+	return databases.Place{Driver: server.Driver, DSN: u.String()}
 }
 
 // onPooled runs f with a new database, reached directly and through a pooler, for each driver.
-func onPooled(t *testing.T, f func(t *testing.T, direct, pooled place)) {
+func onPooled(t *testing.T, f func(t *testing.T, direct, pooled databases.Place)) {
 	for _, driver := range []string{"pgx", "postgres"} {
 		t.Run(map[string]string{"pgx": "pgx", "postgres": "lib_pq"}[driver], func(t *testing.T) {
-			direct := newPostgres(t, driver, nil)
+			direct := databases.NewPostgres(t, driver, nil)
 			f(t, direct, startPooler(t, direct).before(t, direct))
 		})
 	}
 }
 
 func TestStoreBehindPgbouncer(t *testing.T) {
-	onPooled(t, func(t *testing.T, direct, pooled place) {
-		db := direct.open(t)
-		openOn(t, sqlstore.PostgreSQL, db, textType(sqlstore.PostgreSQL))
-		store := storeOn(t, sqlstore.PostgreSQL, pooled.open(t), "")
+	onPooled(t, func(t *testing.T, direct, pooled databases.Place) {
+		db := direct.Open(t)
+		databases.OpenOn(t, sqlstore.PostgreSQL, db, databases.TextType(sqlstore.PostgreSQL))
+		store := databases.StoreOn(t, sqlstore.PostgreSQL, pooled.Open(t), "")
 		storetest.Run(t, func(t *testing.T) storetest.Harness {
-			empty(t, db)
-			return harnessOn(sqlstore.PostgreSQL, store, db)
+			databases.Empty(t, db)
+			return databases.HarnessOn(sqlstore.PostgreSQL, store, db)
 		})
 	})
 }
 
 func TestTenInstancesMigrateAtOnceBehindPgbouncer(t *testing.T) {
-	onPooled(t, func(t *testing.T, direct, pooled place) {
-		migrateAtOnce(t, sqlstore.PostgreSQL, direct.open(t), pooled)
+	onPooled(t, func(t *testing.T, direct, pooled databases.Place) {
+		migrateAtOnce(t, sqlstore.PostgreSQL, direct.Open(t), pooled)
 	})
 }
 
 func TestOneTokenManyRacersOneWinnerBehindPgbouncer(t *testing.T) {
 	tokens := max(1, fromEnv(t, "RECOVERY_RACE_TOKENS", defaultRaceTokens)/50)
-	onPooled(t, func(t *testing.T, direct, pooled place) {
-		db := direct.open(t)
-		openOn(t, sqlstore.PostgreSQL, db, textType(sqlstore.PostgreSQL))
-		race(t, sqlstore.PostgreSQL, db, tokens, storeOn(t, sqlstore.PostgreSQL, pooled.open(t), ""))
+	onPooled(t, func(t *testing.T, direct, pooled databases.Place) {
+		db := direct.Open(t)
+		databases.OpenOn(t, sqlstore.PostgreSQL, db, databases.TextType(sqlstore.PostgreSQL))
+		race(t, sqlstore.PostgreSQL, db, tokens, databases.StoreOn(t, sqlstore.PostgreSQL, pooled.Open(t), ""))
 		sessions := texts(t, db, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 		t.Logf("%d sessions for %d racers", len(sessions), racers)
 	})
@@ -113,11 +114,11 @@ func TestOneTokenManyRacersOneWinnerBehindPgbouncer(t *testing.T) {
 // are not there in the next.
 func TestPgxBehindPgbouncerNeedsItsExecMode(t *testing.T) {
 	is := is.New(t)
-	direct := newPostgres(t, "pgx", nil)
-	openOn(t, sqlstore.PostgreSQL, direct.open(t), textType(sqlstore.PostgreSQL))
+	direct := databases.NewPostgres(t, "pgx", nil)
+	databases.OpenOn(t, sqlstore.PostgreSQL, direct.Open(t), databases.TextType(sqlstore.PostgreSQL))
 	pooled := startPooler(t, direct).before(t, direct)
-	pooled.dsn = strings.Replace(pooled.dsn, "default_query_exec_mode=exec", "default_query_exec_mode=cache_statement", 1)
-	store := storeOn(t, sqlstore.PostgreSQL, pooled.open(t), "")
+	pooled.DSN = strings.Replace(pooled.DSN, "default_query_exec_mode=exec", "default_query_exec_mode=cache_statement", 1)
+	store := databases.StoreOn(t, sqlstore.PostgreSQL, pooled.Open(t), "")
 	failed := 0
 	for _, err := range together(200, func(int) error {
 		_, _, err := store.FindReset(t.Context(), recovery.Digest{}, t0)

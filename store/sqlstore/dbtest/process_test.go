@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 	"github.com/matryer/is"
 )
 
@@ -36,7 +37,7 @@ func program(t testing.TB, names ...string) string {
 			}
 		}
 	}
-	missing(t, filepath.Base(names[0]), exec.ErrNotFound)
+	databases.Missing(t, filepath.Base(names[0]), exec.ErrNotFound)
 	return ""
 }
 
@@ -86,7 +87,7 @@ func identityOf(t testing.TB, names ...string) identity {
 		is.New(t).NoErr(err)
 		return identity{&syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	}
-	missing(t, "a user for the server", fmt.Errorf("there is none of %q", names))
+	databases.Missing(t, "a user for the server", fmt.Errorf("there is none of %q", names))
 	return identity{}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
 // raceFor names the database file that the test binary, started again by itself, races for.
@@ -61,7 +62,7 @@ func raceForToken(ctx context.Context, store *sqlstore.Store, i int, who string)
 
 func sqliteAt(t *testing.T, path string) *sql.DB {
 	t.Helper()
-	return openDB(t, "sqlite", sqliteDSN(path))
+	return databases.OpenDB(t, "sqlite", databases.SQLiteDSN(path))
 }
 
 // otherProcess says that it is ready, races for the token of every line that it reads, and answers
@@ -69,7 +70,7 @@ func sqliteAt(t *testing.T, path string) *sql.DB {
 func otherProcess(t *testing.T, path string) {
 	db := sqliteAt(t, path)
 	is.New(t).NoErr(db.Ping())
-	store := storeOn(t, sqlstore.SQLite, db, "")
+	store := databases.StoreOn(t, sqlstore.SQLite, db, "")
 	fmt.Println(begin)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		i, err := strconv.Atoi(lines.Text())
@@ -90,7 +91,7 @@ func TestTwoProcessesRaceOnOneSQLiteFile(t *testing.T) {
 	is := is.New(t)
 	path := filepath.Join(t.TempDir(), "recovery.db")
 	db := sqliteAt(t, path)
-	store := openOn(t, sqlstore.SQLite, db, textType(sqlstore.SQLite))
+	store := databases.OpenOn(t, sqlstore.SQLite, db, databases.TextType(sqlstore.SQLite))
 	for i := range sharedTokens {
 		reset := resetOf(stored(t, store, db, sqlstore.SQLite, i), t0)
 		reset.Digest = sharedDigest(i)
@@ -117,7 +118,7 @@ func TestTwoProcessesRaceOnOneSQLiteFile(t *testing.T) {
 		is.NoErr(err) // nothing goes wrong here
 		is.True(lines.Scan())
 		there := lines.Text()
-		hash, err := passwordHash(db, sqlstore.SQLite, account(i).ID)
+		hash, err := databases.PasswordHash(db, sqlstore.SQLite, account(i).ID)
 		is.NoErr(err)
 		if here == wonNothing {
 			is.Equal(there, hash) // the other process won, and its hash is stored

@@ -19,6 +19,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
 // How many tokens are raced for is set by RECOVERY_RACE_TOKENS, 1,000 if it is not: so many on
@@ -44,20 +45,20 @@ func fromEnv(t *testing.T, name string, otherwise int) int {
 }
 
 // atEachLevel runs f for every server at every isolation level that its sessions can begin with.
-func atEachLevel(t *testing.T, f func(t *testing.T, s server)) {
+func atEachLevel(t *testing.T, f func(t *testing.T, s databases.Server)) {
 	levels := []string{"read committed", "repeatable read", "serializable"}
-	onEach(t, f)
+	databases.OnEach(t, f)
 	for _, level := range levels {
 		t.Run("PostgreSQL at "+level, func(t *testing.T) {
-			f(t, server{"", sqlstore.PostgreSQL, func(t testing.TB) place {
-				return newPostgres(t, "pgx", map[string]string{"default_transaction_isolation": level})
+			f(t, databases.Server{Dialect: sqlstore.PostgreSQL, Place: func(t testing.TB) databases.Place {
+				return databases.NewPostgres(t, "pgx", map[string]string{"default_transaction_isolation": level})
 			}})
 		})
 	}
 	for _, level := range levels {
 		t.Run("MariaDB at "+level, func(t *testing.T) {
-			f(t, server{"", sqlstore.MySQL, func(t testing.TB) place {
-				return newMySQL(t, func(c *mysql.Config) {
+			f(t, databases.Server{Dialect: sqlstore.MySQL, Place: func(t testing.TB) databases.Place {
+				return databases.NewMySQL(t, func(c *mysql.Config) {
 					name := "tx_isolation"
 					if !isMariaDB(t, c) {
 						name = "transaction_isolation"
@@ -70,8 +71,8 @@ func atEachLevel(t *testing.T, f func(t *testing.T, s server)) {
 	// The default of MariaDB 11.6.2 and later: a locking read fails when its row has changed since the
 	// transaction's snapshot.
 	t.Run("MariaDB with innodb_snapshot_isolation", func(t *testing.T) {
-		f(t, server{"", sqlstore.MySQL, func(t testing.TB) place {
-			return newMySQL(t, func(c *mysql.Config) {
+		f(t, databases.Server{Dialect: sqlstore.MySQL, Place: func(t testing.TB) databases.Place {
+			return databases.NewMySQL(t, func(c *mysql.Config) {
 				if !isMariaDB(t, c) {
 					t.Skip("MySQL has no such setting")
 				}
@@ -103,7 +104,7 @@ func account(i int) recovery.Account {
 func stored(t *testing.T, store *sqlstore.Store, db *sql.DB, d sqlstore.Dialect, i int) recovery.Account {
 	t.Helper()
 	is := is.New(t)
-	is.NoErr(put(db, d, account(i), "hash-0"))
+	is.NoErr(databases.Put(db, d, account(i), "hash-0"))
 	return found(t, store, account(i).ID)
 }
 
@@ -167,13 +168,13 @@ func texts(t *testing.T, db *sql.DB, query string, args ...any) (all []string) {
 
 func TestOneTokenManyRacersOneWinner(t *testing.T) {
 	tokens := fromEnv(t, "RECOVERY_RACE_TOKENS", defaultRaceTokens)
-	atEachLevel(t, func(t *testing.T, s server) {
+	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		t.Parallel() // who waits for a lock leaves the processor to others
-		store, db := open(t, s)
-		if s.name == "PostgreSQL with pgx" || s.name == "MariaDB" {
-			race(t, s.dialect, db, tokens, store)
+		store, db := databases.Open(t, s)
+		if s.Name == "PostgreSQL with pgx" || s.Name == "MariaDB" {
+			race(t, s.Dialect, db, tokens, store)
 		} else {
-			race(t, s.dialect, db, max(1, tokens/10), store)
+			race(t, s.Dialect, db, max(1, tokens/10), store)
 		}
 	})
 }
@@ -212,7 +213,7 @@ func race(t *testing.T, d sqlstore.Dialect, db *sql.DB, tokens int, stores ...*s
 			}
 		}
 		is.True(winner >= 0) // somebody wins
-		hash, err := passwordHash(db, d, a.ID)
+		hash, err := databases.PasswordHash(db, d, a.ID)
 		is.NoErr(err)
 		is.Equal(hash, fmt.Sprint("hash of ", winner))                                           // the winner's hash is stored
 		is.Equal(texts(t, db, "SELECT id FROM recovery_requests"), []string{notices[winner].ID}) // only the winner's notice is queued
@@ -224,16 +225,16 @@ func race(t *testing.T, d sqlstore.Dialect, db *sql.DB, tokens int, stores ...*s
 // The address changes in a transaction that is open when the completion begins: whether it waits or
 // comes later, the token belongs to the address before.
 func TestAddressChangeUnderWayKillsTheToken(t *testing.T) {
-	atEachLevel(t, func(t *testing.T, s server) {
+	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		store, db := open(t, s)
+		store, db := databases.Open(t, s)
 		for i := range 5 {
-			a := stored(t, store, db, s.dialect, i)
+			a := stored(t, store, db, s.Dialect, i)
 			reset := resetOf(a, t0)
 			is.NoErr(store.CreateReset(t.Context(), reset))
 			tx, err := db.BeginTx(t.Context(), nil)
 			is.NoErr(err)
-			_, err = tx.Exec(bind(s.dialect, "UPDATE users SET email = ? WHERE id = ?"), "new@example.com", a.ID)
+			_, err = tx.Exec(databases.Bind(s.Dialect, "UPDATE users SET email = ? WHERE id = ?"), "new@example.com", a.ID)
 			is.NoErr(err)
 			done := make(chan error)
 			go func() {
@@ -243,7 +244,7 @@ func TestAddressChangeUnderWayKillsTheToken(t *testing.T) {
 			time.Sleep(10 * time.Millisecond) // only so that it is likely to wait
 			is.NoErr(tx.Commit())
 			is.True(errors.Is(<-done, recovery.ErrInvalidToken)) // the token was mailed to the address before
-			hash, err := passwordHash(db, s.dialect, a.ID)
+			hash, err := databases.PasswordHash(db, s.Dialect, a.ID)
 			is.NoErr(err)
 			is.Equal(hash, "hash-0") // the password is as it was
 		}
@@ -251,11 +252,11 @@ func TestAddressChangeUnderWayKillsTheToken(t *testing.T) {
 }
 
 func TestCompletionRacesAddressChange(t *testing.T) {
-	atEachLevel(t, func(t *testing.T, s server) {
+	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		store, db := open(t, s)
+		store, db := databases.Open(t, s)
 		for i := range 30 {
-			a := stored(t, store, db, s.dialect, i)
+			a := stored(t, store, db, s.Dialect, i)
 			reset := resetOf(a, t0)
 			is.NoErr(store.CreateReset(t.Context(), reset))
 			var after recovery.Account
@@ -263,7 +264,7 @@ func TestCompletionRacesAddressChange(t *testing.T) {
 				if j == 0 {
 					// The application has its own losses at the higher levels, and tries again.
 					for range 10 {
-						_, err = db.Exec(bind(s.dialect, "UPDATE users SET email = ? WHERE id = ?"), "new@example.com", a.ID)
+						_, err = db.Exec(databases.Bind(s.Dialect, "UPDATE users SET email = ? WHERE id = ?"), "new@example.com", a.ID)
 						if err == nil {
 							break
 						}
@@ -274,7 +275,7 @@ func TestCompletionRacesAddressChange(t *testing.T) {
 				return err
 			})
 			is.NoErr(errs[0])
-			hash, err := passwordHash(db, s.dialect, a.ID)
+			hash, err := databases.PasswordHash(db, s.Dialect, a.ID)
 			is.NoErr(err)
 			if errs[1] == nil {
 				is.Equal(after.Email, a.Email) // who won came before the change
@@ -289,10 +290,10 @@ func TestCompletionRacesAddressChange(t *testing.T) {
 }
 
 func TestSoftLimitIsExactUnderParallelRequests(t *testing.T) {
-	atEachLevel(t, func(t *testing.T, s server) {
+	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		_, db := open(t, s)
-		store := newManyStores(t, s.dialect, db)
+		_, db := databases.Open(t, s)
+		store := newManyStores(t, s.Dialect, db)
 		charges := recovery.Charges{
 			Hard: []recovery.Charge{{Scope: recovery.ScopeGlobal, Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1000, Every: time.Second}}},
 			Soft: []recovery.Charge{{Scope: recovery.ScopeIdentifier, Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 3, Every: time.Hour}}},
@@ -307,11 +308,11 @@ func TestSoftLimitIsExactUnderParallelRequests(t *testing.T) {
 
 func TestOlderTokenNeverOutlivesMailOfANewerRequest(t *testing.T) {
 	const older = 4
-	atEachLevel(t, func(t *testing.T, s server) {
+	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		store, db := open(t, s)
+		store, db := databases.Open(t, s)
 		for i := range 25 {
-			a := stored(t, store, db, s.dialect, i)
+			a := stored(t, store, db, s.Dialect, i)
 			newer := request(t0)
 			is.NoErr(store.AddRequest(t.Context(), newer, recovery.Charges{}))
 			claimed, err := store.ClaimRequests(t.Context(), recovery.Lease{ID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 1})

@@ -20,6 +20,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
 // A database server is killed in the middle of the work, again and again, and started again. The
@@ -169,7 +170,7 @@ func (s *ownServer) start(t *testing.T) {
 		if !s.process.running() {
 			t.Fatalf("%s ended: %s", s.name, s.process.said.String())
 		}
-		return ping(db) == nil
+		return databases.Ping(db) == nil
 	})
 }
 
@@ -184,7 +185,7 @@ func installPostgres(t *testing.T) *ownServer {
 	return &ownServer{
 		name: "PostgreSQL",
 		open: func(t *testing.T) *sql.DB {
-			return openDB(t, "pgx", "postgres://postgres@"+addr+"/postgres?sslmode=disable")
+			return databases.OpenDB(t, "pgx", "postgres://postgres@"+addr+"/postgres?sslmode=disable")
 		},
 		command: func() *exec.Cmd {
 			return id.command(dir, postgres, "-D", dir, "-p", portOf(t, addr), "-c", "listen_addresses=127.0.0.1",
@@ -250,5 +251,5 @@ func openConfig(t *testing.T, config *mysql.Config) *sql.DB {
 	t.Helper()
 	connector, err := mysql.NewConnector(config)
 	is.New(t).NoErr(err)
-	return limited(t, sql.OpenDB(connector))
+	return databases.Limited(t, sql.OpenDB(connector))
 }

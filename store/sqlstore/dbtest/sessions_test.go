@@ -10,55 +10,56 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 	"example.com/recovery/store/storetest"
 )
 
 // with adds a setting to the sessions of a MySQL server.
-func with(name, value string) func(t testing.TB) place {
-	return func(t testing.TB) place {
-		return newMySQL(t, func(c *mysql.Config) { c.Params[name] = value })
+func with(name, value string) func(t testing.TB) databases.Place {
+	return func(t testing.TB) databases.Place {
+		return databases.NewMySQL(t, func(c *mysql.Config) { c.Params[name] = value })
 	}
 }
 
 // Sessions that begin with other settings than usual.
-var oddSessions = []server{
-	{"PostgreSQL in Chatham time", sqlstore.PostgreSQL, func(t testing.TB) place {
-		return newPostgres(t, "pgx", map[string]string{"TimeZone": "Pacific/Chatham"})
+var oddSessions = []databases.Server{
+	{Name: "PostgreSQL in Chatham time", Dialect: sqlstore.PostgreSQL, Place: func(t testing.TB) databases.Place {
+		return databases.NewPostgres(t, "pgx", map[string]string{"TimeZone": "Pacific/Chatham"})
 	}},
-	{"MariaDB in Chatham time", sqlstore.MySQL, with("time_zone", "'+12:45'")}, // MariaDB has none beyond +13:00
-	{"MariaDB with no sql_mode", sqlstore.MySQL, with("sql_mode", "''")},
-	{"MariaDB counting found rows", sqlstore.MySQL, func(t testing.TB) place {
-		return newMySQL(t, func(c *mysql.Config) { c.ClientFoundRows = true })
+	{Name: "MariaDB in Chatham time", Dialect: sqlstore.MySQL, Place: with("time_zone", "'+12:45'")}, // MariaDB has none beyond +13:00
+	{Name: "MariaDB with no sql_mode", Dialect: sqlstore.MySQL, Place: with("sql_mode", "''")},
+	{Name: "MariaDB counting found rows", Dialect: sqlstore.MySQL, Place: func(t testing.TB) databases.Place {
+		return databases.NewMySQL(t, func(c *mysql.Config) { c.ClientFoundRows = true })
 	}},
-	{"MariaDB interpolating parameters", sqlstore.MySQL, func(t testing.TB) place {
-		return newMySQL(t, func(c *mysql.Config) { c.InterpolateParams = true })
+	{Name: "MariaDB interpolating parameters", Dialect: sqlstore.MySQL, Place: func(t testing.TB) databases.Place {
+		return databases.NewMySQL(t, func(c *mysql.Config) { c.InterpolateParams = true })
 	}},
 }
 
 func TestStoreInOddSessions(t *testing.T) {
 	for _, s := range oddSessions {
-		t.Run(s.name, func(t *testing.T) {
-			store, db := open(t, s)
+		t.Run(s.Name, func(t *testing.T) {
+			store, db := databases.Open(t, s)
 			storetest.Run(t, func(t *testing.T) storetest.Harness {
-				empty(t, db)
-				return harnessOn(s.dialect, store, db)
+				databases.Empty(t, db)
+				return databases.HarnessOn(s.Dialect, store, db)
 			})
 		})
 	}
 }
 
 // onEachMode runs f for every server, and for MySQL without a strict sql_mode.
-func onEachMode(t *testing.T, f func(t *testing.T, s server)) {
-	onEach(t, f)
+func onEachMode(t *testing.T, f func(t *testing.T, s databases.Server)) {
+	databases.OnEach(t, f)
 	t.Run("MariaDB with no sql_mode", func(t *testing.T) {
-		f(t, server{"", sqlstore.MySQL, with("sql_mode", "''")})
+		f(t, databases.Server{Name: "", Dialect: sqlstore.MySQL, Place: with("sql_mode", "''")})
 	})
 }
 
 func TestLongestTextsComeBackWhole(t *testing.T) {
-	onEachMode(t, func(t *testing.T, s server) {
+	onEachMode(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		store, db := open(t, s)
+		store, db := databases.Open(t, s)
 		r := request(t0)
 		r.Identifier, r.AccountID = strings.Repeat("é", 127), strings.Repeat("i", 254)+"x"
 		r.Portal, r.Locale = strings.Repeat("p", 64), strings.Repeat("l", 35)
@@ -69,13 +70,13 @@ func TestLongestTextsComeBackWhole(t *testing.T) {
 		is.True(claimed[0] == r) // every field is as it was
 
 		for i, length := range []int{255, 256, 1024} {
-			a := stored(t, store, db, s.dialect, i)
+			a := stored(t, store, db, s.Dialect, i)
 			reset := resetOf(a, t0)
 			is.NoErr(store.CreateReset(t.Context(), reset))
 			hash := strings.Repeat("h", length-1) + "x"
 			_, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: hash})
 			is.NoErr(err)
-			got, err := passwordHash(db, s.dialect, a.ID)
+			got, err := databases.PasswordHash(db, s.Dialect, a.ID)
 			is.NoErr(err)
 			is.Equal(got, hash) // the hash is whole
 		}
@@ -83,9 +84,9 @@ func TestLongestTextsComeBackWhole(t *testing.T) {
 }
 
 func TestTooLongTextsAreRefusedAndNeverCut(t *testing.T) {
-	onEachMode(t, func(t *testing.T, s server) {
+	onEachMode(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		store, db := open(t, s)
+		store, db := databases.Open(t, s)
 		for _, change := range []func(*recovery.Request){
 			func(r *recovery.Request) { r.Identifier = strings.Repeat("i", 255) },
 			func(r *recovery.Request) { r.AccountID = strings.Repeat("i", 256) },
@@ -99,7 +100,7 @@ func TestTooLongTextsAreRefusedAndNeverCut(t *testing.T) {
 		}
 		reset := resetOf(recovery.Account{ID: strings.Repeat("i", 256)}, t0)
 		is.True(store.CreateReset(t.Context(), reset) != nil) // a cut ID could be another account's
-		stored, err := dump(db)
+		stored, err := databases.Dump(db)
 		is.NoErr(err)
 		is.Equal(stored, "") // nothing is stored
 	})
@@ -108,24 +109,24 @@ func TestTooLongTextsAreRefusedAndNeverCut(t *testing.T) {
 // A column that is too short for the hash is the application's mistake. It must show before the
 // account is locked out with half a hash.
 func TestHashThatTheColumnCutsIsRefused(t *testing.T) {
-	onEachMode(t, func(t *testing.T, s server) {
+	onEachMode(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		if s.dialect == sqlstore.SQLite {
+		if s.Dialect == sqlstore.SQLite {
 			t.Skip("SQLite does not cut")
 		}
-		store, db := open(t, s)
+		store, db := databases.Open(t, s)
 		change := "ALTER TABLE users MODIFY password_hash VARCHAR(60) NOT NULL"
-		if s.dialect == sqlstore.PostgreSQL {
+		if s.Dialect == sqlstore.PostgreSQL {
 			change = "ALTER TABLE users ALTER password_hash TYPE VARCHAR(60)"
 		}
 		_, err := db.Exec(change)
 		is.NoErr(err)
-		a := stored(t, store, db, s.dialect, 1)
+		a := stored(t, store, db, s.Dialect, 1)
 		reset := resetOf(a, t0)
 		is.NoErr(store.CreateReset(t.Context(), reset))
 		_, err = store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: strings.Repeat("h", 61)})
 		is.True(err != nil && !errors.Is(err, recovery.ErrInvalidToken)) // the mistake shows
-		hash, err := passwordHash(db, s.dialect, a.ID)
+		hash, err := databases.PasswordHash(db, s.Dialect, a.ID)
 		is.NoErr(err)
 		is.Equal(hash, "hash-0") // the old password still works
 		_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
@@ -135,10 +136,10 @@ func TestHashThatTheColumnCutsIsRefused(t *testing.T) {
 
 // MySQL counts a row that an update leaves as it was for none.
 func TestHashMayBeTheSameAsBefore(t *testing.T) {
-	onEach(t, func(t *testing.T, s server) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		store, db := open(t, s)
-		reset := resetOf(stored(t, store, db, s.dialect, 1), t0)
+		store, db := databases.Open(t, s)
+		reset := resetOf(stored(t, store, db, s.Dialect, 1), t0)
 		is.NoErr(store.CreateReset(t.Context(), reset))
 		_, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: "hash-0"})
 		is.NoErr(err)

@@ -20,6 +20,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
 const (
@@ -80,11 +81,11 @@ var points = []string{
 func prepareWork(t *testing.T, d sqlstore.Dialect, db *sql.DB) {
 	t.Helper()
 	is := is.New(t)
-	openOn(t, d, db, textType(d))
+	databases.OpenOn(t, d, db, databases.TextType(d))
 	_, err := db.Exec("ALTER TABLE users ADD COLUMN changes INTEGER NOT NULL DEFAULT 0")
 	is.NoErr(err)
 	for i := range workAccounts {
-		is.NoErr(put(db, d, recovery.Account{
+		is.NoErr(databases.Put(db, d, recovery.Account{
 			ID: workName(i), Username: workName(i), Email: workAddress(i), Active: true, HasPassword: true, Verified: true,
 		}, "first"))
 	}
@@ -97,7 +98,7 @@ func newWorkload(t *testing.T, db *sql.DB, opts workOptions) *workload {
 	if opts.At == nil {
 		w.options.At = func(string) {}
 	}
-	accounts, err := users.Accounts(opts.Dialect)
+	accounts, err := databases.Users.Accounts(opts.Dialect)
 	is.NoErr(err)
 	w.Store, err = sqlstore.New(db, opts.Dialect, changeCounter{accounts, w}, nil)
 	is.NoErr(err)
@@ -279,7 +280,7 @@ func (u changeCounter) SetPassword(ctx context.Context, tx *sql.Tx, id, hash str
 	if err := u.Accounts.SetPassword(ctx, tx, id, hash); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, bind(u.work.options.Dialect, "UPDATE users SET changes = changes + 1 WHERE id = ?"), id)
+	_, err := tx.ExecContext(ctx, databases.Bind(u.work.options.Dialect, "UPDATE users SET changes = changes + 1 WHERE id = ?"), id)
 	return err
 }
 

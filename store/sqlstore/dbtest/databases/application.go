@@ -1,0 +1,190 @@
+package databases
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/storetest"
+)
+
+// Users is the application's table in these tests, with every optional column.
+var Users = sqlstore.Table{
+	Name: "users", ID: "id", Username: "username", Email: "email", PasswordHash: "password_hash", Locale: "locale",
+	Active: "status = 'active'", HasPassword: "local_password = 1", Verified: "verified_at IS NOT NULL",
+}
+
+// CreateUsers makes their table, given the types of the key and of the texts.
+const CreateUsers = `CREATE TABLE users (
+	id             %[1]s PRIMARY KEY,
+	username       %[2]s NOT NULL,
+	email          %[2]s NOT NULL,
+	password_hash  VARCHAR(1024) NOT NULL,
+	locale         VARCHAR(35) NOT NULL,
+	status         VARCHAR(16) NOT NULL,
+	local_password SMALLINT NOT NULL,
+	verified_at    BIGINT NULL
+)`
+
+// TextType is a type of the application's text columns that compares bytes.
+func TextType(d sqlstore.Dialect) string {
+	if d == sqlstore.MySQL {
+		return "VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+	}
+	return "VARCHAR(254)"
+}
+
+// Open returns a migrated store on a new database, with an empty user table.
+func Open(t testing.TB, s Server) (*sqlstore.Store, *sql.DB) {
+	t.Helper()
+	db := s.Create(t)
+	return OpenOn(t, s.Dialect, db, TextType(s.Dialect)), db
+}
+
+// OpenOn makes the tables of the application and the store in an empty database.
+func OpenOn(t testing.TB, d sqlstore.Dialect, db *sql.DB, idType string) *sqlstore.Store {
+	t.Helper()
+	is := is.New(t)
+	_, err := db.Exec(fmt.Sprintf(CreateUsers, idType, TextType(d)))
+	is.NoErr(err)
+	store := StoreOn(t, d, db, "")
+	is.NoErr(store.Migrate(t.Context()))
+	return store
+}
+
+// StoreOn returns a store whose tables may not be there yet.
+func StoreOn(t testing.TB, d sqlstore.Dialect, db *sql.DB, prefix string) *sqlstore.Store {
+	t.Helper()
+	is := is.New(t)
+	accounts, err := Users.Accounts(d)
+	is.NoErr(err)
+	store, err := sqlstore.New(db, d, accounts, &sqlstore.Options{TablePrefix: prefix})
+	is.NoErr(err)
+	return store
+}
+
+// Bind writes the placeholders of the dialect.
+func Bind(d sqlstore.Dialect, query string) string {
+	if d != sqlstore.PostgreSQL {
+		return query
+	}
+	var b strings.Builder
+	n := 0
+	for _, r := range query {
+		if r == '?' {
+			n++
+			fmt.Fprintf(&b, "$%d", n)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// Put adds an account or changes it.
+func Put(db *sql.DB, d sqlstore.Dialect, a recovery.Account, hash string) error {
+	status, local, verified := "disabled", 0, any(nil)
+	if a.Active {
+		status = "active"
+	}
+	if a.HasPassword {
+		local = 1
+	}
+	if a.Verified {
+		verified = 1
+	}
+	insert := `INSERT INTO users (username, email, password_hash, locale, status, local_password, verified_at, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?) `
+	if d == sqlstore.MySQL {
+		insert += `ON DUPLICATE KEY UPDATE username = VALUES(username), email = VALUES(email), password_hash = VALUES(password_hash),
+			locale = VALUES(locale), status = VALUES(status), local_password = VALUES(local_password), verified_at = VALUES(verified_at)`
+	} else {
+		insert += `ON CONFLICT (id) DO UPDATE SET username = excluded.username, email = excluded.email, password_hash = excluded.password_hash,
+			locale = excluded.locale, status = excluded.status, local_password = excluded.local_password, verified_at = excluded.verified_at`
+	}
+	_, err := db.Exec(Bind(d, insert), a.Username, a.Email, hash, a.Locale, status, local, verified, a.ID)
+	return err
+}
+
+// Dump returns all rows of the store's tables, ordered.
+func Dump(db *sql.DB) (string, error) { return DumpOf(db, "recovery_") }
+
+// DumpOf returns those of the store with the prefix.
+func DumpOf(db *sql.DB, prefix string) (string, error) {
+	var b strings.Builder
+	for table, key := range map[string]string{"limits": "id", "requests": "id", "resets": "digest"} {
+		if err := dumpTable(&b, db, prefix+table, key); err != nil {
+			return "", err
+		}
+	}
+	lines := strings.SplitAfter(b.String(), "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, ""), nil
+}
+
+func dumpTable(b *strings.Builder, db *sql.DB, table, key string) error {
+	rows, err := db.QueryContext(context.Background(), "SELECT * FROM "+table+" ORDER BY "+key)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		values := make([]sql.RawBytes, len(columns))
+		targets := make([]any, len(columns))
+		for i := range values {
+			targets[i] = &values[i]
+		}
+		if err := rows.Scan(targets...); err != nil {
+			return err
+		}
+		b.WriteString(table)
+		for i, v := range values {
+			if columns[i] == "id" || columns[i] == "digest" || columns[i] == "version" {
+				fmt.Fprintf(b, " %x", []byte(v))
+			} else {
+				fmt.Fprintf(b, " %s", v)
+			}
+		}
+		b.WriteString("\n")
+	}
+	return rows.Err()
+}
+
+// HarnessOn does the application's part through db, which may be another connection than the store's.
+func HarnessOn(d sqlstore.Dialect, store recovery.Store, db *sql.DB) storetest.Harness {
+	return storetest.Harness{
+		Store: store,
+		Put:   func(a recovery.Account, hash string) error { return Put(db, d, a, hash) },
+		Remove: func(id string) error {
+			_, err := db.Exec(Bind(d, "DELETE FROM users WHERE id = ?"), id)
+			return err
+		},
+		PasswordHash: func(id string) (string, error) { return PasswordHash(db, d, id) },
+		Dump:         func() (string, error) { return Dump(db) },
+	}
+}
+
+// PasswordHash returns what the application has stored.
+func PasswordHash(db *sql.DB, d sqlstore.Dialect, id string) (hash string, err error) {
+	err = db.QueryRow(Bind(d, "SELECT password_hash FROM users WHERE id = ?"), id).Scan(&hash)
+	return hash, err
+}
+
+// Empty deletes all rows of the application and the store.
+func Empty(t testing.TB, db *sql.DB) {
+	t.Helper()
+	for _, table := range []string{"users", "recovery_limits", "recovery_requests", "recovery_resets"} {
+		_, err := db.Exec("DELETE FROM " + table)
+		is.New(t).NoErr(err)
+	}
+}

@@ -1,0 +1,184 @@
+// Package databases finds the database servers that tests run against, and makes the tables of an
+// application with accounts in a database of their own.
+//
+// SQLite is always there. PostgreSQL is looked for at RECOVERY_POSTGRES (a URL), else at 127.0.0.1:5432
+// and the user postgres; MariaDB or MySQL at RECOVERY_MYSQL (a DSN of go-sql-driver), else at
+// 127.0.0.1:3306 and the user root. Databases are named recovery_test_… and dropped when the test ends.
+// What is not found is said to be missing; with RECOVERY_REQUIRE_ALL=1 that is a failure.
+package databases
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/lib/pq"
+	"github.com/matryer/is"
+	_ "modernc.org/sqlite"
+
+	"example.com/recovery/store/sqlstore"
+)
+
+// A Server is a kind of database and a driver for it.
+type Server struct {
+	Name    string
+	Dialect sqlstore.Dialect
+	Place   func(t testing.TB) Place // makes a new, empty database
+}
+
+// A Place is how to connect to a database.
+type Place struct{ Driver, DSN string }
+
+// Open opens the database until the test ends.
+func (p Place) Open(t testing.TB) *sql.DB {
+	t.Helper()
+	return OpenDB(t, p.Driver, p.DSN)
+}
+
+// Create makes a new, empty database.
+func (s Server) Create(t testing.TB) *sql.DB {
+	t.Helper()
+	return s.Place(t).Open(t)
+}
+
+// Servers are all kinds that are tried.
+var Servers = []Server{
+	{"SQLite", sqlstore.SQLite, NewSQLite},
+	{"PostgreSQL with pgx", sqlstore.PostgreSQL, func(t testing.TB) Place { return NewPostgres(t, "pgx", nil) }},
+	{"PostgreSQL with lib_pq", sqlstore.PostgreSQL, func(t testing.TB) Place { return NewPostgres(t, "postgres", nil) }},
+	{"MariaDB", sqlstore.MySQL, func(t testing.TB) Place { return NewMySQL(t, nil) }},
+}
+
+// OnEach runs f for every server, each with a database of its own.
+func OnEach(t *testing.T, f func(t *testing.T, s Server)) {
+	for _, s := range Servers {
+		t.Run(s.Name, func(t *testing.T) { f(t, s) })
+	}
+}
+
+// Missing skips the test, or fails it where nothing may be missing.
+func Missing(t testing.TB, name string, err error) {
+	t.Helper()
+	if os.Getenv("RECOVERY_REQUIRE_ALL") == "1" {
+		t.Fatalf("%s was not found, and RECOVERY_REQUIRE_ALL is 1: %v", name, err)
+	}
+	t.Skipf("%s was not found, so nothing was tested with it: %v", name, err)
+}
+
+// NewSQLite makes a file that lives as long as the test.
+func NewSQLite(t testing.TB) Place {
+	t.Helper()
+	return Place{"sqlite", SQLiteDSN(filepath.Join(t.TempDir(), "recovery.db"))}
+}
+
+// SQLiteDSN opens a file as an application should: a commit is on disk, and writers wait for each other.
+func SQLiteDSN(path string) string {
+	return "file:" + path + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+}
+
+var databases atomic.Int64
+
+// NewName returns a name for a database or a user that nobody else has.
+func NewName() string {
+	return fmt.Sprintf("recovery_test_%d_%d", os.Getpid(), databases.Add(1))
+}
+
+// NewPostgres makes a database whose sessions begin with the settings given.
+func NewPostgres(t testing.TB, driver string, settings map[string]string) Place {
+	t.Helper()
+	is := is.New(t)
+	base, err := url.Parse(cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"))
+	is.NoErr(err)
+	admin, err := sql.Open(driver, base.String())
+	is.NoErr(err)
+	defer admin.Close()
+	if err := Ping(admin); err != nil {
+		Missing(t, "PostgreSQL", err)
+	}
+	name := NewName()
+	_, err = admin.Exec("CREATE DATABASE " + name)
+	is.NoErr(err)
+	DropLater(t, Place{driver, base.String()}, "DROP DATABASE "+name+" WITH (FORCE)")
+	own := *base
+	own.Path = "/" + name
+	query := own.Query()
+	for key, value := range settings {
+		query.Set(key, value)
+	}
+	own.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // pgx takes a plus as it is
+	return Place{driver, own.String()}
+}
+
+// NewMySQL makes a database whose connections are configured by the function given.
+func NewMySQL(t testing.TB, configure func(*mysql.Config)) Place {
+	t.Helper()
+	is := is.New(t)
+	config, err := mysql.ParseDSN(cmp.Or(os.Getenv("RECOVERY_MYSQL"), "root@tcp(127.0.0.1:3306)/"))
+	is.NoErr(err)
+	admin, err := sql.Open("mysql", config.FormatDSN())
+	is.NoErr(err)
+	defer admin.Close()
+	if err := Ping(admin); err != nil {
+		Missing(t, "MariaDB", err)
+	}
+	name := NewName()
+	_, err = admin.Exec("CREATE DATABASE " + name)
+	is.NoErr(err)
+	DropLater(t, Place{"mysql", config.FormatDSN()}, "DROP DATABASE "+name)
+	own := config.Clone()
+	own.DBName = name
+	if configure != nil {
+		if own.Params == nil {
+			own.Params = map[string]string{}
+		}
+		configure(own)
+	}
+	return Place{"mysql", own.FormatDSN()}
+}
+
+// OpenDB opens a database until the test ends.
+func OpenDB(t testing.TB, driver, dsn string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(driver, dsn)
+	is.New(t).NoErr(err)
+	return Limited(t, db)
+}
+
+// Limited has a test use so many connections and close them when it is over.
+func Limited(t testing.TB, db *sql.DB) *sql.DB {
+	db.SetMaxOpenConns(24)
+	db.SetMaxIdleConns(24)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// DropLater has a statement executed when the test is over and what it opened later is closed.
+func DropLater(t testing.TB, admin Place, drop string) {
+	t.Cleanup(func() {
+		db, err := sql.Open(admin.Driver, admin.DSN)
+		if err == nil {
+			_, err = db.Exec(drop)
+			_ = db.Close()
+		}
+		if err != nil {
+			t.Logf("%s: %v", drop, err)
+		}
+	})
+}
+
+// Ping tries for three seconds.
+func Ping(db *sql.DB) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	return db.PingContext(ctx)
+}
