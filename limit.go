@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"net/netip"
 	"time"
 )
@@ -78,4 +79,11 @@ func limitKey(call string, scope Scope, subject string) Digest {
 	buf = append(buf, 0)
 	buf = append(buf, subject...)
 	return sha256.Sum256(buf)
+}
+
+// variant names the state of one of several limits of the same subject: each counts on its own. Their
+// names differ at the end only, so that a database keeps them beside each other.
+func (d Digest) variant(i int, l Limit) Digest {
+	binary.BigEndian.PutUint64(d[len(d)-8:], uint64(i)<<56^uint64(l.Every))
+	return d
 }

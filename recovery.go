@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -141,11 +140,10 @@ func (s *Service) enqueue(ctx context.Context, r Request) error {
 	if limits := &s.opts.Limits; !limits.InsecureOff {
 		charges.Hard = s.clientCharges(r.Client, "request", limits.PerClient)
 		charges.Hard = append(charges.Hard, Charge{ScopeGlobal, limitKey("request", ScopeGlobal, ""), limits.Global})
+		identifier := limitKey(string(r.Kind)+"/"+string(r.By), ScopeIdentifier, canonical)
 		charges.Soft = make([]Charge, len(limits.PerIdentifier))
 		for i, limit := range limits.PerIdentifier {
-			// Each limit counts on its own, so each needs its own key.
-			call := string(r.Kind) + "/" + string(r.By) + "/" + strconv.Itoa(i) + "/" + limit.Every.String()
-			charges.Soft[i] = Charge{ScopeIdentifier, limitKey(call, ScopeIdentifier, canonical), limit}
+			charges.Soft[i] = Charge{ScopeIdentifier, identifier.variant(i, limit), limit}
 		}
 	}
 	if err := s.store.AddRequest(ctx, r, charges); err != nil {

@@ -47,66 +47,52 @@ func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery
 // errAllRefused rolls back a transaction that has nothing to keep.
 var errAllRefused = errors.New("all calls are over a limit")
 
-// errMissed says that another transaction made a limit that was missing.
-var errMissed = errors.New("a limit was counted meanwhile")
-
-// add makes the additions in one transaction, in their order. What concerns one of them is its err;
-// what is returned concerns all.
+// add makes the additions together, in their order. What concerns one of them is its err; what is
+// returned concerns all.
 func (s *Store) add(ctx context.Context, calls []*addition) error {
 	// One that hangs holds up those that come after it.
 	ctx, cancel := context.WithTimeout(ctx, maxAddition)
 	defer cancel()
-	missed := false
-	err := s.write(ctx, func(tx *sql.Tx) error {
-		t, err := s.tally(ctx, tx, calls, missed)
-		if err != nil {
+	if s.sql.addAtOnce != "" {
+		if made, err := s.addAtOnce(ctx, calls); made || err != nil {
 			return err
 		}
-		var accepted []recovery.Request
-		refused := 0
-		for _, c := range calls {
-			if c.err = t.take(c.at, c.charges.Hard); c.err != nil {
-				refused++
-				continue
-			}
-			if c.request != nil {
-				r := *c.request
-				r.Throttled = t.take(c.at, c.charges.Soft) != nil
-				accepted = append(accepted, r)
-			}
-		}
-		if refused == len(calls) {
-			return errAllRefused
-		}
-		err = s.keep(ctx, tx, t, accepted)
-		missed = errors.Is(err, errMissed)
-		return err
-	})
+	}
+	err := s.write(ctx, func(tx *sql.Tx) error { return s.addInTurn(ctx, tx, calls) })
 	if errors.Is(err, errAllRefused) {
 		return nil
 	}
 	return err
 }
 
-// keep stores the limits that were counted and the requests.
-func (s *Store) keep(ctx context.Context, tx *sql.Tx, t *tally, requests []recovery.Request) error {
-	counted, seen := t.changes()
-	if counted.len() == 0 {
-		return s.insert(ctx, tx, requests...)
+// addInTurn judges each addition after the one before it.
+func (s *Store) addInTurn(ctx context.Context, tx *sql.Tx, calls []*addition) error {
+	t, err := s.tally(ctx, tx, calls)
+	if err != nil {
+		return err
 	}
-	if s.sql.addRequests == "" {
+	var accepted []recovery.Request
+	refused := 0
+	for _, c := range calls {
+		if c.err = t.take(c.at, c.charges.Hard); c.err != nil {
+			refused++
+			continue
+		}
+		if c.request != nil {
+			r := *c.request
+			r.Throttled = t.take(c.at, c.charges.Soft) != nil
+			accepted = append(accepted, r)
+		}
+	}
+	if refused == len(calls) {
+		return errAllRefused
+	}
+	if counted := t.changes(); counted.len() > 0 {
 		if _, err := tx.ExecContext(ctx, counted.expand(s.sql.setLimits), counted.args(s.dialect)...); err != nil {
 			return err
 		}
-		return s.insert(ctx, tx, requests...)
 	}
-	added := requestRows(requests)
-	args := append(counted.arrays(2), seen.arrays(2)...)
-	n, err := affected(tx.ExecContext(ctx, s.sql.addRequests, append(args, added.arrays(12)...)...))
-	if err == nil && n != int64(counted.len()) {
-		return errMissed
-	}
-	return err
+	return s.insert(ctx, tx, accepted...)
 }
 
 // together has calls that come while others are being made wait for them, and makes them at once then.

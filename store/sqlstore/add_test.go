@@ -283,30 +283,6 @@ func TestAddTogether(t *testing.T) {
 	}
 }
 
-// A limit that was missing when it was looked for may be made by another meanwhile.
-func TestLimitThatAnotherMakes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		s := newStub(PostgreSQL)
-		store, _ := s.store(t, &Options{Attempts: 3})
-		misses := 2
-		changed := s.changed
-		s.changed = func(query string, args []driver.NamedValue) int64 {
-			if misses > 0 && strings.HasPrefix(query, "WITH seen") {
-				misses--
-				return 0
-			}
-			return changed(query, args)
-		}
-		is.NoErr(store.TakeLimits(t.Context(), now, []recovery.Charge{free}))
-		is.Equal(len(s.kept), 2) // tried again as a whole, with the limit made first
-		misses = 3
-		err := store.TakeLimits(t.Context(), now, []recovery.Charge{free})
-		is.Equal(errorText(err), "sqlstore: a limit was counted meanwhile") // a bounded number of times
-		is.Equal(len(s.kept), 2)
-	})
-}
-
 func TestArrays(t *testing.T) {
 	is := is.New(t)
 	var r rows

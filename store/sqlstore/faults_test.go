@@ -53,6 +53,22 @@ type mode struct {
 	atCommit fate
 }
 
+// fateOf returns what must become of a call when this one fails. A statement that is a transaction of
+// its own is both a statement and the commit.
+func (m mode) fateOf(text string, alone bool) fate {
+	switch {
+	case alone && m.err == driver.ErrBadConn:
+		return failed // it says that nothing was done
+	case alone && m.when == inRows && m.fate == failed && code(m.err) == "":
+		return unknown
+	case alone && m.when == inRows:
+		return m.fate
+	case alone || text == "commit":
+		return m.atCommit
+	}
+	return m.fate
+}
+
 func modes() []mode {
 	state := func(s string) error { return &stateError{s, "ERROR: " + secret + " (SQLSTATE " + s + ")"} }
 	mysql := func(s string) error { return errors.New("Error " + s + ": " + secret) }
@@ -107,13 +123,14 @@ type run struct {
 
 // call makes a call on a new stub, in a bubble that ends only if no goroutine is left, and checks
 // what is true of every call, whatever fails.
-func call(t *testing.T, d Dialect, m method, f fault, deadline time.Duration) (r run) {
+func call(t *testing.T, where target, m method, f fault, deadline time.Duration) (r run) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		s := newStub(d)
+		s := newStub(where.dialect)
 		s.fault = f
 		store, db := s.store(t, &Options{Attempts: attempts})
+		where.prepare(store)
 		ctx, cancel := context.WithTimeout(t.Context(), deadline)
 		defer cancel()
 		start := time.Now()
@@ -153,29 +170,26 @@ func (r run) calls() []string {
 }
 
 func isLookUp(call string) bool {
-	return strings.HasPrefix(call, "SELECT") || strings.Contains(call, "RETURNING")
+	return strings.HasPrefix(call, "SELECT") || strings.HasPrefix(call, addsAtOnce) || strings.Contains(call, "RETURNING")
 }
 
 // Every call of every method fails in every way, in every dialect.
-func TestEveryFaultOfEveryCall(t *testing.T) {
+func TestAttack_S45_EveryFaultOfEveryCall(t *testing.T) {
 	combinations := 0
-	for _, d := range dialects {
-		for _, m := range methods {
-			t.Run(dialectNames[d]+"/"+m.name, func(t *testing.T) {
+	for _, where := range targets {
+		for _, m := range where.methods() {
+			t.Run(where.name+"/"+m.name, func(t *testing.T) {
 				is := is.New(t)
-				clean := call(t, d, m, fault{call: -1}, time.Hour)
+				clean := call(t, where, m, fault{call: -1}, time.Hour)
 				is.True(clean.err == nil || errors.Is(clean.err, recovery.ErrLimited))
 				for index, text := range clean.calls() {
 					for _, mode := range modes() {
-						want := mode.fate
-						if text == "commit" {
-							want = mode.atCommit
-						}
+						want := mode.fateOf(text, len(clean.calls()) == 1)
 						if want == "" || mode.when == inRows && !isLookUp(text) {
 							continue
 						}
 						t.Run(fmt.Sprintf("%d %s", index, mode.name), func(t *testing.T) {
-							testFault(t, d, m, clean, index, mode, want)
+							testFault(t, where, m, clean, index, mode, want)
 						})
 						combinations++
 					}
@@ -186,12 +200,12 @@ func TestEveryFaultOfEveryCall(t *testing.T) {
 	t.Logf("%d combinations of dialect, method, call and fault", combinations)
 }
 
-func testFault(t *testing.T, d Dialect, m method, clean run, index int, mode mode, want fate) {
+func testFault(t *testing.T, where target, m method, clean run, index int, mode mode, want fate) {
 	is := is.New(t)
 	sent := sequence(clean.calls(), index)
 
 	// The fault stays.
-	r := call(t, d, m, fault{call: index, times: 1000, err: mode.err, when: mode.when}, time.Hour)
+	r := call(t, where, m, fault{call: index, times: 1000, err: mode.err, when: mode.when}, time.Hour)
 	tries := 1
 	switch {
 	case want == retried:
@@ -210,14 +224,14 @@ func testFault(t *testing.T, d Dialect, m method, clean run, index int, mode mod
 	is.Equal(want == retried, r.took > 0)                                            // there are pauses
 	is.True(isZero(r.result))                                                        // no result beside an error
 	kept := []string(nil)
-	if want == unknown && mode.when == after {
+	if want == unknown && mode.when != before {
 		kept = clean.stub.kept
 	}
 	is.Equal(r.stub.kept, kept) // nothing half done
 
 	// The fault passes.
 	if want == retried {
-		r := call(t, d, m, fault{call: index, times: 1, err: mode.err, when: mode.when}, time.Hour)
+		r := call(t, where, m, fault{call: index, times: 1, err: mode.err, when: mode.when}, time.Hour)
 		is.Equal(r.err, clean.err)
 		is.Equal(r.result, clean.result)
 		is.Equal(r.stub.calls, append(sent, clean.stub.calls...)) // the whole transaction again
@@ -245,20 +259,21 @@ func isZero(result any) bool {
 // Every call of every method hangs until its ctx ends.
 func TestEveryCallEndsWithItsContext(t *testing.T) {
 	combinations := 0
-	for _, d := range dialects {
-		for _, m := range methods {
-			t.Run(dialectNames[d]+"/"+m.name, func(t *testing.T) {
+	for _, where := range targets {
+		for _, m := range where.methods() {
+			t.Run(where.name+"/"+m.name, func(t *testing.T) {
 				is := is.New(t)
-				clean := call(t, d, m, fault{call: -1}, time.Hour)
+				clean := call(t, where, m, fault{call: -1}, time.Hour)
 				for index, text := range clean.calls() {
 					for _, when := range []moment{before, after} {
-						r := call(t, d, m, fault{call: index, times: 1000, when: when}, time.Second)
-						is.True(errors.Is(r.err, context.DeadlineExceeded))                 // ctx's own error
-						is.Equal(r.took, time.Second)                                       // at once
-						is.Equal(r.stub.calls, sequence(clean.calls(), index))              // no retry, one rollback
-						is.Equal(errors.Is(r.err, ErrUnknownOutcome), text == "commit")     // a commit may have come through
-						is.True(isZero(r.result))                                           // no result beside an error
-						is.True(text == "commit" && when == after || len(r.stub.kept) == 0) // nothing half done
+						r := call(t, where, m, fault{call: index, times: 1000, when: when}, time.Second)
+						commits := text == "commit" || len(clean.calls()) == 1
+						is.True(errors.Is(r.err, context.DeadlineExceeded))        // ctx's own error
+						is.Equal(r.took, time.Second)                              // at once
+						is.Equal(r.stub.calls, sequence(clean.calls(), index))     // no retry, one rollback
+						is.Equal(errors.Is(r.err, ErrUnknownOutcome), commits)     // a commit may have come through
+						is.True(isZero(r.result))                                  // no result beside an error
+						is.True(commits && when == after || len(r.stub.kept) == 0) // nothing half done
 						combinations++
 					}
 				}

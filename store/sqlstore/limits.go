@@ -18,9 +18,8 @@ type tally struct {
 	state  map[recovery.Digest]time.Time
 }
 
-// tally locks and reads the limits of the charges. If one was missed that another transaction made, the
-// missing ones are made first, so that all of them are locked.
-func (s *Store) tally(ctx context.Context, tx *sql.Tx, calls []*addition, missed bool) (*tally, error) {
+// tally locks and reads the limits of the charges.
+func (s *Store) tally(ctx context.Context, tx *sql.Tx, calls []*addition) (*tally, error) {
 	t := &tally{stored: map[recovery.Digest]int64{}, state: map[recovery.Digest]time.Time{}}
 	for _, c := range calls {
 		for _, charges := range [][]recovery.Charge{c.charges.Hard, c.charges.Soft} {
@@ -36,7 +35,7 @@ func (s *Store) tally(ctx context.Context, tx *sql.Tx, calls []*addition, missed
 	for _, key := range sortedKeys(t.state) { // all transactions lock in one order
 		keys.add(key[:])
 	}
-	if s.sql.ensureLimits != "" && (missed || s.sql.addRequests == "") {
+	if s.sql.ensureLimits != "" {
 		if _, err := tx.ExecContext(ctx, keys.expand(s.sql.ensureLimits), keys.args(s.dialect)...); err != nil {
 			return nil, err
 		}
@@ -79,18 +78,13 @@ func (t *tally) take(at time.Time, charges []recovery.Charge) error {
 	return nil
 }
 
-// changes returns the limits that were counted, and how those of them that were there were stored.
-func (t *tally) changes() (counted, seen rows) {
+// changes returns the limits that were counted.
+func (t *tally) changes() (counted rows) {
 	for _, key := range sortedKeys(t.state) {
 		stored, ok := t.stored[key]
-		state := t.state[key]
-		if state.IsZero() || ok && state.UnixMicro() == stored {
-			continue
-		}
-		counted.add(key[:], state.UnixMicro())
-		if ok {
-			seen.add(key[:], stored)
+		if state := t.state[key]; !state.IsZero() && (!ok || state.UnixMicro() != stored) {
+			counted.add(key[:], state.UnixMicro())
 		}
 	}
-	return counted, seen
+	return counted
 }

@@ -5,12 +5,39 @@ import (
 	"database/sql/driver"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/recovery"
 )
 
 var dialects = []Dialect{PostgreSQL, MySQL, SQLite}
+
+// A target is a dialect and a way to add requests.
+type target struct {
+	name    string
+	dialect Dialect
+	prepare func(*Store)
+}
+
+var targets = []target{
+	{"PostgreSQL at once", PostgreSQL, func(*Store) {}},
+	{"PostgreSQL at once without a transaction", PostgreSQL, func(s *Store) { s.autocommits.Store(true) }},
+	{"PostgreSQL in turn", PostgreSQL, func(s *Store) { s.sql.addAtOnce = "" }},
+	{"MySQL", MySQL, func(*Store) {}},
+	{"SQLite", SQLite, func(*Store) {}},
+}
+
+// methods are those that are one transaction: what is refused at once is then judged in turn.
+func (t target) methods() []method {
+	return slices.DeleteFunc(slices.Clone(methods), func(m method) bool {
+		return t.atOnce() && m.name == overHardLimit
+	})
+}
+
+func (t target) atOnce() bool { return strings.HasPrefix(t.name, "PostgreSQL at once") }
+
+const overHardLimit = "AddRequest over a hard limit"
 
 var dialectNames = map[Dialect]string{PostgreSQL: "PostgreSQL", MySQL: "MySQL", SQLite: "SQLite"}
 
@@ -43,6 +70,7 @@ const (
 	findsLimits  = "SELECT id, tat" // those of stub.limits
 	findsLeased  = "SELECT requested_at"
 	findsDue     = "SELECT id"
+	addsAtOnce   = "WITH n AS"
 	claimsCTE    = "WITH due"
 	claims       = "UPDATE recovery_requests"
 	getsLock     = "SELECT GET_LOCK"
@@ -110,7 +138,7 @@ var methods = []method{
 	{"AddRequest over a soft limit", func(ctx context.Context, s *Store) (any, error) {
 		return nil, s.AddRequest(ctx, request, recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{other, full}})
 	}},
-	{"AddRequest over a hard limit", func(ctx context.Context, s *Store) (any, error) {
+	{overHardLimit, func(ctx context.Context, s *Store) (any, error) {
 		return nil, s.AddRequest(ctx, request, recovery.Charges{Hard: []recovery.Charge{free, full}})
 	}},
 	{"TakeLimits", func(ctx context.Context, s *Store) (any, error) {

@@ -11,18 +11,34 @@ var postgresql = statements{
 	supersede: `UPDATE recovery_resets SET ended = 'superseded' WHERE account_id = $1 AND ended = ''
 		AND (requested_at < $2 OR requested_at = $3 AND request_id < $4)`,
 
+	// Locked rows are read as they are now, and those alone may be changed: a limit that was missing and
+	// is there by now is not counted, and then the whole statement fails.
+	addAtOnce: `WITH n AS (SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+			AS n (id, floor, step, ceiling, absurd, owner)),
+		locked AS MATERIALIZED (SELECT id, tat FROM recovery_limits WHERE id = ANY ($1::bytea[]) ORDER BY id FOR UPDATE),
+		judged AS MATERIALIZED (SELECT n.*, CASE WHEN tat <= absurd THEN tat END AS tat, coalesce(tat <= ceiling OR tat > absurd, true) AS ok
+			FROM n LEFT JOIN locked USING (id)),
+		owners AS MATERIALIZED (SELECT owner, bool_and(ok) AS ok FROM judged GROUP BY owner),
+		level AS (SELECT current_setting('transaction_isolation') = 'read committed' AS usual),
+		passed AS MATERIALIZED (SELECT usual, usual AND coalesce((SELECT ok FROM owners WHERE owner = 0), true) AS ok FROM level),
+		counting AS MATERIALIZED (SELECT id, greatest(floor, tat + step) AS tat FROM judged JOIN owners USING (owner), passed
+			WHERE owners.ok AND passed.ok),
+		counted AS (INSERT INTO recovery_limits AS l (id, tat) SELECT id, tat FROM counting ORDER BY id
+			ON CONFLICT (id) DO UPDATE SET tat = excluded.tat WHERE EXISTS (SELECT 1 FROM locked WHERE locked.id = l.id) RETURNING 1),
+		added AS (INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
+				requested_at, due_at, free_at, throttled)
+			SELECT r.id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, free_at,
+				CASE WHEN owners.ok IS FALSE THEN 1 ELSE 0 END
+			FROM unnest($7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+				$15::bigint[], $16::bigint[], $17::bigint[], $18::smallint[]) WITH ORDINALITY
+				AS r (id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, free_at, throttled, place)
+			LEFT JOIN owners ON owner = place, passed WHERE passed.ok)
+		SELECT ok AND 1 / CASE WHEN (SELECT count(*) FROM counted) = (SELECT count(*) FROM counting) THEN 1 ELSE 0 END = 1, usual FROM passed`,
 	ensureLimits: `INSERT INTO recovery_limits AS l (id, tat) SELECT id, 0 FROM unnest($1::bytea[]) AS n (id)
 		ON CONFLICT (id) DO UPDATE SET tat = l.tat`,
 	lockLimits: `SELECT id, tat FROM recovery_limits WHERE id = ANY ($1::bytea[]) ORDER BY id FOR UPDATE`,
-	// A limit that was missing may be there by now: then it is not the pair that was seen, is not
-	// counted, and fewer rows come back.
-	addRequests: `WITH seen AS (SELECT * FROM unnest($3::bytea[], $4::bigint[]) AS s (id, tat)),
-		added AS (INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
-			requested_at, due_at, free_at, throttled)
-			SELECT * FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],
-				$13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[]))
-		INSERT INTO recovery_limits AS l (id, tat) SELECT * FROM unnest($1::bytea[], $2::bigint[])
-		ON CONFLICT (id) DO UPDATE SET tat = excluded.tat WHERE (l.id, l.tat) IN (SELECT id, tat FROM seen)`,
+	setLimits: `INSERT INTO recovery_limits (id, tat) SELECT * FROM unnest($1::bytea[], $2::bigint[])
+		ON CONFLICT (id) DO UPDATE SET tat = excluded.tat`,
 	insertRequests: `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
 		requested_at, due_at, free_at, throttled)
 		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],

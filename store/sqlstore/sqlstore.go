@@ -80,6 +80,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync/atomic"
 	"time"
 
 	"example.com/recovery"
@@ -116,14 +117,16 @@ type Options struct {
 // A Store keeps tokens, limits and the queue in tables of its own, beside the accounts of the
 // application. It is made by [New] and safe for concurrent use.
 type Store struct {
-	db       *sql.DB
-	accounts Accounts
-	prefix   string
-	attempts int
-	dialect  Dialect
-	sql      statements
-	adding   together // requests
-	taking   together // limits alone, which do not wait for the limit that all requests share
+	db          *sql.DB
+	accounts    Accounts
+	prefix      string
+	attempts    int
+	dialect     Dialect
+	sql         statements
+	turn        turn        // to write, of SQLite
+	autocommits atomic.Bool // a statement needs no transaction around it
+	adding      together    // requests
+	taking      together    // limits alone, which do not wait for the limit that all requests share
 }
 
 var validPrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
@@ -161,6 +164,10 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 		return nil, errors.Join(faults...)
 	}
 	s.sql = statementsOf(dialect).prefixed(s.prefix)
+	if dialect == SQLite {
+		s.turn = make(turn, 1)
+	}
+	s.autocommits.Store(autocommits(db, dialect))
 	s.adding.make, s.taking.make = s.add, s.add
 	return s, nil
 }

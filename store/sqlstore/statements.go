@@ -22,10 +22,10 @@ type statements struct {
 	markMailed  string
 	supersede   string
 
+	addAtOnce      string // does what the next four do, in usual cases
 	ensureLimits   string // makes rows that can be locked
 	lockLimits     string
-	setLimits      string // and then insertRequests,
-	addRequests    string // or both at once; it notices limits that were made meanwhile
+	setLimits      string
 	insertRequests string
 
 	claim      string // or, where nothing can be returned by an update, the next two
@@ -57,7 +57,7 @@ const defaultPrefix = "recovery_"
 func (s statements) prefixed(prefix string) statements {
 	for _, text := range []*string{
 		&s.lockDatabase, &s.createReset, &s.findReset, &s.redeem, &s.voidOthers, &s.markMailed, &s.supersede,
-		&s.ensureLimits, &s.lockLimits, &s.setLimits, &s.addRequests, &s.insertRequests,
+		&s.ensureLimits, &s.lockLimits, &s.setLimits, &s.addAtOnce, &s.insertRequests,
 		&s.claim, &s.lockDue, &s.claimOne, &s.lockOne, &s.lease, &s.findLeased, &s.finish, &s.retry,
 		&s.purgeResets, &s.purgeLimits,
 	} {

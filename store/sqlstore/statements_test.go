@@ -47,9 +47,8 @@ func TestDefaultPrefixChangesNothing(t *testing.T) {
 // What a dialect leaves out, it says in another way.
 func TestDialectsAreComplete(t *testing.T) {
 	instead := map[string][]string{
-		"addRequests": {"setLimits"},
-		"claim":       {"lockDue", "lease"},
-		"claimOne":    {"lockOne"},
+		"claim":    {"lockDue", "lease"},
+		"claimOne": {"lockOne"},
 	}
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
@@ -66,10 +65,28 @@ func TestDialectsAreComplete(t *testing.T) {
 			delete(texts, "lockDatabase")
 			is.Equal(texts["ensureLimits"] != "", d != SQLite) // nobody else writes
 			delete(texts, "ensureLimits")
+			is.Equal(texts["addAtOnce"] != "", d == PostgreSQL) // MySQL writes one table in a statement
+			delete(texts, "addAtOnce")
 			for name, text := range texts {
 				t.Log(name)
 				is.True(text != "") // the statement
 			}
+		})
+	}
+}
+
+// What has ended stays as it ended, and a token is redeemed by a statement that looks for itself:
+// whatever was read before, and whoever locked what.
+func TestStatementsEndOnlyWhatLives(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			texts := fields(statementsOf(d))
+			for _, name := range []string{"redeem", "voidOthers", "supersede"} {
+				_, where, _ := strings.Cut(texts[name], " WHERE ")
+				is.True(strings.Contains(where, " AND ended = ''")) // resets that live
+			}
+			is.True(strings.Contains(texts["redeem"], " AND ended = '' AND expires_at > ")) // and are not over
 		})
 	}
 }

@@ -29,14 +29,15 @@ type stub struct {
 	changed func(query string, args []driver.NamedValue) int64
 	fault   fault
 
-	mu        sync.Mutex
-	calls     []string // begin, each statement with its arguments, commit and rollback
-	kept      []string // the statements that were committed
-	index     int      // of the next call in its transaction; begin is 0, rollbacks do not count
-	open      int      // connections
-	maxOpen   int
-	isolation sql.IsolationLevel // of the last transaction
-	dirty     int                // connections that were given back with an open transaction or a lock
+	mu           sync.Mutex
+	calls        []string // begin, each statement with its arguments, commit and rollback
+	kept         []string // the statements that were committed
+	index        int      // of the next call in its transaction; begin is 0, rollbacks do not count
+	open         int      // connections
+	maxOpen      int
+	isolation    sql.IsolationLevel // of the last transaction
+	serializable bool               // statements without a transaction are
+	dirty        int                // connections that were given back with an open transaction or a lock
 }
 
 // A fault is one call that fails.
@@ -62,13 +63,8 @@ var errInterrupted = errors.New("the driver was interrupted")
 func newStub(d Dialect) *stub {
 	return &stub{
 		dialect: d, fault: fault{call: -1}, rows: stubRows(),
-		limits: map[recovery.Digest]time.Time{other.Key: now.Add(-time.Hour), full.Key: now.Add(time.Hour)},
-		changed: func(query string, args []driver.NamedValue) int64 {
-			if strings.HasPrefix(query, "WITH seen") {
-				return int64(len(keysIn(args)))
-			}
-			return 1
-		},
+		limits:  map[recovery.Digest]time.Time{other.Key: now.Add(-time.Hour), full.Key: now.Add(time.Hour)},
+		changed: func(string, []driver.NamedValue) int64 { return 1 },
 	}
 }
 
@@ -189,6 +185,9 @@ func (c *stubConn) ExecContext(ctx context.Context, query string, args []driver.
 
 // QueryContext implements [driver.QueryerContext].
 func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if !c.inTx && strings.HasPrefix(query, addsAtOnce) {
+		c.stub.index = 0 // it is a transaction of its own
+	}
 	f, index := c.stub.fault, c.stub.index
 	rows := &stubRowsOf{}
 	longest := ""
@@ -197,7 +196,12 @@ func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver
 			longest = beginning
 		}
 	}
-	if strings.HasPrefix(query, findsLimits) {
+	passes := false
+	if strings.HasPrefix(query, addsAtOnce) {
+		usual := c.inTx || !c.stub.serializable
+		passes = usual && c.stub.passes(args)
+		rows.columns, rows.rows = 2, [][]driver.Value{{passes, usual}}
+	} else if strings.HasPrefix(query, findsLimits) {
 		rows.columns = 2
 		for _, key := range keysIn(args) {
 			if state, ok := c.stub.limits[key]; ok {
@@ -214,7 +218,10 @@ func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver
 		switch {
 		case strings.HasPrefix(query, "SELECT GET_LOCK"):
 			c.locked = true
-		case strings.Contains(query, "RETURNING"): // a claim
+		case passes && !c.inTx && f.when == inRows && index == f.call && f.times > 0 && code(f.err) != "": // undone
+		case passes && !c.inTx:
+			c.stub.kept = append(c.stub.kept, callText(query, args))
+		case passes, strings.HasPrefix(query, claimsCTE), strings.HasPrefix(query, claims):
 			c.writes = append(c.writes, callText(query, args))
 		}
 	})
@@ -335,6 +342,18 @@ func keysIn(args []driver.NamedValue) (keys []recovery.Digest) {
 		}
 	}
 	return keys
+}
+
+// passes judges the limits that must be passed, as the statement does.
+func (s *stub) passes(args []driver.NamedValue) bool {
+	column := func(i int) []string { return strings.Split(strings.Trim(args[i].Value.(string), "{}"), ",") }
+	for i, key := range keysIn(args[:1]) {
+		ceiling, _ := strconv.ParseInt(column(3)[i], 10, 64)
+		if column(5)[i] == "0" && s.limits[key].UnixMicro() > ceiling {
+			return false
+		}
+	}
+	return true
 }
 
 func placeholders(d Dialect, query string) (n int) {

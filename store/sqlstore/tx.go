@@ -24,30 +24,59 @@ func (s *Store) read(ctx context.Context, f func(*sql.Tx) error) error {
 	if s.dialect == PostgreSQL { // the others do by default
 		opts = &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 	}
-	return s.transact(ctx, opts, f)
+	return s.transact(ctx, func() error { return s.once(ctx, opts, f) })
 }
+
+// readCommitted is the level of what writes to PostgreSQL. At higher ones a statement does not see what
+// was committed while its transaction waited for a lock, and a counter that many want is lost too often.
+var readCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 
 // write runs f in a transaction that writes.
 func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
 	var opts *sql.TxOptions
-	if s.dialect == PostgreSQL {
-		// At higher levels a statement does not see what was committed while its transaction waited for
-		// the account's lock, and a counter that many want is lost too often. MySQL's guarded writes and
-		// locking reads see the latest state at every level.
-		opts = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+	if s.dialect == PostgreSQL { // MySQL's guarded writes and locking reads see the latest state at every level
+		opts = readCommitted
 	}
-	return s.transact(ctx, opts, func(tx *sql.Tx) error {
-		if err := s.lock(ctx, tx); err != nil {
+	return s.transact(ctx, func() error {
+		if err := s.turn.take(ctx); err != nil {
 			return err
 		}
-		return f(tx)
+		defer s.turn.pass()
+		return s.once(ctx, opts, func(tx *sql.Tx) error {
+			if err := s.lock(ctx, tx); err != nil {
+				return err
+			}
+			return f(tx)
+		})
 	})
 }
 
-// transact runs f in a transaction, again and from its beginning if it lost to another.
-func (s *Store) transact(ctx context.Context, opts *sql.TxOptions, f func(*sql.Tx) error) error {
+// A turn has the writers of one process wait for each other in order, where the database can only have
+// them try again after a while. One that is nil is always theirs.
+type turn chan struct{}
+
+func (t turn) take(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) pass() {
+	if t != nil {
+		<-t
+	}
+}
+
+// transact runs a transaction, again if it lost to another.
+func (s *Store) transact(ctx context.Context, once func() error) error {
 	for attempt := 1; ; attempt++ {
-		err := s.once(ctx, opts, f)
+		err := once()
 		switch {
 		case err == nil || isOurs(err):
 			return err
@@ -147,9 +176,6 @@ func decided(err error) bool {
 
 // lostToAnother reports whether the transaction failed because of another one.
 func lostToAnother(err error) bool {
-	if errors.Is(err, errMissed) {
-		return true
-	}
 	switch code(err) {
 	case "40001", "40P01", // serialization failure, deadlock
 		"MySQL 1213", "MySQL 1205", "MySQL 1020", // deadlock, lock wait timeout, record has changed

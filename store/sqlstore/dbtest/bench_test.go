@@ -5,6 +5,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/sqlstore"
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
@@ -24,7 +27,7 @@ import (
 //
 //	go test -run '^$' -bench . -benchtime 3x ./store/sqlstore/dbtest
 
-const opsPerRound = 400
+const opsPerRound = 2000
 
 // compare runs both in turns and reports how fast ours is as a part of bare.
 func compare(b *testing.B, callers int, bare, ours func(ctx context.Context) error) {
@@ -125,6 +128,38 @@ func BenchmarkAddRequest(b *testing.B) {
 			})
 			b.Run(fmt.Sprintf("no limits/callers=%d", callers), func(b *testing.B) {
 				compare(b, callers, bare, func(ctx context.Context) error { return store.AddRequest(ctx, benchRequest(), recovery.Charges{}) })
+			})
+		}
+	})
+}
+
+// BenchmarkRequestReset compares the whole request path in process, with all limits counted and none
+// reached, with the bare insert of one row and its commit.
+func BenchmarkRequestReset(b *testing.B) {
+	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
+		never := func(every time.Duration) recovery.Limit { return recovery.Limit{Burst: 1_000_000, Every: every} }
+		svc, err := recovery.New(store, &mailertest.Recorder{}, &recovery.Options{
+			Logger: slog.New(slog.DiscardHandler),
+			Limits: recovery.Limits{
+				PerIdentifier: []recovery.Limit{never(time.Microsecond), never(time.Millisecond)},
+				PerClient:     never(time.Microsecond), Global: never(time.Microsecond),
+			},
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		insert := databases.Bind(s.Dialect, insertBare)
+		bare := func(ctx context.Context) error {
+			now := time.Now().UnixMicro()
+			_, err := db.ExecContext(ctx, insert, nextID(), now, now+1e12, now+1e12)
+			return err
+		}
+		client := netip.MustParseAddr("192.0.2.1")
+		for _, callers := range []int{1, 16} {
+			b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+				compare(b, callers, bare, func(ctx context.Context) error {
+					return svc.RequestReset(ctx, recovery.ResetRequest{Username: nextID(), Client: client})
+				})
 			})
 		}
 	})

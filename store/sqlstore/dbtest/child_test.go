@@ -38,7 +38,7 @@ const childEnv = "RECOVERY_CHILD"
 func TestChild(t *testing.T) {
 	text := os.Getenv(childEnv)
 	if text == "" {
-		t.Skip("it is run by TestCrash")
+		t.Skip("it is run by TestAttack_S43_Crash")
 	}
 	is := is.New(t)
 	var o orders

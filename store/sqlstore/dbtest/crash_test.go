@@ -16,7 +16,7 @@ import (
 //
 // RECOVERY_CRASHES is how often it is killed per database: 300 if it is not set, 900 at the most,
 // because every child's clock is a minute later.
-func TestCrash(t *testing.T) {
+func TestAttack_S43_Crash(t *testing.T) {
 	crashes := countFromEnv(t, "RECOVERY_CRASHES", 300)
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		if s.Name == "PostgreSQL with lib_pq" {

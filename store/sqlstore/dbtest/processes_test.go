@@ -83,7 +83,7 @@ func otherProcess(t *testing.T, path string) {
 	}
 }
 
-func TestTwoProcessesRaceOnOneSQLiteFile(t *testing.T) {
+func TestAttack_S40_TwoProcessesRaceOnOneSQLiteFile(t *testing.T) {
 	if path := os.Getenv(raceFor); path != "" {
 		otherProcess(t, path)
 		return
@@ -98,7 +98,7 @@ func TestTwoProcessesRaceOnOneSQLiteFile(t *testing.T) {
 		is.NoErr(store.CreateReset(t.Context(), reset))
 	}
 
-	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTwoProcessesRaceOnOneSQLiteFile$", "-test.count=1")
+	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestAttack_S40_TwoProcessesRaceOnOneSQLiteFile$", "-test.count=1")
 	command.Env = append(os.Environ(), raceFor+"="+path)
 	command.Stderr = os.Stderr
 	in, err := command.StdinPipe()

@@ -26,7 +26,7 @@ import (
 // PostgreSQL and MariaDB as they come, a tenth at every other isolation level, with the second driver
 // and on SQLite. The full run is
 //
-//	RECOVERY_RACE_TOKENS=10000 go test -timeout 0 -run TestOneTokenManyRacers .
+//	RECOVERY_RACE_TOKENS=10000 go test -timeout 0 -run S40_OneTokenManyRacers .
 const (
 	defaultRaceTokens = 1000
 	racers            = 64
@@ -166,7 +166,7 @@ func texts(t *testing.T, db *sql.DB, query string, args ...any) (all []string) {
 	return all
 }
 
-func TestOneTokenManyRacersOneWinner(t *testing.T) {
+func TestAttack_S40_OneTokenManyRacersOneWinner(t *testing.T) {
 	tokens := fromEnv(t, "RECOVERY_RACE_TOKENS", defaultRaceTokens)
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		t.Parallel() // who waits for a lock leaves the processor to others
@@ -289,7 +289,7 @@ func TestCompletionRacesAddressChange(t *testing.T) {
 	})
 }
 
-func TestSoftLimitIsExactUnderParallelRequests(t *testing.T) {
+func TestAttack_S42_SoftLimitIsExactUnderParallelRequests(t *testing.T) {
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		_, db := databases.Open(t, s)

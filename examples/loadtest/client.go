@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A load is what callers send: the i-th request, whose answer must have the status.
+type load struct {
+	addr    string
+	callers int
+	time    time.Duration
+	count   int // at most so many requests; 0 is any number
+	body    func(i int) []byte
+	method  string
+	path    string
+}
+
+// send runs the closed loop. It speaks HTTP itself, because the standard client takes as much of the
+// machine as the server does.
+func (l load) send(ctx context.Context) (times []time.Duration, took time.Duration, failed int, first error) {
+	var next atomic.Int64
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	start := time.Now()
+	end := start.Add(l.time)
+	for range l.callers {
+		wg.Go(func() {
+			own := make([]time.Duration, 0, 1<<16)
+			c := &caller{load: l}
+			defer c.close()
+			errs, firstErr := 0, error(nil)
+			for ctx.Err() == nil && time.Now().Before(end) {
+				i := int(next.Add(1)) - 1
+				if l.count > 0 && i >= l.count {
+					break
+				}
+				begin := time.Now()
+				if err := c.do(l.body(i)); err != nil {
+					if errs++; firstErr == nil {
+						firstErr = err
+					}
+					c.close()
+					continue
+				}
+				own = append(own, time.Since(begin))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, own...)
+			failed += errs
+			if first == nil {
+				first = firstErr
+			}
+		})
+	}
+	wg.Wait()
+	took = time.Since(start)
+	slices.Sort(times)
+	return times, took, failed, errors.Join(first, ctx.Err())
+}
+
+// quantile returns the value that the part q of the sorted times does not exceed, in milliseconds.
+func quantile(times []time.Duration, q float64) float64 {
+	if len(times) == 0 {
+		return 0
+	}
+	i := min(int(q*float64(len(times))), len(times)-1)
+	return float64(times[i].Microseconds()) / 1000
+}
+
+// A caller has one connection.
+type caller struct {
+	load
+	conn net.Conn
+	in   *bufio.Reader
+	out  []byte
+}
+
+func (c *caller) close() {
+	if c.conn != nil {
+		_ = c.conn.Close()
+		c.conn = nil
+	}
+}
+
+func (c *caller) do(body []byte) error {
+	if c.conn == nil {
+		conn, err := net.DialTimeout("tcp", c.addr, 5*time.Second)
+		if err != nil {
+			return err
+		}
+		c.conn, c.in = conn, bufio.NewReader(conn)
+	}
+	c.out = fmt.Appendf(c.out[:0], "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		c.method, c.path, c.addr, len(body), body)
+	if err := c.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		return err
+	}
+	if _, err := c.conn.Write(c.out); err != nil {
+		return err
+	}
+	return c.answer()
+}
+
+// answer reads an answer with a Content-Length, which both targets send, and wants the status 200.
+func (c *caller) answer() error {
+	status, err := c.in.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	ok := bytes.HasPrefix(status, []byte("HTTP/1.1 200 "))
+	answered := string(bytes.TrimSpace(status))
+	length := -1
+	for {
+		line, err := c.in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(line) <= 2 {
+			break
+		}
+		if value, found := bytes.CutPrefix(line, []byte("Content-Length: ")); found {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return err
+			}
+		}
+	}
+	if length < 0 {
+		return fmt.Errorf("%s: the answer has no Content-Length", answered)
+	}
+	if ok {
+		_, err = c.in.Discard(length)
+		return err
+	}
+	text, err := io.ReadAll(io.LimitReader(c.in, int64(length)))
+	return errors.Join(fmt.Errorf("%s: %s", answered, text), err)
+}

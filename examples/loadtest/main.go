@@ -1,0 +1,124 @@
+// Command loadtest measures how fast the example server is, over HTTP, against a handler that only
+// decodes the same requests.
+//
+//	go run ./examples/loadtest                    # one target, a line of JSON
+//	go run ./examples/loadtest -table -runs 5     # every figure of the README, some minutes
+//
+// A target is a process of its own on this machine, and so many callers send it requests in a closed
+// loop over kept connections: each sends the next when it has the answer. Ratios of one run can be
+// compared between machines, the figures themselves cannot.
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var err error
+	if len(os.Args) > 1 && os.Args[1] == decodeOnly {
+		err = serveDecoder(os.Stdout)
+	} else {
+		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	}
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "loadtest:", err)
+		os.Exit(1)
+	}
+}
+
+type config struct {
+	target   string
+	db       string
+	mail     string
+	callers  int
+	time     time.Duration
+	accounts int
+	runs     int
+	table    bool
+	postgres string
+	burst    int
+}
+
+func parse(args []string, stderr io.Writer) (c config, err error) {
+	flags := flag.NewFlagSet("loadtest", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&c.target, "target", "server", "server, or "+decodeOnly+": the handler that only decodes")
+	flags.StringVar(&c.db, "db", "sqlite", "the server's `database`: sqlite (a new file), memory, or a URL as the server takes it")
+	flags.StringVar(&c.mail, "mail", "shown", "shown (in the server's mailbox), fast (a mail server that answers at once), slow (in 50 ms) or down")
+	flags.IntVar(&c.callers, "callers", 16, "how many requests are on their way at once")
+	flags.DurationVar(&c.time, "time", 5*time.Second, "how long a run takes")
+	flags.IntVar(&c.accounts, "accounts", 100_000, "how many accounts there are; each is asked for in turn")
+	flags.IntVar(&c.runs, "runs", 1, "how many runs; the targets of the table take turns")
+	flags.BoolVar(&c.table, "table", false, "measure everything and write a table")
+	flags.IntVar(&c.burst, "burst", 1_000_000, "how many requests the table's burst has")
+	flags.StringVar(&c.postgres, "postgres", cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"), "the `URL` of the PostgreSQL of the table; databases are made there and dropped")
+	if err := flags.Parse(args); err != nil {
+		return c, err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return c, fmt.Errorf("unexpected argument %q: there are only flags", flags.Arg(0))
+	case c.target != "server" && c.target != decodeOnly:
+		return c, fmt.Errorf("-target must be server or %s, is %q", decodeOnly, c.target)
+	case mailDelays[c.mail] == 0:
+		return c, fmt.Errorf("-mail must be shown, fast, slow or down, is %q", c.mail)
+	case c.callers < 1 || c.accounts < 1 || c.runs < 1 || c.burst < 1 || c.time <= 0:
+		return c, errors.New("-callers, -accounts, -runs, -burst and -time must be more than zero")
+	}
+	return c, nil
+}
+
+// A result is what a run prints as a line of JSON.
+type result struct {
+	Target     string  `json:"target"`
+	DB         string  `json:"db,omitempty"`
+	Mail       string  `json:"mail,omitempty"`
+	Callers    int     `json:"callers"`
+	Requests   int     `json:"requests"`
+	PerSecond  float64 `json:"req_per_s"`
+	P50        float64 `json:"p50_ms"`
+	P90        float64 `json:"p90_ms"`
+	P99        float64 `json:"p99_ms"`
+	Max        float64 `json:"max_ms"`
+	Errors     int     `json:"errors"`
+	FirstError string  `json:"first_error,omitempty"`
+	CPU        float64 `json:"cpu_us_per_req"` // of the target
+	RSS        float64 `json:"rss_mib"`        // of the target, at the end
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	c, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "recovery-loadtest")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	m := &machine{dir: dir, stderr: stderr}
+	if c.table {
+		return writeTable(ctx, m, c, stdout)
+	}
+	for range c.runs {
+		r, err := m.measure(ctx, c)
+		if err != nil {
+			return err
+		}
+		if err := json.NewEncoder(stdout).Encode(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}

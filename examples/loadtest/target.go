@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const listensOn = "listening on "
+
+// A machine is what runs share: a directory, and the server that was built.
+type machine struct {
+	dir    string
+	stderr io.Writer
+	server string
+	files  int
+}
+
+// A target is a process that is measured.
+type target struct {
+	cmd  *exec.Cmd
+	base string
+}
+
+func (m *machine) start(ctx context.Context, c config, flags ...string) (*target, error) {
+	if c.target == decodeOnly {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		return m.launch(exec.CommandContext(ctx, self, decodeOnly))
+	}
+	if m.server == "" {
+		path := filepath.Join(m.dir, "server")
+		build := exec.CommandContext(ctx, "go", "build", "-o", path, "example.com/recovery/examples/server")
+		if out, err := build.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build the server: %w: %s", err, out)
+		}
+		m.server = path
+	}
+	db := c.db
+	if db == "sqlite" {
+		m.files++
+		db = "sqlite:" + filepath.Join(m.dir, fmt.Sprintf("%d.db", m.files))
+	}
+	flags = append([]string{"-addr", "127.0.0.1:0", "-db", db, "-accounts", strconv.Itoa(c.accounts), "-limits", "high"}, flags...)
+	return m.launch(exec.CommandContext(ctx, m.server, flags...))
+}
+
+// launch waits until the process says where it listens.
+func (m *machine) launch(cmd *exec.Cmd) (*target, error) {
+	cmd.Stderr = m.stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	t := &target{cmd: cmd}
+	lines := bufio.NewScanner(out)
+	for t.base == "" && lines.Scan() {
+		for _, mark := range []string{listensOn, "to try out, on "} {
+			if _, base, ok := strings.Cut(lines.Text(), mark); ok {
+				t.base = base
+			}
+		}
+	}
+	if t.base == "" {
+		t.stop()
+		return nil, errors.New("the target ended before it listened")
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	return t, nil
+}
+
+func (t *target) addr() string { return strings.TrimPrefix(t.base, "http://") }
+
+func (t *target) stop() {
+	_ = t.cmd.Process.Kill()
+	_ = t.cmd.Wait()
+}
+
+// rss returns the resident memory in MiB.
+func (t *target) rss() (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", t.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("memory is known on Linux only: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	kib, err := strconv.Atoi(strings.Fields(rest)[0])
+	return float64(kib) / 1024, err
+}
+
+// cpu returns the processor time that was used so far.
+func (t *target) cpu() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", t.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("processor time is known on Linux only: %w", err)
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	user, err := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err, err2) // Linux counts in 1/100 s
+}
+
+// measure starts a target, sends it requests for user names, and stops it.
+func (m *machine) measure(ctx context.Context, c config) (result, error) {
+	r := result{Target: c.target, Callers: c.callers}
+	var flags []string
+	if c.target == "server" {
+		r.Mail = c.mail
+		r.DB, _, _ = strings.Cut(c.db, ":")
+		var stop func()
+		var err error
+		if flags, stop, err = mailFlags(c.mail); err != nil {
+			return r, err
+		}
+		defer stop()
+	}
+	t, err := m.start(ctx, c, flags...)
+	if err != nil {
+		return r, err
+	}
+	defer t.stop()
+	return r, t.fill(ctx, &r, t.requests(c))
+}
+
+// mailFlags returns how the server is to send mails.
+func mailFlags(mail string) (flags []string, stop func(), err error) {
+	stop = func() {}
+	if mail == "shown" {
+		return nil, stop, nil
+	}
+	addr := "127.0.0.1:9" // discard: nobody listens
+	if delay := mailDelays[mail]; delay > 0 {
+		if addr, stop, err = (&mailServer{delay: delay}).start(); err != nil {
+			return nil, nil, err
+		}
+	}
+	return []string{"-smtp", "smtp+insecure://" + addr}, stop, nil
+}
+
+// requests asks for every account in turn.
+func (t *target) requests(c config) load {
+	return load{
+		addr: t.addr(), callers: c.callers, time: c.time, method: "POST", path: "/account-recovery",
+		body: func(i int) []byte {
+			return fmt.Appendf(nil, `{"account-recovery":{"username":"user%06d"}}`, 1+i%c.accounts)
+		},
+	}
+}
+
+// fill sends the load and says how that went.
+func (t *target) fill(ctx context.Context, r *result, l load) error {
+	warm := l
+	warm.time = l.time / 5
+	if _, _, _, err := warm.send(ctx); err != nil {
+		return err
+	}
+	before, err := t.cpu()
+	if err != nil {
+		return err
+	}
+	times, took, failed, first := l.send(ctx)
+	after, err := t.cpu()
+	if err != nil {
+		return err
+	}
+	if r.RSS, err = t.rss(); err != nil {
+		return err
+	}
+	r.Requests, r.Errors = len(times), failed
+	if first != nil {
+		r.FirstError = first.Error()
+	}
+	if len(times) == 0 {
+		return fmt.Errorf("no request was answered: %w", first)
+	}
+	r.PerSecond = float64(len(times)) / took.Seconds()
+	r.P50, r.P90, r.P99, r.Max = quantile(times, 0.5), quantile(times, 0.9), quantile(times, 0.99), quantile(times, 1)
+	r.CPU = float64((after - before).Microseconds()) / float64(len(times))
+	return nil
+}
