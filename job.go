@@ -154,6 +154,7 @@ func (j *job) split(accounts []Account) {
 func (j *job) sendReset(ctx context.Context, a Account) error {
 	r := &j.request
 	j.event.Account = a
+	j.secrets = append(j.secrets, a.Email)
 	portal, byLink := j.opts.Portals[r.Portal]
 	if !byLink && r.Portal != "" {
 		j.drop(DropPortal) // it was configured when the request was made

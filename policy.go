@@ -248,16 +248,29 @@ var substitutions = []*strings.Replacer{
 }
 
 // isCommon looks the password up as it is, without what surrounds its letters, and with the usual
-// substitutions undone: "P@ssw0rd-2026!" is "password".
+// substitutions undone, which may stand at the ends of the word: "P@ssw0rd-2026!" is "password" and
+// "$unshine1" is "sunshine".
 func isCommon(password string) bool {
 	lower := lowerASCII(password)
-	core := strings.TrimFunc(lower, func(r rune) bool { return !unicode.IsLetter(r) })
-	if commonpasswords.Contains(lower) || commonpasswords.Contains(core) {
-		return true
+	start := strings.IndexFunc(lower, unicode.IsLetter)
+	if start < 0 {
+		start = len(lower)
 	}
-	for _, s := range substitutions {
-		if commonpasswords.Contains(s.Replace(lower)) || commonpasswords.Contains(s.Replace(core)) {
+	end := start + len(strings.TrimRightFunc(lower[start:], func(r rune) bool { return !unicode.IsLetter(r) }))
+	words := []string{lower}
+	for _, from := range []int{start, max(start-1, 0)} {
+		for _, to := range []int{end, min(end+1, len(lower))} {
+			words = append(words, lower[from:to])
+		}
+	}
+	for _, word := range words {
+		if commonpasswords.Contains(word) {
 			return true
+		}
+		for _, s := range substitutions {
+			if commonpasswords.Contains(s.Replace(word)) {
+				return true
+			}
 		}
 	}
 	return false

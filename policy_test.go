@@ -12,6 +12,8 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/mailer/mailertest"
+	"example.com/recovery/store/memstore"
 )
 
 func reasons(err error) string {
@@ -47,6 +49,8 @@ func TestDefaultPolicy(t *testing.T) {
 		"Password-123":                     "common",
 		"P@ssw0rd-2026!":                   "common",
 		"123!Sunshine!!":                   "common",
+		"$unShine-2026!":                   "common",
+		"5unShin3-2026!Ab":                 "", // other letters follow
 		"1l0veyou-A":                       "",
 		"Correct\x00h0rse-":                "not_text",
 		"Correct\nh0rse-":                  "not_text",
@@ -109,6 +113,63 @@ func TestPolicyParts(t *testing.T) {
 	is.Equal(reasons(nist.Check("horse battery ")), "too_short")
 	is.Equal(reasons(nist.Check(strings.Repeat("a ", 129))), "too_long")
 	is.NoErr(nist.Check(strings.Repeat("correct ", 32)))
+}
+
+// The bounds of a policy, and one beyond.
+func TestPolicyBounds(t *testing.T) {
+	for _, c := range []struct {
+		policy recovery.Policy
+		ok     bool
+	}{
+		{recovery.Policy{MinLength: 8}, true},
+		{recovery.Policy{MinLength: 7}, false},
+		{recovery.Policy{MinLength: 20, MaxLength: 20}, true},
+		{recovery.Policy{MinLength: 20, MaxLength: 19}, false},
+		{recovery.Policy{MaxLength: 1024}, true},
+		{recovery.Policy{MaxLength: 1025}, false},
+		{recovery.Policy{Require: recovery.NoClasses}, true},
+		{recovery.Policy{Require: recovery.Digit}, true},
+		{recovery.Policy{Require: recovery.NoClasses | recovery.Digit}, false},
+		{recovery.Policy{Require: 1 << 5}, false},
+		{recovery.Policy{BreachTimeout: 1}, true},
+		{recovery.Policy{BreachTimeout: -1}, false},
+	} {
+		t.Run(fmt.Sprintf("%+v", c.policy), func(t *testing.T) {
+			is := is.New(t)
+			_, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{Policy: &c.policy})
+			is.Equal(err == nil, c.ok)
+		})
+	}
+}
+
+// Where rules begin to hold.
+func TestPasswordBounds(t *testing.T) {
+	byLength := &recovery.Policy{MinLength: 8, MaxLength: 1024, Require: recovery.NoClasses}
+	for _, c := range []struct {
+		policy   *recovery.Policy
+		password string
+		words    []string
+		want     string
+	}{
+		{byLength, strings.Repeat("xy", 512), nil, ""},
+		{byLength, strings.Repeat("xy", 512) + "x", nil, "too_long"},
+		{byLength, "12345678", nil, "common"},     // as it is: read as letters it is none
+		{byLength, "99zaq12wsx99", nil, "common"}, // less what surrounds its letters
+		{byLength, "99princ3ss99", nil, "common"}, // and read as letters
+		{byLength, "$unshine", nil, "common"},     // all of it read as letters
+		{nil, "Zebra-k4rst", nil, ""},
+		{nil, "ABBA-4-ZZZz", nil, ""},
+		{nil, "karst-4-zebra", nil, "no_upper"},
+		{nil, "Karst-4-zebra", []string{"zebra"}, "own_word"},
+		{nil, "Karst-4-anna", []string{"anna"}, "own_word"}, // four characters count
+		{nil, "Karst-4-ann", []string{"ann"}, ""},
+		{nil, "Karst-4-anna", []string{"anna@example.com"}, "own_word"},
+	} {
+		t.Run(c.password, func(t *testing.T) {
+			is := is.New(t)
+			is.Equal(reasons(c.policy.Check(c.password, c.words...)), c.want)
+		})
+	}
 }
 
 func TestBreached(t *testing.T) {

@@ -213,7 +213,7 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	}
 	hash, err := s.hasher.do(ctx, r.Password)
 	if err != nil {
-		if err == ErrBusy || ctx.Err() != nil {
+		if err == ErrBusy || ctx.Err() != nil && err == ctx.Err() {
 			return Account{}, err
 		}
 		return Account{}, outside("hash the password", err, secrets...)

@@ -1,0 +1,159 @@
+package recovery_test
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+// The sweep: every scenario is run once to see which foreign functions the core calls, and then once for
+// every call and every way in which that call can go wrong, each time in a fresh world. Afterwards
+// everything works again, the queue is worked off, and what the library promises must hold.
+func TestFaults(t *testing.T) {
+	var mu sync.Mutex
+	total := faultCount{hit: make(map[string][]faultMode)}
+	t.Run("scenarios", func(t *testing.T) {
+		for _, s := range faultScenarios {
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				count := sweep(t, s)
+				mu.Lock()
+				defer mu.Unlock()
+				total.add(count)
+			})
+		}
+	})
+	for _, site := range faultSites() {
+		for _, mode := range modesOf(site) {
+			if !slices.Contains(total.hit[site], mode) {
+				t.Errorf("no scenario has %s go wrong by %q", site, mode)
+			}
+		}
+		delete(total.hit, site)
+	}
+	is.New(t).Equal(len(total.hit), 0) // nothing else is called
+	t.Logf("%d combinations of scenario, call and fault at all %d sites, in %d runs", total.combinations, len(faultSites()), total.runs)
+}
+
+// sweep runs one scenario once for each of its calls, each fault and each subject.
+func sweep(t *testing.T, s faultScenario) (count faultCount) {
+	is := is.New(t)
+	count.hit = make(map[string][]faultMode)
+	plain := runFault(t, s, 0, faultPlan{})
+	is.Equal(plain.violations, nil) // without a fault
+	for _, at := range plain.faults.order {
+		for _, mode := range modesOf(at.site) {
+			plan := faultPlan{at, mode}
+			first := runFault(t, s, 0, plan)
+			if !first.faults.fired {
+				t.Errorf("%v: the call was not made", plan)
+			}
+			first.report(t)
+			count.runs++
+			for i := 1; i < len(s.subjects) && first.answering(at); i++ {
+				count.runs++
+				w := runFault(t, s, i, plan)
+				w.report(t)
+				// A clock that lies may give a token that expired its time back.
+				if got, want := w.answers(), first.answers(); got != want && !(w.subject == "expired" && plan.lyingClock()) {
+					t.Errorf("%v: the answer for %s\n\t%s\nis not that for %s\n\t%s", plan, w.subject, got, first.subject, want)
+				}
+			}
+			count.combinations++
+			count.hit[at.site] = append(count.hit[at.site], mode)
+		}
+	}
+	return count
+}
+
+// answering reports whether somebody waited for an answer when the call was made, or it told of one.
+func (w *faultWorld) answering(at faultSpot) bool {
+	return strings.HasPrefix(at.site, "Hooks.") ||
+		slices.ContainsFunc(w.asks, func(a faultAsk) bool { return slices.Contains(a.trace, at) }) ||
+		slices.ContainsFunc(w.completions, func(c faultCompletion) bool { return slices.Contains(c.trace, at) })
+}
+
+func (w *faultWorld) report(t *testing.T) {
+	for _, v := range w.violations {
+		t.Errorf("%v, %s: %s", w.plan, w.subject, v)
+	}
+}
+
+// A faultCount says what was swept.
+type faultCount struct {
+	combinations, runs int
+	hit                map[string][]faultMode // by site
+}
+
+func (c *faultCount) add(more faultCount) {
+	c.combinations += more.combinations
+	c.runs += more.runs
+	for site, modes := range more.hit {
+		c.hit[site] = append(c.hit[site], modes...)
+	}
+}
+
+// faultSites names every function of others that the core can call, as the types say.
+func faultSites() (sites []string) {
+	methods := func(t reflect.Type) {
+		for i := range t.NumMethod() {
+			sites = append(sites, t.Name()+"."+t.Method(i).Name)
+		}
+	}
+	methods(reflect.TypeFor[recovery.Store]())
+	methods(reflect.TypeFor[recovery.Mailer]())
+	var walk func(t reflect.Type)
+	walk = func(t reflect.Type) {
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Map, reflect.Slice:
+			walk(t.Elem())
+		case reflect.Struct:
+			if t.PkgPath() != reflect.TypeFor[recovery.Options]().PkgPath() {
+				return
+			}
+			for i := range t.NumField() {
+				f := t.Field(i)
+				switch f.Type.Kind() {
+				case reflect.Func:
+					sites = append(sites, t.Name()+"."+f.Name)
+				case reflect.Interface:
+					methods(f.Type)
+				default:
+					walk(f.Type)
+				}
+			}
+		}
+	}
+	walk(reflect.TypeFor[recovery.Options]())
+	return sites
+}
+
+// runFault plays a scenario for one of its subjects under a plan, in a bubble that ends only when every
+// goroutine of the library has.
+func runFault(t *testing.T, s faultScenario, subject int, plan faultPlan) (w *faultWorld) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w = newFaultWorld(t, s, plan)
+		if len(s.subjects) > 0 {
+			w.subject = s.subjects[subject]
+		}
+		w.known = subject == 0
+		if s.prepare != nil {
+			s.prepare(w)
+			synctest.Wait()
+		}
+		w.faults.arm()
+		s.act(w)
+		synctest.Wait()
+		w.heal()
+		w.check()
+	})
+	return w
+}

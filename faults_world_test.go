@@ -1,0 +1,374 @@
+package recovery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/recovery"
+	"example.com/recovery/mailer/mailertest"
+	"example.com/recovery/store/memstore"
+)
+
+// The address has nothing of the names in it, so that one is not taken out of a text with the other.
+const (
+	sharedAddress   = "liddell@example.com"
+	billybobAddress = "thornton@example.com"
+	oldHash         = "hash of old"
+)
+
+// A faultWorld is a Service all of whose neighbours can fail, with a record of what it answered.
+type faultWorld struct {
+	*recovery.Service
+	t        *testing.T
+	scenario faultScenario
+	plan     faultPlan
+	faults   *faults
+	users    *memstore.Store
+	mail     *mailertest.Recorder
+	log      *syncBuffer
+	subject  string // who is meant
+	known    bool   // whether the subject is the one that mails are promised to
+	dead     string // a token that was mailed and may not be used
+
+	asks        []faultAsk
+	completions []faultCompletion
+	deliveries  []faultDelivery
+	violations  []string
+
+	mu       sync.Mutex
+	events   []any
+	counts   map[string]int // of events, by hook
+	secrets  []string       // tokens that the Mailer saw
+	requests []string       // IDs of the requests that the Store has seen
+	resets   []string       // IDs of the accounts that OnReset was called for, successfully
+}
+
+// A faultAsk is a call of RequestReset or RetrieveUsername.
+type faultAsk struct {
+	kind    recovery.MessageKind
+	expects []string // user names that mails are promised to
+	before  int      // mails that were there before
+	err     error
+	took    time.Duration
+	trace   []faultSpot
+}
+
+// A faultCompletion is a call of CompleteReset.
+type faultCompletion struct {
+	id, token, password string
+	err                 error
+	at                  time.Time
+	before, after       bool // whether the token was alive
+	changed             bool // whether the password was, by this call
+	took                time.Duration
+	trace               []faultSpot
+}
+
+// A faultDelivery is a call of Deliver, DeliverRequest or Run.
+type faultDelivery struct {
+	err   error
+	took  time.Duration
+	trace []faultSpot
+}
+
+func newFaultWorld(t *testing.T, s faultScenario, plan faultPlan) *faultWorld {
+	w := &faultWorld{
+		t: t, scenario: s, plan: plan, users: memstore.New(), mail: &mailertest.Recorder{}, log: &syncBuffer{},
+		faults: &faults{plan: plan, healed: make(chan struct{}), cancel: func() {}},
+		counts: make(map[string]int),
+	}
+	put := func(id, username, email string, active bool) {
+		w.users.Put(recovery.Account{ID: id, Username: username, Email: email, Active: active, HasPassword: true, Verified: true}, oldHash)
+	}
+	put("1", "alice", sharedAddress, true)
+	put("2", "alicia", sharedAddress, true)
+	put("3", "billybob", billybobAddress, true)
+	put("4", "mallory", "mallory@example.com", false)
+	put("5", "zoe", "zoe@example.com", true) // for afterwards
+	o := recovery.Options{
+		Logger: slog.New(slog.NewJSONHandler(w.log, nil)), Now: w.faults.now, Workers: 1, HashConcurrency: 1, Tick: time.Second, Hooks: w.hooks(),
+		HashPassword: w.hash, Portals: map[string]recovery.Portal{"web": {URL: "https://portal.example/reset", Allow: w.allow}},
+	}
+	if s.options != nil {
+		s.options(w, &o)
+	}
+	var err error
+	if w.Service, err = recovery.New(faultStore{w.users, w}, faultMailer{w}, &o); err != nil {
+		t.Fatal(err)
+	}
+	w.faults.reenter = func() { _ = w.Service.Options() }
+	return w
+}
+
+// The functions of the application.
+
+func (w *faultWorld) hash(password string) (hash string, err error) {
+	err = w.faults.call(context.Background(), "Options.HashPassword", []string{password}, func(context.Context) error {
+		hash = "hash of " + password
+		return nil
+	})
+	return hash, err
+}
+
+func (w *faultWorld) allow(ctx context.Context, a recovery.Account) (allowed bool, err error) {
+	err = w.faults.call(ctx, "Portal.Allow", []string{a.Email}, func(context.Context) error { allowed = true; return nil })
+	return allowed, err
+}
+
+func (w *faultWorld) breached(ctx context.Context, password string) (breached bool, err error) {
+	err = w.faults.call(ctx, "Policy.Breached", []string{password}, func(context.Context) error {
+		breached = password == breachedPassword
+		return nil
+	})
+	return breached || errors.Is(err, errInjected), err
+}
+
+func (w *faultWorld) approve(ctx context.Context, a recovery.Account, r recovery.CompleteRequest) error {
+	return w.faults.call(ctx, "Options.Approve", []string{a.Email, r.Password, r.Token}, func(context.Context) error {
+		if r.Password == deniedPassword {
+			return errors.New("second factor is missing for " + a.Email)
+		}
+		return nil
+	})
+}
+
+func (w *faultWorld) onReset(ctx context.Context, a recovery.Account) error {
+	return w.faults.call(ctx, "Options.OnReset", []string{a.Email}, func(context.Context) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.resets = append(w.resets, a.ID)
+		return nil
+	})
+}
+
+// hooks sets every field of Hooks, whatever fields there are.
+func (w *faultWorld) hooks() (hooks recovery.Hooks) {
+	v := reflect.ValueOf(&hooks).Elem()
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Name
+		v.Field(i).Set(reflect.MakeFunc(v.Field(i).Type(), func(args []reflect.Value) []reflect.Value {
+			w.faults.hook("Hooks."+name, func() {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.counts[name]++
+				w.events = append(w.events, args[0].Interface())
+			})
+			return nil
+		}))
+	}
+	return hooks
+}
+
+type faultMailer struct{ w *faultWorld }
+
+func (m faultMailer) Send(ctx context.Context, msg recovery.Message) error {
+	m.w.mu.Lock()
+	m.w.secrets = append(m.w.secrets, msg.Token.Reveal())
+	m.w.mu.Unlock()
+	return m.w.faults.call(ctx, "Mailer.Send", []string{msg.To, msg.Token.Reveal(), msg.Link}, func(ctx context.Context) error {
+		return m.w.mail.Send(ctx, msg)
+	})
+}
+
+type faultStore struct {
+	recovery.Store
+	w *faultWorld
+}
+
+func (s faultStore) seen(requests ...recovery.Request) (identifiers []string) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	for _, r := range requests {
+		s.w.requests = append(s.w.requests, r.ID)
+		identifiers = append(identifiers, r.Identifier)
+	}
+	return identifiers
+}
+
+func (s faultStore) FindAccounts(ctx context.Context, q recovery.AccountQuery) (found []recovery.Account, err error) {
+	err = s.w.faults.call(ctx, "Store.FindAccounts", []string{q.Typed, q.Canonical}, func(ctx context.Context) (err error) {
+		found, err = s.Store.FindAccounts(ctx, q)
+		return err
+	})
+	return found, err
+}
+
+func (s faultStore) CreateReset(ctx context.Context, r recovery.Reset) error {
+	return s.w.faults.call(ctx, "Store.CreateReset", nil, func(ctx context.Context) error { return s.Store.CreateReset(ctx, r) })
+}
+
+func (s faultStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (r recovery.Reset, a recovery.Account, err error) {
+	err = s.w.faults.call(ctx, "Store.FindReset", nil, func(ctx context.Context) (err error) {
+		r, a, err = s.Store.FindReset(ctx, d, at)
+		return err
+	})
+	return r, a, err
+}
+
+func (s faultStore) CompleteReset(ctx context.Context, c recovery.Completion) (a recovery.Account, err error) {
+	secrets := append(s.seen(c.Add...), c.PasswordHash)
+	err = s.w.faults.call(ctx, "Store.CompleteReset", secrets, func(ctx context.Context) (err error) {
+		a, err = s.Store.CompleteReset(ctx, c)
+		return err
+	})
+	return a, err
+}
+
+func (s faultStore) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+	return s.w.faults.call(ctx, "Store.AddRequest", s.seen(r), func(ctx context.Context) error { return s.Store.AddRequest(ctx, r, c) })
+}
+
+func (s faultStore) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
+	return s.w.faults.call(ctx, "Store.TakeLimits", nil, func(ctx context.Context) error { return s.Store.TakeLimits(ctx, at, c) })
+}
+
+func (s faultStore) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []recovery.Request, err error) {
+	err = s.w.faults.call(ctx, "Store.ClaimRequests", nil, func(ctx context.Context) (err error) {
+		claimed, err = s.Store.ClaimRequests(ctx, l)
+		return err
+	})
+	return claimed, err
+}
+
+func (s faultStore) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+	return s.w.faults.call(ctx, "Store.FinishRequest", s.seen(o.Add...), func(ctx context.Context) error { return s.Store.FinishRequest(ctx, o) })
+}
+
+func (s faultStore) Purge(ctx context.Context, before time.Time, most int) (n int, err error) {
+	err = s.w.faults.call(ctx, "Store.Purge", nil, func(ctx context.Context) (err error) {
+		n, err = s.Store.Purge(ctx, before, most)
+		return err
+	})
+	return n, err
+}
+
+// What the application does.
+
+var errPanicked = errors.New("the call panicked")
+
+// call makes a call with a context of its own, as the handler of a request does: it catches a panic.
+func (w *faultWorld) call(timeout time.Duration, f func(ctx context.Context) error) (took time.Duration, trace []faultSpot, err error) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), timeout)
+	defer cancel()
+	w.faults.caller(cancel)
+	start, from := time.Now(), w.faults.calls()
+	defer func() {
+		took, trace = time.Since(start), w.faults.trace(from)
+		if v := recover(); v != nil {
+			err = errPanicked
+		}
+	}()
+	return 0, nil, f(ctx)
+}
+
+func (w *faultWorld) asked(kind recovery.MessageKind, expects []string, f func(ctx context.Context) error) {
+	a := faultAsk{kind: kind, before: len(w.mail.Messages())}
+	if w.known {
+		a.expects = expects
+	}
+	a.took, a.trace, a.err = w.call(time.Minute, f)
+	w.asks = append(w.asks, a)
+}
+
+func (w *faultWorld) ask(username string) {
+	w.asked(recovery.MessageResetToken, []string{username}, func(ctx context.Context) error {
+		return w.RequestReset(ctx, recovery.ResetRequest{Username: username, Client: client})
+	})
+}
+
+func (w *faultWorld) complete(id, token, password string) {
+	c := faultCompletion{id: id, token: token, password: password, at: time.Now()}
+	c.before, c.changed = w.alive(token, c.at), w.has(id, password)
+	c.took, c.trace, c.err = w.call(time.Minute, func(ctx context.Context) error {
+		_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: token, Password: password, Client: client})
+		return err
+	})
+	c.after, c.changed = w.alive(token, c.at), w.has(id, password) && !c.changed
+	w.completions = append(w.completions, c)
+}
+
+// has reports whether the account has the password.
+func (w *faultWorld) has(id, password string) bool {
+	hash, _ := w.users.PasswordHash(id)
+	return hash == "hash of "+password
+}
+
+// alive reports whether the token could be used.
+func (w *faultWorld) alive(token string, at time.Time) bool {
+	parsed, err := recovery.ParseToken(token)
+	if err != nil {
+		return false
+	}
+	_, _, err = w.users.FindReset(w.t.Context(), parsed.Digest(), at)
+	return err == nil
+}
+
+func (w *faultWorld) delivered(timeout time.Duration, f func(ctx context.Context) error) {
+	var d faultDelivery
+	d.took, d.trace, d.err = w.call(timeout, f)
+	w.deliveries = append(w.deliveries, d)
+}
+
+func (w *faultWorld) deliver() {
+	w.delivered(365*24*time.Hour, func(ctx context.Context) error {
+		_, err := w.Deliver(ctx)
+		return err
+	})
+}
+
+// token returns a token of the account, made without faults.
+func (w *faultWorld) token(username string) string {
+	if err := w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username, Client: netip.Addr{}}); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.Deliver(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	m, ok := w.mail.Last()
+	if !ok || m.Token.IsZero() {
+		w.t.Fatal("there must be a mail with a token")
+	}
+	time.Sleep(time.Hour) // until the limit of the identifier forgets it
+	return m.Token.Reveal()
+}
+
+// answers is all that a caller can see of the calls, and what the Store sees of them.
+func (w *faultWorld) answers() string {
+	var b strings.Builder
+	for _, a := range w.asks {
+		fmt.Fprintf(&b, "%T %v in %v with %v; ", a.err, a.err, a.took, a.trace)
+	}
+	for _, c := range w.completions {
+		fmt.Fprintf(&b, "%T %v in %v with %v; ", c.err, c.err, c.took, c.trace)
+	}
+	return b.String()
+}
+
+// heal makes everything work again, and works until nothing is left to do.
+func (w *faultWorld) heal() {
+	w.faults.heal()
+	synctest.Wait()
+	w.faults.caller(func() {})
+	// At least half an hour, in which everything that was slow comes to its end.
+	for i := 0; i < 7 || strings.Contains(w.users.Dump(), "request ") && i < 30; i++ {
+		if _, err := w.Deliver(w.t.Context()); err != nil {
+			w.violation("Deliver returns %v when everything works again", err)
+		}
+		switch {
+		case i < 10:
+			time.Sleep(30 * time.Second << min(i, 5))
+		default:
+			time.Sleep(6 * time.Hour)
+		}
+	}
+	synctest.Wait()
+}
