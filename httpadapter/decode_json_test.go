@@ -130,6 +130,10 @@ var jsonRefusals = []refusal{
 	{"NUL after", curlForm + "\x00", "nothing may follow the JSON object, something does at offset 63"},
 	{"comment after", curlForm + "//", "nothing may follow the JSON object, something does at offset 63"},
 
+	{"ends after an escape", `{"account-recovery":{"username":"\u0041`, "not JSON at offset 39: expected the rest of a string"},
+	{"ends after what is no escape", `{"account-recovery":{"username":"\q`,
+		`a backslash must begin one of \" \\ \/ \b \f \n \r \t \uXXXX, the one at offset 33 does not`},
+	{"invalid UTF-8 after a replacement character", "{\"\ufffd\xff", "the body must be UTF-8, the byte at offset 5 is not"},
 	{"only a brace", `{`, "not JSON at offset 1: expected a key in quotes"},
 	{"comment before a key", `{/**/"account-recovery":{}}`, "not JSON at offset 1: expected a key in quotes"},
 	{"key without quotes", `{account-recovery:{}}`, "not JSON at offset 1: expected a key in quotes"},

@@ -55,6 +55,7 @@ func TestDecodeXMLAccepts(t *testing.T) {
 		{"prefix beside another default", `<r:forgotPasswordCredentials xmlns="urn:x" username="billybob" xmlns:r="` + raxAuth + `"/>`, billybob},
 		{"prefix without default", `<RAX-AUTH:forgotPasswordCredentials xmlns="" username="billybob" xmlns:RAX-AUTH="` + raxAuth + `"/>`, billybob},
 		{"namespace bound twice", tag + ` username="billybob" xmlns:é="` + raxAuth + `"/>`, billybob},
+		{"prefix with an underscore first", forgot(`username="billybob" xmlns:_x="urn:x"`), billybob},
 		{"namespace with a reference", `<forgotPasswordCredentials xmlns="` + strings.Replace(raxAuth, ":", "&#58;", 1) + `" username="billybob"/>`, billybob},
 		{"prefix xml declared as what it is", forgot(`username="billybob" xmlns:xml="http://www.w3.org/XML/1998/namespace"`), billybob},
 
@@ -102,6 +103,7 @@ var xmlRefusals = []refusal{
 	{"UTF-16", "<\x00f\x00", "the character at offset 1 is not allowed in XML"},
 	{"UTF-16 with byte order mark", "\xfe\xff\x00<", "the body must be UTF-8, the byte at offset 0 is not"},
 	{"Latin 1", "<\xe9/>", "the body must be UTF-8, the byte at offset 1 is not"},
+	{"NUL first", "\x00" + forgot(""), "the character at offset 0 is not allowed in XML"},
 	{"NUL", "<a\x00/>", "the character at offset 2 is not allowed in XML"},
 	{"U+001F", "<a b='\x1f'/>", "the character at offset 6 is not allowed in XML"},
 	{"U+FFFE", "<a b='\ufffe'/>", "the character at offset 6 is not allowed in XML"},

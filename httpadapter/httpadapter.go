@@ -45,9 +45,8 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/text/language"
-
 	"example.com/recovery"
+	"example.com/recovery/internal/acceptlanguage"
 )
 
 // Options configure a handler. The zero value of every field is its documented default, and nil
@@ -59,8 +58,9 @@ type Options struct {
 	// limited per client.
 	ClientAddr func(*http.Request) netip.Addr
 
-	// BodyTimeout is how long a body may take to arrive: default 10 seconds. It needs a
-	// ResponseWriter whose deadlines http.ResponseController can set; a middleware's must have Unwrap.
+	// BodyTimeout is how long a body may take to arrive: default 10 seconds. It takes the place of the
+	// server's ReadTimeout, of a shorter one too. It needs a ResponseWriter whose deadlines
+	// http.ResponseController can set; a middleware's must have Unwrap.
 	BodyTimeout time.Duration
 
 	// Logger gets panics and errors of the store: default slog.Default().
@@ -76,7 +76,6 @@ type Options struct {
 
 const (
 	maxBody        = 16 << 10
-	maxLanguage    = 256 // bytes of Accept-Language that are looked at
 	retryWhenBusy  = time.Second
 	defaultTimeout = 10 * time.Second
 )
@@ -191,12 +190,8 @@ func (a *adapter) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 
 // locale returns the language that the caller likes best.
 func locale(r *http.Request) string {
-	accept := r.Header.Get("Accept-Language")
-	if accept == "" || len(accept) > maxLanguage {
-		return ""
-	}
-	tags, _, err := language.ParseAcceptLanguage(accept)
-	if err != nil || len(tags) == 0 {
+	tags := acceptlanguage.Tags(r.Header)
+	if len(tags) == 0 {
 		return ""
 	}
 	switch s := tags[0].String(); {

@@ -79,9 +79,16 @@ func TestLocale(t *testing.T) {
 		"*":                                     "",
 		"not a language!":                       "",
 		strings.Repeat("x", 99):                 "",
-		"ja" + strings.Repeat(",en;q=0.1", 100): "",
+		"ja" + strings.Repeat(",en;q=0.1", 100): "ja",
+		"ja,x;q=abc,c":                          "ja",
 		"en-x-" + strings.Repeat("abcdefgh-", 6) + "a": "",
-		"ja\x00": "",
+		"ja\x00":                               "",
+		",":                                    "",
+		"und":                                  "",
+		"en-x-abcdefgh-abcdefgh-abcdefgh-abc":  "en-x-abcdefgh-abcdefgh-abcdefgh-abc", // 35 bytes
+		"en-x-abcdefgh-abcdefgh-abcdefgh-abcd": "",
+		"ja" + strings.Repeat(" ", 254):        "ja", // 256 bytes
+		"ja" + strings.Repeat(" ", 255):        "",
 		"en-u-ca-gregory-nu-latn-x-" + strings.Repeat("abcdefgh-", 3) + "abcdefgh": "",
 	} {
 		r := httptest.NewRequest("POST", "/account-recovery", strings.NewReader(`{"account-recovery":{"username":"alice"}}`))
@@ -256,6 +263,7 @@ func TestRackspacePanicWithoutAcceptableType(t *testing.T) {
 	r.Header.Set("Accept", "text/html")
 	reply := rackspace{now: time.Now}.broken(r)
 	is.Equal(string(reply.body), `{"identityFault":{"code":500,"message":"internal error"}}`)
+	is.Equal(reply.header.Get("Content-Type"), jsonType)
 }
 
 // A client that leaves is not an error to log.

@@ -1,6 +1,8 @@
 package httpadapter
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +123,8 @@ func TestRackspaceNeutralisesTheStoredName(t *testing.T) {
 		"billybob\r\nSet-Cookie: x=y": "",
 		"bob\x00":                     "",
 		"bob\u2028":                   "",
+		"bob\u2029":                   "",
+		"":                            "",
 		"b\xffb":                      "",
 		"Bj\u00f6rn":                  "X-User-Name: Bj\u00f6rn\n",
 	} {
@@ -157,6 +161,12 @@ func TestAcceptable(t *testing.T) {
 		"*/*;q=0":                            "",
 		"application/xml;q=2":                "",
 		"application/xml;q=x":                "",
+		"application/xml;q":                  "",
+		"application/xml;q=1":                xmlType,
+		"application/json;q=x, */*":          jsonType, // what cannot be read is passed over
+		"application/json;q=-1, */*":         jsonType,
+		"*/*;q=0, application/*":             jsonType, // the most specific decides, wherever it stands
+		"application/*;q=0, application/xml": xmlType,
 		"application/xml;q=NaN":              "",
 		"garbage///":                         "",
 		"garbage///, application/xml":        xmlType,
@@ -166,6 +176,43 @@ func TestAcceptable(t *testing.T) {
 		t.Run(accept, func(t *testing.T) {
 			is := is.New(t)
 			is.Equal(acceptable([]string{accept}), want)
+		})
+	}
+}
+
+func TestBodyMedia(t *testing.T) {
+	for contentType, want := range map[string]string{
+		"application/json":                   jsonType,
+		"Application/XML; charset=\"utf-8\"": xmlType,
+		"application/json; charset":          "",
+		"application/json; x=utf-8":          "",
+		"application/json;":                  jsonType,
+		"text/json":                          "",
+		"":                                   "",
+	} {
+		t.Run(contentType, func(t *testing.T) {
+			is := is.New(t)
+			media, err := bodyMedia(http.Header{"Content-Type": {contentType}})
+			is.Equal(media, want)
+			is.Equal(err == nil, want != "")
+		})
+	}
+}
+
+// Retry-After and retryAt are whole seconds, never too early.
+func TestRackspaceRetryAt(t *testing.T) {
+	for name, c := range map[string]struct {
+		nanoseconds int
+		want        string
+	}{"on the second": {0, "2026-11-21T18:31:00Z"}, "just after": {1, "2026-11-21T18:31:01Z"}} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, NewRackspace, recovery.Options{}, Options{})
+			rs := rackspace{now: func() time.Time { return time.Date(2026, 11, 21, 18, 30, 0, c.nanoseconds, time.UTC) }}
+			a := newAdapter(w.Service, nil, func(*Options) format { return rs })
+			reply := rs.reply(a, httptest.NewRequest("POST", forgotPath, nil), jsonType, "", &recovery.LimitError{RetryAfter: time.Minute})
+			is.True(strings.Contains(string(reply.body), c.want))
+			is.Equal(reply.header.Get("Retry-After"), "60")
 		})
 	}
 }

@@ -125,3 +125,23 @@ func TestXandrHasOneAnswerForBadTokens(t *testing.T) {
 	w.users.Remove("3")
 	is.Equal(send(dead), first)
 }
+
+// A call has its own fields and no others.
+func TestXandrFieldsOfACall(t *testing.T) {
+	for _, c := range []struct{ method, fields, text string }{
+		{"POST", `"username":"alice","password":"x"`, "password and token belong in a PUT request"},
+		{"POST", `"email":"alice@example.com","token":"x"`, "password and token belong in a PUT request"},
+		{"PUT", `"token":"x"`, "password and token must be given"},
+		{"PUT", `"password":"x"`, "password and token must be given"},
+	} {
+		t.Run(c.method+c.fields, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, NewXandr, recovery.Options{}, Options{})
+			response := w.send(c.method, "/account-recovery", nil, `{"account-recovery":{`+c.fields+`}}`)
+			is.True(strings.HasPrefix(response, "HTTP/1.1 400 "))
+			is.True(strings.Contains(response, `"INVALID_FIELD"`))
+			is.True(strings.Contains(response, c.text))
+			is.Equal(len(w.deliver()), 0)
+		})
+	}
+}

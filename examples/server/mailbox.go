@@ -90,7 +90,8 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere }
 {{with .Link}}<p><a href="{{.}}">Follow the link</a></p>{{end}}
 </article>
 {{else}}<p>No mail yet. Mails come within a second of the request for them.</p>
-{{end}}</main>`))
+{{end}}<p><a href="/">Start</a> · <a href="/login">Log in</a></p>
+</main>`))
 
 func (b *mailbox) servePage(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -76,6 +76,7 @@ func TestAttack_S29_NoTokenInAnswers(t *testing.T) {
 	for _, form := range []url.Values{
 		newPassword(token, "short"),
 		{"token": {token}, "password": {goodPassword}, "repeat": {"other"}},
+		{"token": {"<" + token + "\u3000>\u200b"}, "password": {goodPassword}, "repeat": {"other"}},
 		newPassword("https://portal.example/recover/reset#token="+token, "Password-123"),
 		newPassword(token+token, goodPassword),
 		{"token": {token}, "password": {goodPassword}},

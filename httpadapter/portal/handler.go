@@ -11,15 +11,16 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/text/language"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/acceptlanguage"
 )
 
 const (
 	maxBody       = 16 << 10
-	maxLanguage   = 256 // bytes of Accept-Language that are looked at
 	retryWhenBusy = time.Second
 )
 
@@ -53,11 +54,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l := h.locale(r)
 	answer := h.answer(w, r, l)
 	header := w.Header()
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	setHeaders(header)
 	if answer.page != nil || answer.body == nil {
-		h.secure(header)
+		setPageHeaders(header, h.policy)
 	}
 	if answer.page != nil {
 		body, err := h.render(answer.page)
@@ -80,10 +79,18 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer.body) // the client may be gone
 }
 
-// secure sets what browsers enforce for a page. The Referrer-Policy is not no-referrer, because with
-// that browsers send "Origin: null" with a form, which on plain http is all that tells where it is from.
-func (h *handler) secure(header http.Header) {
-	header.Set("Content-Security-Policy", h.policy)
+// setHeaders sets what every answer has.
+func setHeaders(header http.Header) {
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// setPageHeaders sets what browsers enforce for a page. The Referrer-Policy is not no-referrer, because
+// with that browsers send "Origin: null" with a form, which on plain http is all that tells where it is
+// from.
+func setPageHeaders(header http.Header, policy string) {
+	header.Set("Content-Security-Policy", policy)
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
 	header.Set("Referrer-Policy", "strict-origin")
 	header.Set("X-Frame-Options", "DENY")
@@ -185,8 +192,7 @@ func readBody(w http.ResponseWriter, r *http.Request) (body string, status int) 
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return "", http.StatusRequestEntityTooLarge
 	}
-	if err != nil { // it did not arrive whole and in time
-		w.Header().Set("Connection", "close")
+	if err != nil { // it did not arrive whole and in time, and net/http closes the connection
 		return "", http.StatusBadRequest
 	}
 	return string(b), http.StatusOK
@@ -237,27 +243,34 @@ func (h *handler) completeReset(r *http.Request, l *locale, fields map[string]st
 		p.RepeatError = l.must("reset.differs")
 	}
 	if p.Failed() {
-		// So that everything is said at once.
-		if e, ok := errors.AsType[*recovery.PasswordError](h.core.Policy.Check(password)); ok {
-			p.PasswordErrors = h.passwordErrors(l, password, e.Reasons)
-		}
+		h.reject(l, p, password, nil)
 		return reply{status: http.StatusUnprocessableEntity, page: p}
 	}
 	_, err := h.svc.CompleteReset(r.Context(), recovery.CompleteRequest{
 		Token: token, Password: password, Locale: l.name(), Client: h.opts.ClientAddr(r),
 	})
 	if e, ok := errors.AsType[*recovery.PasswordError](err); ok {
-		p.PasswordErrors = h.passwordErrors(l, password, e.Reasons)
+		h.reject(l, p, password, e.Reasons)
 	}
 	return h.reply(r, l, p, "done", err)
 }
 
-// tokenOf returns what follows "#token=", or everything: people paste the whole link.
+// tokenOf returns the token in what people paste: the token or the whole link, with what mail programs
+// and input methods put around it. That is white space, U+200B and U+FEFF, which nobody sees, and one
+// pair of angle brackets.
 func tokenOf(s string) string {
+	s = trimUnseen(s)
+	if inner, ok := strings.CutPrefix(s, "<"); ok && strings.HasSuffix(inner, ">") {
+		s = inner[:len(inner)-1]
+	}
 	if i := strings.LastIndex(s, "#token="); i >= 0 {
 		s = s[i+len("#token="):]
 	}
-	return strings.Trim(s, " \t\r\n")
+	return trimUnseen(s)
+}
+
+func trimUnseen(s string) string {
+	return strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' })
 }
 
 func isBlank(s string) bool { return strings.Trim(s, " ") == "" }
@@ -310,14 +323,6 @@ func (h *handler) later(l *locale, status int, problem string, wait time.Duratio
 
 // locale returns the language that the caller likes best of those that there are.
 func (h *handler) locale(r *http.Request) *locale {
-	accept := r.Header.Get("Accept-Language")
-	if len(accept) > maxLanguage {
-		return h.locales[0]
-	}
-	tags, _, err := language.ParseAcceptLanguage(accept)
-	if err != nil {
-		return h.locales[0]
-	}
-	_, i, _ := h.matcher.Match(tags...)
+	_, i, _ := h.matcher.Match(acceptlanguage.Tags(r.Header)...)
 	return h.locales[i]
 }

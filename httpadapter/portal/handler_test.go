@@ -56,6 +56,9 @@ func TestAssetsAreKeptUnderTheirVersion(t *testing.T) {
 		other := w.do("GET", "/recover/"+name+"?v=0", "")
 		is.Equal(other.Header().Get("Cache-Control"), "no-store") // of another instance
 		is.Equal(other.Body.String(), kept.Body.String())
+		for _, near := range []string{"?x" + query[1:], "?x=1&" + query[1:], query + "&x", query + "0", ""} {
+			is.Equal(w.do("GET", "/recover/"+name+near, "").Header().Get("Cache-Control"), "no-store")
+		}
 		is.Equal(w.do("POST", "/recover/"+name, "x").Header().Get("Allow"), "GET, HEAD")
 	}
 	is.True(strings.HasSuffix(w.do("GET", "/portal.css", "").Body.String(), "p { margin: 0 }"))
@@ -102,6 +105,18 @@ func TestClientAddr(t *testing.T) {
 	}})
 	is.NoErr(err)
 	is.Equal(ask("192.0.2.1:1234"), netip.MustParseAddr("203.0.113.9"))
+}
+
+// The client reaches the completion, too, whose limit is counted by it.
+func TestClientOfTheLastForm(t *testing.T) {
+	is := is.New(t)
+	var client netip.Addr
+	w := newWorld(t, recovery.Options{Approve: func(_ context.Context, _ recovery.Account, r recovery.CompleteRequest) error {
+		client = r.Client
+		return nil
+	}}, Options{})
+	is.Equal(w.post("/reset", newPassword(w.token("alice"), goodPassword)).Code, 303)
+	is.Equal(client, netip.MustParseAddr("192.0.2.1")) // which httptest's requests come from
 }
 
 // Without a portal the mail has the bare token, and the page takes that.
@@ -160,6 +175,15 @@ func TestSlowBody(t *testing.T) {
 	is.True(response.Close)
 }
 
+// The rest of a body that announces too much is not read.
+func TestBodyThatAnnouncesTooMuch(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	answer := w.do("POST", "/reset", strings.Repeat("x", maxBody+1), isForm...)
+	is.Equal(answer.Code, 413)
+	is.Equal(answer.Header().Get("Connection"), "close")
+}
+
 // A body that does not end soon is refused after 16 KiB.
 func TestEndlessBody(t *testing.T) {
 	is := is.New(t)
@@ -195,8 +219,8 @@ func TestBrokenTemplate(t *testing.T) {
 	is.Equal(answer.Body.String(), "internal error\n")
 	is.Equal(answer.Header().Get("Content-Type"), "text/plain; charset=utf-8")
 	is.True(answer.Header().Get("Content-Security-Policy") != "")
-	is.True(strings.Contains(w.log.String(), `msg="portal: a template failed" page=username`))
-	is.Equal(w.post("/username", map[string][]string{"email": {"y"}}).Code, 422) // the process lives
+	is.True(strings.HasSuffix(w.log.String(), ` level=ERROR msg="portal: a template failed" page=username`+"\n")) // and not what was typed
+	is.Equal(w.post("/username", map[string][]string{"email": {"y"}}).Code, 422)                                  // the process lives
 }
 
 func must(t *testing.T) func(http.Handler, error) http.Handler {
@@ -204,6 +228,29 @@ func must(t *testing.T) func(http.Handler, error) http.Handler {
 		t.Helper()
 		is.New(t).NoErr(err)
 		return h
+	}
+}
+
+// The log has where it happened, and not the value, which may hold anything.
+func TestPanicsAreLogged(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	boom(w)
+	is.Equal(w.post("/password", byUsername("billybob")).Code, 500)
+	is.True(strings.Contains(w.log.String(), `msg="portal: panic" stack="goroutine`))
+	is.True(strings.Contains(w.log.String(), "requestReset"))
+	is.True(!strings.Contains(w.log.String(), "boom at"))
+}
+
+// Somebody who may come back at once may not come back in no time.
+func TestRetryAfterIsASecondAtLeast(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	for wait, want := range map[time.Duration]string{0: "1", time.Nanosecond: "1", time.Second: "1", time.Second + 1: "2"} {
+		w.fail = func() error { return &recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: wait} }
+		answer := w.post("/password", byUsername("alice"))
+		is.Equal(answer.Code, 429)
+		is.Equal(answer.Header().Get("Retry-After"), want)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -44,8 +46,9 @@ func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
 		}
 	}
 	if address, ok := strings.CutPrefix(s.SupportURL, "mailto:"); ok {
-		if strings.IndexByte(address, '@') < 1 || !isVisibleASCII(address) {
-			fault("SupportURL must have an address after mailto:")
+		address, _, _ = strings.Cut(address, "?") // from the subject and such
+		if _, err := recovery.CanonicalEmail(address); err != nil || !isVisibleASCII(s.SupportURL) {
+			fault("SupportURL must have an address after mailto:, and visible ASCII characters only")
 		}
 	} else if checkURL(s.SupportURL) != nil {
 		fault("SupportURL %s, or begin with mailto:", urlRule)
@@ -89,8 +92,8 @@ func connectionAddr(r *http.Request) netip.Addr {
 
 var errURL = errors.New(urlRule)
 
-// checkURL admits "", for none. A second slash or a backslash would make a path another origin, and
-// characters that separate the parts of a Content-Security-Policy have no place in its hosts.
+// checkURL admits "", for none. A second slash or a backslash would make a path another origin. The host
+// becomes part of the Content-Security-Policy, as it is after its escapes.
 func checkURL(s string) error {
 	if s == "" {
 		return nil
@@ -102,11 +105,17 @@ func checkURL(s string) error {
 	if strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") {
 		return nil
 	}
-	if u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.ContainsAny(u.Host, ";,'*") {
+	if u.Scheme != "https" || u.Hostname() == "" || u.User != nil || !isHost.MatchString(u.Host) {
+		return errURL
+	}
+	if _, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && err != nil {
 		return errURL
 	}
 	return nil
 }
+
+// isHost admits names in A-labels and addresses, with a port.
+var isHost = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?$`)
 
 func isVisibleASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })

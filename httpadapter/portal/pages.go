@@ -2,10 +2,11 @@ package portal
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"example.com/recovery"
@@ -51,6 +52,7 @@ type Rule struct {
 	Name  string // as in recovery.PasswordReason
 	Limit int    // the number in Text, or 0
 	Text  string
+	Unmet bool // the password that was sent breaks the rule
 }
 
 // T returns a text in the language of the page. After the key come names and values: "{name}" in the
@@ -128,7 +130,7 @@ func (h *handler) page(l *locale, name string) *Page {
 	switch name {
 	case "reset":
 		for _, r := range h.rules {
-			p.Rules = append(p.Rules, Rule{r.Name, r.Limit, h.ruleText(l, r.PasswordReason)})
+			p.Rules = append(p.Rules, Rule{Name: r.Name, Limit: r.Limit, Text: h.ruleText(l, r.PasswordReason)})
 		}
 		p.PasswordRules = passwordRules(h.rules)
 	case "done", "sent":
@@ -159,16 +161,28 @@ func (h *handler) ruleText(l *locale, reason recovery.PasswordReason) string {
 	return text
 }
 
-// passwordErrors are the rules that a password breaks.
-func (h *handler) passwordErrors(l *locale, password string, reasons []recovery.PasswordReason) []string {
-	var errors []string
+// reject puts on p every rule that the password is known to break: those that the Service named, and
+// those that need no account. The Service alone knows whether the account's name and address are in the
+// password and whether it has leaked, and it tells that of a live token and when nothing else is wrong.
+func (h *handler) reject(l *locale, p *Page, password string, named []recovery.PasswordReason) {
+	var reasons []recovery.PasswordReason
+	if e, ok := errors.AsType[*recovery.PasswordError](h.core.Policy.Check(password, h.core.Application)); ok {
+		reasons = e.Reasons
+	}
+	for _, reason := range named {
+		if !slices.Contains(reasons, reason) {
+			reasons = append(reasons, reason)
+		}
+	}
 	for _, reason := range reasons {
 		if reason.Name == "too_long" && utf8.RuneCountInString(password) <= h.core.Policy.MaxLength {
 			reason.Name = "too_many_bytes"
 		}
-		errors = append(errors, h.ruleText(l, reason))
+		for i := range p.Rules {
+			p.Rules[i].Unmet = p.Rules[i].Unmet || p.Rules[i].Name == reason.Name
+		}
+		p.PasswordErrors = append(p.PasswordErrors, h.ruleText(l, reason))
 	}
-	return errors
 }
 
 // passwordRules tells password managers what to generate. The special characters are those that the
@@ -197,61 +211,4 @@ func (h *handler) render(p *Page) ([]byte, error) {
 	var b bytes.Buffer
 	err := h.pages[p.Name].Execute(&b, p)
 	return b.Bytes(), err
-}
-
-// tryPages renders every page in every language.
-func (h *handler) tryPages() (faults []error) {
-	seen := map[string]bool{}
-	fault := func(p *Page, text string) {
-		if text = fmt.Sprintf("portal: %s.html in %s: %s", p.Name, p.Lang, text); !seen[text] {
-			seen[text] = true
-			faults = append(faults, fmt.Errorf("%s", text))
-		}
-	}
-	for _, l := range h.locales {
-		for _, p := range h.samples(l) {
-			html, err := h.render(p)
-			if err != nil {
-				fault(p, err.Error())
-				continue
-			}
-			for _, name := range formFields[p.Name] {
-				if !bytes.Contains(html, []byte(`name="`+name+`"`)) {
-					fault(p, fmt.Sprintf("must have a field with name=%q", name))
-				}
-			}
-		}
-	}
-	return faults
-}
-
-// samples are all pages, with and without what may be on them.
-func (h *handler) samples(l *locale) (pages []*Page) {
-	for _, name := range pageNames {
-		p := h.page(l, name)
-		switch name {
-		case "sent":
-			p.For = "password"
-			other := *p
-			other.For = "username"
-			pages = append(pages, &other)
-		case "error":
-			for _, problem := range problems {
-				p := h.problem(l, problem)
-				p.Wait = l.duration(time.Minute, true)
-				retry := *p
-				retry.Retry = "reset"
-				pages = append(pages, p, &retry)
-			}
-			continue
-		case "password", "username", "reset":
-			failed := *p
-			failed.By, failed.Email, failed.Username = "username", "name@example.com", "name"
-			failed.EmailError, failed.UsernameError = "wrong", "wrong"
-			failed.TokenError, failed.RepeatError, failed.PasswordErrors = "wrong", "wrong", []string{"one", "two"}
-			pages = append(pages, &failed)
-		}
-		pages = append(pages, p)
-	}
-	return pages
 }

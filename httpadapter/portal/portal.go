@@ -33,8 +33,13 @@
 // # Without JavaScript
 //
 // Everything works. The token of the link stays in the address bar then, because no server sees that
-// part of a URL, and is pasted into the form, alone or with the whole link. After a form that was at
-// fault it has to be pasted again, because no answer repeats it.
+// part of a URL, and is pasted into the form, alone or with the whole link. White space, U+200B, U+FEFF
+// and one pair of angle brackets around it are passed over. After a form that was at fault it has to be
+// pasted again, because no answer repeats it.
+//
+// A rejected password is answered with every rule that it is known to break. Whether it holds the
+// account's own name or address, or has leaked, is known when all else is right: the token must be
+// alive, and is looked up only to be used.
 //
 // With JavaScript a script of 7 kB takes the token out of the address bar and into the form, keeps it
 // in the tab's session storage until it was used, and shows which rules a password meets. It never
@@ -83,23 +88,31 @@ type Options struct {
 	LogInURL string
 	// SupportURL is where people find help, also a mailto: URL; default none.
 	SupportURL string
-	// LogoURL is an image to show in the place of the name; default none. Of an https URL the pages
-	// load from that origin.
+	// LogoURL is an image to show in the place of the name; default none. Where it is an https URL,
+	// the pages load images from that origin, too.
 	LogoURL string
 
 	// Accent is the colour of buttons and links where the reader prefers a light page, AccentDark
 	// where a dark one, both as "#rrggbb". They must have a contrast of at least 4.5 to what is behind
 	// them. The defaults are a strong and a pale blue.
 	Accent, AccentDark string
-	// CSS is appended to the style sheet; at most 64 KiB.
+	// CSS is appended to the style sheet; at most 64 KiB. Images that it names must be of the pages'
+	// own origin or the logo's; fonts are not loaded.
 	CSS string
 
 	// Templates replaces single files of the pages, or adds languages. The files are those of the
 	// folder assets beside the source: layout.html, the frame; start.html, password.html,
 	// username.html, sent.html, reset.html, done.html and error.html, the pages, which get a [Page];
-	// locales/en.json and so on, the texts. A language is named by its BCP 47 tag; a new one must have
-	// every text that English has, one that is built in may have some. Files whose names begin with a
-	// dot are ignored, any other is an error.
+	// locales/en.json and so on, the texts. Files whose names begin with a dot are ignored, any other
+	// is an error.
+	//
+	// The frame must have <body data-page="{{.Name}}">, with data-forget where ForgetToken is true. The
+	// first form of a page that has one must be sent with POST to the page of its own name, and have
+	// exactly the fields of the built-in form; those of the page "reset" have ids that equal their
+	// names. Other ids are the script's: what a page does not have is not shown.
+	//
+	// A language is named by its BCP 47 tag; a new one must have every text that English has, one that
+	// is built in may have some. A text must have the placeholders of the English one, and no others.
 	Templates fs.FS
 
 	// ClientAddr tells who is asking; limits are counted by it. The default is the address of the
@@ -112,8 +125,9 @@ type Options struct {
 	// of your own is needed where a proxy changes the Host header and the pages are not on https.
 	CrossOrigin *http.CrossOriginProtection
 
-	// BodyTimeout is how long a form may take to arrive: default 10 seconds. It needs a
-	// ResponseWriter whose deadlines http.ResponseController can set; a middleware's must have Unwrap.
+	// BodyTimeout is how long a form may take to arrive: default 10 seconds. It takes the place of the
+	// server's ReadTimeout, of a shorter one too. It needs a ResponseWriter whose deadlines
+	// http.ResponseController can set; a middleware's must have Unwrap.
 	BodyTimeout time.Duration
 
 	// Logger gets panics and errors of the store: default slog.Default().
@@ -163,8 +177,8 @@ func ChangePassword(target string) (http.Handler, error) {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
-		header.Set("Cache-Control", "no-store")
-		header.Set("X-Content-Type-Options", "nosniff")
+		setHeaders(header)
+		setPageHeaders(header, "default-src 'none'; frame-ancestors 'none'")
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			header.Set("Allow", "GET, HEAD")
 			w.WriteHeader(http.StatusMethodNotAllowed)

@@ -60,7 +60,7 @@ func (l *locale) duration(d time.Duration, up bool) string {
 		unit, name = time.Hour, "duration.hour"
 	}
 	n := int64(d / unit)
-	if n = max(n, 1); up && time.Duration(n)*unit < d {
+	if up && time.Duration(n)*unit < d {
 		n++
 	}
 	if n > 1 {
@@ -133,7 +133,7 @@ func readInto(files map[string][]string, source fs.FS) (faults []error) {
 	return faults
 }
 
-var placeholder = regexp.MustCompile(`\{[a-z]+\}`)
+var placeholder = regexp.MustCompile(`\{[^{}]*\}`)
 
 // compileLocales returns the locales, English first.
 func compileLocales(files map[string][]string) (locales []*locale, faults []error) {
@@ -156,9 +156,9 @@ func compileLocales(files map[string][]string) (locales []*locale, faults []erro
 		}
 		l := &locale{tag: tag, texts: map[string]string{}}
 		for _, source := range files[name] {
-			texts := map[string]string{}
-			if err := json.Unmarshal([]byte(source), &texts); err != nil {
-				fault("must be one JSON object of strings: %w", err)
+			texts, err := decodeTexts(source)
+			if err != nil {
+				fault("must be one JSON object of strings, each name once: %w", err)
 				continue
 			}
 			if wanted == nil {
@@ -167,22 +167,55 @@ func compileLocales(files map[string][]string) (locales []*locale, faults []erro
 			maps.Copy(l.texts, texts)
 		}
 		for _, key := range slices.Sorted(maps.Keys(l.texts)) {
-			text, known := wanted[key]
-			if !known {
+			if _, known := wanted[key]; !known {
 				fault("unknown text %q", key)
-			}
-			for _, p := range placeholder.FindAllString(l.texts[key], -1) {
-				if known && !strings.Contains(text, p) {
-					fault("%q must not have %s", key, p)
-				}
 			}
 		}
 		for _, key := range slices.Sorted(maps.Keys(wanted)) {
-			if strings.TrimSpace(l.texts[key]) == "" {
+			text := l.texts[key]
+			if strings.TrimSpace(text) == "" {
 				fault("the text %q is missing", key)
+				continue
+			}
+			for _, p := range placeholder.FindAllString(text, -1) {
+				if !strings.Contains(wanted[key], p) {
+					fault("%q must not have %s", key, p)
+				}
+			}
+			for _, p := range placeholder.FindAllString(wanted[key], -1) {
+				if !strings.Contains(text, p) {
+					fault("%q must have %s", key, p)
+				}
 			}
 		}
 		locales = append(locales, l)
 	}
 	return locales, faults
+}
+
+// decodeTexts reads an object of strings. [json.Unmarshal] alone takes the last of repeated names, and
+// null for a string.
+func decodeTexts(source string) (map[string]string, error) {
+	if err := json.Unmarshal([]byte(source), &map[string]string{}); err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(strings.NewReader(source))
+	if start, _ := d.Token(); start != json.Delim('{') {
+		return nil, fmt.Errorf("it is %v", start)
+	}
+	texts := map[string]string{}
+	for d.More() {
+		name, _ := d.Token()
+		value, _ := d.Token()
+		key := fmt.Sprint(name)
+		if _, twice := texts[key]; twice {
+			return nil, fmt.Errorf("%q is there twice", key)
+		}
+		text, ok := value.(string)
+		if !ok {
+			return nil, fmt.Errorf("%q is %v", key, value)
+		}
+		texts[key] = text
+	}
+	return texts, nil
 }

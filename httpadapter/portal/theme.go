@@ -64,7 +64,7 @@ func mustRead(name string) []byte {
 func contentSecurityPolicy(logo string) string {
 	images := "'self'"
 	if u, err := url.Parse(logo); err == nil && u.Host != "" {
-		images = "https://" + u.Host
+		images += " https://" + u.Host
 	}
 	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src " + images +
 		"; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'"

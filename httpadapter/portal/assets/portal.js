@@ -3,17 +3,20 @@
 (() => {
 	"use strict";
 
-	const $ = (id) => document.getElementById(id);
-	const form = document.querySelector("form");
-	if ("forget" in document.body.dataset) memory(null);
-	if (form && document.body.dataset.page === "reset") {
-		takeToken();
-		checkPassword();
-	} else {
-		// A link opened where another page of /reset stands changes nothing but the address.
-		const onwards = () => { if (fromAddress()) location.replace("reset") };
+	// What a page of one's own does not have is an element that nobody sees.
+	const nothing = () => document.createElement("p");
+	const $ = (id) => document.getElementById(id) ?? nothing();
+	const form = document.querySelector("form"), { page, forget } = document.body.dataset;
+	if (forget !== undefined) memory(null);
+	if (page && page !== "reset") {
+		// A link opened where another page of /reset stands changes nothing but the address. The "?" makes
+		// it the address of another page, and the token stays in it until there is a field for it.
+		const onwards = () => { if (inAddress()) location.replace("reset?" + location.hash) };
 		onwards();
 		addEventListener("hashchange", onwards);
+	} else if (form && ["token", "password", "repeat"].every((id) => form.querySelector("#" + id))) {
+		takeToken();
+		checkPassword();
 	}
 	if (form) submitOnce(); // after the checks, which may keep a form back
 
@@ -26,36 +29,38 @@
 			else if (token !== undefined) sessionStorage.setItem(key, token);
 			return sessionStorage.getItem(key);
 		} catch {
-			return token; // storage is switched off
+			return null; // storage is switched off
 		}
 	}
 
-	// fromAddress takes the token out of the address bar.
-	function fromAddress() {
-		const match = /^#token=(.+)$/.exec(location.hash);
-		if (!match) return null;
-		history.replaceState(null, "", location.href.split("#")[0]);
-		return memory(match[1]);
+	function inAddress() {
+		return /^#token=(.+)$/.exec(location.hash)?.[1];
 	}
 
 	function takeToken() {
 		const input = $("token"), field = $("token-field"), taken = $("token-taken");
+		// As the server reads what was pasted.
+		const bare = (text) => text.replace(/^[\s\u200b]+|[\s\u200b]+$/g, "");
 		const fill = (text) => {
-			const token = input.value = text.trim().replace(/^.*#token=/s, "");
+			const token = input.value = bare(bare(text).replace(/^<(.*)>$/s, "$1").replace(/^.*#token=/s, ""));
 			const whole = /^[a-z2-7]{52}$/.test(token) && !$("token-error").textContent;
 			field.hidden = whole;
 			taken.hidden = !whole;
-			if ($("token-again")) $("token-again").hidden = token !== "";
+			$("token-again").hidden = token !== "";
 		};
-		const token = fromAddress() ?? memory();
-		if (token) fill(token);
-		addEventListener("hashchange", () => {
-			const next = fromAddress();
-			if (next) {
-				fail(input, $("token-error"), "");
-				fill(next);
-			}
-		});
+		// What the field has leaves the address bar.
+		const take = () => {
+			const token = inAddress();
+			if (!token) return;
+			fail(input, $("token-error"), "");
+			fill(token);
+			memory(token);
+			history.replaceState(null, "", location.href.split("#")[0].replace(/\?$/, ""));
+		};
+		const kept = memory();
+		if (kept) fill(kept);
+		take();
+		addEventListener("hashchange", take);
 		input.addEventListener("input", () => fail(input, $("token-error"), ""));
 		form.addEventListener("submit", () => memory(input.value.trim() || null));
 		addEventListener("pageshow", (event) => {
@@ -78,23 +83,25 @@
 			no_digit: (p) => /[0-9]/.test(p),
 			no_special: (p) => /[\p{P}\p{S}]/u.test(p),
 		};
-		// The other rules need the server.
-		const rules = [...document.querySelectorAll("[data-rule]")].filter((r) => checks[r.dataset.rule]);
+		const allRules = [...document.querySelectorAll("[data-rule]")];
+		const rules = allRules.filter((r) => checks[r.dataset.rule]); // the other ones need the server
 		const unmet = () => rules.filter((r) => !checks[r.dataset.rule](password.value, Number(r.dataset.limit)));
+		const say = (rule, state) => {
+			(rule.querySelector(".sr") ?? nothing()).textContent = state && ` (${rule.parentElement.dataset[state]})`;
+		};
 
 		let timer;
 		const show = () => {
-			const words = rules.length ? rules[0].parentElement.dataset : {};
 			const missing = unmet();
 			for (const rule of rules) {
 				const met = password.value !== "" && !missing.includes(rule);
 				rule.classList.toggle("met", met);
 				if (met) rule.classList.remove("unmet");
-				rule.lastElementChild.textContent = password.value === "" ? "" : ` (${met ? words.met : words.unmet})`;
+				say(rule, met ? "met" : password.value !== "" || rule.classList.contains("unmet") ? "unmet" : "");
 			}
 			clearTimeout(timer); // rather than speak at every key
 			timer = setTimeout(() => {
-				const { all, some } = status.dataset;
+				const { all = "", some = "" } = status.dataset;
 				status.textContent = password.value === "" || rules.length === 0 ? ""
 					: missing.length ? some.replace("{n}", missing.length) : all;
 			}, 800);
@@ -103,6 +110,11 @@
 		const showDiffers = () => fail(repeat, $("repeat-error"), differs() ? $("repeat-error").dataset.text : "");
 
 		password.addEventListener("input", () => {
+			for (const rule of allRules) {
+				if (rules.includes(rule)) continue;
+				rule.classList.remove("unmet"); // the server rejected another password
+				say(rule, "");
+			}
 			show();
 			fail(password, $("password-error"), "");
 			if (repeat.getAttribute("aria-invalid") && !differs()) showDiffers();
@@ -124,7 +136,7 @@
 			if (missing.length) fail(password, $("password-error"), $("password-error").dataset.text);
 			for (const rule of missing) {
 				rule.classList.add("unmet");
-				rule.lastElementChild.textContent = ` (${rule.parentElement.dataset.unmet})`;
+				say(rule, "unmet");
 			}
 			(noToken ? token : missing.length ? password : repeat).focus();
 		});
@@ -150,7 +162,7 @@
 
 	// submitOnce says that it is working, and keeps a second press from being a second request.
 	function submitOnce() {
-		const button = form.querySelector("[type=submit]"), status = form.querySelector("[role=status]");
+		const button = form.querySelector("[type=submit]") ?? nothing(), status = form.querySelector("[role=status]") ?? nothing();
 		const text = button.textContent;
 		let timer;
 		const ready = () => {

@@ -118,7 +118,9 @@ type look struct {
 	width  int64
 }
 
-var looks = []look{{"light", 1280}, {"dark", 1280}, {"dark", 320}, {"light", 320}}
+// The widths are those of a desktop, of the narrowest phone, and of both sides of where the style sheet
+// changes.
+var looks = []look{{"light", 1280}, {"dark", 1280}, {"dark", 545}, {"light", 544}, {"dark", 320}, {"light", 320}}
 
 // All pages, in both languages, light and dark, from the narrowest phone to a desktop: no fault that
 // axe finds, nothing wider than the window, nothing that the Content-Security-Policy refuses.
@@ -171,16 +173,43 @@ func TestEveryPage(t *testing.T) {
 
 // The example's own pages are for people, too.
 func TestExamplePages(t *testing.T) {
+	is := is.New(t)
 	e := startExample(t)
 	b := open(t, profile{})
-	for _, path := range []string{"/", "/login", "/mailbox"} {
-		b.visit(e.base + path)
-		for _, l := range []look{{"light", 1280}, {"dark", 320}} {
+	examine := func(name string) {
+		for _, l := range []look{{"light", 1280}, {"dark", 1280}, {"light", 320}, {"dark", 320}} {
 			b.look(l, 800)
+			if width := eval[int64](b, "document.documentElement.scrollWidth"); width > l.width {
+				t.Errorf("%s is %d wide in %d", name, width, l.width)
+			}
 			for _, v := range b.violations() {
-				t.Errorf("%s, %v: %s (%s): %v", path, l, v.ID, v.Help, v.Nodes)
+				t.Errorf("%s, %v: %s (%s): %v", name, l, v.ID, v.Help, v.Nodes)
 			}
 		}
+		b.do(chromedp.ResetViewport())
+	}
+	for _, path := range []string{"/", "/login", "/mailbox"} {
+		b.visit(e.base + path)
+		examine(path)
+	}
+	b.visit(e.base + "/recover/username")
+	b.fill("#email", "alice@example.com")
+	b.click("button[type=submit]")
+	e.mails(1)
+	b.visit(e.base + "/mailbox")
+	examine("the mailbox with a mail")
+	is.Equal(b.click(`a[href="/"]`), int64(200)) // the way on
+	b.visit(e.base + "/mailbox")
+	is.Equal(b.click(`a[href="/login"]`), int64(200))
+	for password, status := range map[string]int64{"wrong": 401, "Old-passw0rd-1": 200} {
+		b.visit(e.base + "/login")
+		b.fill("#username", "mallory, who has a long name, of which a narrow page must not become wide, whatever-it-is-that-the-name-has")
+		if status == 200 {
+			b.fill("#username", "alice")
+		}
+		b.fill("#password", password)
+		is.Equal(b.click("button"), status)
+		examine(b.text("h1"))
 	}
 }
 

@@ -1,0 +1,135 @@
+package browsertest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/chromedp/chromedp"
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/httpadapter/portal"
+)
+
+func TestPastedLinkIsKept(t *testing.T) {
+	is := is.New(t)
+	s := serve(t, recovery.Options{}, portal.Options{})
+	b := open(t, profile{})
+	link, token := s.link("billybob")
+	b.visit(s.base + "reset")
+	b.fill("#token", "\u3000<"+link+">\u200b")
+	is.Equal(b.submit("My-Billybob-26!"), int64(422))
+	is.Equal(b.value("#token"), token)
+	is.Equal(b.submit(newPassword), int64(200))
+	is.Equal(s.password("3"), newPassword)
+}
+
+func TestStorageIsOff(t *testing.T) {
+	is := is.New(t)
+	s := serve(t, recovery.Options{}, portal.Options{})
+	b := open(t, profile{})
+	b.beforePages(`Object.defineProperty(window, "sessionStorage", {get() { throw new DOMException("off", "SecurityError") }})`)
+	link, token := s.link("billybob")
+	b.visit(link)
+	is.Equal(b.value("#token"), token)
+	is.Equal(b.url(), s.base+"reset")
+	is.Equal(b.submit("My-Billybob-26!"), int64(422))
+	is.Equal(b.value("#token"), "")
+	b.fill("#token", noToken)
+	is.Equal(b.submit(newPassword), int64(422))
+	is.Equal(b.text("h1"), "This link or token cannot be used")
+	// The link once more, in the same tab: the token is in the address bar until the form has it.
+	eval[bool](b, fmt.Sprintf("setTimeout(() => location.href = %q), true", link))
+	eventually(t, "the form", func() bool { return b.text("h1") == "Choose a new password" && b.value("#token") == token })
+	is.Equal(b.url(), s.base+"reset")
+	is.Equal(b.submit(newPassword), int64(200))
+	b.quiet()
+}
+
+func TestPageOfOnesOwn(t *testing.T) {
+	is := is.New(t)
+	s := serve(t, recovery.Options{}, portal.Options{Templates: fstest.MapFS{"reset.html": {Data: []byte(`<form method="post" action="reset">
+		<p>{{range .PasswordErrors}}{{.}}{{end}}</p><label>Token <input id="token" name="token"></label>
+		<label>Password <input id="password" name="password"></label><label>Again <input id="repeat" name="repeat"></label>
+		<ul>{{range .Rules}}<li data-rule="{{.Name}}" data-limit="{{.Limit}}">{{.Text}}</li>{{end}}</ul><button type="submit">Go</button></form>`)}}})
+	b := open(t, profile{})
+	link, token := s.link("billybob")
+	b.visit(link)
+	is.Equal(b.value("#token"), token)
+	is.Equal(b.url(), s.base+"reset")
+	b.fill("#password", "x")
+	b.do(clickOn("button")) // which the script keeps back
+	is.Equal(eval[string](b, "document.activeElement.id"), "password")
+	is.Equal(b.submit("My-Billybob-26!"), int64(422))
+	is.Equal(b.value("#token"), token)
+	is.Equal(b.submit(newPassword), int64(200))
+	b.quiet()
+}
+
+func TestTokenStaysWithoutAField(t *testing.T) {
+	is := is.New(t)
+	s := serve(t, recovery.Options{}, portal.Options{})
+	b := open(t, profile{})
+	for _, page := range []string{
+		`<body data-page="reset"><form><input name="token"></form>`,
+		`<body data-page="reset"><form><input name="token" id="token"><input id="password"></form>`,
+		`<body data-page="reset"><input name="token" id="token">`,
+		`<body><h1>Another layout</h1>`,
+	} {
+		s.extra = `<!doctype html><title>x</title>` + page + `<script src="/recover/portal.js"></script>`
+		own := strings.TrimSuffix(s.base, "recover/") + "frame#token=" + noToken
+		b.visit("about:blank")
+		b.visit(own)
+		is.Equal(b.url(), own)
+		is.Equal(eval[string](b, "JSON.stringify(sessionStorage)"), "{}")
+	}
+	b.quiet()
+}
+
+func TestNewLinkOnTheErrorPage(t *testing.T) {
+	is := is.New(t)
+	s := serve(t, recovery.Options{}, portal.Options{})
+	b := open(t, profile{})
+	b.visit(s.base + "reset#token=" + noToken)
+	is.Equal(b.submit(newPassword), int64(422))
+	is.Equal(b.text("h1"), "This link or token cannot be used")
+	link, token := s.link("billybob")
+	eval[bool](b, fmt.Sprintf("setTimeout(() => location.href = %q), true", link))
+	eventually(t, "the form", func() bool { return b.text("h1") == "Choose a new password" && b.value("#token") == token })
+	is.Equal(b.url(), s.base+"reset")
+	is.Equal(b.submit(newPassword), int64(200))
+}
+
+func TestIncompleteLink(t *testing.T) {
+	is := is.New(t)
+	s := serve(t, recovery.Options{}, portal.Options{})
+	b := open(t, profile{})
+	_, token := s.link("billybob")
+	b.visit(s.base + "reset#token=" + token[:40])
+	is.Equal(b.url(), s.base+"reset")
+	is.Equal(eval[bool](b, `document.querySelector("#token-field").hidden`), false) // can be seen and mended
+	is.Equal(b.submit(newPassword), int64(422))
+	is.Equal(b.text("h1"), "This link or token cannot be used")
+	b.click(`a[href="reset"]`)
+	is.Equal(b.value("#token"), "") // not the wrong one again
+	b.fill("#token", "  "+token+"\n")
+	is.Equal(b.submit(newPassword), int64(200))
+}
+
+func TestAnotherTokenInstead(t *testing.T) {
+	is := is.New(t)
+	s := serve(t, recovery.Options{}, portal.Options{})
+	b := open(t, profile{})
+	_, token := s.link("billybob")
+	b.visit(s.base + "reset#token=" + noToken)
+	b.do(clickOn("#token-change"))
+	is.Equal(eval[string](b, "document.activeElement.id"), "token")
+	b.do(chromedp.Reload())
+	is.Equal(b.value("#token"), "") // it is forgotten
+	b.fill("#token", s.base+"reset#token="+token)
+	is.Equal(b.submit("Password-123"), int64(422))
+	is.Equal(b.value("#token"), token) // kept, and no longer the link
+	is.Equal(b.submit(newPassword), int64(200))
+}
