@@ -252,7 +252,7 @@ func TestHashSlotSurvivesAPanic(t *testing.T) {
 }
 
 // 64 completions of one token at once: one winner, whose hash is stored, and one notice.
-func TestOneWinner(t *testing.T) {
+func TestAttack_S40_OneWinner(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
 	token := w.token("alice")
@@ -298,6 +298,43 @@ func TestCompletionsAreLimited(t *testing.T) {
 	w.hooks.wait(t, "LimitReached complete client")
 	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword, Client: netip.MustParseAddr("192.0.2.99")})
 	is.NoErr(err) // another client, and the token lives
+}
+
+// An IPv4 address is one client, however it is written; who has none is not counted.
+func TestCompletionsAreLimitedPerAddress(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{
+		PerIdentifier:     []recovery.Limit{{Burst: 1000, Every: time.Second}},
+		CompletePerClient: recovery.Limit{Burst: 1, Every: time.Minute},
+	}})
+	guess := func(addr string) error {
+		r := recovery.CompleteRequest{Token: tokenText, Password: goodPassword}
+		if addr != "" {
+			r.Client = netip.MustParseAddr(addr)
+		}
+		_, err := w.CompleteReset(w.ctx, r)
+		return err
+	}
+	is.Equal(guess("::ffff:192.0.2.1"), recovery.ErrInvalidToken)
+	is.True(errors.Is(guess("192.0.2.1"), recovery.ErrLimited))
+	is.Equal(guess("::ffff:192.0.2.2"), recovery.ErrInvalidToken) // another
+	w.store.calls()
+	is.Equal(guess(""), recovery.ErrInvalidToken)
+	is.Equal(w.store.calls(), "FindReset") // there is nothing to count
+}
+
+// Why Approve said no is told to the hook, without what it was asked about.
+func TestDenialIsScrubbed(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Approve: func(_ context.Context, a recovery.Account, r recovery.CompleteRequest) error {
+		return fmt.Errorf("no second factor for %s %s %s", a.Email, r.Token, r.Password)
+	}})
+	err := w.complete(w.token("alice"), goodPassword)
+	is.True(errors.Is(err, recovery.ErrDenied))
+	is.Equal(err.Error(), recovery.ErrDenied.Error())
+	w.hooks.wait(t, "ResetDenied")
+	event, _ := w.hooks.last("ResetDenied").(recovery.ResetEvent)
+	is.Equal(event.Err.Error(), "recovery: approve: no second factor for [redacted] [redacted] [redacted]")
 }
 
 func TestOnlyLiveTokensAreHashed(t *testing.T) {

@@ -21,7 +21,7 @@ func TestNewNilOptions(t *testing.T) {
 }
 
 // S85: New says everything that is wrong at once.
-func TestNewListsEveryFault(t *testing.T) {
+func TestAttack_S85_NewListsEveryFault(t *testing.T) {
 	is := is.New(t)
 	svc, err := recovery.New(nil, nil, &recovery.Options{
 		Application:     "two\nlines",

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/metrics"
@@ -88,8 +89,11 @@ func verifyBcrypt(hash, password string) error {
 	if len(password) > maxBcryptBytes || strings.ContainsRune(password, 0) {
 		return ErrPasswordMismatch
 	}
-	if bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) != nil {
+	switch err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)); {
+	case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword):
 		return ErrPasswordMismatch
+	case err != nil:
+		return fmt.Errorf("%w: not a bcrypt hash", ErrUnsupportedHash)
 	}
 	return nil
 }

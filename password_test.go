@@ -1,6 +1,7 @@
 package recovery_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,7 +41,7 @@ func TestVerifyArgon2idVectors(t *testing.T) {
 	is.Equal(recovery.VerifyPassword(t2m16p1, "differentpassword"), recovery.ErrPasswordMismatch)
 }
 
-func TestVerifyPasswordRefusesHostileHashes(t *testing.T) {
+func TestAttack_S83_HostileStoredHashes(t *testing.T) {
 	salt, key := "c29tZXNhbHQ", "bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc"
 	phc := func(params string) string { return "$argon2id$v=19$" + params + "$" + salt + "$" + key }
 	for name, hash := range map[string]string{
@@ -92,7 +93,7 @@ func TestVerifyPasswordRefusesHostileHashes(t *testing.T) {
 	}
 }
 
-func TestVerifyBcrypt(t *testing.T) {
+func TestAttack_S81_Bcrypt(t *testing.T) {
 	is := is.New(t)
 	hash := func(password string) string {
 		h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
@@ -144,4 +145,50 @@ func ExampleVerifyPassword() {
 	// Output:
 	// <nil>
 	// recovery: the password does not match
+}
+
+// A hash that costs too much is refused, one that costs the most that is allowed is looked at.
+func TestVerifyBcryptMostExpensive(t *testing.T) {
+	is := is.New(t)
+	const rest = "$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuvwxyzABCDE"
+	is.Equal(recovery.VerifyPassword("$2a$16"+rest[:54], "with\x00NUL"), recovery.ErrPasswordMismatch) // and not computed
+	is.True(errors.Is(recovery.VerifyPassword("$2a$17"+rest[:54], "with\x00NUL"), recovery.ErrUnsupportedHash))
+}
+
+// The bounds of what a stored hash may ask for, and one beyond. What is accepted is computed, and is not
+// the password's.
+func TestVerifyArgon2idBounds(t *testing.T) {
+	b64 := base64.RawStdEncoding.EncodeToString
+	salt, key := b64(make([]byte, 8)), b64(make([]byte, 16))
+	for _, c := range []struct {
+		params, salt, key string
+		ok                bool
+	}{
+		{"m=16,t=1,p=2", salt, key, true},
+		{"m=15,t=1,p=2", salt, key, false},
+		{"m=128,t=1,p=16", salt, key, true},
+		{"m=136,t=1,p=17", salt, key, false},
+		{"m=8,t=16,p=1", salt, key, true},
+		{"m=8,t=17,p=1", salt, key, false},
+		{"8,t=1,p=1", salt, key, false},
+		{"m=8,1,p=1", salt, key, false},
+		{"m=8,t=1,p=99999999999999999999", salt, key, false},
+		{"m=8,t=1,p=1", b64(make([]byte, 7)), key, false},
+		{"m=8,t=1,p=1", b64(make([]byte, 64)), key, true},
+		{"m=8,t=1,p=1", b64(make([]byte, 65)), key, false},
+		{"m=8,t=1,p=1", salt, b64(make([]byte, 15)), false},
+		{"m=8,t=1,p=1", salt, b64(make([]byte, 64)), true},
+		{"m=8,t=1,p=1", salt, b64(make([]byte, 65)), false},
+		{"m=8,t=1,p=1", "\n" + salt, key, false},
+		{"m=8,t=1,p=1", b64(make([]byte, 12)) + "!", key, false},
+		{"m=8,t=1,p=1", salt, b64(make([]byte, 18)) + "!", false},
+	} {
+		hash := "$argon2id$v=19$" + c.params + "$" + c.salt + "$" + c.key
+		t.Run(hash, func(t *testing.T) {
+			is := is.New(t)
+			err := recovery.VerifyPassword(hash, goodPassword)
+			is.Equal(errors.Is(err, recovery.ErrPasswordMismatch), c.ok)
+			is.Equal(errors.Is(err, recovery.ErrUnsupportedHash), !c.ok)
+		})
+	}
 }

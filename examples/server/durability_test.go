@@ -15,7 +15,7 @@ import (
 
 // What no crash and no mail server may lose, on a SQLite file and over SMTP:
 //
-//	go test -run TestDurable -v ./server
+//	go test -run Durable -v ./server
 
 // A durable server can be started again on what it left.
 type durable struct {
@@ -114,7 +114,7 @@ func TestDurableKilledInMidDelivery(t *testing.T) {
 
 // Killed between the mail server's acceptance and the note of it: the mail repeats once, and the
 // reader may use either.
-func TestDurableKilledAfterAcceptance(t *testing.T) {
+func TestAttack_S44_DurableKilledAfterAcceptance(t *testing.T) {
 	t.Parallel()
 	for use, name := range []string{"first mail", "second mail"} {
 		t.Run(name, func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"example.com/recovery/mailer"
 )
 
-func TestNewSaysEveryFaultAtOnce(t *testing.T) {
+func TestAttack_S85_NewSaysEveryFaultAtOnce(t *testing.T) {
 	is := is.New(t)
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	is.NoErr(err) // a key

@@ -216,24 +216,32 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 	return r.Reset, a.current(), nil
 }
 
-// live returns the reset with the digest and its account if it can be redeemed at the given instant.
+// live returns the reset with the digest and its account if it can be redeemed at the given instant. It
+// does the same for every token.
 func (s *Store) live(digest recovery.Digest, at time.Time) (*reset, *account, error) {
-	r, ok := s.resets[digest]
-	if !ok {
-		return nil, nil, &recovery.TokenError{Reason: recovery.TokenUnknown}
+	r, known := s.resets[digest]
+	if !known {
+		r = &reset{}
 	}
-	if r.ended != "" {
-		return nil, nil, &recovery.TokenError{Reason: r.ended}
+	a, exists := s.accounts[r.AccountID]
+	if !exists {
+		a = &account{}
 	}
-	if !at.Before(r.ExpiresAt) {
-		return nil, nil, &recovery.TokenError{Reason: recovery.TokenExpired}
+	version := a.current().Version
+	refuse := func(reason recovery.TokenReason) (*reset, *account, error) {
+		return nil, nil, &recovery.TokenError{Reason: reason}
 	}
-	a, ok := s.accounts[r.AccountID]
-	if !ok || !a.Eligible() {
-		return nil, nil, &recovery.TokenError{Reason: recovery.TokenAccountGone}
-	}
-	if a.current().Version != r.Version {
-		return nil, nil, &recovery.TokenError{Reason: recovery.TokenStale}
+	switch {
+	case !known:
+		return refuse(recovery.TokenUnknown)
+	case r.ended != "":
+		return refuse(r.ended)
+	case !at.Before(r.ExpiresAt):
+		return refuse(recovery.TokenExpired)
+	case !exists || !a.Eligible():
+		return refuse(recovery.TokenAccountGone)
+	case version != r.Version:
+		return refuse(recovery.TokenStale)
 	}
 	return r, a, nil
 }
@@ -294,19 +302,20 @@ func (s *Store) take(at time.Time, charges []recovery.Charge) *recovery.LimitErr
 			refused = &recovery.LimitError{Scope: c.Scope, RetryAfter: wait}
 		}
 	}
-	if refused != nil {
-		return refused
-	}
-	for _, c := range charges {
+	for _, c := range charges { // what is refused is stored as it was: it takes as long
 		state, known := s.limits[c.Key]
-		state.tat, _ = c.Limit.Take(state.tat, at)
+		if next, _ := c.Limit.Take(state.tat, at); refused == nil {
+			state.tat = next
+		} else if !known {
+			continue
+		}
 		if !known || state.tat.Before(state.look) { // before: the clock went back
 			state.look = state.tat
 			s.expiry.add(state.look, c.Key, false)
 		}
 		s.limits[c.Key] = state
 	}
-	return nil
+	return refused
 }
 
 // ClaimRequests implements [recovery.Requests].

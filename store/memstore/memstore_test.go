@@ -1,7 +1,9 @@
 package memstore_test
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -30,6 +32,98 @@ func TestLookUpLeavesTheIndex(t *testing.T) {
 		is.Equal(len(many), 3)
 		is.Equal(many[0].ID, "5")
 	}
+}
+
+// A name that this library would refuse is found as it is stored.
+func TestNameWithoutCanonicalForm(t *testing.T) {
+	is := is.New(t)
+	s := memstore.New()
+	const name = "Zero\u200bWidth"
+	s.Put(recovery.Account{ID: "1", Username: name, Email: "a@example.com"}, "hash")
+	found, err := s.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByUsername, Typed: name, Canonical: name, Max: 9})
+	is.NoErr(err)
+	is.Equal(len(found), 1)
+	found, err = s.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByUsername, Max: 9})
+	is.NoErr(err)
+	is.Equal(len(found), 0) // by no name
+}
+
+// Of the accounts of one address, one that goes leaves the others.
+func TestRemoveLeavesTheOthersOfAnAddress(t *testing.T) {
+	is := is.New(t)
+	s := memstore.New()
+	for _, id := range []string{"1", "2", "3"} {
+		s.Put(recovery.Account{ID: id, Username: "user" + id, Email: "many@example.com"}, "hash")
+	}
+	for left := 2; left > 0; left-- {
+		s.Remove([]string{"3", "1"}[2-left])
+		found, err := s.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByEmail, Typed: "many@example.com", Canonical: "many@example.com", Max: 9})
+		is.NoErr(err)
+		is.Equal(len(found), left)
+		is.Equal(found[left-1].ID, "2")
+	}
+}
+
+// What Purge deletes of an account's tokens does not keep the rest from being voided.
+func TestTokensAreVoidedAfterPurge(t *testing.T) {
+	is := is.New(t)
+	s := memstore.New()
+	s.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}, "hash")
+	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	version := recovery.NewVersion("hash", "alice@example.com")
+	for i, life := range []time.Duration{time.Hour, 3 * time.Hour, 3 * time.Hour} {
+		is.NoErr(s.CreateReset(t.Context(), recovery.Reset{
+			Digest: recovery.Digest{byte(i)}, AccountID: "1", Version: version, RequestedAt: now, ExpiresAt: now.Add(life)}))
+	}
+	now = now.Add(2 * time.Hour)
+	n, err := s.Purge(t.Context(), now, 100)
+	is.NoErr(err)
+	is.Equal(n, 1)
+	_, err = s.CompleteReset(t.Context(), recovery.Completion{Digest: recovery.Digest{1}, At: now, PasswordHash: "hash"})
+	is.NoErr(err)
+	_, _, err = s.FindReset(t.Context(), recovery.Digest{2}, now)
+	var refused *recovery.TokenError
+	is.True(errors.As(err, &refused))
+	is.Equal(refused.Reason, recovery.TokenVoided) // not by its Version alone, which the same hash leaves as it was
+}
+
+// A token that was used stays used, whatever is mailed later.
+func TestUsedIsNotSuperseded(t *testing.T) {
+	is := is.New(t)
+	s := memstore.New()
+	s.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}, "hash")
+	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	is.NoErr(s.CreateReset(t.Context(), recovery.Reset{
+		AccountID: "1", Version: recovery.NewVersion("hash", "alice@example.com"), RequestID: "a", RequestedAt: now, ExpiresAt: now.Add(time.Hour)}))
+	_, err := s.CompleteReset(t.Context(), recovery.Completion{At: now, PasswordHash: "new"})
+	is.NoErr(err)
+	later := recovery.Request{ID: "b", RequestedAt: now.Add(time.Minute), DueAt: now}
+	is.NoErr(s.AddRequest(t.Context(), later, recovery.Charges{}))
+	claimed, err := s.ClaimRequests(t.Context(), recovery.Lease{ID: "l", At: now, Until: now.Add(time.Minute), Max: 1})
+	is.NoErr(err)
+	is.Equal(len(claimed), 1)
+	is.NoErr(s.FinishRequest(t.Context(), recovery.Outcome{RequestID: "b", Lease: "l", Mailed: "1"}))
+	_, _, err = s.FindReset(t.Context(), recovery.Digest{}, now)
+	var refused *recovery.TokenError
+	is.True(errors.As(err, &refused))
+	is.Equal(refused.Reason, recovery.TokenUsed)
+}
+
+// A request that was claimed by its ID is in the queue once.
+func TestClaimedByIDIsClaimedOnceLater(t *testing.T) {
+	is := is.New(t)
+	s := memstore.New()
+	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	// A new request was never claimed, whatever it says.
+	is.NoErr(s.AddRequest(t.Context(), recovery.Request{ID: "a", RequestedAt: now, DueAt: now, Attempts: 7, Lease: "old"}, recovery.Charges{}))
+	claimed, err := s.ClaimRequests(t.Context(), recovery.Lease{ID: "1", At: now, Until: now.Add(time.Minute), Max: 1, RequestID: "a"})
+	is.NoErr(err)
+	is.Equal(len(claimed), 1)
+	is.Equal(claimed[0].Attempts, 1)
+	claimed, err = s.ClaimRequests(t.Context(), recovery.Lease{ID: "2", At: now.Add(time.Minute), Until: now.Add(time.Hour), Max: 9})
+	is.NoErr(err)
+	is.Equal(len(claimed), 1)
+	is.Equal(claimed[0].Attempts, 2)
 }
 
 func TestPutReplaces(t *testing.T) {

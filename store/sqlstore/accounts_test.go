@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"database/sql/driver"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -223,4 +225,26 @@ func TestIDsOfAnotherType(t *testing.T) {
 		is.Equal(errorText(err), "sqlstore: the ID is not of the column's type")
 		is.True(!errors.Is(err, recovery.ErrSuperseded))
 	})
+}
+
+// Who has no password of this application's cannot recover it: by the condition, or because there is no hash.
+func TestAccountsWithoutPassword(t *testing.T) {
+	for _, c := range []struct {
+		hash  string
+		local int64
+		want  bool
+	}{{"hash", 1, true}, {"hash", 0, false}, {"", 1, false}, {"", 0, false}} {
+		for _, d := range dialects {
+			t.Run(fmt.Sprint(dialectNames[d], c), func(t *testing.T) {
+				is := is.New(t)
+				s := newStub(d)
+				s.rows[findsAccount] = []driver.Value{"7", "alice", alice.Email, c.hash, "", int64(1), c.local, int64(1)}
+				store, _ := s.store(t, nil)
+				found, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByID, Typed: "7", Canonical: "7", Max: 1})
+				is.NoErr(err)
+				is.Equal(len(found), 1)
+				is.Equal(found[0].HasPassword, c.want)
+			})
+		}
+	}
 }

@@ -78,11 +78,11 @@ func (t *tally) take(at time.Time, charges []recovery.Charge) error {
 	return nil
 }
 
-// changes returns the limits that were counted.
+// changes returns the limits to store: those that were counted, and those that let nothing pass as they
+// are, so that a request over its limit takes as long as another.
 func (t *tally) changes() (counted rows) {
 	for _, key := range sortedKeys(t.state) {
-		stored, ok := t.stored[key]
-		if state := t.state[key]; !state.IsZero() && (!ok || state.UnixMicro() != stored) {
+		if state := t.state[key]; !state.IsZero() {
 			counted.add(key[:], state.UnixMicro())
 		}
 	}

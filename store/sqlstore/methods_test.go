@@ -66,7 +66,7 @@ var (
 const (
 	findsAccount = "SELECT COALESCE"
 	findsHash    = "SELECT COALESCE(CAST(`password`"
-	findsReset   = "SELECT account_id"
+	findsReset   = "SELECT digest"
 	findsLimits  = "SELECT id, tat" // those of stub.limits
 	findsLeased  = "SELECT requested_at"
 	findsDue     = "SELECT id"
@@ -87,7 +87,7 @@ func stubRows() map[string][]driver.Value {
 	return map[string][]driver.Value{
 		findsAccount: {"7", alice.Username, alice.Email, "old hash", "en", int64(1), int64(1), int64(1)},
 		findsHash:    {"new hash"},
-		findsReset:   {"7", alice.Version[:], reset.RequestID, now.UnixMicro(), reset.ExpiresAt.UnixMicro(), ""},
+		findsReset:   {reset.Digest[:], "7", alice.Version[:], reset.RequestID, now.UnixMicro(), reset.ExpiresAt.UnixMicro(), ""},
 		findsLeased:  {now.UnixMicro()},
 		findsDue:     queued,
 		claimsCTE:    due,

@@ -4,7 +4,8 @@ var postgresql = statements{
 	createReset: `INSERT INTO recovery_resets (digest, account_id, version, request_id, requested_at, expires_at)
 		SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT 1 FROM recovery_resets
 			WHERE account_id = $7 AND mailed = 1 AND (requested_at > $8 OR requested_at = $9 AND request_id > $10))`,
-	findReset:  `SELECT account_id, version, request_id, requested_at, expires_at, ended FROM recovery_resets WHERE digest = $1`,
+	findReset: `SELECT digest, account_id, version, request_id, requested_at, expires_at, ended FROM recovery_resets
+		WHERE digest >= $1 ORDER BY digest LIMIT 1`,
 	redeem:     `UPDATE recovery_resets SET ended = 'used' WHERE digest = $1 AND ended = '' AND expires_at > $2`,
 	voidOthers: `UPDATE recovery_resets SET ended = 'voided' WHERE account_id = $1 AND ended = ''`,
 	markMailed: `UPDATE recovery_resets SET mailed = 1 WHERE account_id = $1 AND request_id = $2`,
@@ -16,13 +17,13 @@ var postgresql = statements{
 	addAtOnce: `WITH n AS (SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
 			AS n (id, floor, step, ceiling, absurd, owner)),
 		locked AS MATERIALIZED (SELECT id, tat FROM recovery_limits WHERE id = ANY ($1::bytea[]) ORDER BY id FOR UPDATE),
-		judged AS MATERIALIZED (SELECT n.*, CASE WHEN tat <= absurd THEN tat END AS tat, coalesce(tat <= ceiling OR tat > absurd, true) AS ok
+		judged AS MATERIALIZED (SELECT n.*, tat AS stored, CASE WHEN tat <= absurd THEN tat END AS tat, coalesce(tat <= ceiling OR tat > absurd, true) AS ok
 			FROM n LEFT JOIN locked USING (id)),
 		owners AS MATERIALIZED (SELECT owner, bool_and(ok) AS ok FROM judged GROUP BY owner),
 		level AS (SELECT current_setting('transaction_isolation') = 'read committed' AS usual),
 		passed AS MATERIALIZED (SELECT usual, usual AND coalesce((SELECT ok FROM owners WHERE owner = 0), true) AS ok FROM level),
-		counting AS MATERIALIZED (SELECT id, greatest(floor, tat + step) AS tat FROM judged JOIN owners USING (owner), passed
-			WHERE owners.ok AND passed.ok),
+		counting AS MATERIALIZED (SELECT id, CASE WHEN owners.ok THEN greatest(floor, tat + step) ELSE stored END AS tat
+			FROM judged JOIN owners USING (owner), passed WHERE passed.ok AND (owners.ok OR stored IS NOT NULL)),
 		counted AS (INSERT INTO recovery_limits AS l (id, tat) SELECT id, tat FROM counting ORDER BY id
 			ON CONFLICT (id) DO UPDATE SET tat = excluded.tat WHERE EXISTS (SELECT 1 FROM locked WHERE locked.id = l.id) RETURNING 1),
 		added AS (INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,

@@ -8,7 +8,8 @@ var sqlite = statements{
 	createReset: `INSERT INTO recovery_resets (digest, account_id, version, request_id, requested_at, expires_at)
 		SELECT ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM recovery_resets
 			WHERE account_id = ? AND mailed = 1 AND (requested_at > ? OR requested_at = ? AND request_id > ?))`,
-	findReset:  `SELECT account_id, version, request_id, requested_at, expires_at, ended FROM recovery_resets WHERE digest = ?`,
+	findReset: `SELECT digest, account_id, version, request_id, requested_at, expires_at, ended FROM recovery_resets
+		WHERE digest >= ? ORDER BY digest LIMIT 1`,
 	redeem:     `UPDATE recovery_resets SET ended = 'used' WHERE digest = ? AND ended = '' AND expires_at > ?`,
 	voidOthers: `UPDATE recovery_resets SET ended = 'voided' WHERE account_id = ? AND ended = ''`,
 	markMailed: `UPDATE recovery_resets SET mailed = 1 WHERE account_id = ? AND request_id = ?`,

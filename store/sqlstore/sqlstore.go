@@ -204,18 +204,29 @@ func (s *Store) CreateReset(ctx context.Context, r recovery.Reset) error {
 	})
 }
 
-// FindReset implements [recovery.Resets].
+// FindReset implements [recovery.Resets]. It reads the reset with the digest or the next one, and that
+// one's account, whatever becomes of the token: an unknown one takes as long as one that was used, and as
+// one whose account is gone.
 func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.Time) (r recovery.Reset, a recovery.Account, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
-		var ended recovery.TokenReason
-		if r, ended, err = s.reset(ctx, tx, digest); err != nil {
+		next, ended, err := scanReset(tx.QueryRowContext(ctx, s.sql.findReset, digest[:]))
+		if errors.Is(err, sql.ErrNoRows) {
+			next.AccountID, err = "0", nil
+		}
+		if err != nil {
 			return err
 		}
-		a, err = s.live(r, ended, at, func() ([]recovery.Account, error) {
-			return s.accounts.FindAccounts(ctx, tx, recovery.AccountQuery{
-				By: recovery.ByID, Typed: r.AccountID, Canonical: r.AccountID, Max: 1,
-			})
+		found, err := s.accounts.FindAccounts(ctx, tx, recovery.AccountQuery{
+			By: recovery.ByID, Typed: next.AccountID, Canonical: next.AccountID, Max: 1,
 		})
+		if err != nil && !errors.Is(err, errNotAnID) {
+			return err
+		}
+		if next.Digest != digest {
+			return &recovery.TokenError{Reason: recovery.TokenUnknown}
+		}
+		r = next
+		a, err = live(r, ended, at, found)
 		return err
 	})
 	if err != nil {
@@ -226,36 +237,36 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 
 // reset reads the reset with the digest and how it ended, "" if it did not.
 func (s *Store) reset(ctx context.Context, tx *sql.Tx, digest recovery.Digest) (r recovery.Reset, ended recovery.TokenReason, err error) {
-	var version []byte
-	var requestedAt, expiresAt int64
-	err = tx.QueryRowContext(ctx, s.sql.findReset, digest[:]).
-		Scan(&r.AccountID, &version, &r.RequestID, &requestedAt, &expiresAt, &ended)
-	if errors.Is(err, sql.ErrNoRows) {
-		return r, "", &recovery.TokenError{Reason: recovery.TokenUnknown}
+	r, ended, err = scanReset(tx.QueryRowContext(ctx, s.sql.findReset, digest[:]))
+	if errors.Is(err, sql.ErrNoRows) || err == nil && r.Digest != digest {
+		return recovery.Reset{}, "", &recovery.TokenError{Reason: recovery.TokenUnknown}
 	}
-	r.Digest = digest
-	copy(r.Version[:], version)
-	r.RequestedAt, r.ExpiresAt = fromMicro(requestedAt), fromMicro(expiresAt)
 	return r, ended, err
 }
 
-// live returns the account of a reset that can be redeemed, or the reason why it cannot.
-func (s *Store) live(r recovery.Reset, ended recovery.TokenReason, at time.Time, account func() ([]recovery.Account, error)) (recovery.Account, error) {
+func scanReset(row *sql.Row) (r recovery.Reset, ended recovery.TokenReason, err error) {
+	var digest, version []byte
+	var requestedAt, expiresAt int64
+	if err = row.Scan(&digest, &r.AccountID, &version, &r.RequestID, &requestedAt, &expiresAt, &ended); err != nil {
+		return r, "", err
+	}
+	copy(r.Digest[:], digest)
+	copy(r.Version[:], version)
+	r.RequestedAt, r.ExpiresAt = fromMicro(requestedAt), fromMicro(expiresAt)
+	return r, ended, nil
+}
+
+// live returns the account of a reset, of those that have its ID, if it can be redeemed, or the reason
+// why it cannot.
+func live(r recovery.Reset, ended recovery.TokenReason, at time.Time, found []recovery.Account) (recovery.Account, error) {
 	refuse := func(reason recovery.TokenReason) (recovery.Account, error) {
 		return recovery.Account{}, &recovery.TokenError{Reason: reason}
 	}
-	if ended != "" {
-		return refuse(ended)
-	}
-	if !at.Before(r.ExpiresAt) {
-		return refuse(recovery.TokenExpired)
-	}
-	found, err := account()
 	switch {
-	case errors.Is(err, errNotAnID):
-		return refuse(recovery.TokenAccountGone)
-	case err != nil:
-		return recovery.Account{}, err
+	case ended != "":
+		return refuse(ended)
+	case !at.Before(r.ExpiresAt):
+		return refuse(recovery.TokenExpired)
 	case len(found) == 0 || found[0].ID != r.AccountID || !found[0].Eligible():
 		return refuse(recovery.TokenAccountGone)
 	case found[0].Version != r.Version:
@@ -285,7 +296,7 @@ func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (accou
 		if err != nil {
 			return err
 		}
-		if _, err := s.live(r, ended, c.At, func() ([]recovery.Account, error) { return locked, nil }); err != nil {
+		if _, err := live(r, ended, c.At, locked); err != nil {
 			return err
 		}
 		used := &recovery.TokenError{Reason: recovery.TokenUsed}

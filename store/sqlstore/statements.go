@@ -16,7 +16,7 @@ type statements struct {
 	lockDatabase string // takes the write lock, where there is one of the whole database
 
 	createReset string
-	findReset   string
+	findReset   string // with the digest, or the next one
 	redeem      string
 	voidOthers  string
 	markMailed  string

@@ -26,20 +26,20 @@ var mutants = []struct {
 	},
 	{
 		"expiry is off by one",
-		"if !at.Before(r.ExpiresAt) {",
-		"if at.After(r.ExpiresAt) {",
+		"case !at.Before(r.ExpiresAt):",
+		"case at.After(r.ExpiresAt):",
 		"Resets/Expiry",
 	},
 	{
 		"limits are counted outside the lock",
-		"	for _, c := range charges {\n		state, known",
-		"	s.mu.Unlock()\n	time.Sleep(time.Millisecond)\n	s.mu.Lock()\n	for _, c := range charges {\n		state, known",
+		storing,
+		"	s.mu.Unlock()\n	time.Sleep(time.Millisecond)\n	s.mu.Lock()\n" + storing,
 		"Limits/RaceHard",
 	},
 	{
 		"soft limits are counted outside the lock",
-		"	for _, c := range charges {\n		state, known",
-		"	s.mu.Unlock()\n	time.Sleep(time.Millisecond)\n	s.mu.Lock()\n	for _, c := range charges {\n		state, known",
+		storing,
+		"	s.mu.Unlock()\n	time.Sleep(time.Millisecond)\n	s.mu.Lock()\n" + storing,
 		"Limits/RaceSoft",
 	},
 	{
@@ -74,8 +74,8 @@ var mutants = []struct {
 	},
 	{
 		"the version is not checked",
-		"if a.current().Version != r.Version {",
-		"if false {",
+		"case version != r.Version:",
+		"case version != version:",
 		"Resets/Stale",
 	},
 	{
@@ -92,14 +92,14 @@ var mutants = []struct {
 	},
 	{
 		"the account's status is not checked",
-		"if !ok || !a.Eligible() {",
-		"if !ok {",
+		"case !exists || !a.Eligible():",
+		"case !exists:",
 		"Resets/AccountGone",
 	},
 	{
 		"a throttled request counts",
-		"	if refused != nil {\n		return refused\n	}\n	for _, c := range charges {\n		state",
-		"	for _, c := range charges {\n		state",
+		"refused == nil {",
+		"true {",
 		"Limits/SoftThrottles",
 	},
 	{
@@ -151,6 +151,9 @@ var mutants = []struct {
 		"Context/Ended",
 	},
 }
+
+// storing is where limits are stored after they were judged.
+const storing = "	for _, c := range charges { // what is refused"
 
 func TestMutants(t *testing.T) {
 	is := is.New(t)

@@ -1,0 +1,360 @@
+package catalogue
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/recovery"
+)
+
+// An answer is what a caller gets: what it comes to, and all of it but the date.
+type answer struct {
+	outcome string // one of the words below
+	text    string
+}
+
+// What an answer comes to.
+const (
+	accepted    = "accepted"
+	malformed   = "malformed"
+	weak        = "weak password"
+	badToken    = "bad token"
+	denied      = "denied"
+	limited     = "limited"
+	unavailable = "unavailable"
+	tooLarge    = "too large"
+	mediaType   = "media type"
+	crossSite   = "cross-site"
+	method      = "method"
+	broken      = "broken"
+)
+
+const (
+	xandrPath  = "/account-recovery"
+	forgotPath = "/v2.0/users/RAX-AUTH/forgot-pwd"
+	resetPath  = "/v2.0/users/RAX-AUTH/pwd-reset"
+	raxSpace   = "http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0"
+	jsonType   = "application/json"
+	xmlType    = "application/xml"
+	formType   = "application/x-www-form-urlencoded"
+)
+
+var entryNames = []string{"direct", "Xandr", "Rackspace JSON", "Rackspace XML", "portal"}
+
+// An entry is a way into the Service. What its format cannot say is nil.
+type entry struct {
+	name       string
+	byName     func(username string) answer // asks for a reset
+	byEmail    func(address string) answer
+	names      func(address string) answer // asks for the user names
+	complete   func(token, password string) answer
+	completeAs func(username, token, password string) answer
+	// send sends a body for "reset", "names" or "complete" as the format's clients do, with further header lines.
+	send func(call, body string, header ...string) answer
+}
+
+// An ask is one way in which an entry can be asked for something, by an identifier of one kind.
+type ask struct {
+	name string // "reset by name", "reset by address", "names"
+	kind string // "username" or "email"
+	ask  func(identifier string) answer
+}
+
+// asks are those that the entry has.
+func (e *entry) asks() (all []ask) {
+	for _, a := range []ask{{"reset by name", "username", e.byName}, {"reset by address", "email", e.byEmail}, {"names", "email", e.names}} {
+		if a.ask != nil {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+func (s *site) entry(name string) *entry {
+	switch name {
+	case "Xandr":
+		return s.xandr()
+	case "Rackspace JSON":
+		return s.rackspace(name, ".json", jsonType)
+	case "Rackspace XML":
+		return s.rackspace(name, ".xml", xmlType)
+	case "portal":
+		return s.portal()
+	}
+	return s.direct()
+}
+
+func (s *site) direct() *entry {
+	e := &entry{name: "direct"}
+	e.byName = func(name string) answer {
+		return s.called(s.RequestReset(s.ctx, recovery.ResetRequest{Username: name, Client: s.client}))
+	}
+	e.byEmail = func(email string) answer {
+		return s.called(s.RequestReset(s.ctx, recovery.ResetRequest{Email: email, Client: s.client}))
+	}
+	e.names = func(email string) answer {
+		return s.called(s.RetrieveUsername(s.ctx, recovery.UsernameRequest{Email: email, Client: s.client}))
+	}
+	e.completeAs = func(username, token, password string) answer {
+		_, err := s.CompleteReset(s.ctx, recovery.CompleteRequest{Username: username, Token: token, Password: password, Client: s.client})
+		return s.called(err)
+	}
+	e.complete = func(token, password string) answer { return e.completeAs("", token, password) }
+	return e
+}
+
+// called is the answer of a call.
+func (s *site) called(err error) answer {
+	fmt.Fprintln(s.seen, errorText(err))
+	a := answer{unavailable, errorText(err)}
+	var limit *recovery.LimitError
+	switch {
+	case err == nil:
+		a.outcome = accepted
+	case errors.Is(err, recovery.ErrInvalidRequest):
+		a.outcome = malformed
+	case errors.Is(err, recovery.ErrInvalidPassword):
+		a.outcome = weak
+	case errors.Is(err, recovery.ErrInvalidToken):
+		a.outcome = badToken
+	case errors.Is(err, recovery.ErrDenied):
+		a.outcome = denied
+	case errors.As(err, &limit):
+		a.outcome = limited
+	}
+	return a
+}
+
+func (s *site) xandr() *entry {
+	e := &entry{name: "Xandr"}
+	e.send = func(call, body string, header ...string) answer {
+		method := "POST"
+		if call == "complete" {
+			method = "PUT"
+		}
+		return s.do(method, xandrPath, body, withDefaults(header, "Content-Type: "+jsonType)...)
+	}
+	object := func(pairs ...string) string {
+		var members []string
+		for i := 0; i < len(pairs); i += 2 {
+			members = append(members, quoteJSON(pairs[i])+":"+quoteJSON(pairs[i+1]))
+		}
+		return `{"account-recovery":{` + strings.Join(members, ",") + `}}`
+	}
+	e.byName = func(name string) answer { return e.send("reset", object("username", name)) }
+	e.names = func(email string) answer { return e.send("names", object("email", email)) }
+	e.complete = func(token, password string) answer {
+		return e.send("complete", object("token", token, "password", password))
+	}
+	e.completeAs = func(username, token, password string) answer {
+		return e.send("complete", object("username", username, "token", token, "password", password))
+	}
+	return e
+}
+
+func (s *site) rackspace(name, suffix, media string) *entry {
+	e := &entry{name: name}
+	e.send = func(call, body string, header ...string) answer {
+		path := forgotPath
+		if call == "complete" {
+			path = resetPath
+		}
+		return s.do("POST", path+suffix, body, withDefaults(header, "Content-Type: "+media)...)
+	}
+	document := func(root, name, value string) string {
+		if media == jsonType {
+			return `{"RAX-AUTH:` + root + `":{` + quoteJSON(name) + `:` + quoteJSON(value) + `}}`
+		}
+		return `<` + root + ` xmlns="` + raxSpace + `" ` + name + `="` + quoteXML(value) + `"/>`
+	}
+	e.byName = func(name string) answer {
+		a := e.send("reset", document("forgotPasswordCredentials", "username", name))
+		// The format has the name that was sent come back; what is compared is the rest.
+		a.text = strings.ReplaceAll(a.text, "\nX-User-Name: "+strings.Trim(name, " ")+"\n", "\nX-User-Name: (as sent)\n")
+		return a
+	}
+	e.complete = func(token, password string) answer {
+		return e.send("complete", document("passwordReset", "password", password), "X-Auth-Token: "+token)
+	}
+	return e
+}
+
+func (s *site) portal() *entry {
+	e := &entry{name: "portal"}
+	e.send = func(call, body string, header ...string) answer {
+		path := map[string]string{"reset": "/recover/password", "names": "/recover/username", "complete": "/recover/reset"}[call]
+		return s.do("POST", path, body, withDefaults(header, "Content-Type: "+formType, "Sec-Fetch-Site: same-origin")...)
+	}
+	e.byName = func(name string) answer {
+		return e.send("reset", url.Values{"by": {"username"}, "username": {name}, "email": {""}}.Encode())
+	}
+	e.byEmail = func(email string) answer {
+		return e.send("reset", url.Values{"by": {"email"}, "username": {""}, "email": {email}}.Encode())
+	}
+	e.names = func(email string) answer { return e.send("names", url.Values{"email": {email}}.Encode()) }
+	e.complete = func(token, password string) answer {
+		return e.send("complete", url.Values{"token": {token}, "password": {password}, "repeat": {password}}.Encode())
+	}
+	return e
+}
+
+// do has a request served. Lines are "Name: value"; a Name alone is for a header that is left out.
+func (s *site) do(method, target, body string, lines ...string) answer {
+	if s.overWire {
+		request := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: app.example\r\nContent-Length: %d\r\n", method, target, len(body))
+		for _, line := range lines {
+			if strings.Contains(line, ": ") {
+				request += line + "\r\n"
+			}
+		}
+		return s.raw(request + "\r\n" + body)
+	}
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if body == "" {
+		r.Body = http.NoBody
+	}
+	r.RemoteAddr = netip.AddrPortFrom(s.client, 1234).String()
+	for _, line := range lines {
+		name, value, ok := strings.Cut(line, ": ")
+		if name = http.CanonicalHeaderKey(name); ok {
+			r.Header[name] = append(r.Header[name], value)
+		}
+	}
+	w := httptest.NewRecorder()
+	s.mux.ServeHTTP(w, r)
+	return s.answered(target, w.Code, w.Header(), w.Body.String())
+}
+
+// withDefaults adds the lines whose headers are not there.
+func withDefaults(lines []string, defaults ...string) []string {
+	for _, line := range defaults {
+		name, _, _ := strings.Cut(line, ":")
+		if !slices.ContainsFunc(lines, func(l string) bool { return l == name || strings.HasPrefix(l, name+":") }) {
+			lines = append(lines[:len(lines):len(lines)], line)
+		}
+	}
+	return lines
+}
+
+// answered is the answer of a response.
+func (s *site) answered(target string, status int, header http.Header, body string) answer {
+	var lines []string
+	for name, values := range header {
+		if name == "Date" {
+			continue
+		}
+		for _, v := range values {
+			lines = append(lines, name+": "+v+"\n")
+		}
+	}
+	slices.Sort(lines)
+	a := answer{text: fmt.Sprintf("%d\n%s\n%s", status, strings.Join(lines, ""), body)}
+	fmt.Fprintln(s.seen, a.text)
+	switch status {
+	case 200, 204, 303:
+		a.outcome = accepted
+	case 400:
+		a.outcome = malformed
+		if strings.Contains(body, "INVALID_PASSWORD") || strings.Contains(target, "pwd-reset") && strings.Contains(body, "the password ") {
+			a.outcome = weak
+		}
+	case 401:
+		a.outcome = badToken
+	case 403:
+		a.outcome = denied
+		if strings.Contains(body, "sent from another website") {
+			a.outcome = crossSite
+		}
+	case 405:
+		a.outcome = method
+	case 413:
+		a.outcome = tooLarge
+		if header.Get("Retry-After") != "" {
+			a.outcome = limited
+		}
+	case 415:
+		a.outcome = mediaType
+	case 422: // the portal's
+		switch {
+		case !strings.Contains(body, "<form"):
+			a.outcome = badToken
+		case strings.Contains(target, "/reset"):
+			a.outcome = weak
+		default:
+			a.outcome = malformed
+		}
+	case 429:
+		a.outcome = limited
+	case 500:
+		a.outcome = broken
+	case 503:
+		a.outcome = unavailable
+	default:
+		a.outcome = fmt.Sprint(status)
+	}
+	return a
+}
+
+// raw sends bytes over a connection and returns the first answer.
+func (s *site) raw(request string) answer {
+	s.is.Helper()
+	conn, err := net.Dial("tcp", s.serve().Listener.Addr().String())
+	s.is.NoErr(err)
+	defer conn.Close()
+	s.is.NoErr(conn.SetDeadline(time.Now().Add(30 * time.Second)))
+	_, err = io.WriteString(conn, request)
+	s.is.NoErr(err)
+	return s.readAnswer(bufio.NewReader(conn), request)
+}
+
+// readAnswer reads the answer to a request from its connection.
+func (s *site) readAnswer(from *bufio.Reader, request string) answer {
+	s.is.Helper()
+	verb, rest, _ := strings.Cut(request, " ")
+	target, _, _ := strings.Cut(rest, " ")
+	response, err := http.ReadResponse(from, &http.Request{Method: verb})
+	s.is.NoErr(err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	s.is.NoErr(err)
+	return s.answered(target, response.StatusCode, response.Header, string(body))
+}
+
+// quoteJSON writes a string with its bytes as they are, but for what ends it: bytes that are no UTF-8
+// arrive as such.
+func quoteJSON(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' {
+			fmt.Fprintf(&b, `\u%04x`, c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// quoteXML writes a string for an attribute.
+func quoteXML(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || strings.IndexByte(`"<>&'`, c) >= 0 {
+			fmt.Fprintf(&b, "&#%d;", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,137 @@
+package catalogue
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/recovery"
+)
+
+const panicText = "internal detail 4711"
+
+func panicOn(method string) func(string) error {
+	return func(called string) error {
+		if called == method {
+			panic(panicText)
+		}
+		return nil
+	}
+}
+
+// panics calls f, and returns whether it panicked: a direct call hands on what the application's own store
+// panics with.
+func panics(f func() answer) (got answer, panicked bool) {
+	defer func() {
+		if recover() != nil {
+			panicked = true
+		}
+	}()
+	return f(), false
+}
+
+// A panic of what the application supplies is an answer without its text, and the process goes on.
+func TestAttack_S78_Panics(t *testing.T) {
+	var where atomic.Value // hooks run on a goroutine of their own
+	where.Store("")
+	boom := func(place string) {
+		if where.Load() == place {
+			panic(panicText)
+		}
+	}
+	with := func(o *recovery.Options) {
+		o.Approve = func(context.Context, recovery.Account, recovery.CompleteRequest) error { boom("Approve"); return nil }
+		o.OnReset = func(context.Context, recovery.Account) error { boom("OnReset"); return nil }
+		o.HashPassword = func(password string) (string, error) { boom("HashPassword"); return quickHash(password), nil }
+		o.Policy = &recovery.Policy{Breached: func(context.Context, string) (bool, error) { boom("Breached"); return false, nil }, BreachFailClosed: true}
+		portal := o.Portals["web"]
+		portal.Allow = func(context.Context, recovery.Account) (bool, error) { boom("Allow"); return true, nil }
+		o.Portals = map[string]recovery.Portal{"web": portal}
+		hooks := o.Hooks
+		o.Hooks.RequestAccepted = func(e recovery.RequestEvent) { hooks.RequestAccepted(e); boom("hook") }
+		o.Hooks.PasswordChanged = func(e recovery.ResetEvent) { hooks.PasswordChanged(e); boom("hook") }
+		o.Limits = recovery.Limits{
+			PerIdentifier: []recovery.Limit{{Burst: 1000, Every: time.Second}}, PerClient: recovery.Limit{Burst: 10000, Every: time.Second},
+			CompletePerClient: recovery.Limit{Burst: 1000, Every: time.Second},
+		}
+	}
+	onEveryEntry(t, with, func(s *site, e *entry) {
+		defer where.Store("")
+		token := s.token("victim")
+		shown := func(got answer, panicked bool, what string) {
+			if panicked && e.name != "direct" {
+				s.t.Errorf("%s: the panic came through", what)
+			}
+			if !panicked && got.outcome != broken && got.outcome != unavailable && got.outcome != denied {
+				s.t.Errorf("%s: %s", what, got.outcome)
+			}
+			if strings.Contains(got.text, panicText) && e.name != "direct" {
+				s.t.Errorf("%s: its text is in the answer", what)
+			}
+		}
+		for _, a := range e.asks() {
+			s.trace.fail(panicOn("AddRequest"))
+			got, panicked := panics(func() answer { return a.ask(a.of("billybob")) })
+			shown(got, panicked, a.name)
+			other, _ := panics(func() answer { return a.ask(unknown(a.kind, "billybob")) })
+			s.is.Equal(got, other)
+		}
+		for _, method := range []string{"TakeLimits", "FindReset", "CompleteReset"} {
+			s.trace.fail(panicOn(method))
+			got, panicked := panics(func() answer { return e.complete(token, newPassword) })
+			shown(got, panicked, method)
+		}
+		s.trace.fail(nil)
+		for _, place := range []string{"Approve", "HashPassword", "Breached"} {
+			where.Store(place)
+			got, panicked := panics(func() answer { return e.complete(token, newPassword) })
+			shown(got, panicked, place)
+		}
+		where.Store("")
+		s.is.True(s.verifies("8", oldPassword)) // nothing was changed
+
+		// In the worker: the request is tried again.
+		for what, failure := range map[string]func(){
+			"FindAccounts": func() { s.trace.fail(panicOn("FindAccounts")) }, "CreateReset": func() { s.trace.fail(panicOn("CreateReset")) },
+			"Mailer": func() { s.mail.Fail(func(recovery.Message) error { panic(panicText) }) },
+			"Allow":  func() { where.Store("Allow") }, "hook": func() { where.Store("hook") },
+		} {
+			failure()
+			for _, a := range e.asks() {
+				s.is.Equal(a.ask(a.of("billybob")).outcome, accepted)
+			}
+			_, err := s.Deliver(s.ctx)
+			s.is.NoErr(err) // the worker lives
+			s.flush()       // the hooks have run
+			s.trace.fail(nil)
+			s.mail.Fail(nil)
+			where.Store("")
+			s.advance(10 * time.Minute)
+			mails := s.deliver()
+			if what != "hook" && what != "Allow" && len(mails) == 0 {
+				s.t.Errorf("%s: no mail came afterwards", what)
+			}
+			s.advance(time.Hour)
+		}
+		// And at the end: the password is changed, and its notice and OnReset come.
+		token = s.token("victim")
+		where.Store("hook")
+		s.is.Equal(e.complete(token, newPassword).outcome, accepted)
+		where.Store("OnReset")
+		_, err := s.Deliver(s.ctx)
+		s.is.NoErr(err)
+		where.Store("")
+		last, _ := s.mail.Last()
+		s.is.Equal(last.Kind, recovery.MessagePasswordChanged)
+		s.flush()
+		s.is.True(!strings.Contains(s.events.String(), "ResetCalled"))
+		s.advance(time.Hour)
+		s.deliver()
+		s.flush()
+		s.is.True(strings.Contains(s.events.String(), "ResetCalled"))
+		s.is.True(!strings.Contains(s.log.String(), panicText)) // it may hold anything
+		s.sound("8")
+	})
+}

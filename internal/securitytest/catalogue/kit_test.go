@@ -1,0 +1,357 @@
+package catalogue
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/httpadapter"
+	"example.com/recovery/httpadapter/portal"
+	"example.com/recovery/mailer/mailertest"
+)
+
+const (
+	oldPassword = "Yesterday#s-Kelp4" // of every account when a test begins
+	newPassword = "Tomorrow#s-Vortex7"
+	portalURL   = "https://portal.example/recover/reset"
+	noToken     = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa" // well-formed, and nobody's
+)
+
+// A site is an application with account recovery: all of it at hand, and the worker driven by hand.
+type site struct {
+	*recovery.Service
+	ground
+	t      *testing.T
+	is     *is.I
+	ctx    context.Context
+	trace  *traceStore // of the Service's calls of the Store
+	mail   *mailertest.Recorder
+	log    *buffer
+	seen   *buffer // all that callers were answered
+	events *eventLog
+	mux    *http.ServeMux
+	client netip.Addr        // of the callers that come
+	hashes map[string]string // that accounts have when nothing was changed
+
+	overWire bool // requests go over a connection to a real server
+
+	mu      sync.Mutex
+	now     time.Time
+	secrets []string
+	server  *httptest.Server
+}
+
+// accounts are those of every site. mallory is disabled, federate has no password of the application, the
+// address of unproven was not verified, and the name of 9 is the address of 8.
+var accounts = func() (all []recovery.Account) {
+	for i, a := range [][2]string{
+		{"alice", "alice@example.com"}, {"alicia", "alice@example.com"}, {"billybob", "billybob@example.com"},
+		{"mallory", "mallory@example.com"}, {"federate", "federate@example.com"}, {"unproven", "unproven@example.com"},
+		{"mike", "mike@example.com"}, {"victim", "victim@example.com"},
+		{"victim@example.com", "attacker@evil.example"}, {"attacker", "attacker@evil.example"},
+	} {
+		account := eligible(fmt.Sprint(i+1), a[0], a[1])
+		account.Active, account.HasPassword, account.Verified = a[0] != "mallory", a[0] != "federate", a[0] != "unproven"
+		all = append(all, account)
+	}
+	return all
+}()
+
+// newSite builds on a store. Hashing is quick and limits are off unless with says otherwise.
+func newSite(t *testing.T, g ground, with func(*recovery.Options)) *site {
+	t.Helper()
+	s := &site{
+		ground: g, t: t, is: is.New(t), ctx: t.Context(), trace: &traceStore{Store: g.Store},
+		mail: &mailertest.Recorder{}, log: &buffer{}, seen: &buffer{}, events: &eventLog{flushed: make(chan netip.Addr, 100)},
+		client: netip.MustParseAddr("192.0.2.1"), hashes: map[string]string{},
+		now: time.Date(2026, 11, 21, 18, 30, 0, 123456000, time.UTC), secrets: []string{oldPassword, newPassword},
+	}
+	s.is.Helper()
+	s.putAll(accounts)
+	logger := slog.New(slog.NewTextHandler(s.log, nil))
+	opts := recovery.Options{
+		Application: "Acme", Portals: map[string]recovery.Portal{"web": {URL: portalURL}}, Limits: recovery.Limits{InsecureOff: true},
+		HashPassword: func(password string) (string, error) { return quickHash(password), nil },
+		Logger:       logger, Now: s.clock, Hooks: s.events.hooks(), Workers: 1,
+	}
+	if with != nil {
+		with(&opts)
+	}
+	var err error
+	s.Service, err = recovery.New(s.trace, s.mail, &opts)
+	s.is.NoErr(err)
+	pages, err := portal.New(s.Service, &portal.Options{Portal: "web", Logger: logger, BodyTimeout: 200 * time.Millisecond})
+	s.is.NoErr(err)
+	wire := &httpadapter.Options{Logger: logger, Now: s.clock, BodyTimeout: 200 * time.Millisecond}
+	s.mux = http.NewServeMux()
+	s.mux.Handle("/account-recovery", httpadapter.NewXandr(s.Service, wire))
+	s.mux.Handle("/v2.0/", httpadapter.NewRackspace(s.Service, wire))
+	s.mux.Handle("/recover/", pages)
+	return s
+}
+
+// everywhere runs a row on every store. with may be nil.
+func everywhere(t *testing.T, with func(*recovery.Options), run func(s *site)) {
+	t.Helper()
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) { run(newSite(t, k.empty(t), with)) })
+	}
+}
+
+// onEveryEntry runs a row on every store through every entry, each on a site of its own.
+func onEveryEntry(t *testing.T, with func(*recovery.Options), run func(s *site, e *entry)) {
+	t.Helper()
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			for _, name := range entryNames {
+				t.Run(name, func(t *testing.T) {
+					s := newSite(t, k.empty(t), with)
+					run(s, s.entry(name))
+				})
+			}
+		})
+	}
+}
+
+func quickHash(password string) string {
+	return fmt.Sprintf("quick$%x", sha256.Sum256([]byte(password)))
+}
+
+// put adds or replaces an account, whose password is the old one.
+func (s *site) put(a recovery.Account) {
+	s.is.Helper()
+	s.hashes[a.ID] = quickHash(oldPassword)
+	s.is.NoErr(s.Put(a, s.hashes[a.ID]))
+}
+
+// putAll adds many accounts at once.
+func (s *site) putAll(accounts []recovery.Account) {
+	s.is.Helper()
+	hash := quickHash(oldPassword)
+	for _, a := range accounts {
+		s.hashes[a.ID] = hash
+		if s.db == nil {
+			s.is.NoErr(s.Put(a, hash))
+		}
+	}
+	if s.db != nil {
+		s.is.NoErr(insert(s.ground, accounts, hash))
+	}
+}
+
+// eligible returns an account that may be recovered, not yet stored.
+func eligible(id, username, email string) recovery.Account {
+	return recovery.Account{ID: id, Username: username, Email: email, Active: true, HasPassword: true, Verified: true}
+}
+
+func (s *site) clock() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+// advance moves the clock, also backwards.
+func (s *site) advance(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = s.now.Add(d)
+}
+
+// deliver works the queue off and returns the mails that were sent.
+func (s *site) deliver() []recovery.Message {
+	s.is.Helper()
+	before := len(s.mail.Messages())
+	_, err := s.Deliver(s.ctx)
+	s.is.NoErr(err)
+	mails := s.mail.Messages()[before:]
+	for _, m := range mails {
+		if token := m.Token.Reveal(); token != "" {
+			s.secret(token)
+		}
+	}
+	return mails
+}
+
+// token returns the token that was mailed to the only account with the user name.
+func (s *site) token(username string) string {
+	s.is.Helper()
+	s.is.NoErr(s.RequestReset(s.ctx, recovery.ResetRequest{Username: username, Client: s.client}))
+	mails := s.deliver()
+	s.is.Equal(len(mails), 1) // one mail to one account
+	return mails[0].Token.Reveal()
+}
+
+// verifies reports whether the account logs in with the password.
+func (s *site) verifies(id, password string) bool {
+	s.is.Helper()
+	hash, err := s.PasswordHash(id)
+	s.is.NoErr(err)
+	if strings.HasPrefix(hash, "quick$") {
+		return hash == quickHash(password)
+	}
+	return recovery.VerifyPassword(hash, password) == nil
+}
+
+// stored returns the password hashes of all accounts, by their IDs.
+func (s *site) stored() map[string]string {
+	s.is.Helper()
+	all := map[string]string{}
+	if s.db == nil {
+		for id := range s.hashes {
+			hash, err := s.PasswordHash(id)
+			s.is.NoErr(err)
+			all[id] = hash
+		}
+		return all
+	}
+	rows, err := s.db.Query("SELECT id, password_hash FROM users")
+	s.is.NoErr(err)
+	defer rows.Close()
+	for rows.Next() {
+		var id, hash string
+		s.is.NoErr(rows.Scan(&id, &hash))
+		all[id] = hash
+	}
+	s.is.NoErr(rows.Err())
+	return all
+}
+
+// secret has sound look for text from now on.
+func (s *site) secret(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets = append(s.secrets, text)
+}
+
+// serve starts a real server, on which bodies and connections are what they are on the net.
+func (s *site) serve() *httptest.Server {
+	if s.server == nil {
+		s.server = httptest.NewServer(s.mux)
+		s.t.Cleanup(s.server.Close)
+	}
+	return s.server
+}
+
+// flush waits until the hooks of what was done so far have run. They run in order; where so many wait that
+// the last is dropped, it is said again.
+func (s *site) flush() {
+	s.is.Helper()
+	for {
+		mark := s.events.next()
+		_, err := s.CompleteReset(s.ctx, recovery.CompleteRequest{Token: "flush", Password: newPassword, Client: mark})
+		s.is.True(errors.Is(err, recovery.ErrInvalidToken))
+		again := time.After(5 * time.Second)
+		for waiting := true; waiting; {
+			select {
+			case seen := <-s.events.flushed:
+				if seen == mark {
+					return
+				}
+			case <-again:
+				waiting = false
+			}
+		}
+	}
+}
+
+// marks are the addresses of callers that mark a place among the events.
+var marks = netip.MustParsePrefix("fdff::/64")
+
+// An eventLog records what hooks are told, as one line each with all that an event holds.
+type eventLog struct {
+	buffer
+	flushed chan netip.Addr
+	last    netip.Addr
+}
+
+func (l *eventLog) next() netip.Addr {
+	if !l.last.IsValid() {
+		l.last = marks.Addr()
+	}
+	l.last = l.last.Next()
+	return l.last
+}
+
+func (l *eventLog) hooks() recovery.Hooks {
+	request := func(name string) func(recovery.RequestEvent) {
+		return func(e recovery.RequestEvent) {
+			fmt.Fprintf(l, "%s %s %s %s %s %d %s %s\n", name, e.Reason, e.ID, e.Kind, e.Client, e.Attempt, accountText(e.Account), errorText(e.Err))
+		}
+	}
+	reset := func(name string) func(recovery.ResetEvent) {
+		return func(e recovery.ResetEvent) {
+			if marks.Contains(e.Client) {
+				l.flushed <- e.Client
+				return
+			}
+			fmt.Fprintf(l, "%s %s %s %s %s\n", name, e.Token, e.Client, accountText(e.Account), errorText(e.Err))
+		}
+	}
+	return recovery.Hooks{
+		RequestAccepted:  request("RequestAccepted"),
+		RequestThrottled: request("RequestThrottled"),
+		RequestDropped:   request("RequestDropped"),
+		RequestRetried:   request("RequestRetried"),
+		RequestFailed:    request("RequestFailed"),
+		MailSent:         request("MailSent"),
+		ResetCalled:      request("ResetCalled"),
+		LimitReached: func(e recovery.LimitEvent) {
+			fmt.Fprintf(l, "LimitReached %s %s %s\n", e.Call, e.Client, errorText(e.Err))
+		},
+		TokenRefused:    reset("TokenRefused"),
+		ResetDenied:     reset("ResetDenied"),
+		PasswordChanged: reset("PasswordChanged"),
+	}
+}
+
+func accountText(a recovery.Account) string {
+	return fmt.Sprintf("%q %q %q %q %x", a.ID, a.Username, a.Email, a.Locale, a.Version)
+}
+
+// errorText is the text of an error and of all that it wraps.
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%v %+v %q", err, err, err)
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		text += " " + errorText(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			text += " " + errorText(err)
+		}
+	}
+	return text
+}
+
+// A buffer may be written to by many.
+type buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

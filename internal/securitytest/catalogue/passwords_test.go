@@ -1,0 +1,292 @@
+package catalogue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+// A password without end is turned away before the Store is asked and before anything is hashed.
+func TestAttack_S80_PasswordsWithoutEnd(t *testing.T) {
+	var hashed atomic.Int32
+	count := func(o *recovery.Options) {
+		generous(o)
+		o.HashPassword = func(password string) (string, error) { hashed.Add(1); return quickHash(password), nil }
+	}
+	onEveryEntry(t, count, func(s *site, e *entry) {
+		token := s.token("billybob")
+		s.trace.calls()
+		hashed.Store(0)
+		for i, v := range vectors(s.t, "passwords", "S80") {
+			if !s.turn(e, i) {
+				continue
+			}
+			for _, token := range []string{token, noToken} {
+				got := e.complete(token, v.Value)
+				s.meets(v, e, got)
+				s.is.True(e.name != "direct" || got.outcome == weak)
+				s.is.True(len(got.text) < 16<<10) // it does not come back
+			}
+		}
+		s.is.Equal(s.trace.calls(), nil)
+		s.is.Equal(hashed.Load(), int32(0))
+		s.lives(e, "3", token)
+		s.is.Equal(hashed.Load(), int32(1))
+		s.sound("3")
+	})
+}
+
+func TestAttack_S81_BcryptCutsNothingOff(t *testing.T) {
+	for _, v := range vectors(t, "passwords", "S81") {
+		err := recovery.VerifyPassword(v.Body, v.Value)
+		if want := verdicts[v.Want]; want == nil && err != nil || !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %s", v.What, err, v.Want)
+		}
+	}
+}
+
+var verdicts = map[string]error{"match": nil, "mismatch": recovery.ErrPasswordMismatch, "unsupported": recovery.ErrUnsupportedHash}
+
+// A stored hash that would stop the program is refused before a byte of its memory is taken.
+func TestAttack_S83_HostileStoredHashes(t *testing.T) {
+	for _, v := range vectors(t, "passwords", "S83") {
+		for _, password := range []string{newPassword, "", strings.Repeat("x", 1024)} {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			err := recovery.VerifyPassword(v.Value, password)
+			runtime.ReadMemStats(&after)
+			if refused := v.Want == "refused" && errors.Is(err, recovery.ErrPasswordMismatch); !refused && !errors.Is(err, recovery.ErrUnsupportedHash) {
+				t.Errorf("%s: %v", v.What, err)
+				continue
+			}
+			if took := after.TotalAlloc - before.TotalAlloc; took > uint64(1<<20+16*len(v.Value)) {
+				t.Errorf("%s: %d bytes were allocated", v.What, took)
+			}
+			if len(v.Value) > 20 && strings.Contains(err.Error(), v.Value[len(v.Value)-10:]) {
+				t.Errorf("%s: the error repeats the hash", v.What)
+			}
+		}
+	}
+}
+
+// A scribe is a log in both formats of slog, and what it was given.
+type scribe struct {
+	text, json buffer
+	given      buffer // one record a line: the attributes as a JSON object
+}
+
+func (l *scribe) logger() *slog.Logger {
+	return slog.New(&tee{l, slog.NewTextHandler(&l.text, nil), slog.NewJSONHandler(&l.json, nil)})
+}
+
+type tee struct {
+	log        *scribe
+	text, json slog.Handler
+}
+
+func (h *tee) Enabled(context.Context, slog.Level) bool { return true }
+func (h *tee) WithAttrs([]slog.Attr) slog.Handler       { return h }
+func (h *tee) WithGroup(string) slog.Handler            { return h }
+
+func (h *tee) Handle(ctx context.Context, r slog.Record) error {
+	given := map[string]string{"msg": r.Message}
+	r.Attrs(func(a slog.Attr) bool { given[a.Key] = a.Value.String(); return true })
+	line, err := json.Marshal(given)
+	_, _ = io.WriteString(&h.log.given, string(line)+"\n")
+	return errors.Join(err, h.text.Handle(ctx, r), h.json.Handle(ctx, r))
+}
+
+// parsed reads a line of slog's text format.
+func parsed(t *testing.T, line string) map[string]string {
+	t.Helper()
+	fields := map[string]string{}
+	for rest := line; rest != ""; {
+		key, value, ok := strings.Cut(rest, "=")
+		if !ok || strings.ContainsAny(key, " \"") || fields[key] != "" {
+			t.Fatalf("no record: %q", clip(line))
+		}
+		if strings.HasPrefix(value, `"`) {
+			quoted, err := strconv.QuotedPrefix(value)
+			is.New(t).NoErr(err)
+			fields[key], err = strconv.Unquote(quoted)
+			is.New(t).NoErr(err)
+			rest = strings.TrimPrefix(value[len(quoted):], " ")
+		} else {
+			fields[key], rest, _ = strings.Cut(value, " ")
+		}
+	}
+	return fields
+}
+
+// checkLog checks that the text of a log has as many lines as records, which read as they were written.
+func checkLog(t *testing.T, text string) (records []map[string]string) {
+	t.Helper()
+	for _, r := range strings.ReplaceAll(text, "\n", "") {
+		if !unicode.IsPrint(r) {
+			t.Fatalf("the log has %q", r)
+		}
+	}
+	for line := range strings.Lines(text) {
+		record := parsed(t, strings.TrimSuffix(line, "\n"))
+		for _, key := range []string{"time", "level", "msg"} {
+			is.New(t).True(record[key] != "")
+		}
+		records = append(records, record)
+	}
+	return records
+}
+
+// What a database answers gets into the logs of the adapters.
+func TestAttack_S84_LogOfTheEntries(t *testing.T) {
+	onEveryEntry(t, generous, func(s *site, e *entry) {
+		for i, v := range vectors(s.t, "passwords", "S84") {
+			if !s.turn(e, i) {
+				continue
+			}
+			for _, method := range []string{"AddRequest", "FindReset"} {
+				s.trace.fail(func(m string) error {
+					if m == method {
+						return errors.New(v.Value)
+					}
+					return nil
+				})
+				before := len(s.log.String())
+				op := "recovery: add the request: "
+				if method == "AddRequest" {
+					s.is.Equal(e.byName("billybob").outcome, unavailable)
+				} else {
+					op = "recovery: find the token: "
+					s.is.Equal(e.complete(noToken, newPassword).outcome, unavailable)
+				}
+				s.trace.fail(nil)
+				records := checkLog(s.t, s.log.String()[before:])
+				if e.name == "direct" {
+					s.is.Equal(len(records), 0) // the caller has the error
+					continue
+				}
+				s.is.Equal(len(records), 1)
+				s.is.Equal(len(records[0]), 4) // time, level, msg and error
+				s.is.Equal(records[0]["level"], "ERROR")
+				s.is.Equal(records[0]["error"], op+v.Value)
+			}
+		}
+		s.sound()
+	})
+}
+
+// What mail servers, databases and breach services answer, and what is in a panic, gets to the worker's.
+func TestAttack_S84_LogOfTheWorker(t *testing.T) {
+	var log *scribe
+	var fault error
+	with := func(o *recovery.Options) {
+		log, fault = &scribe{}, nil
+		o.Logger = log.logger()
+		o.Policy = &recovery.Policy{Breached: func(context.Context, string) (bool, error) { return false, fault }}
+	}
+	everywhere(t, with, func(s *site) {
+		e := s.direct()
+		failing := func(method string, err error) {
+			s.trace.fail(func(m string) error {
+				if m == method {
+					return err
+				}
+				return nil
+			})
+		}
+		try := func(what string, v vector, attr string, do func()) {
+			s.is.Helper()
+			before := [3]int{len(log.text.String()), len(log.json.String()), len(log.given.String())}
+			do()
+			records := checkLog(s.t, log.text.String()[before[0]:])
+			given := strings.Split(strings.TrimSuffix(log.given.String()[before[2]:], "\n"), "\n")
+			objects := strings.Split(strings.TrimSuffix(log.json.String()[before[1]:], "\n"), "\n")
+			s.is.True(len(records) > 0) // the fault was logged
+			if len(records) != len(given) || len(objects) != len(given) {
+				s.t.Fatalf("%s, %s: %d records became %d and %d lines", what, v.What, len(given), len(records), len(objects))
+			}
+			seen := false
+			for i, line := range given {
+				var want, got map[string]string
+				var object map[string]any
+				s.is.NoErr(json.Unmarshal([]byte(line), &want))
+				s.is.NoErr(json.Unmarshal([]byte(objects[i]), &object))
+				got = records[i]
+				s.is.Equal(len(got), len(want)+2)    // and the time and the level
+				s.is.Equal(len(object), len(want)+2) // nothing was added
+				for key, value := range want {
+					s.is.Equal(string([]rune(got[key])), value) // which has no bytes that are no UTF-8
+					if text, ok := object[key].(string); ok {
+						s.is.Equal(text, value)
+					}
+				}
+				for key, text := range got {
+					if attr == "" && strings.Contains(text, v.Value) {
+						s.t.Errorf("%s, %s: %s has the value", what, v.What, key)
+					}
+				}
+				seen = seen || v.Value != "" && strings.HasSuffix(got[attr], v.Value)
+			}
+			s.is.Equal(seen, attr != "" && v.Value != "") // the text came through
+		}
+		for i, v := range vectors(s.t, "passwords", "S84") {
+			if s.db != nil && i%5 != 0 {
+				continue // the log does not depend on the store
+			}
+			hostile := errors.New(v.Value)
+			s.put(billybob)
+			s.deliver()
+			s.is.Equal(e.byName("billybob").outcome, accepted)
+			try("the mail server", v, "error", func() {
+				s.mail.Fail(func(recovery.Message) error { return hostile })
+				_, _ = s.Deliver(s.ctx)
+				s.mail.Fail(nil)
+			})
+			s.advance(10 * time.Minute)
+			try("the look-up", v, "error", func() {
+				failing("FindAccounts", hostile)
+				_, _ = s.Deliver(s.ctx)
+			})
+			if v.Value != "" && len(v.Value) > 3 {
+				s.advance(10 * time.Minute)
+				try("a panic", v, "", func() {
+					s.trace.fail(func(m string) error {
+						if m == "CreateReset" {
+							panic(v.Value)
+						}
+						return nil
+					})
+					_, _ = s.Deliver(s.ctx)
+				})
+			}
+			try("the claim", v, "error", func() {
+				failing("ClaimRequests", hostile)
+				_, _ = s.Deliver(s.ctx)
+			})
+			failing("", nil)
+			s.advance(10 * time.Minute)
+			before := len(s.mail.Messages())
+			s.deliver()
+			mails := s.mail.Messages()[before:]
+			s.is.Equal(len(mails), 1) // the mail came in the end
+			try("the breach service", v, "error", func() {
+				fault = hostile
+				s.lives(e, "3", mails[0].Token.Reveal())
+				fault = nil
+			})
+		}
+		s.sound("3")
+	})
+}

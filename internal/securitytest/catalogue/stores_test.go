@@ -1,0 +1,268 @@
+package catalogue
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/memstore"
+	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
+	"example.com/recovery/store/storetest"
+)
+
+// A ground is an empty store to build on, with the application's side of it.
+type ground struct {
+	storetest.Harness
+	db      *sql.DB // nil for memstore
+	dialect sqlstore.Dialect
+}
+
+// A kind is a kind of store.
+type kind struct {
+	name  string
+	empty func(t *testing.T) ground // returns a store without any rows
+}
+
+var kinds = []kind{
+	{"memstore", func(*testing.T) ground { return onMemory() }},
+	{"SQLite", onServer("SQLite")},
+	{"PostgreSQL", onServer("PostgreSQL with pgx")},
+	{"MariaDB", onServer("MariaDB")},
+}
+
+func onMemory() ground {
+	users := memstore.New()
+	return ground{Harness: storetest.Harness{
+		Store:        users,
+		Put:          func(a recovery.Account, hash string) error { users.Put(a, hash); return nil },
+		Remove:       func(id string) error { users.Remove(id); return nil },
+		PasswordHash: func(id string) (string, error) { hash, _ := users.PasswordHash(id); return hash, nil },
+		Dump:         func() (string, error) { return users.Dump(), nil },
+	}}
+}
+
+var opened sync.Map // of grounds by the name of their server
+
+// onServer has one database for all tests, and empties it for each. What is committed need not be on
+// disk: no test of this package cuts the power.
+func onServer(name string) func(t *testing.T) ground {
+	return func(t *testing.T) ground {
+		t.Helper()
+		if g, ok := opened.Load(name); ok {
+			g := g.(ground)
+			g.empty(t)
+			return g
+		}
+		server := serverNamed(name)
+		switch server.Dialect {
+		case sqlstore.SQLite:
+			server.Place = func(t testing.TB) databases.Place {
+				place := databases.NewSQLite(t)
+				place.DSN = strings.ReplaceAll(place.DSN, "synchronous(FULL)", "synchronous(OFF)")
+				return place
+			}
+		case sqlstore.PostgreSQL:
+			server.Place = func(t testing.TB) databases.Place {
+				return databases.NewPostgres(t, "pgx", map[string]string{"synchronous_commit": "off"})
+			}
+		}
+		store, db := databases.Open(lasting{t}, server)
+		g := ground{databases.HarnessOn(server.Dialect, store, db), db, server.Dialect}
+		opened.Store(name, g)
+		return g
+	}
+}
+
+func serverNamed(name string) databases.Server {
+	i := slices.IndexFunc(databases.Servers, func(s databases.Server) bool { return s.Name == name })
+	return databases.Servers[i]
+}
+
+// empty deletes all rows of the application and the store.
+func (g ground) empty(t *testing.T) {
+	t.Helper()
+	is := is.New(t)
+	tx, err := g.db.Begin()
+	is.NoErr(err)
+	defer tx.Rollback()
+	for _, table := range []string{"users", "recovery_limits", "recovery_requests", "recovery_resets"} {
+		_, err := tx.Exec("DELETE FROM " + table)
+		is.NoErr(err)
+	}
+	is.NoErr(tx.Commit())
+}
+
+// insert adds accounts that are not there yet, in statements of many rows.
+func insert(g ground, accounts []recovery.Account, hash string) error {
+	for some := range slices.Chunk(accounts, 100) {
+		rows := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?, ?, ?, ?, ?), ", len(some)), ", ")
+		var values []any
+		for _, a := range some {
+			status, password, verified := "disabled", 0, any(nil)
+			if a.Active {
+				status = "active"
+			}
+			if a.HasPassword {
+				password = 1
+			}
+			if a.Verified {
+				verified = 1
+			}
+			values = append(values, a.ID, a.Username, a.Email, hash, a.Locale, status, password, verified)
+		}
+		query := "INSERT INTO users (id, username, email, password_hash, locale, status, local_password, verified_at) VALUES " + rows
+		if _, err := g.db.Exec(databases.Bind(g.dialect, query), values...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A lasting is a test whose cleanups wait for the end of the package: it makes what all tests share.
+type lasting struct{ testing.TB }
+
+var atEnd []func()
+
+func (lasting) Cleanup(f func())                 { atEnd = append(atEnd, f) }
+func (lasting) Context() context.Context         { return context.Background() }
+func (lasting) Logf(format string, args ...any)  { log.Printf(format, args...) }
+func (l lasting) Errorf(format string, a ...any) { l.TB.Errorf(format, a...) }
+
+func (l lasting) TempDir() string {
+	dir, err := os.MkdirTemp("", "recovery")
+	is.New(l).NoErr(err)
+	l.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, f := range slices.Backward(atEnd) {
+		f()
+	}
+	os.Exit(code)
+}
+
+// A traceStore records the calls that it passes on. What before returns for a method is its error.
+type traceStore struct {
+	recovery.Store
+
+	mu     sync.Mutex
+	trace  []string
+	last   string // ID of the request that was added last
+	before func(method string) error
+}
+
+func (s *traceStore) call(method, detail string) error {
+	s.mu.Lock()
+	s.trace = append(s.trace, method+detail)
+	before := s.before
+	s.mu.Unlock()
+	if before == nil {
+		return nil
+	}
+	return before(method)
+}
+
+// added returns the ID of the request that was added last.
+func (s *traceStore) added() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// fail has f decide what becomes of each call from now on; nil ends that.
+func (s *traceStore) fail(f func(method string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = f
+}
+
+// calls returns and forgets what was recorded.
+func (s *traceStore) calls() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	trace := s.trace
+	s.trace = nil
+	return trace
+}
+
+func (s *traceStore) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
+	if err := s.call("FindAccounts", ""); err != nil {
+		return nil, err
+	}
+	return s.Store.FindAccounts(ctx, q)
+}
+
+func (s *traceStore) CreateReset(ctx context.Context, r recovery.Reset) error {
+	if err := s.call("CreateReset", ""); err != nil {
+		return err
+	}
+	return s.Store.CreateReset(ctx, r)
+}
+
+func (s *traceStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
+	if err := s.call("FindReset", ""); err != nil {
+		return recovery.Reset{}, recovery.Account{}, err
+	}
+	return s.Store.FindReset(ctx, d, at)
+}
+
+func (s *traceStore) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
+	if err := s.call("CompleteReset", ""); err != nil {
+		return recovery.Account{}, err
+	}
+	return s.Store.CompleteReset(ctx, c)
+}
+
+// AddRequest records all but what the caller typed and chance decided.
+func (s *traceStore) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+	detail := fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q portal:%q throttled:%v hard:%d soft:%d due:%v",
+		len(r.ID), r.Kind, r.By, len(r.Identifier), r.AccountID, r.Portal, r.Throttled, len(c.Hard), len(c.Soft), r.DueAt.Equal(r.RequestedAt))
+	if err := s.call("AddRequest", detail); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.last = r.ID
+	s.mu.Unlock()
+	return s.Store.AddRequest(ctx, r, c)
+}
+
+func (s *traceStore) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
+	if err := s.call("TakeLimits", ""); err != nil {
+		return err
+	}
+	return s.Store.TakeLimits(ctx, at, c)
+}
+
+func (s *traceStore) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
+	if err := s.call("ClaimRequests", ""); err != nil {
+		return nil, err
+	}
+	return s.Store.ClaimRequests(ctx, l)
+}
+
+func (s *traceStore) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+	if err := s.call("FinishRequest", ""); err != nil {
+		return err
+	}
+	return s.Store.FinishRequest(ctx, o)
+}
+
+func (s *traceStore) Purge(ctx context.Context, before time.Time, max int) (int, error) {
+	if err := s.call("Purge", ""); err != nil {
+		return 0, err
+	}
+	return s.Store.Purge(ctx, before, max)
+}

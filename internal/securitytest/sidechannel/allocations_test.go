@@ -1,0 +1,120 @@
+package sidechannel
+
+import (
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/recovery"
+)
+
+// An allocation is what one call takes from the heap.
+type allocation struct{ objects, bytes uint64 }
+
+// allocations returns what a call takes, as the median of some, because maps and queues grow now and then.
+func allocations(calls []func()) allocation {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var objects, bytes []uint64
+	for _, call := range calls {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		call()
+		runtime.ReadMemStats(&after)
+		objects = append(objects, after.Mallocs-before.Mallocs)
+		bytes = append(bytes, after.TotalAlloc-before.TotalAlloc)
+	}
+	slices.Sort(objects)
+	slices.Sort(bytes)
+	return allocation{objects[len(objects)/2], bytes[len(bytes)/2]}
+}
+
+// prepared returns the call of an action, ready to be made.
+func (w *world) prepared(a action, s subject) func() {
+	w.is.Helper()
+	if a.handler == "" {
+		return func() { _ = a.direct(w.svc, s, w.who) }
+	}
+	h := w.handler(a.handler)
+	m := a.write(s)
+	r := httptest.NewRequest(m.method, m.path, strings.NewReader(m.body))
+	for i := 0; i < len(m.header); i += 2 {
+		r.Header.Add(m.header[i], m.header[i+1])
+	}
+	response := httptest.NewRecorder()
+	return func() { h.ServeHTTP(response, r) }
+}
+
+const allocationCalls = 15
+
+// bare returns a world without a trace, whose own allocations would be counted.
+func bare(t *testing.T) *world {
+	w := newWorld(t, backends()[0], generous, nil)
+	svc := w.svc.Options()
+	var err error
+	w.svc, err = recovery.New(w.store, w.mails, &svc)
+	w.is.NoErr(err)
+	return w
+}
+
+func TestAttack_S51_RequestsAllocateAlike(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector, pools forget at random")
+	}
+	w := bare(t)
+	for _, a := range requests {
+		measure := func(c class) allocation {
+			subjects := make([]subject, allocationCalls)
+			for i := range subjects {
+				subjects[i] = w.ready(c)
+			}
+			w.deliver()
+			calls := make([]func(), len(subjects))
+			for i, s := range subjects {
+				if c.asked {
+					w.prepared(a, s)()
+				}
+				calls[i] = w.prepared(a, s)
+			}
+			return allocations(calls)
+		}
+		for range 3 {
+			measure(classes[0]) // so that nothing grows
+		}
+		for reference, others := range map[*class][]class{&unknown: classes, &askedUnknown: askedClasses} {
+			want := measure(*reference)
+			for _, c := range others {
+				if got := measure(c); got != want {
+					t.Errorf("%s, %s: %v, %s: %v", a.name, c.name, got, reference.name, want)
+				}
+			}
+		}
+	}
+}
+
+func TestAttack_S51_CompletionsAllocateAlike(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector, pools forget at random")
+	}
+	w := bare(t)
+	none, kinds := w.tokens()
+	for _, a := range completions {
+		measure := func(s subject) allocation {
+			calls := make([]func(), allocationCalls)
+			for i := range calls {
+				calls[i] = w.prepared(a, s)
+			}
+			return allocations(calls)
+		}
+		measure(none) // makes the limit
+		want := measure(none)
+		// A token that is alive, tried with another name, is not compared: it costs a look at the account's
+		// name, and whoever holds it needs no oracle.
+		for i, kind := range dead[:len(dead)-1] {
+			if got := measure(kinds[i]); got != want {
+				t.Errorf("%s, %s: %v, unknown: %v", a.name, kind.name, got, want)
+			}
+		}
+	}
+}

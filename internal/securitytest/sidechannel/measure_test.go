@@ -1,0 +1,232 @@
+package sidechannel
+
+import (
+	"bufio"
+	"encoding/gob"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+)
+
+// A measure makes calls in the order of their classes and returns how long those of each class took. The
+// first ones, until everything is warm, are left out. Each call of a class is made longer by its delay. It
+// ends when the limit is over, which the order being random does no harm: there are fewer of each class.
+type measure func(order []uint8, warm int, delays []time.Duration, limit time.Duration) ([][]time.Duration, error)
+
+// shuffled returns n of each of the classes in random order, and some more at the front, which are to be
+// left out.
+func shuffled(seed uint64, classes []uint8, n int) (order []uint8, warm int) {
+	r := rand.New(rand.NewPCG(seed, 20))
+	all := slices.Repeat(classes, n)
+	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	warm = max(len(all)/20, 200)
+	return append(slices.Clone(all[:min(warm, len(all))]), all...), min(warm, len(all))
+}
+
+// spin passes time without giving the processor away. The class is all that its callers know, so it is
+// called for every class alike.
+func spin(d time.Duration) {
+	for start := time.Now(); time.Since(start) < d; {
+	}
+}
+
+// here measures calls in this process. The inputs of each class are used in turn, and are all that tells
+// the classes apart. If then is not nil, it is what is timed, with an input of its own, after the call.
+func here[T any](inputs [][]T, call func(T), then []T) measure {
+	next, after := make([]int, len(inputs)), 0
+	return func(order []uint8, warm int, delays []time.Duration, limit time.Duration) ([][]time.Duration, error) {
+		end := time.Now().Add(limit)
+		took := make([][]time.Duration, len(inputs))
+		for c := range took {
+			took[c] = make([]time.Duration, 0, len(order)/2)
+		}
+		for i, c := range order {
+			in := inputs[c][next[c]%len(inputs[c])]
+			next[c]++
+			if then != nil {
+				call(in)
+				in = then[after%len(then)]
+				after++
+			}
+			start := time.Now()
+			call(in)
+			spin(delays[c])
+			d := time.Since(start)
+			if i >= warm {
+				took[c] = append(took[c], d)
+			}
+			if start.After(end) {
+				break
+			}
+		}
+		return took, nil
+	}
+}
+
+// A plan is what the client process does.
+type plan struct {
+	Addr  string
+	First [][][]byte // by class, sent in turn
+	Then  [][][]byte // if any, what is timed after each of the first, by class
+	Order []uint8
+	Warm  int
+	Limit time.Duration
+}
+
+// A report is what it finds.
+type report struct {
+	Took   [][]time.Duration // by class
+	Status map[string]int    // of all answers
+	Err    string
+}
+
+const (
+	clientVariable = "RECOVERY_SIDE_CHANNEL_CLIENT"
+	classHeader    = "X-Class"
+	noClass        = "z" // of what is not timed
+)
+
+func className(c uint8) string { return string(rune('a' + c)) }
+
+func TestMain(m *testing.M) {
+	if os.Getenv(clientVariable) == "" {
+		os.Exit(m.Run())
+	}
+	var p plan
+	if err := gob.NewDecoder(os.Stdin).Decode(&p); err != nil {
+		panic(err)
+	}
+	r := report{Status: map[string]int{}}
+	if err := p.run(&r); err != nil {
+		r.Err = err.Error()
+	}
+	if err := gob.NewEncoder(os.Stdout).Encode(r); err != nil {
+		panic(err)
+	}
+}
+
+// run sends the requests on one connection, and stops the time of each when the first byte comes back.
+func (p *plan) run(r *report) error {
+	conn, err := net.Dial("tcp", p.Addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	send := func(request []byte) (time.Duration, error) {
+		start := time.Now()
+		if _, err := conn.Write(request); err != nil {
+			return 0, err
+		}
+		if _, err := in.Peek(1); err != nil {
+			return 0, err
+		}
+		took := time.Since(start)
+		response, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return 0, err
+		}
+		r.Status[response.Status]++
+		_, err = io.Copy(io.Discard, response.Body)
+		return took, err
+	}
+	next, then := make([]int, len(p.First)), make([]int, len(p.First))
+	r.Took = make([][]time.Duration, len(p.First))
+	end := time.Now().Add(p.Limit)
+	for i, c := range p.Order {
+		took, err := send(p.First[c][next[c]%len(p.First[c])])
+		next[c]++
+		if err == nil && p.Then != nil {
+			took, err = send(p.Then[c][then[c]%len(p.Then[c])])
+			then[c]++
+		}
+		if err != nil {
+			return err
+		}
+		if i >= p.Warm {
+			r.Took[c] = append(r.Took[c], took)
+		}
+		if time.Now().After(end) {
+			break
+		}
+	}
+	return nil
+}
+
+// overHTTP measures requests that a process of its own makes over the loopback interface on a connection
+// that is kept. Each must get the status. A delay is the server's, before it begins.
+func overHTTP(t testing.TB, h http.Handler, status string, inputs [][]message, then []message) measure {
+	var delays []time.Duration
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		class := r.Header.Get(classHeader)[0] - 'a'
+		d := time.Duration(0)
+		if int(class) < len(delays) {
+			d = delays[class]
+		}
+		spin(d)
+		h.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	p := plan{Addr: server.Listener.Addr().String(), First: make([][][]byte, len(inputs))}
+	for c, messages := range inputs {
+		class := className(uint8(c))
+		if then != nil {
+			p.Then = append(p.Then, nil)
+			for _, m := range then {
+				p.Then[c] = append(p.Then[c], m.bytes(classHeader, class))
+			}
+			class = noClass
+		}
+		for _, m := range messages {
+			p.First[c] = append(p.First[c], m.bytes(classHeader, class))
+		}
+	}
+	return func(order []uint8, warm int, d []time.Duration, limit time.Duration) ([][]time.Duration, error) {
+		delays = d
+		p.Order, p.Warm, p.Limit = order, warm, limit
+		r, err := p.inAnotherProcess(t)
+		if err == nil && (len(r.Status) != 1 || r.Status[status] == 0) {
+			err = fmt.Errorf("the answers were %v, not all %s", r.Status, status)
+		}
+		return r.Took, err
+	}
+}
+
+func (p *plan) inAnotherProcess(t testing.TB) (r report, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return r, err
+	}
+	client := exec.CommandContext(t.Context(), self, "-test.run=^$")
+	client.Env = append(os.Environ(), clientVariable+"=1")
+	client.Stderr = os.Stderr
+	in, err := client.StdinPipe()
+	if err != nil {
+		return r, err
+	}
+	out, err := client.StdoutPipe()
+	if err != nil {
+		return r, err
+	}
+	if err := client.Start(); err != nil {
+		return r, err
+	}
+	if err := gob.NewEncoder(in).Encode(p); err != nil {
+		return r, err
+	}
+	if err := gob.NewDecoder(out).Decode(&r); err != nil {
+		return r, err
+	}
+	if r.Err != "" {
+		return r, fmt.Errorf("the client: %s", r.Err)
+	}
+	return r, client.Wait()
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package sidechannel
+
+const raceEnabled = false

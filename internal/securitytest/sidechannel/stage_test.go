@@ -1,0 +1,243 @@
+package sidechannel
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
+)
+
+// A scale is how much is measured.
+type scale struct {
+	accounts int
+	pool     int // subjects of each class, which are used in turn; few have a time of their own, as a class
+}
+
+// The classes that are timed. All but the last two are within their limits.
+const (
+	timedUnknown uint8 = iota
+	timedUnknownToo
+	timedDelayed     // unknown, and delayed
+	timedDelayedMore // unknown, and delayed more
+	timedKnown
+	timedDisabled
+	timedSeveral
+	timedOver      // unknown, over its limit
+	timedOverKnown // known, over its limit
+	timedClasses
+)
+
+// numberOf is the number of the first subject of a class. Accounts have numbers below 500,000.
+func (s scale) numberOf(class uint8) int {
+	switch class {
+	case timedKnown:
+		return 0
+	case timedOverKnown:
+		return s.pool
+	case timedDisabled:
+		return 2 * s.pool
+	case timedSeveral:
+		return 3 * s.pool // to 6
+	}
+	return 500_000 + int(class)*s.pool
+}
+
+// Where the accounts of the tokens begin, in pools.
+const (
+	usedPools = iota + 6
+	expiredPools
+	gonePools
+)
+
+func numbered(i int) subject {
+	name := fmt.Sprintf("user%06d", i)
+	return subject{username: name, email: name + "@example.com"}
+}
+
+// subjects returns those of a class.
+func (s scale) subjects(class uint8) []subject {
+	all := make([]subject, s.pool)
+	for i := range all {
+		step := 1
+		if class == timedSeveral {
+			step = 3
+		}
+		all[i] = numbered(s.numberOf(class) + step*i)
+	}
+	return all
+}
+
+// population returns all accounts.
+func (s scale) population() []recovery.Account {
+	all := make([]recovery.Account, s.accounts)
+	for i := range all {
+		one := numbered(i)
+		all[i] = recovery.Account{
+			ID: one.username[4:], Username: one.username, Email: one.email,
+			Active: true, HasPassword: true, Verified: true,
+		}
+		switch pool := i / s.pool; {
+		case pool == 2 || pool == gonePools:
+			all[i].Active = false
+		case pool >= 3 && pool < 6: // three accounts of one address
+			all[i].Email = numbered(i - (i-3*s.pool)%3).email
+		}
+	}
+	return all
+}
+
+// A stage is a Service on a store full of accounts, with its worker at work.
+type stage struct {
+	opened
+	scale scale
+	is    *is.I
+	svc   *recovery.Service
+}
+
+// roomy limits are in force and never reached, unless somebody sees to it: each name may be asked for
+// more often than it is.
+var roomy = recovery.Limits{
+	PerIdentifier:     []recovery.Limit{{Burst: 1000, Every: time.Hour}, {Burst: 3000, Every: 2 * time.Hour}},
+	PerClient:         recovery.Limit{Burst: 1_000_000, Every: time.Microsecond},
+	Global:            recovery.Limit{Burst: 1_000_000, Every: time.Microsecond},
+	CompletePerClient: recovery.Limit{Burst: 1_000_000, Every: time.Microsecond},
+}
+
+// dropped mails go nowhere.
+type dropped struct{}
+
+func (dropped) Send(ctx context.Context, _ recovery.Message) error { return ctx.Err() }
+
+func newStage(t testing.TB, b backend, s scale, l leaky) *stage {
+	t.Helper()
+	g := &stage{opened: b.open(t), scale: s, is: is.New(t)}
+	g.is.NoErr(g.fill(s.population()))
+	store := g.store
+	if l != nil {
+		var wait func()
+		store, wait = l(store, dropped{})
+		t.Cleanup(wait)
+	}
+	var err error
+	g.svc, err = recovery.New(store, dropped{}, &recovery.Options{
+		Limits: roomy, Logger: quiet,
+		Workers: 1, // so that a machine with two processors has one for the calls
+		Portals: map[string]recovery.Portal{"web": {URL: "https://portal.example/recover/reset"}},
+	})
+	g.is.NoErr(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var worker sync.WaitGroup
+	worker.Go(func() { _ = g.svc.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		worker.Wait()
+	})
+	return g
+}
+
+// fill adds many accounts at once.
+func (o opened) fill(all []recovery.Account) error {
+	if o.db == nil {
+		for _, a := range all {
+			if err := o.put(a, oldHash); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	const columns = "(username, email, password_hash, locale, status, local_password, verified_at, id)"
+	tx, err := o.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	for some := range slices.Chunk(all, 200) {
+		insert := "INSERT INTO users " + columns + " VALUES (?, ?, ?, ?, ?, ?, ?, ?)" +
+			strings.Repeat(", (?, ?, ?, ?, ?, ?, ?, ?)", len(some)-1)
+		var values []any
+		for _, a := range some {
+			status := "disabled"
+			if a.Active {
+				status = "active"
+			}
+			values = append(values, a.Username, a.Email, oldHash, "", status, 1, 1, a.ID)
+		}
+		if _, err := tx.Exec(databases.Bind(o.dialect, insert), values...); err != nil {
+			return err
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	for _, statement := range []string{
+		"CREATE INDEX users_username ON users (username)", "CREATE INDEX users_email ON users (email)", "ANALYZE",
+	} {
+		if _, err := o.db.Exec(statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// charged takes the place of a store to see what a request is charged with.
+type charged struct {
+	recovery.Store
+	soft []recovery.Charge
+}
+
+func (c *charged) AddRequest(_ context.Context, _ recovery.Request, charges recovery.Charges) error {
+	c.soft = charges.Soft
+	return nil
+}
+
+// exhaust takes a subject to its limits, for an hour.
+func (g *stage) exhaust(subjects []subject, request func(*recovery.Service, subject) error) {
+	g.is.Helper()
+	seen := &charged{Store: g.store}
+	svc, err := recovery.New(seen, dropped{}, &recovery.Options{Limits: roomy, Logger: quiet})
+	g.is.NoErr(err)
+	for _, s := range subjects {
+		g.is.NoErr(request(svc, s))
+		for i, c := range seen.soft {
+			seen.soft[i].Limit = recovery.Limit{Burst: 1, Every: time.Duration(c.Limit.Burst) * c.Limit.Every}
+		}
+		g.is.NoErr(g.store.TakeLimits(context.Background(), time.Now(), seen.soft))
+	}
+}
+
+// tokens makes one token for each account of a pool and has end end it.
+func (g *stage) tokens(pool int, lives time.Duration, end func(digest recovery.Digest) error) []string {
+	g.is.Helper()
+	now := time.Now().Truncate(time.Microsecond).UTC()
+	all := make([]string, g.scale.pool)
+	for i := range all {
+		all[i] = randomToken()
+		token, err := recovery.ParseToken(all[i])
+		g.is.NoErr(err)
+		one := numbered(pool*g.scale.pool + i)
+		g.is.NoErr(g.store.CreateReset(context.Background(), recovery.Reset{
+			Digest: token.Digest(), AccountID: one.username[4:], Version: recovery.NewVersion(oldHash, one.email),
+			RequestID: "request", RequestedAt: now, ExpiresAt: now.Add(lives),
+		}))
+		if end != nil {
+			g.is.NoErr(end(token.Digest()))
+		}
+	}
+	return all
+}
+
+func (g *stage) unknownTokens() []string {
+	all := make([]string, g.scale.pool)
+	for i := range all {
+		all[i] = randomToken()
+	}
+	return all
+}

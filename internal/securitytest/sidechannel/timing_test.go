@@ -1,0 +1,294 @@
+package sidechannel
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"example.com/recovery"
+)
+
+// mode is "full" if everything is to be measured, or how often, to see whether it works.
+var mode = os.Getenv("RECOVERY_SIDE_CHANNELS")
+
+// A timed is a store to measure on, and what can be found there.
+type timed struct {
+	backend
+	scale scale
+	here  size // in this process
+	http  size // over HTTP
+}
+
+// A size is how much is measured, and what must be found by that. A smaller delay is injected too, and
+// told.
+type size struct {
+	n       int // none is not at all
+	limit   time.Duration
+	repeats int
+	least   time.Duration // the shorter delay; it must be found if all is true
+	more    time.Duration
+	all     bool
+}
+
+// timedStores returns where to measure.
+func timedStores() []timed {
+	all := backends()
+	memory, sqlite, postgres := all[0], all[1], all[2]
+	const us = time.Microsecond
+	if mode == "" {
+		some, few := scale{accounts: 20_000, pool: 2000}, scale{accounts: 2000, pool: 200}
+		return []timed{
+			{memory, some, size{2000, time.Second, 2, 5 * us, 20 * us, true}, size{1000, 2 * time.Second, 1, 20 * us, 50 * us, false}},
+			{sqlite, few, size{300, 2 * time.Second, 1, 50 * us, 100 * us, false}, size{}},
+		}
+	}
+	pools, many := scale{accounts: 100_000, pool: 9000}, scale{accounts: 100_000, pool: 2000}
+	n := 20_000
+	if mode != "full" {
+		var err error
+		if n, err = strconv.Atoi(mode); err != nil || n < 2 {
+			panic("RECOVERY_SIDE_CHANNELS must be full, or a number")
+		}
+	}
+	const limit = 2 * time.Minute
+	return []timed{
+		{memory, pools, size{n, limit, 2, 2 * us, 5 * us, true}, size{n / 2, limit, 2, 5 * us, 20 * us, true}},
+		{sqlite, many, size{n, limit, 1, 2 * us, 5 * us, true}, size{n / 2, limit, 1, 5 * us, 20 * us, false}},
+		{postgres, many, size{n, limit, 1, 2 * us, 5 * us, false}, size{n / 2, limit, 1, 20 * us, 50 * us, false}},
+	}
+}
+
+// onlyInTime skips a test of times where they mean nothing.
+func onlyInTime(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("the race detector makes times meaningless")
+	}
+}
+
+// onTimed runs f for each of the stores.
+func onTimed(t *testing.T, f func(t *testing.T, s timed)) {
+	onlyInTime(t)
+	for _, s := range timedStores() {
+		t.Run(s.name, func(t *testing.T) { f(t, s) })
+	}
+}
+
+var timedPairs = []pair{
+	{name: "known, unknown", a: timedUnknown, b: timedKnown},
+	{name: "disabled, unknown", a: timedUnknown, b: timedDisabled},
+	{name: "3 accounts, unknown", a: timedUnknown, b: timedSeveral},
+	{name: "over the limit, known, unknown", a: timedOver, b: timedOverKnown},
+	{name: "over the limit, within", a: timedUnknown, b: timedOver},
+}
+
+// of sets how much is measured, and what tells whether that is worth anything.
+func (e experiment) of(s size) experiment {
+	e.n, e.limit, e.repeats = s.n, s.limit, s.repeats
+	e.same = pair{a: timedUnknown, b: timedUnknownToo}
+	e.delays = []injected{{timedUnknown, timedDelayed, s.least, s.all}, {timedUnknown, timedDelayedMore, s.more, true}}
+	return e
+}
+
+// requestInputs returns the inputs of each class, made from its subjects.
+func requestInputs[T any](s scale, input func(subject) T) [][]T {
+	all := make([][]T, timedClasses)
+	for c := range timedClasses {
+		for _, one := range s.subjects(c) {
+			all[c] = append(all[c], input(one))
+		}
+	}
+	return all
+}
+
+// another returns inputs that belong to no class, for what is timed after a call.
+func another[T any](s scale, input func(subject) T) []T {
+	all := make([]T, s.pool)
+	for i := range all {
+		all[i] = input(numbered(900_000 + i))
+	}
+	return all
+}
+
+func resetByAddress(s subject) recovery.ResetRequest {
+	return recovery.ResetRequest{Email: s.email, Client: client}
+}
+
+func (g *stage) reset(t testing.TB) func(recovery.ResetRequest) {
+	ctx := context.Background()
+	return func(r recovery.ResetRequest) {
+		if err := g.svc.RequestReset(ctx, r); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAttack_S51_TimeOfRequests(t *testing.T) {
+	onTimed(t, func(t *testing.T, s timed) {
+		g := newStage(t, s.backend, s.scale, nil)
+		var over []subject // in turn, so that neither class is the older one in memory
+		known := s.scale.subjects(timedOverKnown)
+		for i, one := range s.scale.subjects(timedOver) {
+			over = append(over, one, known[i])
+		}
+		g.exhaust(over, func(svc *recovery.Service, one subject) error {
+			return svc.RequestReset(context.Background(), resetByAddress(one))
+		})
+		t.Log(heading)
+		experiment{
+			name: s.name + ", direct", classes: timedClasses, pairs: timedPairs,
+			measure: here(requestInputs(s.scale, resetByAddress), g.reset(t), nil),
+		}.of(s.here).require(t)
+	})
+}
+
+// A goroutine that the call started may still run.
+func TestAttack_S54_TimeOfTheNextRequest(t *testing.T) {
+	onTimed(t, func(t *testing.T, s timed) {
+		g := newStage(t, s.backend, s.scale, nil)
+		t.Log(heading)
+		experiment{
+			name: s.name + ", next", classes: timedClasses, pairs: timedPairs[:3],
+			measure: here(requestInputs(s.scale, resetByAddress), g.reset(t), another(s.scale, resetByAddress)),
+		}.of(s.here).require(t)
+	})
+}
+
+// timedEntries are what is measured over HTTP: one action of each format.
+func timedEntries(all []action, names ...string) (some []action) {
+	for _, name := range names {
+		for _, a := range all {
+			if a.name == name {
+				some = append(some, a)
+			}
+		}
+	}
+	return some
+}
+
+var okStatus = map[string]string{xandr: "200 OK", rackspace: "204 No Content", portalPages: "303 See Other"}
+
+func (g *stage) entry(name string) http.Handler {
+	h, err := handler(name, g.svc, nil, nil)
+	g.is.NoErr(err)
+	return h
+}
+
+func TestAttack_S51_TimeOfRequestsOverHTTP(t *testing.T) {
+	onTimed(t, func(t *testing.T, s timed) {
+		entries := timedEntries(requests, "Xandr, user names", "portal, by address", "Rackspace, JSON")
+		if s.name != "memstore" {
+			entries = entries[:1]
+		}
+		if s.http.n == 0 {
+			entries = nil
+		}
+		for _, a := range entries {
+			t.Run(a.name, func(t *testing.T) {
+				g := newStage(t, s.backend, s.scale, nil)
+				t.Log(heading)
+				pairs := timedPairs[:3]
+				if a.handler == rackspace { // it goes by user name, and one has one account
+					pairs = pairs[:2]
+				}
+				experiment{
+					name: fmt.Sprintf("%s, %s", s.name, a.handler), classes: timedClasses, pairs: pairs,
+					measure: overHTTP(t, g.entry(a.handler), okStatus[a.handler], requestInputs(s.scale, a.write), nil),
+				}.of(s.http).require(t)
+			})
+		}
+	})
+}
+
+func TestAttack_S54_TimeOfTheNextRequestOverHTTP(t *testing.T) {
+	onTimed(t, func(t *testing.T, s timed) {
+		if s.http.n == 0 {
+			t.Skip("measured by the whole run only")
+		}
+		g := newStage(t, s.backend, s.scale, nil)
+		a := timedEntries(requests, "Xandr, user names")[0]
+		t.Log(heading)
+		experiment{
+			name: s.name + ", xandr, next", classes: timedClasses, pairs: timedPairs[:1],
+			measure: overHTTP(t, g.entry(a.handler), okStatus[a.handler], requestInputs(s.scale, a.write), another(s.scale, a.write)),
+		}.of(s.http).require(t)
+	})
+}
+
+// The classes of tokens that are timed come after those that are unknown.
+const (
+	timedExpired = timedDelayedMore + 1 + iota
+	timedUsed
+	timedGone
+	timedTokens
+)
+
+// cached is why tokens that were real once can be told, by those who hold one, from others: the same rows
+// are read, but some are nearer to the processor.
+const cached = "what was read before is read faster"
+
+var tokenPairs = []pair{
+	{name: "expired, unknown", a: timedUnknown, b: timedExpired, open: cached},
+	{name: "used, unknown", a: timedUnknown, b: timedUsed, open: cached},
+	{name: "account gone, unknown", a: timedUnknown, b: timedGone, open: cached},
+}
+
+// deadTokens returns the tokens of each class.
+func (g *stage) deadTokens() [][]string {
+	g.is.Helper()
+	all := make([][]string, timedTokens)
+	for c := range timedExpired {
+		all[c] = g.unknownTokens()
+	}
+	all[timedUsed] = g.tokens(usedPools, 16*time.Hour, func(digest recovery.Digest) error {
+		_, err := g.store.CompleteReset(context.Background(), recovery.Completion{
+			Digest: digest, At: time.Now().Truncate(time.Microsecond).UTC(), PasswordHash: "another",
+		})
+		return err
+	})
+	all[timedGone] = g.tokens(gonePools, 16*time.Hour, nil)
+	all[timedExpired] = g.tokens(expiredPools, 0, nil) // purged in ten minutes
+	return all
+}
+
+func inputsOf[T any](tokens [][]string, input func(subject) T) [][]T {
+	all := make([][]T, len(tokens))
+	for c := range tokens {
+		for _, token := range tokens[c] {
+			all[c] = append(all[c], input(subject{token: token}))
+		}
+	}
+	return all
+}
+
+func TestAttack_S51_TimeOfCompletions(t *testing.T) {
+	onTimed(t, func(t *testing.T, s timed) {
+		g := newStage(t, s.backend, s.scale, nil)
+		tokens := g.deadTokens()
+		ctx := context.Background()
+		inputs := inputsOf(tokens, func(one subject) recovery.CompleteRequest {
+			return recovery.CompleteRequest{Token: one.token, Password: goodPassword, Client: client}
+		})
+		call := func(r recovery.CompleteRequest) {
+			if _, err := g.svc.CompleteReset(ctx, r); err != recovery.ErrInvalidToken {
+				t.Error(err)
+			}
+		}
+		t.Log(heading)
+		experiment{
+			name: s.name + ", direct", classes: timedTokens, pairs: tokenPairs, measure: here(inputs, call, nil),
+		}.of(s.here).require(t)
+		if s.http.n == 0 {
+			return
+		}
+		a := timedEntries(completions, "Xandr")[0]
+		experiment{
+			name: s.name + ", xandr", classes: timedTokens, pairs: tokenPairs,
+			measure: overHTTP(t, g.entry(a.handler), "401 Unauthorized", inputsOf(tokens, a.write), nil),
+		}.of(s.http).require(t)
+	})
+}

@@ -1,0 +1,152 @@
+package sidechannel
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/recovery"
+)
+
+// A traced Store writes down the shape of each call: the method and all of its arguments but chance and
+// what the caller chose, of which it takes the lengths.
+type traced struct {
+	recovery.Store
+
+	mu    sync.Mutex
+	calls []string
+	fail  func(method string) error // if set, may fail a call before it is made
+}
+
+func (s *traced) call(method, format string, args ...any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, method+" "+fmt.Sprintf(format, args...))
+	if s.fail != nil {
+		return s.fail(method)
+	}
+	return nil
+}
+
+// take returns and forgets what was written down.
+func (s *traced) take() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	trace := instants.ReplaceAllString(strings.Join(s.calls, "\n"), "now")
+	s.calls = nil
+	return trace
+}
+
+func (s *traced) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
+	if err := s.call("FindAccounts", "by:%s typed:%d canonical:%d max:%d", q.By, len(q.Typed), len(q.Canonical), q.Max); err != nil {
+		return nil, err
+	}
+	return s.Store.FindAccounts(ctx, q)
+}
+
+func (s *traced) CreateReset(ctx context.Context, r recovery.Reset) error {
+	if err := s.call("CreateReset", "account:%d request:%d", len(r.AccountID), len(r.RequestID)); err != nil {
+		return err
+	}
+	return s.Store.CreateReset(ctx, r)
+}
+
+func (s *traced) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
+	if err := s.call("FindReset", "at:%v", at); err != nil {
+		return recovery.Reset{}, recovery.Account{}, err
+	}
+	return s.Store.FindReset(ctx, d, at)
+}
+
+func (s *traced) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
+	if err := s.call("CompleteReset", "at:%v hash:%d add:%d", c.At, len(c.PasswordHash), len(c.Add)); err != nil {
+		return recovery.Account{}, err
+	}
+	return s.Store.CompleteReset(ctx, c)
+}
+
+func (s *traced) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+	if err := s.call("AddRequest", "%s hard:%s soft:%s", shape(r), shapes(c.Hard), shapes(c.Soft)); err != nil {
+		return err
+	}
+	return s.Store.AddRequest(ctx, r, c)
+}
+
+func (s *traced) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
+	if err := s.call("TakeLimits", "at:%v %s", at, shapes(c)); err != nil {
+		return err
+	}
+	return s.Store.TakeLimits(ctx, at, c)
+}
+
+func (s *traced) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
+	if err := s.call("ClaimRequests", "max:%d id:%d", l.Max, len(l.RequestID)); err != nil {
+		return nil, err
+	}
+	return s.Store.ClaimRequests(ctx, l)
+}
+
+func (s *traced) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+	if err := s.call("FinishRequest", "mailed:%d add:%d", len(o.Mailed), len(o.Add)); err != nil {
+		return err
+	}
+	return s.Store.FinishRequest(ctx, o)
+}
+
+func shape(r recovery.Request) string {
+	return fmt.Sprintf("id:%d %s by:%s identifier:%d account:%d portal:%s locale:%s client:%v at:%v due:%v throttled:%v attempts:%d lease:%d",
+		len(r.ID), r.Kind, r.By, len(r.Identifier), len(r.AccountID), r.Portal, r.Locale, r.Client,
+		r.RequestedAt, r.DueAt, r.Throttled, r.Attempts, len(r.Lease))
+}
+
+func shapes(charges []recovery.Charge) string {
+	all := make([]string, len(charges))
+	for i, c := range charges {
+		all[i] = fmt.Sprintf("%s:%d/%v", c.Scope, c.Limit.Burst, c.Limit.Every)
+	}
+	return strings.Join(all, ",")
+}
+
+// written returns the shape of the rows that are in the second dump of a store and not in the first: the
+// table and the length of every value, one row a line.
+func written(before, after string) string {
+	old := map[string]bool{}
+	for line := range strings.Lines(before) {
+		old[line] = true
+	}
+	var rows []string
+	for line := range strings.Lines(after) {
+		if old[line] {
+			continue
+		}
+		table, values, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		// A flag has a length of its own where it is written as a word.
+		values = strings.NewReplacer(" false ", " 0 ", " true ", " 1 ").Replace(values + " ")
+		var b strings.Builder
+		b.WriteString(table)
+		for value := range strings.SplitSeq(values, " ") {
+			fmt.Fprintf(&b, " %d", len(value))
+		}
+		rows = append(rows, b.String())
+	}
+	slices.Sort(rows)
+	return strings.Join(rows, "\n")
+}
+
+// requestsOnly leaves the rows of the queue.
+func requestsOnly(rows string) string {
+	var kept []string
+	for line := range strings.Lines(rows) {
+		if strings.Contains(line, "request") {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+// instants are what tells times apart that only the clock of the test does.
+var instants = regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?( \+0000 UTC|Z)`)

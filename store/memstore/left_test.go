@@ -1,0 +1,75 @@
+package memstore
+
+import (
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+var day = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+
+// What is removed or purged leaves nothing behind, or a process that lives long grows for ever.
+func TestNothingIsLeft(t *testing.T) {
+	is := is.New(t)
+	s := New()
+	for _, id := range []string{"1", "2"} {
+		s.Put(recovery.Account{ID: id, Username: "user" + id, Email: "shared@example.com"}, "hash")
+		s.Put(recovery.Account{ID: id, Username: "name" + id, Email: "other@example.com"}, "hash")
+	}
+	is.NoErr(s.CreateReset(t.Context(), recovery.Reset{Digest: recovery.Digest{1}, AccountID: "1", ExpiresAt: day}))
+	is.NoErr(s.CreateReset(t.Context(), recovery.Reset{Digest: recovery.Digest{2}, AccountID: "1", ExpiresAt: day}))
+	charge := recovery.Charge{Key: recovery.Digest{3}, Limit: recovery.Limit{Burst: 2, Every: time.Minute}}
+	is.NoErr(s.AddRequest(t.Context(), recovery.Request{ID: "r", RequestedAt: day, DueAt: day}, recovery.Charges{Hard: []recovery.Charge{charge}}))
+	claimed, err := s.ClaimRequests(t.Context(), recovery.Lease{ID: "l", At: day, Until: day, Max: 9})
+	is.NoErr(err)
+	is.Equal(len(claimed), 1)
+	is.NoErr(s.FinishRequest(t.Context(), recovery.Outcome{RequestID: "r", Lease: "l"}))
+
+	for _, id := range []string{"1", "2"} {
+		s.Remove(id)
+	}
+	n, err := s.Purge(t.Context(), day.Add(time.Hour), 100)
+	is.NoErr(err)
+	is.Equal(n, 3) // two resets, one limit
+	is.Equal(len(s.accounts)+len(s.names)+len(s.emails), 0)
+	is.Equal(len(s.resets)+len(s.tokens), 0)
+	is.Equal(len(s.limits)+len(s.expiry.heap), 0)
+	is.Equal(len(s.requests)+len(s.queue.heap), 0)
+}
+
+// A limit that is counted under a clock that went back is looked at when that clock says, and once.
+func TestLimitOfAClockThatWentBack(t *testing.T) {
+	is := is.New(t)
+	s := New()
+	take := func(at time.Time) {
+		is.Helper()
+		is.NoErr(s.TakeLimits(t.Context(), at, []recovery.Charge{{Limit: recovery.Limit{Burst: 5, Every: time.Minute}}}))
+	}
+	purge := func(before time.Time, want int) {
+		is.Helper()
+		n, err := s.Purge(t.Context(), before, 100)
+		is.NoErr(err)
+		is.Equal(n, want) // how many were deleted
+	}
+	ahead := day.Add(24 * time.Hour)
+	take(ahead)
+	purge(day, 0)
+	take(day)
+	purge(day.Add(time.Minute), 1) // not only a day later
+	purge(ahead.Add(time.Hour), 0) // it is gone
+
+	take(ahead)
+	take(day)
+	purge(ahead.Add(time.Hour), 1) // one limit, though two instants are noted
+
+	take(ahead)
+	take(day)
+	for d := time.Minute; d <= 24*time.Hour+2*time.Minute; d += time.Minute {
+		take(day.Add(d))
+	}
+	purge(ahead.Add(time.Minute), 0)
+	is.Equal(len(s.expiry.heap), 1) // the instant of the clock that was ahead is forgotten
+}
