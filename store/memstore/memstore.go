@@ -216,16 +216,22 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 	return r.Reset, a.current(), nil
 }
 
+// What is looked at in place of what is not there.
+var (
+	noReset   reset
+	noAccount account
+)
+
 // live returns the reset with the digest and its account if it can be redeemed at the given instant. It
 // does the same for every token.
 func (s *Store) live(digest recovery.Digest, at time.Time) (*reset, *account, error) {
 	r, known := s.resets[digest]
 	if !known {
-		r = &reset{}
+		r = &noReset
 	}
 	a, exists := s.accounts[r.AccountID]
 	if !exists {
-		a = &account{}
+		a = &noAccount
 	}
 	version := a.current().Version
 	refuse := func(reason recovery.TokenReason) (*reset, *account, error) {

@@ -64,27 +64,55 @@ func TestRemoveLeavesTheOthersOfAnAddress(t *testing.T) {
 	}
 }
 
-// What Purge deletes of an account's tokens does not keep the rest from being voided.
-func TestTokensAreVoidedAfterPurge(t *testing.T) {
+// A refused call leaves nothing of the limits that it did not get to.
+func TestRefusedLimitsAreNotStored(t *testing.T) {
 	is := is.New(t)
 	s := memstore.New()
-	s.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}, "hash")
 	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
-	version := recovery.NewVersion("hash", "alice@example.com")
-	for i, life := range []time.Duration{time.Hour, 3 * time.Hour, 3 * time.Hour} {
-		is.NoErr(s.CreateReset(t.Context(), recovery.Reset{
-			Digest: recovery.Digest{byte(i)}, AccountID: "1", Version: version, RequestedAt: now, ExpiresAt: now.Add(life)}))
+	once := func(key byte) recovery.Charge {
+		return recovery.Charge{Key: recovery.Digest{key}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}
 	}
-	now = now.Add(2 * time.Hour)
-	n, err := s.Purge(t.Context(), now, 100)
-	is.NoErr(err)
-	is.Equal(n, 1)
-	_, err = s.CompleteReset(t.Context(), recovery.Completion{Digest: recovery.Digest{1}, At: now, PasswordHash: "hash"})
-	is.NoErr(err)
-	_, _, err = s.FindReset(t.Context(), recovery.Digest{2}, now)
-	var refused *recovery.TokenError
-	is.True(errors.As(err, &refused))
-	is.Equal(refused.Reason, recovery.TokenVoided) // not by its Version alone, which the same hash leaves as it was
+	is.NoErr(s.TakeLimits(t.Context(), now, []recovery.Charge{once(1)}))
+	before := s.Dump()
+	is.True(errors.Is(s.TakeLimits(t.Context(), now, []recovery.Charge{once(1), once(2)}), recovery.ErrLimited))
+	is.Equal(s.Dump(), before)
+}
+
+// What Purge deletes of an account's tokens does not keep the rest from being voided.
+func TestTokensAreVoidedAfterPurge(t *testing.T) {
+	for name, before := range map[string]bool{"two are left": true, "one is left, and another is made": false} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			s := memstore.New()
+			s.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}, "hash")
+			now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+			create := func(digest byte, life time.Duration) {
+				is.Helper()
+				is.NoErr(s.CreateReset(t.Context(), recovery.Reset{
+					Digest: recovery.Digest{digest}, AccountID: "1", Version: recovery.NewVersion("hash", "alice@example.com"),
+					RequestedAt: now, ExpiresAt: now.Add(life),
+				}))
+			}
+			create(0, time.Hour)
+			create(1, 3*time.Hour)
+			if before {
+				create(2, 3*time.Hour)
+			}
+			now = now.Add(2 * time.Hour)
+			n, err := s.Purge(t.Context(), now, 100)
+			is.NoErr(err)
+			is.Equal(n, 1)
+			if !before {
+				create(2, 3*time.Hour)
+			}
+			_, err = s.CompleteReset(t.Context(), recovery.Completion{Digest: recovery.Digest{2}, At: now, PasswordHash: "hash"})
+			is.NoErr(err)
+			_, _, err = s.FindReset(t.Context(), recovery.Digest{1}, now)
+			var refused *recovery.TokenError
+			is.True(errors.As(err, &refused))
+			is.Equal(refused.Reason, recovery.TokenVoided) // not by its Version alone, which the same hash leaves as it was
+		})
+	}
 }
 
 // A token that was used stays used, whatever is mailed later.
