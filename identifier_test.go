@@ -144,3 +144,61 @@ func FuzzCanonical(f *testing.F) {
 		}
 	})
 }
+
+// An address may become longer by its A-labels: the canonical form too has at most 254 bytes.
+func TestAddressThatBecomesTooLong(t *testing.T) {
+	is := is.New(t)
+	domain := strings.Repeat("日本語.", 13) + "example" // 202 bytes as A-labels
+	canonical, err := recovery.CanonicalEmail(strings.Repeat("x", 51) + "@" + domain)
+	is.NoErr(err)
+	is.Equal(len(canonical), 254)
+	canonical, err = recovery.CanonicalEmail(strings.Repeat("x", 52) + "@" + domain)
+	is.Equal(canonical, "")
+	is.Equal(err, &recovery.FieldError{Field: "email", Rule: "must be at most 254 bytes long"})
+}
+
+// The characters at the ends of what is allowed, of what is folded, and of what is invisible.
+func TestFirstAndLastCharacters(t *testing.T) {
+	is := is.New(t)
+	for typed, want := range map[string]string{"Z": "z", "AZ@[": "az@[", "09": "09", "~": "~"} {
+		canonical, err := recovery.CanonicalUsername(typed)
+		is.NoErr(err)
+		is.Equal(canonical, want)
+	}
+	for typed, want := range map[string]string{
+		"aAzZ09@a.zZ09.AZaz":                  "aazz09@a.zz09.azaz",
+		"0@9.Z":                               "0@9.z",
+		"a@r3---sn-x.example":                 "a@r3---sn-x.example", // hyphens in the third and fourth place are IDNA's matter only
+		"a@xn--wgv71a119e.example":            "a@xn--wgv71a119e.example",
+		"a@日本語.example":                       "a@xn--wgv71a119e.example",
+		strings.Repeat("x", 64) + "@b":        strings.Repeat("x", 64) + "@b",
+		"a@" + strings.Repeat("b", 63) + ".c": "a@" + strings.Repeat("b", 63) + ".c",
+	} {
+		canonical, err := recovery.CanonicalEmail(typed)
+		is.NoErr(err)
+		is.Equal(canonical, want)
+	}
+	for _, typed := range []string{"ali\x1fce", "ali\x7fce", "ali\u0080ce", "ali\u009fce"} {
+		_, err := recovery.CanonicalUsername(typed)
+		is.True(errors.Is(err, recovery.ErrInvalidRequest)) // a control character
+	}
+	for _, typed := range []string{"a@b.c1", "a@b.1-2", "a@1.2.3.4a"} { // not all digits at the end, so no IPv4 address
+		_, err := recovery.CanonicalEmail(typed)
+		is.NoErr(err)
+	}
+	long := "x@" + strings.Repeat("日本語.", 16) // 240 bytes of A-labels
+	for typed, rule := range map[string]string{
+		long + strings.Repeat("y", 13): "must be at most 254 bytes long",
+		long + strings.Repeat("y", 14): "must have a domain name after the @", // which has at most 253
+		"a@b.0":                        "must have a domain name after the @",
+		"a@b.9":                        "must have a domain name after the @",
+		"a@日本語。example":                "must have a domain name after the @", // that stop becomes another label
+	} {
+		_, err := recovery.CanonicalEmail(typed)
+		is.Equal(err, &recovery.FieldError{Field: "email", Rule: rule})
+	}
+	for _, typed := range []string{strings.Repeat("x", 65) + "@b", "a@" + strings.Repeat("b", 64) + ".c", "a@xn--a.example"} {
+		_, err := recovery.CanonicalEmail(typed)
+		is.True(errors.Is(err, recovery.ErrInvalidRequest)) // too long, or no A-label
+	}
+}

@@ -1,13 +1,19 @@
 package recovery_test
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/mailer/mailertest"
+	"example.com/recovery/store/memstore"
 )
 
 func TestLimitTake(t *testing.T) {
@@ -23,8 +29,8 @@ func TestLimitTake(t *testing.T) {
 	next, wait := l.Take(state, start.Add(time.Minute))
 	is.Equal(wait, 59*time.Minute)
 	is.Equal(next, state) // a refused event changes nothing
-	_, wait = l.Take(state, start.Add(time.Hour-time.Microsecond))
-	is.Equal(wait, time.Microsecond)
+	_, wait = l.Take(state, start.Add(time.Hour-time.Nanosecond))
+	is.Equal(wait, time.Nanosecond)
 	_, wait = l.Take(state, start.Add(time.Hour))
 	is.Equal(wait, time.Duration(0))
 }
@@ -34,9 +40,9 @@ func TestLimitAfterTheClockWasAhead(t *testing.T) {
 	is := is.New(t)
 	l := recovery.Limit{Burst: 2, Every: time.Minute}
 	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
-	most := now.Add(2*time.Minute + recovery.MaxClockSkew)
+	most := now.Add(2*time.Minute + 10*time.Minute) // full, by a clock that is ahead by ten minutes
 	_, wait := l.Take(most, now)
-	is.Equal(wait, time.Minute+recovery.MaxClockSkew)
+	is.Equal(wait, time.Minute+10*time.Minute)
 	next, wait := l.Take(most.Add(time.Microsecond), now)
 	is.Equal(wait, time.Duration(0))
 	is.Equal(next, now.Add(time.Minute))
@@ -81,5 +87,65 @@ func TestLimitHoldsInEveryPeriod(t *testing.T) {
 		for i := l.Burst; i < len(passed); i++ {
 			is.True(passed[i].Sub(passed[i-l.Burst]) >= l.Every) // Burst+1 events within one period
 		}
+	}
+}
+
+// chargeStore keeps what the last request was charged with.
+type chargeStore struct {
+	recovery.Store
+	charges recovery.Charges
+}
+
+func (s *chargeStore) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+	s.charges = c
+	return s.Store.AddRequest(ctx, r, c)
+}
+
+func newChargeStore(t *testing.T) (*chargeStore, *recovery.Service) {
+	t.Helper()
+	s := &chargeStore{Store: memstore.New()}
+	svc, err := recovery.New(s, &mailertest.Recorder{}, nil)
+	is.New(t).NoErr(err)
+	return s, svc
+}
+
+// While instances are replaced by a newer version, the old and the new ones count one limit under one key.
+func TestLimitKeysStayAsTheyAre(t *testing.T) {
+	is := is.New(t)
+	s, svc := newChargeStore(t)
+	is.NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: " Alice ", Client: client}))
+	is.Equal(len(s.charges.Hard), 2)
+	is.Equal(s.charges.Hard[0].Key, recovery.Digest(sha256.Sum256([]byte("request\x00client\x00192.0.2.10/32"))))
+	is.Equal(s.charges.Hard[1].Key, recovery.Digest(sha256.Sum256([]byte("request\x00global\x00"))))
+	is.Equal(len(s.charges.Soft), 2)
+	for i, every := range []time.Duration{time.Minute, time.Hour} {
+		key := sha256.Sum256([]byte("reset/username\x00identifier\x00alice"))
+		binary.BigEndian.PutUint64(key[24:], uint64(every))
+		key[24] = byte(i) // no period is so long
+		is.Equal(s.charges.Soft[i].Key, recovery.Digest(key))
+	}
+}
+
+// A client is an IPv4 address, or a /64 of IPv6: its neighbours are others.
+func TestNeighboursAreOtherClients(t *testing.T) {
+	s, svc := newChargeStore(t)
+	key := func(addr string) recovery.Digest {
+		is.New(t).NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)}))
+		return s.charges.Hard[0].Key
+	}
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"192.0.2.0", "192.0.2.1", false},
+		{"192.0.2.0", "::ffff:192.0.2.0", true},
+		{"2001:db8::", "2001:db8:0:1::", false},
+		{"2001:db8::", "2001:db8::8000:0:0:0", true},
+		{"fe80::1%eth0", "fe80::1%eth1", true},
+	} {
+		t.Run(c.a+" "+c.b, func(t *testing.T) {
+			is := is.New(t)
+			is.Equal(key(c.a) == key(c.b), c.same)
+		})
 	}
 }

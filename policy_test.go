@@ -157,6 +157,9 @@ func TestPasswordBounds(t *testing.T) {
 		{byLength, "99zaq12wsx99", nil, "common"}, // less what surrounds its letters
 		{byLength, "99princ3ss99", nil, "common"}, // and read as letters
 		{byLength, "$unshine", nil, "common"},     // all of it read as letters
+		{byLength, "99$unshine99", nil, "common"}, // with what stands for its first letter
+		{byLength, "99sunshin399", nil, "common"}, // or its last
+		{byLength, "99$unshin399", nil, "common"}, // or both
 		{nil, "Zebra-k4rst", nil, ""},
 		{nil, "ABBA-4-ZZZz", nil, ""},
 		{nil, "karst-4-zebra", nil, "no_upper"},

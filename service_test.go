@@ -223,6 +223,62 @@ func TestClientIsStoredNormalised(t *testing.T) {
 	is.Equal(w.deliver()[0].Client, netip.MustParseAddr("fe80::1"))
 }
 
+// A queryStore keeps what it was last asked for.
+type queryStore struct {
+	recovery.Store
+	query recovery.AccountQuery
+}
+
+func (s *queryStore) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
+	s.query = q
+	return s.Store.FindAccounts(ctx, q)
+}
+
+// The Store is asked for what was typed and for its canonical form, both without spaces around them.
+func TestAccountsAreLookedUpWithoutSpaces(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	asked := &queryStore{Store: w.users}
+	svc, err := recovery.New(asked, w.mail, &recovery.Options{Now: w.time})
+	is.NoErr(err)
+	is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "  AliCe "}))
+	_, err = svc.Deliver(w.ctx)
+	is.NoErr(err)
+	is.Equal(asked.query.Typed, "AliCe")
+	is.Equal(asked.query.Canonical, "alice")
+	is.Equal(asked.query.Max, 1001) // to see whether there are more than are mailed
+}
+
+func TestLocalesThatAreTags(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	for _, locale := range []string{"", "en", "zh-Hant-TW", strings.Repeat("x", 35)} {
+		is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Locale: locale}))
+	}
+	for _, locale := range []string{"en_GB", "\u0161", "en ", strings.Repeat("x", 36)} { // U+0161 ends with the byte of an a
+		is.True(errors.Is(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Locale: locale}), recovery.ErrInvalidRequest))
+	}
+}
+
+// What the Store says goes before the caller's leaving: it may be that nobody knows what was done.
+func TestStoreErrorOfACallerWhoLeft(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	ctx, cancel := context.WithCancel(w.ctx)
+	w.store.failWith(func(string) error { cancel(); return errStore })
+	is.True(errors.Is(w.RequestReset(ctx, recovery.ResetRequest{Username: "alice"}), errStore))
+}
+
+// So does what the hashing says.
+func TestHashErrorOfACallerWhoLeft(t *testing.T) {
+	is := is.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	w := newWorld(t, &recovery.Options{HashPassword: func(string) (string, error) { cancel(); return "", errHash }})
+	_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword})
+	is.True(errors.Is(err, errHash))
+	is.Equal(err.Error(), "recovery: hash the password: hashing failed")
+}
+
 func TestCallsEndWithTheirContext(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)

@@ -76,3 +76,32 @@ func TestPanicIsLogged(t *testing.T) {
 	is.True(strings.Contains(w.log.String(), "defaults_test.go")) // the stack
 	is.True(!strings.Contains(w.log.String(), "alice@example.com"))
 }
+
+// What is announced as too large is not read at all.
+func TestAnnouncedBodyIsNotRead(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, NewXandr, recovery.Options{}, Options{})
+	r := httptest.NewRequest("POST", "/account-recovery", iotest.ErrReader(errors.New("read")))
+	r.ContentLength = 16*1024 + 1
+	response := httptest.NewRecorder()
+	w.handler.ServeHTTP(response, r)
+	is.Equal(response.Code, 413)
+	is.Equal(response.Header().Get("Connection"), "close")
+}
+
+func TestStoreErrorIsLogged(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, NewXandr, recovery.Options{}, Options{})
+	storeDown(w)
+	response := w.send("POST", "/account-recovery", nil, `{"account-recovery":{"username":"alice"}}`)
+	is.True(strings.HasPrefix(response, "HTTP/1.1 503 "))
+	is.True(strings.Contains(w.log.String(), "httpadapter: the call failed"))
+	is.True(strings.Contains(w.log.String(), errStore.Error()))
+}
+
+// An empty body of a type that is not read is refused for its type.
+func TestEmptyBodyOfAnotherType(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, NewRackspace, recovery.Options{}, Options{})
+	is.True(strings.HasPrefix(w.send("POST", forgotPath, []string{"Content-Type: text/plain"}, ""), "HTTP/1.1 415 "))
+}

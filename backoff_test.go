@@ -1,0 +1,118 @@
+package recovery_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+// A notice that fails ends when it is a week old and was tried five times, and neither before.
+func TestNoticeEndsAfterAWeekAndFiveTries(t *testing.T) {
+	for name, waits := range map[string][]time.Duration{ // before each try; the last is the end
+		"in time":                   {0, time.Hour, time.Hour, time.Hour, 7*24*time.Hour - 3*time.Hour},
+		"waited for a worker":       {30 * 24 * time.Hour, time.Hour, time.Hour, time.Hour, time.Hour},
+		"a little less than a week": {0, time.Hour, time.Hour, time.Hour, 7*24*time.Hour - 3*time.Hour - time.Microsecond, time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, nil)
+			is.NoErr(w.complete(w.token("alice"), goodPassword))
+			w.mail.Fail(func(recovery.Message) error { return errDown })
+			for i, wait := range waits {
+				w.advance(wait)
+				w.deliver()
+				if i < len(waits)-1 {
+					is.True(w.users.Dump() != "") // tried again
+				}
+			}
+			w.hooks.wait(t, "RequestFailed")
+			is.Equal(w.hooks.count("RequestRetried"), len(waits)-1)
+		})
+	}
+}
+
+// A request that fails when it is an hour old has ended.
+func TestRequestEndsAfterAnHour(t *testing.T) {
+	for age, event := range map[time.Duration]string{time.Hour: "RequestFailed", time.Hour - time.Microsecond: "RequestRetried"} {
+		t.Run(age.String(), func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.mail.Fail(func(recovery.Message) error { return errDown })
+			w.ask("alice")
+			w.advance(age)
+			w.deliver()
+			w.hooks.wait(t, event)
+		})
+	}
+}
+
+// retries returns the waits between the tries of a request that fails for so long.
+func (w *world) retries(start string, tries int) (waits []time.Duration) {
+	w.is.Helper()
+	for range tries {
+		retryAt, err := w.DeliverRequest(w.ctx, start)
+		w.is.NoErr(err)
+		wait := retryAt.Sub(w.time())
+		waits = append(waits, wait)
+		w.advance(wait)
+	}
+	return waits
+}
+
+// What must be done in the end is tried every 15 minutes at the least often, and what ages out every 5.
+func TestLongestBackoff(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts  recovery.Options
+		which int // of the requests that are added by the call
+		most  time.Duration
+	}{
+		"a reset":  {recovery.Options{MaxRequestAge: 24 * time.Hour}, -1, 5 * time.Minute},
+		"a notice": {recovery.Options{}, 0, 15 * time.Minute},
+		"OnReset":  {recovery.Options{OnReset: func(context.Context, recovery.Account) error { return errDown }}, 1, 15 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, &c.opts)
+			if c.which < 0 {
+				w.ask("alice")
+				c.which = 0
+			} else {
+				token := w.token("alice")
+				w.store.added()
+				is.NoErr(w.complete(token, goodPassword))
+			}
+			id := w.store.added()[c.which]
+			w.mail.Fail(func(recovery.Message) error { return errDown })
+			for i, wait := range w.retries(id, 25) {
+				most := c.most
+				if i < 16 {
+					most = min(2*time.Second<<i, c.most)
+				}
+				is.True(wait >= most/2 && wait < most) // doubling, up to the bound
+			}
+		})
+	}
+}
+
+// What failed together does not come back together: waits are spread over the upper half.
+func TestBackoffIsSpread(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.mail.Fail(func(recovery.Message) error { return errDown })
+	early, late := 0, 0
+	for range 200 {
+		w.ask("alice")
+		retryAt, err := w.DeliverRequest(w.ctx, w.store.added()[0])
+		is.NoErr(err)
+		switch wait := retryAt.Sub(w.time()); {
+		case wait < 1150*time.Millisecond:
+			early++
+		case wait >= 1850*time.Millisecond:
+			late++
+		}
+	}
+	is.True(early > 0 && late > 0) // of 200, 30 are expected in each of these parts
+}

@@ -1,0 +1,230 @@
+package recovery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+// told returns the events so far, in order, once the one given has come.
+func (w *world) told(t *testing.T, last string) []string {
+	t.Helper()
+	w.hooks.wait(t, last)
+	w.hooks.mu.Lock()
+	defer w.hooks.mu.Unlock()
+	return slices.Clone(w.hooks.events)
+}
+
+// last returns the last event of a kind.
+func (h *hookLog) last(event string) any {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, name := range slices.Backward(h.events) {
+		if name == event {
+			return h.values[i]
+		}
+	}
+	return nil
+}
+
+// accountsTold returns the IDs of the accounts in the events of one kind, "" for none.
+func (w *world) accountsTold(event string) (ids []string) {
+	w.hooks.mu.Lock()
+	defer w.hooks.mu.Unlock()
+	for i, name := range w.hooks.events {
+		if e, ok := w.hooks.values[i].(recovery.RequestEvent); ok && name == event {
+			ids = append(ids, e.Account.ID)
+		}
+	}
+	return ids
+}
+
+// What the hooks are told of a request, and nothing else.
+func TestEventsOfARequest(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.ask("billybob")
+	w.deliver()
+	is.Equal(w.told(t, "MailSent"), []string{"RequestAccepted", "MailSent"})
+	is.Equal(w.accountsTold("RequestAccepted"), []string{""}) // not settled yet
+	is.Equal(w.accountsTold("MailSent"), []string{"3"})
+
+	w = newWorld(t, nil)
+	w.ask("mallory")
+	w.deliver()
+	is.Equal(w.told(t, "RequestDropped inactive"), []string{"RequestAccepted", "RequestDropped inactive"})
+	is.Equal(w.accountsTold("RequestDropped inactive"), []string{"4"})
+
+	w = newWorld(t, nil)
+	disabled := w.account("5", "ali", "alice@example.com")
+	disabled.Active = false
+	w.users.Put(disabled, "hash of old")
+	is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"}))
+	w.deliver()
+	is.Equal(w.told(t, "MailSent"), []string{"RequestAccepted", "RequestDropped inactive", "MailSent"})
+	is.Equal(w.accountsTold("MailSent"), []string{""}) // it is about the address
+}
+
+// The notice, and the application's own work, are about the account.
+func TestEventsAfterACompletion(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{OnReset: func(context.Context, recovery.Account) error { return nil }})
+	is.NoErr(w.complete(w.token("billybob"), goodPassword))
+	w.deliver()
+	w.hooks.wait(t, "ResetCalled")
+	is.Equal(w.accountsTold("ResetCalled"), []string{"3"})
+	w.hooks.wait(t, "MailSent")
+	is.Equal(w.accountsTold("MailSent"), []string{"3", "3"})
+}
+
+// A kind that a newer version put into the queue is not taken for a reset.
+func TestUnknownKindIsNotMailed(t *testing.T) {
+	for name, r := range map[string]recovery.Request{
+		"kind":       {Kind: "from the future", By: recovery.ByUsername, Identifier: "billybob"},
+		"identifier": {Kind: recovery.RequestKindReset, By: recovery.ByEmail, Identifier: "no address"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, nil)
+			r.ID, r.RequestedAt, r.DueAt = "id", w.time(), w.time()
+			is.NoErr(w.users.AddRequest(w.ctx, r, recovery.Charges{}))
+			is.Equal(len(w.deliver()), 0)
+			is.Equal(w.told(t, "RequestDropped malformed"), []string{"RequestAccepted", "RequestDropped malformed"})
+			is.Equal(w.users.Dump(), "")
+		})
+	}
+}
+
+// An account of a shared address is looked for by its ID, once it is settled; its request is new.
+func TestPartsOfASplitRequest(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	asked := &queryStore{Store: w.users}
+	svc, err := recovery.New(asked, w.mail, &recovery.Options{Now: w.time, Workers: 1})
+	is.NoErr(err)
+	is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Email: "alice@example.com"}))
+	_, err = svc.Deliver(w.ctx)
+	is.NoErr(err)
+	is.Equal(len(w.mail.Messages()), 2)
+	is.Equal(asked.query.By, recovery.ByID)
+
+	w = newWorld(t, nil)
+	finish := &finishStore{Store: w.users}
+	svc, err = recovery.New(finish, w.mail, &recovery.Options{Now: w.time, Workers: 1})
+	is.NoErr(err)
+	is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Email: "alice@example.com"}))
+	_, err = svc.Deliver(w.ctx)
+	is.NoErr(err)
+	is.Equal(len(finish.outcomes[0].Add), 2)
+	for _, r := range finish.outcomes[0].Add {
+		is.Equal(r.Attempts, 0)
+		is.Equal(r.Lease, "")
+		is.True(r.AccountID == "1" || r.AccountID == "2")
+	}
+}
+
+// What fails is tried again: no request ends because the Store, or a portal, had no answer. The reason
+// is told without addresses.
+func TestFailuresAreTriedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		method string // of the Store, "" is the portal
+		call   func(w *world)
+		mails  int
+	}{
+		"FindAccounts": {"FindAccounts", func(w *world) { w.ask("Alice") }, 1},
+		"CreateReset":  {"CreateReset", func(w *world) { w.ask("Alice") }, 1},
+		"of user names": {"FindAccounts", func(w *world) {
+			w.is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com"}))
+		}, 1},
+		"of the work afterwards": {"FindAccounts", func(w *world) {
+			token := w.token("alice")
+			w.is.NoErr(w.complete(token, goodPassword))
+		}, 1},
+		"a portal": {"", func(w *world) {
+			w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "Alice", Portal: "p"}))
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			failing, resets := false, 0
+			failure := func() error {
+				return fmt.Errorf("no answer about alice@example.com, Alice@Example.com or \"Alice\": %w", errStore)
+			}
+			w := newWorld(t, &recovery.Options{
+				Portals: map[string]recovery.Portal{"p": {URL: "https://portal.example/", Allow: func(context.Context, recovery.Account) (bool, error) {
+					if failing {
+						return false, failure()
+					}
+					return true, nil
+				}}},
+				OnReset: func(context.Context, recovery.Account) error { resets++; return nil },
+			})
+			c.call(w)
+			w.store.failWith(func(method string) error {
+				if failing && method == c.method {
+					return failure()
+				}
+				return nil
+			})
+			failing = true
+			is.Equal(len(w.deliver()), 0)
+			w.hooks.wait(t, "RequestRetried")
+			is.Equal(resets, 0)
+			event, _ := w.hooks.last("RequestRetried").(recovery.RequestEvent)
+			is.True(errors.Is(event.Err, errStore))
+			if c.method != "FindAccounts" || name != "of the work afterwards" { // there the account is not known yet
+				is.True(!strings.Contains(event.Err.Error()+w.log.String(), "lice@"))
+			}
+			failing = false
+			w.advance(time.Minute)
+			is.Equal(len(w.deliver()), c.mails)
+		})
+	}
+}
+
+// A portal that is gone is reported as such.
+func TestPortalThatIsGone(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	is.NoErr(w.users.AddRequest(w.ctx, recovery.Request{ID: "id", Kind: recovery.RequestKindReset, By: recovery.ByUsername, Identifier: "alice",
+		Portal: "gone", RequestedAt: w.time(), DueAt: w.time()}, recovery.Charges{}))
+	is.Equal(len(w.deliver()), 0)
+	is.Equal(w.told(t, "RequestDropped portal"), []string{"RequestAccepted", "RequestDropped portal"})
+	is.Equal(w.accountsTold("RequestDropped portal"), []string{"1"})
+}
+
+// A portal's error is told without the address that it was asked about.
+func TestPortalErrorIsScrubbed(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Portals: map[string]recovery.Portal{"p": {URL: "https://portal.example/",
+		Allow: func(_ context.Context, a recovery.Account) (bool, error) {
+			return false, errors.New("nothing about " + a.Email)
+		}}}})
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alicia", Portal: "p"}))
+	is.Equal(len(w.deliver()), 0)
+	w.hooks.wait(t, "RequestRetried")
+	event, _ := w.hooks.last("RequestRetried").(recovery.RequestEvent)
+	is.Equal(event.Err.Error(), "nothing about [redacted]")
+	is.True(strings.Contains(w.log.String(), "nothing about [redacted]"))
+}
+
+// The Mailer's, and the application's, errors are told without the address, of a notice too.
+func TestErrorsAfterACompletionAreScrubbed(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{OnReset: func(_ context.Context, a recovery.Account) error { return errors.New("no sessions of " + a.Email) }})
+	is.NoErr(w.complete(w.token("alice"), goodPassword))
+	w.put("1", "alice", "new@example.com") // the notice goes to the address before
+	w.mail.Fail(func(m recovery.Message) error { return errors.New("no mail for " + m.To) })
+	w.deliver()
+	is.True(strings.Contains(w.log.String(), "no mail for [redacted]"))
+	is.True(strings.Contains(w.log.String(), "no sessions of [redacted]"))
+	is.True(!strings.Contains(w.log.String(), "@example.com"))
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// equivalents reads equivalent.txt: the name of a mutant on a line, as -list prints it, and below it, indented, the reason why
+// no test can tell it from the original. Lines that begin with # are comments.
+func equivalents(file string) (reasons map[string]string, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	reasons = map[string]string{}
+	key := ""
+	for i, line := range strings.Split(string(text), "\n") {
+		fault := func(what string) error { return fmt.Errorf("%s:%d: %s", file, i+1, what) }
+		switch trimmed := strings.TrimSpace(line); {
+		case trimmed == "" || strings.HasPrefix(line, "#"):
+		case line == trimmed:
+			if key != "" && reasons[key] == "" {
+				return nil, fault("the mutant before has no reason")
+			}
+			if _, ok := reasons[line]; ok || strings.Count(line, " | ") < 3 {
+				return nil, fault("not the name of a mutant, or one that is there already")
+			}
+			key = line
+			reasons[key] = ""
+		case key == "":
+			return nil, fault("a reason without a mutant")
+		default:
+			reasons[key] = strings.TrimSpace(reasons[key] + " " + trimmed)
+		}
+	}
+	if key != "" && reasons[key] == "" {
+		return nil, fmt.Errorf("%s: the last mutant has no reason", file)
+	}
+	return reasons, nil
+}
+
+// A handMutant is a change that somebody thought of.
+type handMutant struct {
+	name, file string
+	kills      []stage // each must fail
+	old, new   string
+}
+
+// handMutants reads hand.txt. A block begins with the name; then come, indented by a tab, "in" and a file,
+// "kill", a package and a regexp of its tests once or more often, and lines with - and + as of a diff.
+func handMutants(file string) (mutants []handMutant, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	for i, line := range strings.Split(string(text), "\n") {
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if !strings.HasPrefix(line, "\t") {
+			mutants = append(mutants, handMutant{name: line})
+			continue
+		}
+		fault := fmt.Errorf("%s:%d: not understood", file, i+1)
+		if len(mutants) == 0 {
+			return nil, fault
+		}
+		m := &mutants[len(mutants)-1]
+		words := strings.Fields(line)
+		switch {
+		case strings.HasPrefix(line, "\t-"):
+			m.old += strings.TrimPrefix(line, "\t-") + "\n"
+		case strings.HasPrefix(line, "\t+"):
+			m.new += strings.TrimPrefix(line, "\t+") + "\n"
+		case words[0] == "in" && len(words) == 2:
+			m.file = words[1]
+		case words[0] == "kill" && len(words) == 3:
+			m.kills = append(m.kills, stage{dir: words[1], run: words[2]})
+		default:
+			return nil, fault
+		}
+	}
+	return mutants, nil
+}
+
+// apply returns the file with the change. The old lines must be there once.
+func (m *handMutant) apply(root string) (string, error) {
+	src, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(m.file)))
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(src), m.old); m.old == "" || n != 1 {
+		return "", fmt.Errorf("%s: what it replaces is %d times in %s", m.name, n, m.file)
+	}
+	return strings.Replace(string(src), m.old, m.new, 1), nil
+}
+
+// byHand runs the mutants of hand.txt, and returns whether every one was killed by all of the tests that must.
+func (t *tool) byHand(pattern *regexp.Regexp) (ok bool, err error) {
+	mutants, err := handMutants(filepath.Join(t.root, "internal", "mutate", "hand.txt"))
+	if err != nil {
+		return false, err
+	}
+	clean, err := t.changed("doc.go", "package recovery\n")
+	if err != nil {
+		return false, err
+	}
+	tried, failed := 0, 0
+	for _, m := range mutants {
+		if !pattern.MatchString(m.name) {
+			continue
+		}
+		text, err := m.apply(t.root)
+		if err != nil {
+			return false, err
+		}
+		p, err := t.changed(m.file, text)
+		if err != nil {
+			return false, err
+		}
+		tried++
+		for _, s := range m.kills {
+			if clean.took[s] == 0 {
+				if err := clean.clean([]stage{s}); err != nil {
+					return false, err
+				}
+			}
+			if err := p.build(s.dir); err != nil {
+				return false, err
+			}
+			by, _ := p.test(s, 0, 4*clean.took[s]+5*time.Second)
+			if by == "" {
+				by = "SURVIVED"
+				failed++
+			}
+			fmt.Printf("%-60s %-22s %s\n", m.name, s.dir, by)
+		}
+		_ = os.RemoveAll(p.work)
+	}
+	fmt.Printf("%d mutants by hand, %d survived a test that must kill them\n", tried, failed)
+	return failed == 0 && tried > 0, nil
+}
