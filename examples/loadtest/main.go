@@ -46,6 +46,7 @@ type config struct {
 	accounts int
 	runs     int
 	table    bool
+	worker   bool
 	postgres string
 	burst    int
 }
@@ -60,6 +61,7 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	flags.DurationVar(&c.time, "time", 5*time.Second, "how long a run takes")
 	flags.IntVar(&c.accounts, "accounts", 100_000, "how many accounts there are; each is asked for in turn")
 	flags.IntVar(&c.runs, "runs", 1, "how many runs; the targets of the table take turns")
+	flags.BoolVar(&c.worker, "worker", true, "whether the server sends mails meanwhile")
 	flags.BoolVar(&c.table, "table", false, "measure everything and write a table")
 	flags.IntVar(&c.burst, "burst", 1_000_000, "how many requests the table's burst has")
 	flags.StringVar(&c.postgres, "postgres", cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"), "the `URL` of the PostgreSQL of the table; databases are made there and dropped")

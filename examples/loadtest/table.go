@@ -67,7 +67,7 @@ func (m *machine) httpRows(c config) []row {
 	}
 	with := func(change func(*config)) config {
 		c := c
-		c.target, c.mail, c.db = "server", "shown", "sqlite"
+		c.target, c.mail, c.db, c.worker = "server", "shown", "sqlite", true
 		change(&c)
 		return c
 	}
@@ -95,10 +95,13 @@ func (m *machine) httpRows(c config) []row {
 		}
 	}
 	decoder := with(func(c *config) { c.target = decodeOnly })
+	noWorker := func(c *config) { c.worker = false }
 	want, good := atLeast(0.40)
 	add("POST, SQLite, of the decoder", want, good, speed(with(func(*config) {}), decoder))
+	add("the same, mails sent by another process", want, good, speed(with(noWorker), decoder))
 	want, good = atLeast(0.30)
 	add("POST, PostgreSQL, of the decoder", want, good, onPostgres(func(*config) {}))
+	add("the same, mails sent by another process", want, good, onPostgres(noWorker))
 	for _, mail := range []string{"slow", "down"} {
 		want, good = atMost(1.2, "")
 		add("p99 of POST while the mail server is "+mail+", of fast", want, good, func(ctx context.Context) (float64, error) {
@@ -110,6 +113,9 @@ func (m *machine) httpRows(c config) []row {
 			return other.P99 / fast.P99, errors.Join(err, failures(fast, other))
 		})
 	}
+	want, good = atLeast(0.83) // 1 / 1.2
+	add("speed of POST with 1,000,000 accounts, of 1,000", want, good, speed(
+		with(func(c *config) { c.accounts = 1_000_000 }), with(func(c *config) { c.accounts = 1000 })))
 	want, good = atMost(1.2, "")
 	add("time of POST, 8 instances on PostgreSQL, of 1", want, good, func(ctx context.Context) (float64, error) { return m.instances(ctx, c, 8) })
 	want, good = atMost(2, "ms")
@@ -159,14 +165,19 @@ func (m *machine) benchmarkRows() (rows []row) {
 	want, good := atLeast(0.95)
 	add(benchmark{"CompleteReset, all cores, of bare argon2id", "example.com/recovery", "^BenchmarkCompleteReset$", "of-bare"}, want, good)
 	want, good = atLeast(0.8)
-	add(benchmark{"mails, worker and smtpmailer, of a bare loop", "example.com/recovery/mailer/smtpmailer/smtptest", "^BenchmarkSend$/^5ms$", "of-bare"}, want, good)
+	add(benchmark{"mails to a server that takes 5 ms, of a bare loop", "example.com/recovery/mailer/smtpmailer/smtptest", "^BenchmarkSend$/^5ms$", "worker-of-bare"}, want, good)
+	add(benchmark{"mails to a server that answers at once, of a bare loop", "example.com/recovery/mailer/smtpmailer/smtptest", "^BenchmarkSend$/^instant$", "worker-of-bare"}, want, good)
+	want, good = atLeast(0.83) // 1 / 1.2
+	for _, db := range []struct{ name, pattern string }{{"SQLite", "^SQLite$"}, {"PostgreSQL", "^PostgreSQL_with_pgx$"}} {
+		add(benchmark{"speed with 100,000 rows of history, " + db.name + ", of 10 rows", dbtest, "^BenchmarkHistory$/" + db.pattern, "of-bare"}, want, good)
+	}
 	want, good = atMost(10, "")
 	add(benchmark{"allocations of a request, memstore", "example.com/recovery", "^BenchmarkRequestReset$", "allocs/op"}, want, good)
 	return rows
 }
 
 func (b benchmark) run(ctx context.Context) (float64, error) {
-	out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", b.pattern, "-benchtime", "3x", b.dir).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", b.pattern, "-benchtime", "3x", "-count", "1", b.dir).CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("%w: %s", err, out)
 	}

@@ -51,7 +51,7 @@ func (m *machine) start(ctx context.Context, c config, flags ...string) (*target
 		m.files++
 		db = "sqlite:" + filepath.Join(m.dir, fmt.Sprintf("%d.db", m.files))
 	}
-	flags = append([]string{"-addr", "127.0.0.1:0", "-db", db, "-accounts", strconv.Itoa(c.accounts), "-limits", "high"}, flags...)
+	flags = append([]string{"-addr", "127.0.0.1:0", "-db", db, "-accounts", strconv.Itoa(c.accounts), "-limits", "high", "-worker=" + strconv.FormatBool(c.worker)}, flags...)
 	return m.launch(exec.CommandContext(ctx, m.server, flags...))
 }
 

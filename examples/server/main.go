@@ -43,6 +43,7 @@ type config struct {
 	db       string
 	accounts int
 	limits   string
+	worker   bool
 
 	smtp        string
 	from        string
@@ -60,6 +61,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	flags.StringVar(&c.from, "from", "Recovery Example <recovery@example.com>", "`author` of the mails")
 	flags.DurationVar(&c.sendTimeout, "send-timeout", 30*time.Second, "how long sending one mail may take; what was begun by a server that died\nis begun again by another after four times as long")
 	flags.StringVar(&c.limits, "limits", "on", "on; for load tests high, where limits are counted and never reached, or off")
+	flags.BoolVar(&c.worker, "worker", true, "whether this process sends mails; of several on one database, one is enough")
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
@@ -150,7 +152,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	worker, stopWorker := context.WithCancel(context.Background())
 	defer stopWorker()
 	worked := make(chan error, 1)
-	go func() { worked <- svc.Run(worker) }()
+	if c.worker {
+		go func() { worked <- svc.Run(worker) }()
+	} else {
+		worked <- nil
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	fmt.Fprint(stdout, guide(base, shown, fate))
@@ -166,7 +172,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	err = server.Shutdown(drain)
 	stopWorker()
 	err = errors.Join(err, <-worked)
-	_, delivered := svc.Deliver(drain)
+	var delivered error
+	if c.worker {
+		_, delivered = svc.Deliver(drain)
+	}
 	fmt.Fprintf(stdout, "stopped; mails sent: %d\n", mails.sent.Load())
 	return errors.Join(err, delivered)
 }

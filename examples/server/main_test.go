@@ -283,6 +283,19 @@ func TestDrain(t *testing.T) {
 	is.Equal(strings.Count(p.stderr.String(), "level="), 0) // nothing went wrong
 }
 
+// One of two servers on a database sends the mails of both; with high limits nobody is kept waiting.
+func TestWorkerElsewhere(t *testing.T) {
+	is := is.New(t)
+	db := "sqlite:" + filepath.Join(t.TempDir(), "shared.db")
+	p := start(t, "-db", db, "-worker=false", "-limits=high")
+	for range 5 {
+		status, _ := p.do("POST", "/account-recovery", `{"account-recovery":{"username":"billybob"}}`)
+		is.Equal(status, 200)
+	}
+	is.Equal(p.stop(syscall.SIGTERM), "stopped; mails sent: 0\n")
+	start(t, "-db", db).mails(5)
+}
+
 func TestPages(t *testing.T) {
 	is := is.New(t)
 	p := start(t)
@@ -311,7 +324,7 @@ func TestFlags(t *testing.T) {
 		{[]string{"-db", "oracle:x"}, `-db must be sqlite:FILE, postgres://…, mysql://… or memory, is "oracle"`},
 		{[]string{"-db", "mysql:x"}, "-db must be a URL such as mysql://user:password@127.0.0.1:3306/name"},
 		{[]string{"-db", "postgres://%zz"}, "-db must be a URL such as postgres://user:password@127.0.0.1:5432/name"},
-		{[]string{"-limits", "maybe"}, `-limits must be on or off, is "maybe"`},
+		{[]string{"-limits", "maybe"}, `-limits must be on, high or off, is "maybe"`},
 		{[]string{"-accounts", "-1"}, "-accounts must be from 0 to 10000000, is -1"},
 		{[]string{"extra"}, `unexpected argument "extra": there are only flags`},
 		{[]string{"-addr", "nowhere", "-db", "memory"}, "listen tcp: address nowhere: missing port in address"},

@@ -16,6 +16,9 @@ import (
 // maxTogether is how many additions share a transaction: enough for the commit to cost little of each.
 const maxTogether = 64
 
+// maxMoment is how long callers may take to come again: less than a commit.
+const maxMoment = 250 * time.Microsecond
+
 // maxAddition bounds a transaction that others may wait for. It is far beyond what one takes.
 const maxAddition = 30 * time.Second
 
@@ -103,6 +106,8 @@ type together struct {
 	mu      sync.Mutex
 	busy    bool
 	waiting []*addition
+	enough  chan struct{} // closed when so many wait as are wanted; nil while nobody waits for that
+	wanted  int
 }
 
 func (t *together) do(a *addition) error {
@@ -113,6 +118,10 @@ func (t *together) do(a *addition) error {
 	if t.busy {
 		a.done = make(chan struct{})
 		t.waiting = append(t.waiting, a)
+		if t.enough != nil && len(t.waiting) >= t.wanted {
+			close(t.enough)
+			t.enough = nil
+		}
 		t.mu.Unlock()
 		return t.wait(a)
 	}
@@ -136,18 +145,39 @@ func (t *together) handOver() {
 }
 
 func (t *together) makeWaiting() {
+	n := 0
 	for {
-		t.mu.Lock()
-		n := min(len(t.waiting), maxTogether)
-		calls := slices.Clone(t.waiting[:n])
-		t.waiting = slices.Delete(t.waiting, 0, n)
-		t.busy = n > 0
-		t.mu.Unlock()
-		if n == 0 {
+		calls := t.next(n)
+		if n = len(calls); n == 0 {
 			return
 		}
 		t.makeAll(calls)
 	}
+}
+
+// next returns the calls that wait. When many were just made, their callers may be about to come again:
+// for so many it waits a moment, or one of them would be made alone while the others wait for it.
+func (t *together) next(before int) []*addition {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if before > 1 && len(t.waiting) < before {
+		enough := make(chan struct{})
+		t.enough, t.wanted = enough, before
+		t.mu.Unlock()
+		moment := time.NewTimer(maxMoment)
+		select {
+		case <-enough:
+		case <-moment.C:
+		}
+		moment.Stop()
+		t.mu.Lock()
+		t.enough = nil
+	}
+	n := min(len(t.waiting), maxTogether)
+	calls := slices.Clone(t.waiting[:n])
+	t.waiting = slices.Delete(t.waiting, 0, n)
+	t.busy = n > 0
+	return calls
 }
 
 // makeAll makes calls together; one that the database refuses does not spoil the others.

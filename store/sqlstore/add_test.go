@@ -81,6 +81,7 @@ func TestLoneAdditionIsMadeByItsCaller(t *testing.T) {
 
 func TestAdditionsThatComeMeanwhileAreMadeTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Second) // until nobody is waited for
 		is := is.New(t)
 		m := &maker{takes: time.Second}
 		all := &together{make: m.make}
@@ -104,15 +105,56 @@ func TestAdditionsThatComeMeanwhileAreMadeTogether(t *testing.T) {
 		for i, wait := range waits {
 			is.Equal(wait() != nil, i == 3 || i == maxTogether+3) // each has its own error
 		}
-		is.Equal(time.Since(began), 3*time.Second)
+		is.Equal(time.Since(began), 3*time.Second+maxMoment)                             // the last ones are waited for by nobody who comes again
 		is.Equal(m.made, [][]*addition{{first}, want[:maxTogether], want[maxTogether:]}) // in their order
-		is.NoErr(all.do(&addition{ctx: t.Context()}))                                    // and then alone again
+		time.Sleep(2 * maxMoment)
+		is.NoErr(all.do(&addition{ctx: t.Context()})) // and then alone again
 		is.Equal(m.ctxs[3], t.Context())
+	})
+}
+
+// Those who were answered together come again together: the first of them does not begin alone.
+func TestAdditionsThatComeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Second) // until nobody is waited for
+		is := is.New(t)
+		m := &maker{takes: time.Second}
+		all := &together{make: m.make}
+		_, lone := start(all, t.Context())
+		round := func(n int) (waits []func() error) {
+			for range n {
+				_, wait := start(all, t.Context())
+				waits = append(waits, wait)
+			}
+			return waits
+		}
+		first := round(3)
+		is.NoErr(lone())
+		for _, wait := range first {
+			is.NoErr(wait())
+		}
+		began := time.Now()
+		for _, wait := range round(3) { // as many as before: nobody else is waited for
+			is.NoErr(wait())
+		}
+		is.Equal(time.Since(began), time.Second)
+		began = time.Now()
+		for _, wait := range round(2) {
+			is.NoErr(wait())
+		}
+		is.Equal(time.Since(began), time.Second+maxMoment) // the third may have come
+		time.Sleep(2 * maxMoment)
+		sizes := []int{}
+		for _, calls := range m.made {
+			sizes = append(sizes, len(calls))
+		}
+		is.Equal(sizes, []int{1, 3, 3, 2})
 	})
 }
 
 func TestAdditionLeavesWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Second) // until nobody is waited for
 		is := is.New(t)
 		m := &maker{takes: time.Second}
 		all := &together{make: m.make}
@@ -155,6 +197,7 @@ func TestAdditionLeavesWithItsContext(t *testing.T) {
 // Nobody's context ends the work of others; when all have left, it ends.
 func TestAdditionsEndWhenAllHaveLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Second) // until nobody is waited for
 		is := is.New(t)
 		m := &maker{takes: time.Second}
 		all := &together{make: m.make}
@@ -202,6 +245,7 @@ func TestAdditionsThatFailTogether(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				defer time.Sleep(time.Second) // until nobody is waited for
 				is := is.New(t)
 				m := &maker{takes: time.Second}
 				all := &together{make: m.make}
@@ -227,6 +271,7 @@ func TestAdditionsThatFailTogether(t *testing.T) {
 
 func TestPanicWhileAdditionsAreMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Second) // until nobody is waited for
 		is := is.New(t)
 		m := &maker{takes: time.Second}
 		all := &together{make: m.make}
