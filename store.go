@@ -45,7 +45,7 @@ type Resets interface {
 	// *TokenError with the reason for every digest that cannot be redeemed at the given instant:
 	// TokenUnknown, TokenUsed, TokenVoided, TokenSuperseded, TokenExpired (from ExpiresAt on),
 	// TokenAccountGone (no such account, or it is not Eligible), TokenStale (the account's Version
-	// is not the reset's). It must change nothing.
+	// is not the reset's). It must change nothing, and should cost the same for every digest.
 	FindReset(ctx context.Context, digest Digest, at time.Time) (Reset, Account, error)
 
 	// CompleteReset redeems a reset. If FindReset would refuse the digest at completion.At, it must
