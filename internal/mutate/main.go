@@ -54,7 +54,8 @@ import (
 var files = []string{
 	"token.go", "policy.go", "password.go", "identifier.go", "limit.go", "recovery.go", "worker.go", "job.go", "store.go",
 	"store/memstore/*.go",
-	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/sqlstore.go", "store/sqlstore/statements.go",
+	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/sqlstore.go", "store/sqlstore/resets.go", "store/sqlstore/requests.go",
+	"store/sqlstore/statements.go",
 	"store/sqlstore/add.go", "store/sqlstore/atonce.go", "store/sqlstore/tx.go", "store/sqlstore/rows.go",
 	"store/sqlstore/postgresql.go", "store/sqlstore/mysql.go", "store/sqlstore/sqlite.go",
 	"httpadapter/*.go",

@@ -1,0 +1,135 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"example.com/recovery"
+)
+
+// ClaimRequests implements [recovery.Requests].
+func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []recovery.Request, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		at, until := l.At.UnixMicro(), l.Until.UnixMicro()
+		claim, lock, which := s.sql.claim, s.sql.lockDue, []any{at, l.Max}
+		if l.RequestID != "" {
+			claim, lock, which = s.sql.claimOne, s.sql.lockOne, []any{l.RequestID, at}
+		}
+		if claim != "" {
+			claimed, err = s.requests(tx.QueryContext(ctx, claim, append([]any{l.ID, until}, which...)...))
+			return err
+		}
+		claimed, err = s.requests(tx.QueryContext(ctx, lock, which...))
+		if err != nil || len(claimed) == 0 {
+			return err
+		}
+		var ids rows
+		for i := range claimed {
+			ids.add(claimed[i].ID)
+			claimed[i].Attempts++
+			claimed[i].Lease = l.ID
+		}
+		_, err = tx.ExecContext(ctx, ids.expand(s.sql.lease), append([]any{l.ID, until}, ids.values...)...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claimed, nil
+}
+
+// FinishRequest implements [recovery.Requests].
+func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		if o.Lease == "" {
+			return recovery.ErrLeaseLost
+		}
+		var requestedAt int64
+		if o.Mailed != "" { // before the request, as everywhere: account first
+			if _, err := s.accounts.LockAccount(ctx, tx, o.Mailed); err != nil {
+				return err
+			}
+			err := tx.QueryRowContext(ctx, s.sql.findLeased, o.RequestID, o.Lease).Scan(&requestedAt)
+			if errors.Is(err, sql.ErrNoRows) {
+				return recovery.ErrLeaseLost
+			}
+			if err != nil {
+				return err
+			}
+		}
+		var err error
+		if o.RetryAt.IsZero() {
+			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.finish, o.RequestID, o.Lease))
+		} else {
+			at := o.RetryAt.UnixMicro()
+			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.retry, at, at, o.RequestID, o.Lease))
+		}
+		if err != nil {
+			return err
+		}
+		if o.Mailed != "" {
+			if _, err := tx.ExecContext(ctx, s.sql.markMailed, o.Mailed, o.RequestID); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, s.sql.supersede, o.Mailed, requestedAt, requestedAt, o.RequestID); err != nil {
+				return err
+			}
+		}
+		return s.insert(ctx, tx, o.Add...)
+	})
+}
+
+// Purge implements [recovery.Requests].
+func (s *Store) Purge(ctx context.Context, before time.Time, max int) (n int, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		resets, err := affected(tx.ExecContext(ctx, s.sql.purgeResets, before.UnixMicro(), max))
+		if err != nil {
+			return err
+		}
+		limits, err := affected(tx.ExecContext(ctx, s.sql.purgeLimits, before.UnixMicro(), max-int(resets)))
+		n = int(resets + limits)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func (s *Store) insert(ctx context.Context, tx *sql.Tx, requests ...recovery.Request) error {
+	if len(requests) == 0 {
+		return nil
+	}
+	for _, r := range requests {
+		if err := fitRequest(r); err != nil {
+			return err
+		}
+	}
+	rows := requestRows(requests)
+	_, err := tx.ExecContext(ctx, rows.expand(s.sql.insertRequests), rows.args(s.dialect)...)
+	return err
+}
+
+func requestRows(requests []recovery.Request) (rows rows) {
+	for _, r := range requests {
+		client := ""
+		if r.Client.IsValid() {
+			client = r.Client.String()
+		}
+		throttled := int64(0)
+		if r.Throttled {
+			throttled = 1
+		}
+		due := r.DueAt.UnixMicro()
+		rows.add(r.ID, string(r.Kind), string(r.By), r.Identifier, r.AccountID, r.Portal, r.Locale, client,
+			r.RequestedAt.UnixMicro(), due, due, throttled)
+	}
+	return rows
+}
+
+func fitRequest(r recovery.Request) error {
+	return fit(bounded{r.ID, maxName}, bounded{r.Identifier, maxIdentifier}, bounded{r.AccountID, maxAccountID},
+		bounded{r.Portal, maxName}, bounded{r.Locale, maxName})
+}
