@@ -164,6 +164,9 @@ func TestAttack_S29_Referer(t *testing.T) {
 	for _, r := range traffic.to(s.base) {
 		if _, referer, ok := strings.Cut(r.header, "Referer: "); ok {
 			referer, _, _ = strings.Cut(referer, "\r\n")
+			if strings.HasSuffix(referer, "/login") {
+				continue // the application's page asks for its own icon
+			}
 			is.Equal(referer+"recover/", s.base)
 		}
 		is.True(!strings.Contains(r.url+r.header+r.body, token[:16]))
