@@ -105,6 +105,7 @@ func TestCanonicalEmailRefuses(t *testing.T) {
 		"Name <a@b.example>", "<a@b.example>", "a(comment)@b.example", "a@b.example(comment)", `"a"@b.example`,
 		`"x> ORCPT=y"@b.example`, "group:a@b.example;", "=?utf-8?q?a?=@b.example>", "a@[192.0.2.1]", "a@192.0.2.1", // S09
 		".a@example.com", "a.@example.com", "a..b@example.com", "a b@example.com", "a\u00a0b@example.com", "a\u3000b@example.com",
+		"victim@xn--example-.com", "a@xn--n-", "a@b.xn--com-", // A-labels of what is ASCII
 		"a@example..com", "a@.example.com", "a@example.com.", "a@-example.com", "a@example-.com", "a@exa_mple.com",
 		"a@ｅxample.com", "a@example\u3002com", "a@\u212Aelvin.example", "a@ﬁ.example", // look-alikes of ASCII domains
 		"a@xn--", "a@xn--\u00fc.example", "a@xn--a.example",

@@ -212,9 +212,9 @@ func setDefault[T comparable](field *T, value T) {
 
 func (l Limits) faults() (faults []string) {
 	check := func(name string, l Limit) {
-		if l.Burst < 1 || l.Burst > 1_000_000 || l.Every < time.Microsecond || l.Every > 24*time.Hour {
+		if l.Burst < 1 || l.Burst > 1_000_000 || l.Every < time.Microsecond || l.Every > 24*time.Hour || l.Every%time.Microsecond != 0 {
 			faults = append(faults, fmt.Sprintf(
-				"Limits.%s must have a Burst from 1 to 1000000 and an Every from 1µs to 24h, is %d and %v", name, l.Burst, l.Every))
+				"Limits.%s must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is %d and %v", name, l.Burst, l.Every))
 		}
 	}
 	if len(l.PerIdentifier) < 1 || len(l.PerIdentifier) > 8 {

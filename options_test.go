@@ -65,10 +65,10 @@ func TestAttack_S85_NewListsEveryFault(t *testing.T) {
 		"recovery: Options.Policy.MaxLength must be from MinLength to 1024, is 3",
 		"recovery: Options.Policy.Require must be NoClasses alone or a set of Upper, Lower, Digit and Special",
 		"recovery: Options.Policy.BreachTimeout must not be negative",
-		"recovery: Options.Limits.PerIdentifier[0] must have a Burst from 1 to 1000000 and an Every from 1µs to 24h, is -1 and 1h0m0s",
-		"recovery: Options.Limits.PerClient must have a Burst from 1 to 1000000 and an Every from 1µs to 24h, is 1 and 0s",
-		"recovery: Options.Limits.Global must have a Burst from 1 to 1000000 and an Every from 1µs to 24h, is 1 and 25h0m0s",
-		"recovery: Options.Limits.CompletePerClient must have a Burst from 1 to 1000000 and an Every from 1µs to 24h, is 10000000 and 1ns",
+		"recovery: Options.Limits.PerIdentifier[0] must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is -1 and 1h0m0s",
+		"recovery: Options.Limits.PerClient must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is 1 and 0s",
+		"recovery: Options.Limits.Global must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is 1 and 25h0m0s",
+		"recovery: Options.Limits.CompletePerClient must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is 10000000 and 1ns",
 		`recovery: Options.Portals["empty"] must have an absolute https URL`,
 		`recovery: Options.Portals["fragment"] must have a URL without a fragment: that is where the token goes`,
 		`recovery: Options.Portals["http"] must have an https URL; http is for localhost, or where InsecureHTTP is set`,
@@ -152,4 +152,13 @@ func TestOptionsInForce(t *testing.T) {
 	is.Equal(again.Policy.Words, []string{"word"})
 	is.Equal(again.Limits.PerIdentifier[0].Burst, 1)
 	is.Equal(len(again.Portals), 1)
+}
+
+// States are stored in microseconds.
+func TestLimitsOfPartsOfAMicrosecond(t *testing.T) {
+	is := is.New(t)
+	_, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{
+		Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 1, Every: 1001}},
+	})
+	is.True(err != nil && strings.Contains(err.Error(), "Limits.PerClient must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is 1 and 1.001µs"))
 }

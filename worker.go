@@ -256,9 +256,10 @@ func (s *Service) finish(ctx context.Context, j *job) bool {
 func (s *Service) guard(op string, f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
+			err = errors.New("recovery: panic while trying to " + op)
+			defer func() { _ = recover() }() // the Logger is the application's too
 			// The value is foreign and may hold anything; the stack says where.
 			s.opts.Logger.Error("recovery: panic", "while", op, "stack", string(debug.Stack()))
-			err = errors.New("recovery: panic while trying to " + op)
 		}
 	}()
 	return f()

@@ -53,6 +53,9 @@ var errAllRefused = errors.New("all calls are over a limit")
 // add makes the additions together, in their order. What concerns one of them is its err; what is
 // returned concerns all.
 func (s *Store) add(ctx context.Context, calls []*addition) error {
+	for _, c := range calls {
+		c.err = nil // they may have been tried together before
+	}
 	// One that hangs holds up those that come after it.
 	ctx, cancel := context.WithTimeout(ctx, maxAddition)
 	defer cancel()

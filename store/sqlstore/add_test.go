@@ -328,6 +328,16 @@ func TestAddTogether(t *testing.T) {
 	}
 }
 
+// What was refused when it was tried together may pass alone.
+func TestErrorsOfEarlierTriesAreForgotten(t *testing.T) {
+	is := is.New(t)
+	store, _ := newStub(PostgreSQL).store(t, nil)
+	r := request
+	a := &addition{ctx: t.Context(), at: now, request: &r, err: recovery.ErrLimited}
+	is.NoErr(store.add(t.Context(), []*addition{a}))
+	is.NoErr(a.err)
+}
+
 func TestArrays(t *testing.T) {
 	is := is.New(t)
 	var r rows

@@ -329,3 +329,27 @@ func TestRowsAffectedFails(t *testing.T) {
 	is.Equal(one(no)(driver.RowsAffected(2), nil), no)
 	is.NoErr(one(no)(driver.RowsAffected(1), nil))
 }
+
+// An application's own Accounts may let the database refuse an ID that is none; nobody has the token.
+func TestUnknownTokenWhoseNextAccountIsRefused(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			for name, c := range map[string]struct {
+				err  error
+				text string
+			}{
+				"no ID of the type": {&stateError{"22P02", secret}, "recovery: the token is not valid: unknown"},
+				"no connection":     {errors.New("broke"), "sqlstore: broke"},
+			} {
+				is := is.New(t)
+				s := newStub(d)
+				s.rows[findsReset] = nil
+				s.fault = fault{call: 2, times: 1, err: c.err}
+				store, _ := s.store(t, nil)
+				_, _, err := store.FindReset(t.Context(), reset.Digest, now)
+				t.Log(name)
+				is.Equal(errorText(err), c.text)
+			}
+		})
+	}
+}

@@ -172,7 +172,7 @@ func (s *site) meets(v vector, e *entry, got answer) {
 }
 
 // is reports whether a vector is for the entry.
-func (v vector) is(e *entry) bool { return v.Entry == "" || strings.EqualFold(v.Entry, e.name) }
+func (v vector) is(e *entry) bool { return v.Entry == "" || v.Entry == e.name }
 
 // turn reports whether the i-th vector is for this entry: memstore sees every vector through every
 // entry, a database each of them through one, because it is the formats that differ.

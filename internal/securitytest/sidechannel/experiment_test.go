@@ -96,7 +96,7 @@ func (e experiment) decide(t testing.TB) map[string]verdict {
 				v = leak
 			case v == clean && e.leaky && round < e.repeats:
 				v = unsettled
-			case found && p.open != "" && r.pairs[p.name].median.Abs() < openAtMost:
+			case found && p.open != "" && r.pairs[p.name].small():
 				v = open
 			}
 			if verdicts[p.name] = v; v == unsettled {
@@ -137,9 +137,8 @@ func (e experiment) log(t testing.TB, r run, told []comparison, verdicts map[str
 	t.Logf("%-26s took %v", e.name, took.Round(100*time.Millisecond))
 }
 
-// openAtMost is how large a difference of the medians may be that is known and left. A statement more
-// takes longer.
-const openAtMost = 20 * time.Microsecond
+// small reports whether a difference is of the size of what is known and left: far less than a statement.
+func (c comparison) small() bool { return c.median.Abs() < max(2*time.Microsecond, c.typical/20) }
 
 // longest is the longest that one run may take.
 const longest = 4 * time.Minute
