@@ -42,7 +42,7 @@ func TestEveryVectorIsUsed(t *testing.T) {
 				strings.Contains(code.String(), `"`+name+`"`) && strings.Contains(code.String(), `"`+v.Row+`"`) &&
 				(v.Entry == "" || slices.Contains(entryNames, v.Entry)) &&
 				slices.Contains([]string{"", "username", "email", "pasted"}, v.Kind) &&
-				slices.Contains([]string{"", "reset", "names", "complete"}, v.Call) && v.Want != ""
+				slices.Contains([]string{"", "reset", "names", "complete"}, v.Call)
 			if !ok {
 				t.Errorf("%s:%d: no test reads this: %.100s", path, n, lines.Text())
 			}
