@@ -178,3 +178,34 @@ func TestErrorTexts(t *testing.T) {
 		})
 	}
 }
+
+// SQLite has one writer: those of a process wait in Go, where they are woken in order and end with their
+// ctx. Other databases have row locks.
+func TestWritersOfSQLiteTakeTurns(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				s := newStub(d)
+				s.fault = fault{call: 1, times: 1} // the first one hangs
+				store, _ := s.store(t, nil)
+				first, leave := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() {
+					_, err := store.Purge(first, now, 1)
+					done <- err
+				}()
+				synctest.Wait()
+				second, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				_, err := store.Purge(second, now, 1)
+				is.Equal(errors.Is(err, context.DeadlineExceeded), d == SQLite)
+				is.Equal(err == nil, d != SQLite)
+				leave()
+				is.True(errors.Is(<-done, context.Canceled))
+				_, err = store.Purge(t.Context(), now, 1)
+				is.NoErr(err) // the turn was passed on
+			})
+		})
+	}
+}
