@@ -89,7 +89,7 @@ type CompleteRequest struct {
 // RequestReset has a token, or the link to a portal, mailed to every eligible account that the user
 // name or address means. It returns nil once the request is stored, whoever was named: the answer,
 // the calls of the Store and the time they take are the same for an account that exists, does not,
-// may not be recovered, or was asked for too often.
+// or may not be recovered. The answer is the same, too, for one that was asked for too often.
 //
 // Errors: a [*FieldError] if the request is malformed, a [*LimitError], ctx's error, or the Store's.
 // Nothing is stored or mailed after one of the first two. The others may leave open whether the request
