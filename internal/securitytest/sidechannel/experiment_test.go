@@ -138,7 +138,7 @@ func (e experiment) log(t testing.TB, r run, told []comparison, verdicts map[str
 }
 
 // small reports whether a difference is of the size of what is known and left: far less than a statement.
-func (c comparison) small() bool { return c.median.Abs() < max(2*time.Microsecond, c.typical/20) }
+func (c comparison) small() bool { return c.median.Abs() < max(2*time.Microsecond, c.typical/10) }
 
 // longest is the longest that one run may take.
 const longest = 4 * time.Minute
