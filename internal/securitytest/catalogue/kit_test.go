@@ -93,13 +93,16 @@ func newSite(t *testing.T, g ground, with func(*recovery.Options)) *site {
 	var err error
 	s.Service, err = recovery.New(s.trace, s.mail, &opts)
 	s.is.NoErr(err)
-	pages, err := portal.New(s.Service, &portal.Options{Portal: "web", Logger: logger, BodyTimeout: 200 * time.Millisecond})
-	s.is.NoErr(err)
+	pages := sync.OnceValue(func() http.Handler { // trying its templates takes longer than most tests of a row
+		pages, err := portal.New(s.Service, &portal.Options{Portal: "web", Logger: logger, BodyTimeout: 200 * time.Millisecond})
+		s.is.NoErr(err)
+		return pages
+	})
 	wire := &httpadapter.Options{Logger: logger, Now: s.clock, BodyTimeout: 200 * time.Millisecond}
 	s.mux = http.NewServeMux()
 	s.mux.Handle("/account-recovery", httpadapter.NewXandr(s.Service, wire))
 	s.mux.Handle("/v2.0/", httpadapter.NewRackspace(s.Service, wire))
-	s.mux.Handle("/recover/", pages)
+	s.mux.HandleFunc("/recover/", func(w http.ResponseWriter, r *http.Request) { pages().ServeHTTP(w, r) })
 	return s
 }
 
