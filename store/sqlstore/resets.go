@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/recovery"
@@ -45,7 +46,7 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 		})
 		unknown := &recovery.TokenError{Reason: recovery.TokenUnknown}
 		switch {
-		case err != nil && next.Digest != digest && code(err) != "": // the database says that "0" is no ID
+		case next.Digest != digest && strings.HasPrefix(code(err), "22"): // a data exception: "0" is no ID there
 			return unknown
 		case err != nil && !errors.Is(err, errNotAnID):
 			return err

@@ -340,6 +340,7 @@ func TestUnknownTokenWhoseNextAccountIsRefused(t *testing.T) {
 			}{
 				"no ID of the type": {&stateError{"22P02", secret}, "recovery: the token is not valid: unknown"},
 				"no connection":     {errors.New("broke"), "sqlstore: broke"},
+				"no time":           {&stateError{"57014", secret}, "sqlstore: the database refused with code 57014"}, // as for a token that lives
 			} {
 				is := is.New(t)
 				s := newStub(d)
