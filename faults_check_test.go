@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,7 +24,9 @@ func (w *faultWorld) check() {
 	w.checkPromises()
 	w.checkPasswords()
 	w.checkMails()
+	w.checkRefused()
 	w.checkEvents()
+	w.checkNested()
 	w.checkSecrets()
 	w.checkAfterwards()
 }
@@ -52,58 +55,74 @@ func classOf(err error) string {
 
 // must returns how a call of the application has to be answered because something failed in it, or "".
 func (w *faultWorld) must(trace []faultSpot) string {
-	p := w.plan
-	if !slices.Contains(trace, p.at) {
-		return ""
+	for _, at := range trace {
+		for _, f := range w.plan {
+			if must := w.mustBy(f); f.hits(at) && must != "" {
+				return must
+			}
+		}
 	}
-	if p.at.site == "Policy.Breached" {
-		leaves := p.on(p.at.site, modeCancel, modeCancelAfter, modeFailCancel)
+	return ""
+}
+
+func (w *faultWorld) mustBy(f fault) string {
+	if f.at.site == "Policy.Breached" {
+		leaves := f.on(f.at.site, modeReenter, modeCancel, modeCancelAfter, modeFailCancel)
 		if leaves || !w.Options().Policy.BreachFailClosed {
 			return ""
 		}
 		return "busy"
 	}
-	switch p.mode {
+	switch f.mode {
 	case modePanic, modePanicAfter:
 		return "panic"
-	case modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeDown, modeDownAfter, modeEmpty:
-		if p.at.site == "Options.Approve" {
+	case modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeDown, modeDownAfter, modeEmpty, modeShort:
+		switch f.at.site {
+		case "Options.Approve":
 			return "denied"
+		case "uuid.Rand":
+			return "panic"
 		}
 		return "other"
 	}
 	return ""
 }
 
-// legal reports whether a call of the application may be answered so. Without the fault it would be
+// legal reports whether a call of the application may be answered so. Without a fault it would be
 // answered as wanted.
 func (w *faultWorld) legal(class, want string) bool {
-	p := w.plan
-	failing := p.on(p.at.site, modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeDown, modeDownAfter, modeEmpty)
-	ours := strings.HasPrefix(p.at.site, "Store.") || p.at.site == "Options.HashPassword"
+	if class == want {
+		return true
+	}
+	return slices.ContainsFunc(w.plan, func(f fault) bool { return w.legalBy(f, class, want) })
+}
+
+func (w *faultWorld) legalBy(f fault, class, want string) bool {
+	failing := f.on(f.at.site, modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeDown, modeDownAfter, modeEmpty)
+	ours := strings.HasPrefix(f.at.site, "Store.") || f.at.site == "Options.HashPassword"
 	switch {
-	case class == want || want == "limit" && class == "ok":
+	case strings.HasPrefix(f.at.site, "Hooks."):
+		return class == "canceled" && f.mode == modeCancel
+	case want == "limit" && class == "ok": // the call before was not counted
 		return true
-	case strings.HasPrefix(p.at.site, "Hooks."):
-		return class == "canceled" && p.mode == modeCancel
-	case p.at.site == "Policy.Breached" && class == "busy":
+	case f.at.site == "Policy.Breached" && class == "busy":
 		return w.Options().Policy.BreachFailClosed
-	case p.at.site == "Options.Approve" && class == "denied":
+	case f.at.site == "Options.Approve" && class == "denied":
 		return true
-	case class == "token" && p.lyingClock():
+	case class == "token" && w.plan.lyingClock():
 		return true
 	case want == "password" && class == "ok": // the service that knows it did not answer
-		return p.at.site == "Policy.Breached"
+		return f.at.site == "Policy.Breached"
 	case want == "ok" && class == "token": // of a call that was made again
 		return len(w.completions) > 1
 	case want == "token" && class == "ok":
 		return len(w.completions) > 1
 	case class == "panic":
-		return p.on(p.at.site, modePanic, modePanicAfter)
+		return f.on(f.at.site, modePanic, modePanicAfter) || f.on("uuid.Rand", modeFail, modeShort)
 	case class == "canceled":
-		return p.on(p.at.site, modeCancel, modeCancelAfter, modeFailCancel)
+		return f.on(f.at.site, modeCancel, modeCancelAfter, modeFailCancel)
 	case class == "deadline":
-		return p.on(p.at.site, modeBlock, modeBlockAfter, modeSlow)
+		return f.on(f.at.site, modeBlock, modeBlockAfter, modeSlow)
 	case class == "other":
 		return ours && failing
 	}
@@ -118,7 +137,7 @@ func (w *faultWorld) checkAnswers() {
 	}
 	for _, c := range w.completions {
 		classes, musts = append(classes, classOf(c.err)), append(musts, w.must(c.trace))
-		if w.checkTook(c.took, time.Minute); w.plan.at.site == "Policy.Breached" && c.took > 2*time.Second {
+		if w.checkTook(c.took, time.Minute); w.plan.on("Policy.Breached") && c.took > 2*time.Second {
 			w.violation("the breach service held up the call for %v", c.took)
 		}
 	}
@@ -127,34 +146,61 @@ func (w *faultWorld) checkAnswers() {
 		return
 	}
 	for i, class := range classes {
-		if want := w.scenario.want[i]; !w.legal(class, want) || musts[i] != "" && musts[i] != class {
+		if want := w.scenario.want[i]; !w.legal(class, want) {
 			w.violation("call %d is answered %q, want %q", i+1, class, want)
+		}
+		if must := musts[i]; must != "" && must != class {
+			w.violation("call %d is answered %q, must be %q", i+1, class, must)
 		}
 	}
 	for _, d := range w.deliveries {
-		w.checkTook(d.took, 4*30*time.Second) // as Run promises
-		if w.plan.mode == modeBlock && (w.plan.at.site == "Mailer.Send" || w.plan.at.site == "Options.OnReset") {
+		w.checkTook(d.took, time.Duration(max(1, len(w.plan)))*4*30*time.Second) // as Run promises
+		if len(w.plan) == 1 && (w.plan.on("Mailer.Send", modeBlock) || w.plan.on("Options.OnReset", modeBlock)) {
 			w.checkTook(d.took, 35*time.Second) // Run began a little before
 		}
-		switch must := w.must(d.trace); {
-		case classOf(d.err) == "ok":
-			if must != "" && w.plan.at.site == "Store.ClaimRequests" && w.scenario.name != "Run" {
+		switch classOf(d.err) {
+		case "ok":
+			if w.claimFailed(d.trace) && w.scenario.name != "Run" {
 				w.violation("nothing could be claimed, and the delivery is answered nil")
 			}
-		case classOf(d.err) == "canceled" && w.plan.on(w.plan.at.site, modeCancel, modeCancelAfter, modeFailCancel):
-		case w.plan.at.site != "Store.ClaimRequests":
-			w.violation("the delivery is answered %v", d.err)
+		case "canceled":
+			if !w.plan.by(modeCancel, modeCancelAfter, modeFailCancel) {
+				w.violation("the delivery is answered %v", d.err)
+			}
+		case "panic":
+			if !w.plan.on("Options.Now", modePanic) && !w.plan.on("uuid.Rand", modeFail, modeShort) {
+				w.violation("the delivery panics")
+			}
+		default:
+			if !w.plan.on("Store.ClaimRequests") {
+				w.violation("the delivery is answered %v", d.err)
+			}
 		}
 	}
 }
 
-// checkTook checks how long a call took. Time passes only while something foreign takes it.
+// claimFailed reports whether a claim failed in one of the calls.
+func (w *faultWorld) claimFailed(trace []faultSpot) bool {
+	return slices.ContainsFunc(trace, func(at faultSpot) bool {
+		return slices.ContainsFunc(w.plan, func(f fault) bool {
+			return f.hits(at) && f.at.site == "Store.ClaimRequests" && w.mustBy(f) != ""
+		})
+	})
+}
+
+// checkTook checks how long a call took. Time passes only while something foreign takes it, and no call
+// waits for a hook.
 func (w *faultWorld) checkTook(took, most time.Duration) {
-	switch {
-	case w.plan.mode == modeSlow:
-		most += 10 * time.Minute
-	case strings.HasPrefix(w.plan.at.site, "Hooks.") && w.scenario.name != "Run":
+	for _, f := range w.plan {
+		if f.mode == modeSlow && !w.plan.onHook() {
+			most += 10 * time.Minute
+		}
+	}
+	if w.plan.onHook() {
 		most = 0
+		if w.scenario.name == "Run" {
+			most = runTime
+		}
 	}
 	if took > most {
 		w.violation("a call took %v", took)
@@ -166,10 +212,9 @@ func (w *faultWorld) checkPromises() {
 	if strings.Contains(w.users.Dump(), "request ") {
 		w.violation("the queue does not get empty")
 	}
-	told := w.counts["RequestFailed"] > 0 && w.plan.mode == modePermanent || w.plan.lyingClock()
 	mails := w.mail.Messages()
-	for _, a := range w.asks {
-		if a.err != nil || told {
+	for _, a := range slices.Concat(w.asks, w.nested.asks) {
+		if a.err != nil {
 			continue
 		}
 		for _, username := range a.expects {
@@ -180,11 +225,43 @@ func (w *faultWorld) checkPromises() {
 				}
 			}
 			switch {
-			case last.ID == "":
+			case last.ID == "" && !w.excused(a, username):
 				w.violation("the %s mail to %s is lost", a.kind, username)
-			case !last.Token.IsZero() && time.Now().Before(last.ExpiresAt) && !w.alive(last.Token.Reveal(), time.Now()):
+			case last.ID != "" && !last.Token.IsZero() && time.Now().Before(last.ExpiresAt) && !w.alive(last.Token.Reveal(), time.Now()) && !w.plan.lyingClock():
 				w.violation("the last token of %s is dead", username)
 			}
+		}
+	}
+}
+
+// excused reports whether a mail need not be there: the mail system refused this very one for good, or
+// the application was told that the request is too old, by a clock that lies.
+func (w *faultWorld) excused(a faultAsk, username string) bool {
+	for id, m := range w.refused {
+		if slices.Contains(a.requests, w.origin[id]) && m.Kind == a.kind && slices.Contains(m.Usernames, username) {
+			return true
+		}
+	}
+	return w.plan.lyingClock() && slices.ContainsFunc(w.events, func(e faultEvent) bool {
+		r, ok := e.event.(recovery.RequestEvent)
+		return ok && slices.Contains(a.requests, w.origin[r.ID]) &&
+			(r.Reason == recovery.DropTooOld || r.Reason == recovery.DropSuperseded || e.hook == "RequestFailed")
+	})
+}
+
+// checkRefused checks that what the mail system refuses for good is told, and not tried again.
+func (w *faultWorld) checkRefused() {
+	for id, m := range w.refused {
+		told := slices.ContainsFunc(w.events, func(e faultEvent) bool {
+			r, ok := e.event.(recovery.RequestEvent)
+			return ok && e.hook == "RequestFailed" && r.ID == id && errors.Is(r.Err, recovery.ErrPermanent)
+		})
+		if !told {
+			w.violation("the %s mail was refused for good, and nobody is told", m.Kind)
+		}
+		// Nobody knows of it where its outcome could not be stored, or the program ended before.
+		if n := w.sends[id]; n > 0 && !w.plan.on("Store.FinishRequest") && !w.plan.on("Options.Now") && !w.plan.on("uuid.Rand") {
+			w.violation("the %s mail was refused for good, and tried %d times more", m.Kind, n)
 		}
 	}
 }
@@ -200,24 +277,25 @@ func (w *faultWorld) checkPasswords() {
 			w.violation("changed is %v, the token was alive is %v and is %v", c.changed, c.before, c.after)
 		case c.err == nil && !c.changed:
 			w.violation("the call returned nil, and the password is the old one")
-		case c.err != nil && c.changed && w.plan.at.site != "Store.CompleteReset":
+		case c.err != nil && c.changed && !w.plan.on("Store.CompleteReset"):
 			w.violation("the password was changed, and the caller was told %v", c.err)
 		case len(w.completions) == 1 && c.changed != w.has(c.id, c.password):
 			w.violation("the password was changed after the call, or changed back")
 		}
 	}
-	for id, address := range map[string]string{"1": sharedAddress, "2": sharedAddress, "3": billybobAddress} {
-		hash, ok := w.users.PasswordHash(id)
-		if !ok || hash == oldHash || hash == "hash of another" {
-			continue
+	for id, who := range map[string]struct{ username, address string }{
+		"1": {"alice", sharedAddress}, "2": {"alicia", sharedAddress}, "3": {"billybob", billybobAddress}, "6": {"quinn", quinnAddress},
+	} {
+		notices := make(map[string]bool) // by ID
+		for _, m := range slices.AppendSeq(w.mail.Messages(), maps.Values(w.refused)) {
+			if m.Kind == recovery.MessagePasswordChanged && m.To == who.address && slices.Contains(m.Usernames, who.username) {
+				notices[m.ID] = true
+			}
 		}
-		told := slices.ContainsFunc(w.mail.Messages(), func(m recovery.Message) bool {
-			return m.Kind == recovery.MessagePasswordChanged && m.To == address
-		})
-		if !told && w.plan.mode != modePermanent {
-			w.violation("the password was changed, and nobody is told")
+		if len(notices) != w.changes[id] {
+			w.violation("the password of %s was changed %d times, with %d notices", who.username, w.changes[id], len(notices))
 		}
-		if w.Options().OnReset != nil && !slices.Contains(w.resets, id) {
+		if w.changes[id] > 0 && w.Options().OnReset != nil && !slices.Contains(w.resets, id) {
 			w.violation("the password was changed, and OnReset was not called")
 		}
 	}
@@ -227,17 +305,19 @@ func (w *faultWorld) checkPasswords() {
 // without end.
 func (w *faultWorld) checkMails() {
 	copies, most := make(map[string]int), 1
-	switch lasting := w.plan.mode == modeDown || w.plan.mode == modeDownAfter; {
-	case lasting && (w.plan.at.site == "Mailer.Send" || w.plan.at.site == "Store.FinishRequest"):
-		most = 5 // each was accepted, and the Service could not know or note it
-	case w.plan.at.site == "Mailer.Send", w.plan.lyingClock():
-		most = 2
+	for _, f := range w.plan {
+		switch lasting := f.mode == modeDown || f.mode == modeDownAfter; {
+		case lasting && (f.on("Mailer.Send") || f.on("Store.FinishRequest")):
+			most += 4 // each was accepted, and the Service could not know or note it
+		case f.on("Mailer.Send"), f.on("Options.Now"):
+			most++
+		}
 	}
 	for _, m := range w.mail.Messages() {
 		if copies[m.ID]++; copies[m.ID] > most {
 			w.violation("a mail was sent %d times", copies[m.ID])
 		}
-		if m.To != sharedAddress && m.To != billybobAddress {
+		if m.To != sharedAddress && m.To != billybobAddress && (m.To != quinnAddress || !w.plan.by(modeReenter)) {
 			w.violation("a mail was sent to %s", m.To)
 		}
 	}
@@ -273,7 +353,7 @@ func (w *faultWorld) checkSecrets() {
 		if anyToken.MatchString(text) {
 			w.violation("a token is in %s: %s", where, text)
 		}
-		for _, secret := range append(more, goodPassword, otherPassword, deniedPassword, breachedPassword, "hash of", "@example.com") {
+		for _, secret := range append(more, goodPassword, otherPassword, deniedPassword, breachedPassword, nestedPassword, "hash of", "@example.com") {
 			if secret != "" && strings.Contains(text, secret) {
 				w.violation("%q is in %s: %s", secret, where, text)
 			}
@@ -295,8 +375,8 @@ func (w *faultWorld) checkSecrets() {
 		printed("the error of a delivery", d.err)
 	}
 	for _, e := range w.events {
-		look("an event", fmt.Sprintf("%v %+v %#v", e, e, e))
-		switch e := e.(type) {
+		look("an event", fmt.Sprintf("%v %+v %#v", e.event, e.event, e.event))
+		switch e := e.event.(type) {
 		case recovery.RequestEvent:
 			printed("the error of an event", e.Err)
 		case recovery.ResetEvent:
@@ -334,7 +414,10 @@ func (w *faultWorld) checkAfterwards() {
 	if _, err := w.Deliver(w.t.Context()); err != nil {
 		w.violation("Deliver: %v", err)
 	}
-	if dump := w.users.Dump(); dump != "" {
-		w.violation("something is left in the Store: %s", dump)
+	for line := range strings.Lines(w.users.Dump()) {
+		// What was counted or made at the last instant is of use until then.
+		if !w.plan.on("Options.Now", modeLast) || strings.HasPrefix(line, "request ") || !strings.Contains(line, " 294247-01-1") {
+			w.violation("something is left in the Store: %s", line)
+		}
 	}
 }

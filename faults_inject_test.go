@@ -2,8 +2,11 @@ package recovery_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -36,6 +39,10 @@ const (
 	modeAhead       faultMode = "two days ahead"
 	modeBack        faultMode = "two days back"
 	modeNoTime      faultMode = "the zero time"
+	modeFirst       faultMode = "the first instant"
+	modeLast        faultMode = "the last instant"
+	modeShort       faultMode = "a few bytes and the end"
+	modeZeros       faultMode = "nothing but zeros from now on"
 	modeExit        faultMode = "the end of the goroutine"
 	modeReenter     faultMode = "a call of the Service"
 )
@@ -45,17 +52,21 @@ var withContext = []faultMode{
 	modeSlow, modePanic, modePanicAfter, modeDown, modeDownAfter,
 }
 
-// modesOf returns what can happen at a site. A clock has no error, and no caller to catch its panic.
+// modesOf returns what can happen at a site.
 func modesOf(site string) []faultMode {
 	switch {
 	case site == "Mailer.Send":
 		return append([]faultMode{modePermanent, modeUncertain}, withContext...)
 	case site == "Options.Now":
-		return []faultMode{modeCancel, modeSlow, modeAhead, modeBack, modeNoTime}
+		return []faultMode{modeCancel, modeSlow, modePanic, modeAhead, modeBack, modeNoTime, modeFirst, modeLast}
+	case site == "uuid.Rand":
+		return []faultMode{modeFail, modeShort, modeZeros}
 	case site == "Options.HashPassword":
 		return []faultMode{modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeCancel, modeCancelAfter, modeSlow, modePanic, modeEmpty}
 	case strings.HasPrefix(site, "Hooks."):
 		return []faultMode{modeCancel, modeBlock, modeSlow, modePanic, modeExit, modeReenter}
+	case site == "Options.Approve", site == "Options.OnReset", site == "Portal.Allow", site == "Policy.Breached":
+		return append([]faultMode{modeReenter}, withContext...)
 	}
 	return withContext
 }
@@ -66,29 +77,57 @@ type faultSpot struct {
 	n    int
 }
 
-// A faultPlan is what is to go wrong; the zero one is nothing.
-type faultPlan struct {
+// A fault is a call that goes wrong.
+type fault struct {
 	at   faultSpot
 	mode faultMode
 }
 
+func (f fault) String() string { return fmt.Sprintf("%s, call %d, by %q", f.at.site, f.at.n+1, f.mode) }
+
+// on reports whether the fault is at the site, and in one of the modes, if any are given.
+func (f fault) on(site string, modes ...faultMode) bool {
+	return f.at.site == site && (len(modes) == 0 || slices.Contains(modes, f.mode))
+}
+
+// hits reports whether the call goes wrong.
+func (f fault) hits(at faultSpot) bool {
+	lasting := f.mode == modeDown || f.mode == modeDownAfter || f.mode == modeZeros
+	return f.at == at || lasting && f.at.site == at.site && f.at.n < at.n
+}
+
+// A faultPlan is what is to go wrong.
+type faultPlan []fault
+
 func (p faultPlan) String() string {
-	if p.mode == "" {
+	if len(p) == 0 {
 		return "no fault"
 	}
-	return fmt.Sprintf("%s, call %d, by %q", p.at.site, p.at.n+1, p.mode)
+	texts := make([]string, len(p))
+	for i, f := range p {
+		texts[i] = f.String()
+	}
+	return strings.Join(texts, ", and ")
 }
 
 func (p faultPlan) on(site string, modes ...faultMode) bool {
-	return p.at.site == site && slices.Contains(modes, p.mode)
+	return slices.ContainsFunc(p, func(f fault) bool { return f.on(site, modes...) })
+}
+
+func (p faultPlan) by(modes ...faultMode) bool {
+	return slices.ContainsFunc(p, func(f fault) bool { return slices.Contains(modes, f.mode) })
+}
+
+func (p faultPlan) onHook() bool {
+	return slices.ContainsFunc(p, func(f fault) bool { return strings.HasPrefix(f.at.site, "Hooks.") })
 }
 
 // lyingClock reports whether the clock is what goes wrong: then time itself decides otherwise.
 func (p faultPlan) lyingClock() bool {
-	return p.on("Options.Now", modeAhead, modeBack, modeNoTime)
+	return p.on("Options.Now", modeAhead, modeBack, modeNoTime, modeFirst, modeLast)
 }
 
-// faults counts the calls of foreign functions and lets one of them go wrong.
+// faults counts the calls of foreign functions and lets those go wrong that the plan has.
 type faults struct {
 	plan    faultPlan
 	healed  chan struct{} // closed when everything works again
@@ -98,14 +137,14 @@ type faults struct {
 	armed  bool
 	seen   map[string]int
 	order  []faultSpot
-	fired  bool
+	fired  map[fault]bool
 	cancel context.CancelFunc // of the call in progress
 }
 
 func (f *faults) arm() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.armed, f.seen = true, make(map[string]int)
+	f.armed, f.seen, f.fired = true, make(map[string]int), make(map[fault]bool)
 }
 
 func (f *faults) heal() {
@@ -137,12 +176,20 @@ func (f *faults) next(site string) faultMode {
 	at := faultSpot{site, f.seen[site]}
 	f.seen[site]++
 	f.order = append(f.order, at)
-	lasting := f.plan.mode == modeDown || f.plan.mode == modeDownAfter
-	if f.plan.at != at && !(lasting && f.plan.at.site == site && f.plan.at.n < at.n) {
-		return ""
+	for _, fault := range f.plan {
+		if fault.hits(at) {
+			f.fired[fault] = true
+			return fault.mode
+		}
 	}
-	f.fired = true
-	return f.plan.mode
+	return ""
+}
+
+// happened reports whether everything that was planned went wrong.
+func (f *faults) happened() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.fired) == len(f.plan)
 }
 
 // trace returns the calls from the given one on, less the hooks: those run by themselves.
@@ -150,7 +197,8 @@ func (f *faults) trace(from int) (trace []faultSpot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, at := range f.order[from:] {
-		if !strings.HasPrefix(at.site, "Hooks.") {
+		// The clock does not know who reads it.
+		if !strings.HasPrefix(at.site, "Hooks.") && !(at.site == "Options.Now" && f.plan.by(modeReenter)) {
 			trace = append(trace, at)
 		}
 	}
@@ -166,6 +214,9 @@ func (f *faults) calls() int {
 // call makes a call that takes a context, or lets it go wrong. The error repeats all secrets that the
 // function was given, as careless drivers do.
 func (f *faults) call(ctx context.Context, site string, secrets []string, effect func(context.Context) error) error {
+	if ctx.Value(reentrant{}) != nil {
+		return effect(ctx)
+	}
 	mode := f.next(site)
 	switch mode {
 	case modeFailAfter, modeDownAfter, modeBlockAfter, modePanicAfter, modeUncertain:
@@ -199,6 +250,8 @@ func (f *faults) call(ctx context.Context, site string, secrets []string, effect
 		ctx = context.WithoutCancel(ctx)
 	case modePanic, modePanicAfter:
 		panic(errFault(secrets).Error())
+	case modeReenter:
+		f.reenter()
 	}
 	return effect(ctx)
 }
@@ -229,6 +282,13 @@ func (f *faults) now() time.Time {
 		f.leave()
 	case modeSlow:
 		time.Sleep(10 * time.Minute)
+	case modePanic:
+		f.endProgram()
+		panic("boom")
+	case modeFirst:
+		return time.UnixMicro(math.MinInt64)
+	case modeLast:
+		return time.UnixMicro(math.MaxInt64)
 	case modeAhead:
 		return time.Now().Add(48 * time.Hour)
 	case modeBack:
@@ -237,6 +297,38 @@ func (f *faults) now() time.Time {
 		return time.Time{}
 	}
 	return time.Now()
+}
+
+// Read is where the IDs get their randomness from.
+func (f *faults) Read(p []byte) (int, error) {
+	switch f.next("uuid.Rand") {
+	case modeFail:
+		f.endProgram()
+		return 0, errInjected
+	case modeShort:
+		f.endProgram()
+		return copy(p, "a few"), io.EOF
+	case modeZeros:
+		clear(p)
+		return len(p), nil
+	}
+	return rand.Read(p)
+}
+
+// endProgram ends the goroutine where nobody would catch its panic, neither the library nor the caller:
+// the program ends there, and all that counts is what the Store has.
+func (f *faults) endProgram() {
+	pcs := make([]uintptr, 100)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs)])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, "(*Service).guard") || strings.HasSuffix(frame.Function, "(*faultWorld).call") {
+			return
+		}
+		if !more {
+			runtime.Goexit()
+		}
+	}
 }
 
 var errInjected = errors.New("injected")

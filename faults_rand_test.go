@@ -97,3 +97,16 @@ func mailedToken() string {
 	m, _ := mail.Last()
 	return m.Token.Reveal()
 }
+
+// A source of IDs may also fail now and then. The answers must be as uniform as without, and what is
+// accepted must be mailed.
+func TestFaultsOfIDs(t *testing.T) {
+	is := is.New(t)
+	combinations := 0
+	for _, s := range faultScenarios {
+		s.ids = true
+		t.Run(s.name, func(t *testing.T) { combinations += sweep(t, s).combinations }) // one after the other: there is one source
+	}
+	is.True(combinations > 0)
+	t.Logf("%d combinations of scenario, call and fault", combinations)
+}

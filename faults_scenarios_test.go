@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 const (
 	deniedPassword   = "Denied-h0rse" // by Options.Approve
 	breachedPassword = "Leaked-h0rse" // by Policy.Breached
+	runTime          = 3500 * time.Millisecond
 	unknownToken     = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
 )
 
@@ -25,6 +27,7 @@ type faultScenario struct {
 	options  func(*faultWorld, *recovery.Options)
 	prepare  func(*faultWorld)
 	act      func(*faultWorld)
+	ids      bool // whether the randomness of the IDs goes wrong, and nothing else
 }
 
 var people = []string{"alice", "nobody", "mallory"}
@@ -105,9 +108,9 @@ var faultScenarios = []faultScenario{{
 }, {
 	name: "a mail system that fails once", want: []string{"ok"},
 	prepare: func(w *faultWorld) {
-		fails := 1
+		var failed atomic.Bool
 		w.mail.Fail(func(recovery.Message) error {
-			if fails--; fails >= 0 {
+			if failed.CompareAndSwap(false, true) {
 				return errInjected
 			}
 			return nil
@@ -129,10 +132,17 @@ var faultScenarios = []faultScenario{{
 			return nil
 		})
 	},
+	act: func(w *faultWorld) { w.ask("alice"); w.deliver() },
+}, {
+	name: "retries", options: wholeApplication, want: []string{"ok", "ok"},
+	prepare: func(w *faultWorld) { w.dead = w.token("billybob") },
 	act: func(w *faultWorld) {
 		w.ask("alice")
-		w.asks[0].expects = nil
-		w.deliver()
+		w.complete("3", w.dead, goodPassword)
+		for range 3 {
+			w.deliver()
+			time.Sleep(6 * time.Minute)
+		}
 	},
 }, {
 	name: "a completion", want: []string{"ok"}, options: wholeApplication,
@@ -195,7 +205,7 @@ var faultScenarios = []faultScenario{{
 	act: func(w *faultWorld) {
 		w.ask("alice")
 		w.complete("3", w.dead, goodPassword)
-		w.delivered(3500*time.Millisecond, func(ctx context.Context) error { return w.Run(ctx) })
+		w.delivered(runTime, func(ctx context.Context) error { return w.Run(ctx) })
 	},
 }, {
 	name: "DeliverRequest", want: []string{"ok"}, subjects: addresses[:1],

@@ -1,6 +1,7 @@
 package recovery_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 const (
 	sharedAddress   = "liddell@example.com"
 	billybobAddress = "thornton@example.com"
+	quinnAddress    = "harley@example.com"
 	oldHash         = "hash of old"
 )
 
@@ -45,21 +47,27 @@ type faultWorld struct {
 	violations  []string
 
 	mu       sync.Mutex
-	events   []any
-	counts   map[string]int // of events, by hook
-	secrets  []string       // tokens that the Mailer saw
-	requests []string       // IDs of the requests that the Store has seen
-	resets   []string       // IDs of the accounts that OnReset was called for, successfully
+	events   []faultEvent
+	counts   map[string]int              // of events, by hook
+	requests []string                    // IDs of the requests that the Store has seen
+	origin   map[string]string           // by ID of a request, that of the one that it came from
+	sends    map[string]int              // by ID of a message, since it was refused for good
+	refused  map[string]recovery.Message // for good, by ID
+	changes  map[string]int              // of passwords, by ID of the account
+	resets   []string                    // IDs of the accounts that OnReset was called for, successfully
+
+	nested faultReentry
 }
 
 // A faultAsk is a call of RequestReset or RetrieveUsername.
 type faultAsk struct {
-	kind    recovery.MessageKind
-	expects []string // user names that mails are promised to
-	before  int      // mails that were there before
-	err     error
-	took    time.Duration
-	trace   []faultSpot
+	kind     recovery.MessageKind
+	expects  []string // user names that mails are promised to
+	before   int      // mails that were there before
+	requests []string // IDs of what the Store was given
+	err      error
+	took     time.Duration
+	trace    []faultSpot
 }
 
 // A faultCompletion is a call of CompleteReset.
@@ -73,6 +81,12 @@ type faultCompletion struct {
 	trace               []faultSpot
 }
 
+// A faultEvent is a call of a hook.
+type faultEvent struct {
+	hook  string
+	event any
+}
+
 // A faultDelivery is a call of Deliver, DeliverRequest or Run.
 type faultDelivery struct {
 	err   error
@@ -84,7 +98,8 @@ func newFaultWorld(t *testing.T, s faultScenario, plan faultPlan) *faultWorld {
 	w := &faultWorld{
 		t: t, scenario: s, plan: plan, users: memstore.New(), mail: &mailertest.Recorder{}, log: &syncBuffer{},
 		faults: &faults{plan: plan, healed: make(chan struct{}), cancel: func() {}},
-		counts: make(map[string]int),
+		counts: make(map[string]int), origin: make(map[string]string), changes: make(map[string]int),
+		refused: make(map[string]recovery.Message), sends: make(map[string]int), nested: faultReentry{counts: make(map[string]int)},
 	}
 	put := func(id, username, email string, active bool) {
 		w.users.Put(recovery.Account{ID: id, Username: username, Email: email, Active: active, HasPassword: true, Verified: true}, oldHash)
@@ -94,6 +109,7 @@ func newFaultWorld(t *testing.T, s faultScenario, plan faultPlan) *faultWorld {
 	put("3", "billybob", billybobAddress, true)
 	put("4", "mallory", "mallory@example.com", false)
 	put("5", "zoe", "zoe@example.com", true) // for afterwards
+	put("6", "quinn", quinnAddress, true)    // for calls from within a hook
 	o := recovery.Options{
 		Logger: slog.New(slog.NewJSONHandler(w.log, nil)), Now: w.faults.now, Workers: 1, HashConcurrency: 1, Tick: time.Second, Hooks: w.hooks(),
 		HashPassword: w.hash, Portals: map[string]recovery.Portal{"web": {URL: "https://portal.example/reset", Allow: w.allow}},
@@ -105,14 +121,18 @@ func newFaultWorld(t *testing.T, s faultScenario, plan faultPlan) *faultWorld {
 	if w.Service, err = recovery.New(faultStore{w.users, w}, faultMailer{w}, &o); err != nil {
 		t.Fatal(err)
 	}
-	w.faults.reenter = func() { _ = w.Service.Options() }
+	w.faults.reenter = w.reenter
 	return w
 }
 
 // The functions of the application.
 
 func (w *faultWorld) hash(password string) (hash string, err error) {
-	err = w.faults.call(context.Background(), "Options.HashPassword", []string{password}, func(context.Context) error {
+	ctx := context.Background()
+	if password == nestedPassword {
+		ctx = context.WithValue(ctx, reentrant{}, true)
+	}
+	err = w.faults.call(ctx, "Options.HashPassword", []string{password}, func(context.Context) error {
 		hash = "hash of " + password
 		return nil
 	})
@@ -159,8 +179,12 @@ func (w *faultWorld) hooks() (hooks recovery.Hooks) {
 			w.faults.hook("Hooks."+name, func() {
 				w.mu.Lock()
 				defer w.mu.Unlock()
-				w.counts[name]++
-				w.events = append(w.events, args[0].Interface())
+				w.events = append(w.events, faultEvent{name, args[0].Interface()})
+				if args[0].FieldByName("Client").Interface() == nestedClient {
+					w.nested.counts[name]++
+				} else {
+					w.counts[name]++
+				}
 			})
 			return nil
 		}))
@@ -171,12 +195,18 @@ func (w *faultWorld) hooks() (hooks recovery.Hooks) {
 type faultMailer struct{ w *faultWorld }
 
 func (m faultMailer) Send(ctx context.Context, msg recovery.Message) error {
-	m.w.mu.Lock()
-	m.w.secrets = append(m.w.secrets, msg.Token.Reveal())
-	m.w.mu.Unlock()
-	return m.w.faults.call(ctx, "Mailer.Send", []string{msg.To, msg.Token.Reveal(), msg.Link}, func(ctx context.Context) error {
+	err := m.w.faults.call(ctx, "Mailer.Send", []string{msg.To, msg.Token.Reveal(), msg.Link}, func(ctx context.Context) error {
 		return m.w.mail.Send(ctx, msg)
 	})
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	if _, before := m.w.refused[msg.ID]; before {
+		m.w.sends[msg.ID]++
+	}
+	if errors.Is(err, recovery.ErrPermanent) {
+		m.w.refused[msg.ID] = msg
+	}
+	return err
 }
 
 type faultStore struct {
@@ -184,11 +214,16 @@ type faultStore struct {
 	w *faultWorld
 }
 
-func (s faultStore) seen(requests ...recovery.Request) (identifiers []string) {
+// seen notes what the Store is given, and which request it comes from.
+func (s faultStore) seen(ctx context.Context, origin string, requests ...recovery.Request) (identifiers []string) {
+	if ctx.Value(reentrant{}) != nil {
+		return nil
+	}
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	for _, r := range requests {
 		s.w.requests = append(s.w.requests, r.ID)
+		s.w.origin[r.ID] = cmp.Or(s.w.origin[origin], r.ID)
 		identifiers = append(identifiers, r.Identifier)
 	}
 	return identifiers
@@ -215,7 +250,7 @@ func (s faultStore) FindReset(ctx context.Context, d recovery.Digest, at time.Ti
 }
 
 func (s faultStore) CompleteReset(ctx context.Context, c recovery.Completion) (a recovery.Account, err error) {
-	secrets := append(s.seen(c.Add...), c.PasswordHash)
+	secrets := append(s.seen(ctx, "", c.Add...), c.PasswordHash)
 	err = s.w.faults.call(ctx, "Store.CompleteReset", secrets, func(ctx context.Context) (err error) {
 		a, err = s.Store.CompleteReset(ctx, c)
 		return err
@@ -224,7 +259,7 @@ func (s faultStore) CompleteReset(ctx context.Context, c recovery.Completion) (a
 }
 
 func (s faultStore) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
-	return s.w.faults.call(ctx, "Store.AddRequest", s.seen(r), func(ctx context.Context) error { return s.Store.AddRequest(ctx, r, c) })
+	return s.w.faults.call(ctx, "Store.AddRequest", s.seen(ctx, "", r), func(ctx context.Context) error { return s.Store.AddRequest(ctx, r, c) })
 }
 
 func (s faultStore) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
@@ -240,7 +275,7 @@ func (s faultStore) ClaimRequests(ctx context.Context, l recovery.Lease) (claime
 }
 
 func (s faultStore) FinishRequest(ctx context.Context, o recovery.Outcome) error {
-	return s.w.faults.call(ctx, "Store.FinishRequest", s.seen(o.Add...), func(ctx context.Context) error { return s.Store.FinishRequest(ctx, o) })
+	return s.w.faults.call(ctx, "Store.FinishRequest", s.seen(ctx, o.RequestID, o.Add...), func(ctx context.Context) error { return s.Store.FinishRequest(ctx, o) })
 }
 
 func (s faultStore) Purge(ctx context.Context, before time.Time, most int) (n int, err error) {
@@ -275,7 +310,9 @@ func (w *faultWorld) asked(kind recovery.MessageKind, expects []string, f func(c
 	if w.known {
 		a.expects = expects
 	}
+	from := len(w.requests)
 	a.took, a.trace, a.err = w.call(time.Minute, f)
+	a.requests = w.requests[from:]
 	w.asks = append(w.asks, a)
 }
 
@@ -292,7 +329,9 @@ func (w *faultWorld) complete(id, token, password string) {
 		_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: token, Password: password, Client: client})
 		return err
 	})
-	c.after, c.changed = w.alive(token, c.at), w.has(id, password) && !c.changed
+	if c.after, c.changed = w.alive(token, c.at), w.has(id, password) && !c.changed; c.changed {
+		w.noteChange(id)
+	}
 	w.completions = append(w.completions, c)
 }
 
@@ -300,6 +339,12 @@ func (w *faultWorld) complete(id, token, password string) {
 func (w *faultWorld) has(id, password string) bool {
 	hash, _ := w.users.PasswordHash(id)
 	return hash == "hash of "+password
+}
+
+func (w *faultWorld) noteChange(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.changes[id]++
 }
 
 // alive reports whether the token could be used.
@@ -358,6 +403,13 @@ func (w *faultWorld) heal() {
 	w.faults.heal()
 	synctest.Wait()
 	w.faults.caller(func() {})
+	if w.plan.on("Options.Now", modeLast) { // what would be due then must be asked for
+		for i := 0; i < len(w.requests); i++ {
+			if _, err := w.DeliverRequest(w.t.Context(), w.requests[i]); err != nil {
+				w.violation("DeliverRequest returns %v when everything works again", err)
+			}
+		}
+	}
 	// At least half an hour, in which everything that was slow comes to its end.
 	for i := 0; i < 7 || strings.Contains(w.users.Dump(), "request ") && i < 30; i++ {
 		if _, err := w.Deliver(w.t.Context()); err != nil {

@@ -102,7 +102,6 @@ func FuzzVerifyArgon2id(f *testing.F) {
 
 // What HashPassword makes has the documented form and cost, and is verified.
 func FuzzHashPassword(f *testing.F) {
-	f.Add("\x00\xff" + strings.Repeat("あ", 300))
 	f.Fuzz(func(t *testing.T, password string) {
 		hash, err := recovery.HashPassword(password)
 		if err != nil {

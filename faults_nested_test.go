@@ -1,0 +1,94 @@
+package recovery_test
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/recovery"
+)
+
+const nestedPassword = "Nested-h0rse"
+
+var (
+	nestedClient = netip.MustParseAddr("198.51.100.6")
+	nestedToken  = strings.Repeat("b", 51) + "a"
+)
+
+// reentrant is the key of contexts whose calls are not counted and do not go wrong.
+type reentrant struct{}
+
+// A faultReentry is how the Service answers a function that it calls, when that calls it.
+type faultReentry struct {
+	classes []string
+	asks    []faultAsk
+	counts  map[string]int // of the events of these calls, by hook
+}
+
+// reenter is what such a function does: it makes every call of the Service, for an account of its own.
+func (w *faultWorld) reenter() {
+	ctx := context.WithValue(w.t.Context(), reentrant{}, true)
+	w.plant("6", nestedToken)
+	answered := func(err error) { w.nested.classes = append(w.nested.classes, classOf(err)) }
+	ask := func(kind recovery.MessageKind, f func() error) {
+		a := faultAsk{kind: kind, expects: []string{"quinn"}, before: len(w.mail.Messages()), err: f()}
+		w.nested.asks = append(w.nested.asks, a)
+		answered(a.err)
+	}
+	complete := func() {
+		_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: nestedToken, Password: nestedPassword, Client: nestedClient})
+		answered(err)
+	}
+	_ = w.Options()
+	ask(recovery.MessageResetToken, func() error {
+		return w.RequestReset(ctx, recovery.ResetRequest{Username: "quinn", Client: nestedClient})
+	})
+	ask(recovery.MessageUsernames, func() error {
+		return w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: quinnAddress})
+	})
+	complete()
+	if w.has("6", nestedPassword) {
+		w.noteChange("6")
+	}
+	complete()
+	_, err := w.DeliverRequest(ctx, "00000000-0000-7000-8000-000000000000")
+	answered(err)
+	_, err = w.Deliver(ctx)
+	answered(err)
+}
+
+// plant gives the account a live token, without a call of the Service.
+func (w *faultWorld) plant(id, text string) {
+	token, err := recovery.ParseToken(text)
+	if err != nil {
+		w.t.Error(err)
+	}
+	found, err := w.users.FindAccounts(w.t.Context(), recovery.AccountQuery{By: recovery.ByID, Typed: id, Canonical: id, Max: 1})
+	if err != nil || len(found) != 1 {
+		w.t.Errorf("%d accounts, %v", len(found), err)
+		return
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	if err := w.users.CreateReset(w.t.Context(), recovery.Reset{
+		Digest: token.Digest(), AccountID: id, Version: found[0].Version, RequestedAt: now, ExpiresAt: now.Add(time.Hour),
+	}); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// checkNested checks that such a function was answered as everybody is.
+func (w *faultWorld) checkNested() {
+	if !w.plan.by(modeReenter) || !w.faults.happened() {
+		return
+	}
+	if want := []string{"ok", "ok", "ok", "token", "ok", "ok"}; !slices.Equal(w.nested.classes, want) {
+		w.violation("a function that calls the Service is answered %q, want %q", w.nested.classes, want)
+	}
+	for _, hook := range []string{"PasswordChanged", "TokenRefused"} {
+		if n := w.nested.counts[hook]; n != 1 {
+			w.violation("%s was called %d times for such a call, want 1", hook, n)
+		}
+	}
+}

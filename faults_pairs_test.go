@@ -1,0 +1,77 @@
+package recovery_test
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/matryer/is"
+)
+
+// Two faults at once, by two rules: a call and the next one of its site go wrong in the same way, and
+// every call of the Store goes wrong together with every call of the Mailer, in every pair of the modes
+// that leave something different behind. Whether the answers tell who is meant is for TestFaults.
+func TestTwoFaults(t *testing.T) {
+	var mu sync.Mutex
+	var count [2]struct{ pairs, happened int }
+	t.Run("scenarios", func(t *testing.T) {
+		for _, s := range faultScenarios {
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				order := runFault(t, s, 0).faults.order
+				for rule, plans := range [2][]faultPlan{sameCallTwice(order), storeAndMailer(order)} {
+					for _, plan := range plans {
+						w := runFault(t, s, 0, plan...)
+						w.report(t)
+						mu.Lock()
+						if count[rule].pairs++; w.faults.happened() { // one may keep the other from its turn
+							count[rule].happened++
+						}
+						mu.Unlock()
+					}
+				}
+			})
+		}
+	})
+	is := is.New(t)
+	is.True(count[0].happened > 0) // a call fails twice
+	is.True(count[1].happened > 0) // Store and Mailer fail
+	t.Logf("%d pairs of a call and the next, of which %d happened; %d of Store and Mailer, of which %d happened",
+		count[0].pairs, count[0].happened, count[1].pairs, count[1].happened)
+}
+
+func sameCallTwice(order []faultSpot) (plans []faultPlan) {
+	for _, at := range order {
+		next := faultSpot{at.site, at.n + 1}
+		for _, mode := range modesOf(at.site) {
+			// A lasting fault is the next call's already, and a function that calls the Service does so once.
+			if first := (fault{at, mode}); !first.hits(next) && mode != modeReenter {
+				plans = append(plans, faultPlan{first, {next, mode}})
+			}
+		}
+	}
+	return plans
+}
+
+func storeAndMailer(order []faultSpot) (plans []faultPlan) {
+	modes := []faultMode{modeFail, modeFailAfter, modePermanent, modeUncertain}
+	if !raceEnabled { // which takes five times as long, and keeps 100 kB of every run
+		modes = append(modes, modeBlockAfter, modePanicAfter, modeDown)
+	}
+	for _, call := range order {
+		for _, send := range order {
+			if !strings.HasPrefix(call.site, "Store.") || send.site != "Mailer.Send" {
+				continue
+			}
+			for _, first := range modesOf(call.site) {
+				for _, second := range modesOf(send.site) {
+					if slices.Contains(modes, first) && slices.Contains(modes, second) {
+						plans = append(plans, faultPlan{{call, first}, {send, second}})
+					}
+				}
+			}
+		}
+	}
+	return plans
+}
