@@ -46,26 +46,29 @@ var finishCases = []testCase{
 		a := b.alice()
 		old := b.live(a, t0.Add(-time.Hour))
 		b.add(b.request(t0))
-		r := b.request(t0)
-		lost := func(when, id, lease string) {
-			before := b.dump()
-			for _, retry := range []time.Time{{}, t0} {
-				err := b.Store.FinishRequest(b.ctx, recovery.Outcome{
-					RequestID: id, Lease: lease, At: t0, RetryAt: retry, Mailed: a.ID, Add: []recovery.Request{b.request(t0)},
-				})
-				b.want(errors.Is(err, recovery.ErrLeaseLost), "%s: %v", when, err)
-				b.want(b.dump() == before, "%s: what is stored changed", when)
-			}
-		}
-		lost("no such request", r.ID, "lease")
+		b.wantLost("no such request", a, b.id(), "lease")
 		first := b.claimOne(t0)
-		lost("another lease", first.ID, "lease")
-		lost("no lease", first.ID, "")
+		b.wantLost("another lease", a, first.ID, "lease")
+		b.wantLost("no lease", a, first.ID, "")
 		second := b.claimOne(t0.Add(time.Minute))
-		lost("taken by another", first.ID, first.Lease)
+		b.wantLost("taken by another", a, first.ID, first.Lease)
 		b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: second.ID, Lease: second.Lease, At: t0, RetryAt: t0}), "FinishRequest")
-		lost("free", second.ID, second.Lease)
-		lost("free, no lease", second.ID, "")
+		b.wantLost("free", a, second.ID, second.Lease)
+		b.wantLost("free, no lease", a, second.ID, "")
+		b.wantReason(old.Digest, t0, "")
+	}},
+	{"NeverClaimed", "It must return ErrLeaseLost, and change nothing, unless the request is still leased: a request that nobody claimed is not.", func(b *bench) {
+		a := b.alice()
+		old := b.live(a, t0.Add(-time.Hour))
+		waiting, split := b.request(t0), b.request(t0)
+		b.add(waiting)
+		b.wantLost("never claimed", a, waiting.ID, "lease")
+		b.wantLost("never claimed, no lease", a, waiting.ID, "")
+		parent := b.claimOne(t0)
+		b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: parent.ID, Lease: parent.Lease, At: t0, Add: []recovery.Request{split}}), "FinishRequest")
+		b.wantLost("added by an outcome", a, split.ID, parent.Lease)
+		b.wantLost("added by an outcome, no lease", a, split.ID, "")
+		b.want(b.claimOne(t0).Attempts == 1, "it counts as claimed before")
 		b.wantReason(old.Digest, t0, "")
 	}},
 	{"LeaseOver", "A lease that is over but was not taken by another is still held.", func(b *bench) {
@@ -103,6 +106,56 @@ var finishCases = []testCase{
 		b.ok(err, "CompleteReset with the token that was mailed")
 		b.wantReason(older.Digest, at, recovery.TokenSuperseded)
 	}},
+	{"SupersedesTheLive", "If Mailed is set it must end as superseded every live reset of that account: one that has ended keeps its reason.", func(b *bench) {
+		a := b.alice()
+		superseded, mailed := b.live(a, t0), b.live(a, t0.Add(time.Minute))
+		b.mailed(mailed)
+		used, voided := b.live(a, t0.Add(2*time.Minute)), b.live(a, t0.Add(3*time.Minute))
+		_, err := b.complete(used.Digest, t0.Add(4*time.Minute), "hash-1")
+		b.ok(err, "CompleteReset")
+		at := t0.Add(5 * time.Minute)
+		b.mailed(b.live(b.byID("1"), at))
+		b.wantReason(used.Digest, at, recovery.TokenUsed)
+		b.wantReason(voided.Digest, at, recovery.TokenVoided)
+		b.wantReason(mailed.Digest, at, recovery.TokenVoided)
+		b.wantReason(superseded.Digest, at, recovery.TokenSuperseded)
+		b.put(a, "hash-0") // the account looks again as it did
+		_, err = b.complete(used.Digest, at, "hash-2")
+		b.want(errors.Is(err, recovery.ErrInvalidToken), "a used token after a newer mail: %v", err)
+	}},
+	{"RemembersItsOwn", "If Mailed is set it must remember that this request was mailed, and of no other.", func(b *bench) {
+		a := b.alice()
+		b.put(account("2", "bob", "bob@example.com"), "h")
+		bob := b.byID("2")
+		b.live(a, t0.Add(4*time.Minute)) // newer, and not mailed
+		b.live(bob, t0.Add(4*time.Minute))
+		b.mailed(b.live(a, t0.Add(2*time.Minute)))
+		for _, c := range []struct {
+			when  string
+			reset recovery.Reset
+			want  error
+		}{
+			{"older than the one mailed", b.reset(a, t0.Add(time.Minute)), recovery.ErrSuperseded},
+			{"newer than the one mailed", b.reset(a, t0.Add(3*time.Minute)), nil},
+			{"of another account", b.reset(bob, t0.Add(time.Minute)), nil},
+		} {
+			err := b.Store.CreateReset(b.ctx, c.reset)
+			b.want(errors.Is(err, c.want), "CreateReset for a request %s: %v", c.when, err)
+		}
+	}},
+	{"Order", "Older means an earlier RequestedAt, or the same and a smaller RequestID.", func(b *bench) {
+		a := b.alice()
+		first, second, third := b.live(a, t0), b.live(a, t0), b.live(a, t0)
+		b.mailed(second)
+		b.wantReason(first.Digest, t0, recovery.TokenSuperseded)
+		b.wantReason(second.Digest, t0, "")
+		b.wantReason(third.Digest, t0, "")
+		b.mailed(third)
+		b.wantReason(second.Digest, t0, recovery.TokenSuperseded)
+		b.mailed(first) // whose mail was accepted late
+		b.wantReason(third.Digest, t0, "")
+		b.wantReason(second.Digest, t0, recovery.TokenSuperseded)
+	}},
 	{"NotMailed", "Without Mailed the account's resets stay as they are.", func(b *bench) {
 		a := b.alice()
 		old := b.live(a, t0)
@@ -133,6 +186,18 @@ var finishCases = []testCase{
 			b.finish(b.claimOne(t0), t0)
 		}
 	}},
+}
+
+// wantLost wants no outcome of the request to be taken under the lease, whatever it is.
+func (b *bench) wantLost(when string, a recovery.Account, id, lease string) {
+	before := b.dump()
+	for _, retry := range []time.Time{{}, t0} {
+		err := b.Store.FinishRequest(b.ctx, recovery.Outcome{
+			RequestID: id, Lease: lease, At: t0, RetryAt: retry, Mailed: a.ID, Add: []recovery.Request{b.request(t0)},
+		})
+		b.want(errors.Is(err, recovery.ErrLeaseLost), "%s: %v", when, err)
+		b.want(b.dump() == before, "%s: what is stored changed", when)
+	}
 }
 
 func (b *bench) finish(r recovery.Request, at time.Time) {
