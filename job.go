@@ -28,6 +28,7 @@ const (
 type job struct {
 	*Service
 	request Request
+	began   time.Time // what the age of the request and the life of the token count from: the clock is read once
 	event   RequestEvent
 	outcome Outcome
 	refused bool     // the mail system does not want the mail, ever
@@ -36,6 +37,7 @@ type job struct {
 }
 
 func (j *job) do(ctx context.Context) error {
+	j.began = j.now()
 	r, hooks := &j.request, &j.opts.Hooks
 	switch r.Kind {
 	case RequestKindNotice:
@@ -50,7 +52,7 @@ func (j *job) do(ctx context.Context) error {
 	if r.Attempts == 1 && r.AccountID == "" {
 		emit(&j.events, hooks.RequestAccepted, j.event)
 	}
-	if j.now().Sub(r.RequestedAt) > j.opts.MaxRequestAge {
+	if j.began.Sub(r.RequestedAt) > j.opts.MaxRequestAge {
 		j.drop(DropTooOld)
 		return nil
 	}
@@ -174,7 +176,7 @@ func (j *job) sendReset(ctx context.Context, a Account) error {
 	j.secrets = append(j.secrets, token.Reveal())
 	reset := Reset{
 		Digest: token.Digest(), AccountID: a.ID, Version: a.Version,
-		RequestID: r.ID, RequestedAt: r.RequestedAt, ExpiresAt: j.now().Add(j.opts.TokenTTL),
+		RequestID: r.ID, RequestedAt: r.RequestedAt, ExpiresAt: j.began.Add(j.opts.TokenTTL),
 	}
 	if err := j.createReset(ctx, reset); err != nil {
 		if errors.Is(err, ErrSuperseded) {

@@ -336,3 +336,24 @@ func TestMalformedRequestsAreDropped(t *testing.T) {
 	w.hooks.wait(t, "RequestDropped malformed")
 	is.True(!strings.Contains(w.users.Dump(), "request "))
 }
+
+// One reading of a clock that is days ahead drops the request, and makes no token that lives for days.
+func TestTokenOfAMisreadClock(t *testing.T) {
+	mailed := 0
+	for nth := 2; nth < 9; nth++ { // the first is the request's
+		reading := 0
+		now := time.Date(2026, 11, 21, 18, 30, 0, 0, time.UTC)
+		w := newWorld(t, &recovery.Options{Workers: 1, Now: func() time.Time {
+			if reading++; reading == nth {
+				return now.Add(48 * time.Hour)
+			}
+			return now
+		}})
+		w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob"}))
+		for _, m := range w.deliver() {
+			mailed++
+			w.is.True(m.ExpiresAt.Sub(now) <= 16*time.Hour)
+		}
+	}
+	is.New(t).True(mailed > 0 && mailed < 7) // some of the readings hit the job
+}
