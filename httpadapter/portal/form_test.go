@@ -22,6 +22,8 @@ func TestDecodeForm(t *testing.T) {
 		"a=x=y&b=;":             {"a": "x=y", "b": ";"},
 		"a=%E3%81%82&b=\u3042":  {"a": "あ", "b": "あ"},
 		"a=%0D%0a&b=%7F":        {"a": "\r\n", "b": "\x7f"},
+		"a=%C3%AF&b=%c3%af%2f":  {"a": "ï", "b": "ï/"},
+		"a=%09%39%30&b=%41%4a":  {"a": "\t90", "b": "AJ"},
 		"a=%EF%BB%BF&b=%ef%bF%": nil,
 		"":                      nil, // neither
 		"a=1":                   nil, // no b
@@ -40,6 +42,11 @@ func TestDecodeForm(t *testing.T) {
 		"a=%4&b=2":              nil,
 		"a=%4g&b=2":             nil,
 		"a=%g4&b=2":             nil,
+		"a=%0 %9F%98%80&b=2":    nil, // beside the digits and letters of one
+		"a=%4:&b=2":             nil,
+		"a=%4@&b=2":             nil,
+		"a=%4G&b=2":             nil,
+		"a=%4`&b=2":             nil,
 		"a=1&b=%4":              nil,
 		"a=%00&b=2":             nil, // NUL
 		"a=\x00&b=2":            nil,
@@ -77,6 +84,8 @@ func TestFormTypes(t *testing.T) {
 		{"Content-Type": {formType + ", text/plain"}},
 		{"Content-Type": {formType + "; charset=utf-7"}},
 		{"Content-Type": {formType + "; boundary=x"}},
+		{"Content-Type": {formType + "; boundary=utf-8"}},
+		{"Content-Type": {formType + "; charset"}},
 		{"Content-Type": {formType}, "Content-Encoding": {"gzip"}},
 	} {
 		is.Equal(checkFormType(h), errMediaType)

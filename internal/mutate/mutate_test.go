@@ -186,6 +186,23 @@ func TestMutantsByHandApply(t *testing.T) {
 	}
 }
 
+// Of a test that is not there any more every mutant survives, and nobody hears of it.
+func TestStagesHaveTests(t *testing.T) {
+	sources, err := sourcesOf(root, nil)
+	is.New(t).NoErr(err)
+	for _, source := range sources {
+		for _, s := range stages(source.file) {
+			run, _, _ := strings.Cut(s.run, "/")
+			for _, list := range []string{run, s.skip} {
+				for name := range strings.SplitSeq(strings.Trim(list, "()"), "|") {
+					t.Log(s.dir, name)
+					is.New(t).True(hasTest(t, stage{dir: s.dir, run: name}))
+				}
+			}
+		}
+	}
+}
+
 var testName = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 
 func hasTest(t *testing.T, s stage) bool {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,281 +15,24 @@ import (
 	"example.com/recovery"
 )
 
-// A maker makes additions, in the time that it is given.
-type maker struct {
-	mu    sync.Mutex
-	takes time.Duration
-	err   func(calls []*addition) error
-	made  [][]*addition
-	ctxs  []context.Context
-}
-
-// fails sets what becomes of the calls that have not ended.
-func (m *maker) fails(err func(calls []*addition) error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.err = err
-}
-
-func (m *maker) make(ctx context.Context, calls []*addition) error {
-	m.mu.Lock()
-	m.made = append(m.made, calls)
-	m.ctxs = append(m.ctxs, ctx)
-	timer := time.NewTimer(m.takes)
-	m.mu.Unlock()
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	m.mu.Lock()
-	fails := m.err
-	m.mu.Unlock()
-	if fails != nil {
-		return fails(calls)
-	}
-	return nil
-}
-
-// start makes an addition on a goroutine and returns what waits for its error.
-func start(t *together, ctx context.Context) (a *addition, wait func() error) {
-	a = &addition{ctx: ctx}
-	result := make(chan error, 1)
-	go func() { result <- t.do(a) }()
-	synctest.Wait()
-	return a, func() error { return <-result }
-}
-
-func TestLoneAdditionIsMadeByItsCaller(t *testing.T) {
-	is := is.New(t)
-	m := &maker{}
-	all := &together{make: m.make}
-	for range 2 {
-		a := &addition{ctx: t.Context()}
-		is.NoErr(all.do(a))
-		is.Equal(a.done, nil) // no goroutine
-	}
-	is.Equal(len(m.made), 2)
-	is.Equal(m.ctxs[0], t.Context())
-	m.fails(func(calls []*addition) error { calls[0].err = recovery.ErrLimited; return nil })
-	is.Equal(all.do(&addition{ctx: t.Context()}), recovery.ErrLimited)
-	no := errors.New("no")
-	m.fails(func([]*addition) error { return no })
-	is.Equal(all.do(&addition{ctx: t.Context()}), no)
-}
-
-func TestAdditionsThatComeMeanwhileAreMadeTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		defer time.Sleep(time.Second) // until nobody is waited for
-		is := is.New(t)
-		m := &maker{takes: time.Second}
-		all := &together{make: m.make}
-		first, firstDone := start(all, t.Context())
-		var want []*addition
-		var waits []func() error
-		for range maxTogether + 10 {
-			a, wait := start(all, t.Context())
-			want, waits = append(want, a), append(waits, wait)
-		}
-		m.fails(func(calls []*addition) error {
-			for i, a := range calls {
-				if i == 3 {
-					a.err = recovery.ErrLimited
-				}
-			}
-			return nil
-		})
-		began := time.Now()
-		is.NoErr(firstDone())
-		for i, wait := range waits {
-			is.Equal(wait() != nil, i == 3 || i == maxTogether+3) // each has its own error
-		}
-		is.Equal(time.Since(began), 3*time.Second+maxMoment)                             // the last ones are waited for by nobody who comes again
-		is.Equal(m.made, [][]*addition{{first}, want[:maxTogether], want[maxTogether:]}) // in their order
-		time.Sleep(2 * maxMoment)
-		is.NoErr(all.do(&addition{ctx: t.Context()})) // and then alone again
-		is.Equal(m.ctxs[3], t.Context())
-	})
-}
-
-// Those who were answered together come again together: the first of them does not begin alone.
-func TestAdditionsThatComeAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		defer time.Sleep(time.Second) // until nobody is waited for
-		is := is.New(t)
-		m := &maker{takes: time.Second}
-		all := &together{make: m.make}
-		_, lone := start(all, t.Context())
-		round := func(n int) (waits []func() error) {
-			for range n {
-				_, wait := start(all, t.Context())
-				waits = append(waits, wait)
-			}
-			return waits
-		}
-		first := round(3)
-		is.NoErr(lone())
-		for _, wait := range first {
-			is.NoErr(wait())
-		}
-		began := time.Now()
-		for _, wait := range round(3) { // as many as before: nobody else is waited for
-			is.NoErr(wait())
-		}
-		is.Equal(time.Since(began), time.Second)
-		began = time.Now()
-		for _, wait := range round(2) {
-			is.NoErr(wait())
-		}
-		is.Equal(time.Since(began), time.Second+maxMoment) // the third may have come
-		time.Sleep(2 * maxMoment)
-		sizes := []int{}
-		for _, calls := range m.made {
-			sizes = append(sizes, len(calls))
-		}
-		is.Equal(sizes, []int{1, 3, 3, 2})
-	})
-}
-
-func TestAdditionLeavesWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		defer time.Sleep(time.Second) // until nobody is waited for
-		is := is.New(t)
-		m := &maker{takes: time.Second}
-		all := &together{make: m.make}
-		_, first := start(all, t.Context())
-		waiting, leave := context.WithCancel(t.Context())
-		left, wait := start(all, waiting)
-		_, stays := start(all, t.Context())
-		leave()
-		err := wait()
-		is.True(errors.Is(err, context.Canceled))
-		is.True(!errors.Is(err, ErrUnknownOutcome)) // it was not begun
-		is.Equal(errorText(err), "sqlstore: context canceled")
-		is.NoErr(first())
-		synctest.Wait()
-
-		// The next ones are being made now.
-		running, leave := context.WithCancel(t.Context())
-		_, wait = start(all, running)
-		_, other := start(all, t.Context())
-		is.NoErr(stays())
-		time.Sleep(time.Second / 2)
-		leave()
-		err = wait()
-		is.True(errors.Is(err, context.Canceled))
-		is.True(errors.Is(err, ErrUnknownOutcome)) // it may come through
-		is.NoErr(other())
-		for _, calls := range m.made {
-			for _, a := range calls {
-				is.True(a != left) // what left before it began was not made
-			}
-		}
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		made := len(m.made)
-		is.True(errors.Is(all.do(&addition{ctx: ended}), context.Canceled))
-		is.Equal(len(m.made), made)
-	})
-}
-
-// Nobody's context ends the work of others; when all have left, it ends.
-func TestAdditionsEndWhenAllHaveLeft(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		defer time.Sleep(time.Second) // until nobody is waited for
-		is := is.New(t)
-		m := &maker{takes: time.Second}
-		all := &together{make: m.make}
-		_, first := start(all, t.Context())
-		m.mu.Lock()
-		m.takes = time.Hour
-		m.mu.Unlock()
-		var leaves []context.CancelFunc
-		var waits []func() error
-		for range 3 {
-			ctx, leave := context.WithCancel(t.Context())
-			_, wait := start(all, ctx)
-			leaves, waits = append(leaves, leave), append(waits, wait)
-		}
-		is.NoErr(first())
-		synctest.Wait()
-		is.Equal(len(m.made), 2)
-		for i := range leaves {
-			synctest.Wait()
-			is.NoErr(m.ctxs[1].Err()) // others want it
-			leaves[i]()
-			is.True(errors.Is(waits[i](), context.Canceled))
-		}
-		synctest.Wait()
-		is.Equal(m.ctxs[1].Err(), context.Canceled)
-		m.mu.Lock()
-		m.takes = 0
-		m.mu.Unlock()
-		is.NoErr(all.do(&addition{ctx: t.Context()}))
-	})
-}
-
-// What the database refuses of one is not held against the others; what is not known of one is not
-// known of any, and is not done again.
-func TestAdditionsThatFailTogether(t *testing.T) {
-	for name, c := range map[string]struct {
-		err   error
-		apart bool
-	}{
-		"refused":          {hide(&stateError{"22021", secret}), true},
-		"no connection":    {errors.New("dial"), false},
-		"lost to another":  {hide(&stateError{"40001", secret}), false},
-		"unknown outcome":  {ErrUnknownOutcome, false},
-		"unknown and code": {errors.Join(ErrUnknownOutcome, &stateError{"08006", secret}), false},
-	} {
-		t.Run(name, func(t *testing.T) {
+// What others may wait for does not hang for ever.
+func TestAdditionThatHangs(t *testing.T) {
+	for _, where := range targets {
+		t.Run(where.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				defer time.Sleep(time.Second) // until nobody is waited for
 				is := is.New(t)
-				m := &maker{takes: time.Second}
-				all := &together{make: m.make}
-				_, first := start(all, t.Context())
-				bad, badDone := start(all, t.Context())
-				_, goodDone := start(all, t.Context())
-				m.fails(func(calls []*addition) error {
-					for _, a := range calls {
-						if a == bad {
-							return c.err
-						}
-					}
-					return nil
-				})
-				is.NoErr(first())
-				is.Equal(badDone(), c.err)
-				is.Equal(goodDone() == nil, c.apart)
-				is.Equal(len(m.made) > 2, c.apart)
+				s := newStub(where.dialect)
+				s.fault = fault{call: 0, times: 1} // until its ctx ends
+				store, _ := s.store(t, nil)
+				where.prepare(store)
+				began := time.Now()
+				err := store.TakeLimits(t.Context(), now, []recovery.Charge{free})
+				is.True(errors.Is(err, context.DeadlineExceeded))
+				is.Equal(time.Since(began), 30*time.Second)
+				is.NoErr(store.TakeLimits(t.Context(), now, []recovery.Charge{free}))
 			})
 		})
 	}
-}
-
-func TestPanicWhileAdditionsAreMade(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		defer time.Sleep(time.Second) // until nobody is waited for
-		is := is.New(t)
-		m := &maker{takes: time.Second}
-		all := &together{make: m.make}
-		_, first := start(all, t.Context())
-		bad, second := start(all, t.Context())
-		m.fails(func(calls []*addition) error {
-			if calls[0] == bad {
-				panic(secret)
-			}
-			return nil
-		})
-		is.NoErr(first())
-		err := second()
-		is.True(errors.Is(err, ErrUnknownOutcome)) // it may have been in the commit
-		is.True(!strings.Contains(err.Error(), secret))
-		m.fails(nil)
-		is.NoErr(all.do(&addition{ctx: t.Context()}))
-	})
 }
 
 // One transaction has some that are refused, some throttled, and some that pass.
@@ -326,6 +69,19 @@ func TestAddTogether(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A request is stored as it came.
+func TestRequestRows(t *testing.T) {
+	is := is.New(t)
+	throttled := request
+	throttled.Client, throttled.Throttled, throttled.DueAt = netip.Addr{}, true, now.Add(time.Minute)
+	at, due := now.UnixMicro(), now.Add(time.Minute).UnixMicro()
+	rows := requestRows([]recovery.Request{request, throttled})
+	is.Equal(rows.args(SQLite), []any{
+		"request 1", "reset", "username", "alice", "7", "shop", "en", "192.0.2.1", at, at, at, int64(0),
+		"request 1", "reset", "username", "alice", "7", "shop", "en", "", at, due, due, int64(1),
+	})
 }
 
 // What was refused when it was tried together may pass alone.

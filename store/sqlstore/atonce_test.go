@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"math/rand/v2"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +81,8 @@ func TestWhatOnlyTakeCanJudge(t *testing.T) {
 		"more than the limit":         {[]*addition{call(now, one, nil), call(now, one, nil), call(now, one, nil)}, false},
 		"two about one identifier":    {[]*addition{call(now, nil, two), call(now, nil, two)}, false},
 		"a limit of both kinds":       {[]*addition{call(now, one, nil), call(now, nil, one)}, false},
+		"the other way round":         {[]*addition{call(now, nil, one), call(now, one, nil)}, false},
+		"an identifier twice":         {[]*addition{call(now, nil, append(two, two...))}, false},
 		"one key with two limits":     {[]*addition{call(now, one, nil), call(now, []recovery.Charge{charge(1, recovery.Limit{Burst: 3, Every: time.Hour})}, nil)}, false},
 		"parts of a microsecond":      {[]*addition{call(now, []recovery.Charge{charge(1, recovery.Limit{Burst: 1, Every: 1500})}, nil)}, false},
 		"a time between microseconds": {[]*addition{call(now.Add(1), one, nil)}, false},
@@ -91,6 +95,66 @@ func TestWhatOnlyTakeCanJudge(t *testing.T) {
 			is.Equal(ok, c.ok)
 		})
 	}
+}
+
+// Each call throttles itself alone: its place among the requests is the owner of its soft limits.
+func TestOwnersOfLimits(t *testing.T) {
+	is := is.New(t)
+	first, second := other, other
+	first.Key, second.Key = recovery.Digest{7}, recovery.Digest{8}
+	limits, ok := judgements([]*addition{
+		{at: now, charges: recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{first}}},
+		{at: now, charges: recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{second}}},
+	})
+	is.True(ok)
+	is.Equal(limits.len(), 3)
+	owners := map[byte]int64{}
+	for row := range slices.Chunk(limits.values, 6) {
+		owners[row[0].([]byte)[0]] = row[5].(int64)
+	}
+	is.Equal(owners, map[byte]int64{free.Key[0]: 0, 7: 1, 8: 2})
+}
+
+func TestAddAtOnceAddsEveryRequest(t *testing.T) {
+	is := is.New(t)
+	s := newStub(PostgreSQL)
+	store, _ := s.store(t, nil)
+	one, two := request, request
+	one.ID, two.ID = "one", "two"
+	is.NoErr(store.add(t.Context(), []*addition{
+		{ctx: t.Context(), at: now, request: &one},
+		{ctx: t.Context(), at: now, charges: recovery.Charges{Hard: []recovery.Charge{free}}},
+		{ctx: t.Context(), at: now, request: &two},
+	}))
+	is.Equal(len(s.kept), 1)
+	is.True(strings.Contains(plain(s.kept[0]), `"one","two" | `))
+}
+
+// What cannot be read is not an answer, and a statement that failed after one has done nothing.
+func TestAnswersOfAddAtOnce(t *testing.T) {
+	for _, where := range targets {
+		if !where.atOnce() {
+			continue
+		}
+		t.Run(where.name, func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(PostgreSQL)
+			s.rows[addsAtOnce] = []driver.Value{"many", "many"}
+			store, _ := s.store(t, nil)
+			where.prepare(store)
+			is.True(store.AddRequest(t.Context(), request, recovery.Charges{}) != nil)
+			is.Equal(s.kept, nil)
+		})
+	}
+	t.Run("undone", func(t *testing.T) {
+		is := is.New(t)
+		s := newStub(PostgreSQL)
+		s.fault = fault{call: 1, times: 1, err: &stateError{divisionByZero, secret}, when: afterRows}
+		store, _ := s.store(t, nil)
+		is.NoErr(store.AddRequest(t.Context(), request, recovery.Charges{}))
+		is.Equal(len(s.kept), 1)
+		is.True(strings.HasPrefix(s.kept[0], "INSERT INTO recovery_requests")) // in turn
+	})
 }
 
 // The statement fails when a limit that it missed was made meanwhile, and does nothing at another
@@ -148,15 +212,31 @@ func TestOnlyPgxCommitsWithoutATransaction(t *testing.T) {
 	is := is.New(t)
 	is.True(!autocommits(nil, PostgreSQL))
 	is.True(!autocommits(newStub(PostgreSQL).db(t), PostgreSQL)) // its driver is nil
+	for _, another := range []driver.Driver{anotherDriver{}, &anotherDriver{}} {
+		db := sql.OpenDB(anotherConnector{newStub(PostgreSQL), another})
+		is.True(!autocommits(db, PostgreSQL))
+		is.NoErr(db.Close())
+	}
 	for err, want := range map[error]bool{
 		driver.ErrBadConn:   true,
 		errors.New("broke"): false,
 		&safeError{true}:    true,
 		&safeError{false}:   false,
+		&net.OpError{Op: "dial", Err: errors.New("refused")}: true,
+		&net.OpError{Op: "read", Err: errors.New("reset")}:   false,
 	} {
 		is.Equal(unsent(err), want)
 	}
 }
+
+type anotherDriver struct{ driver.Driver }
+
+type anotherConnector struct {
+	*stub
+	driver driver.Driver
+}
+
+func (c anotherConnector) Driver() driver.Driver { return c.driver }
 
 type safeError struct{ safe bool }
 

@@ -282,3 +282,30 @@ func TestEveryCallEndsWithItsContext(t *testing.T) {
 	}
 	t.Logf("%d combinations of dialect, method and hanging call", combinations)
 }
+
+// A look-up that breaks off after a row has not found what it told.
+func TestAnswersThatBreakOff(t *testing.T) {
+	broke := errors.New("broke")
+	for _, where := range targets {
+		for _, m := range where.methods() {
+			t.Run(where.name+"/"+m.name, func(t *testing.T) {
+				is := is.New(t)
+				clean := call(t, where, m, fault{call: -1}, time.Hour)
+				for index, text := range clean.calls() {
+					if !isLookUp(text) || readsOneRow(text) {
+						continue
+					}
+					r := call(t, where, m, fault{call: index, times: 1, err: broke, when: afterRows}, time.Hour)
+					is.True(errors.Is(r.err, broke))
+					is.True(isZero(r.result))
+					is.True(len(clean.calls()) == 1 || len(r.stub.kept) == 0) // nothing half done
+				}
+			})
+		}
+	}
+}
+
+// readsOneRow reports whether the store asks for one row and no more.
+func readsOneRow(call string) bool {
+	return strings.HasPrefix(call, findsHash) || strings.HasPrefix(call, findsReset) || strings.HasPrefix(call, findsLeased)
+}

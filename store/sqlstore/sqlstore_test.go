@@ -172,6 +172,7 @@ func TestRefusalSaysTheLongestWait(t *testing.T) {
 		want    recovery.LimitError
 	}{
 		{"one", []recovery.Charge{hourly}, recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: 30 * time.Minute}},
+		{"the earlier one", []recovery.Charge{daily, hourly}, recovery.LimitError{Scope: recovery.ScopeIdentifier, RetryAfter: 90 * time.Minute}},
 		{"the later one", []recovery.Charge{hourly, daily}, recovery.LimitError{Scope: recovery.ScopeIdentifier, RetryAfter: 90 * time.Minute}},
 		{"not what was counted", []recovery.Charge{counted, hourly}, recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: 30 * time.Minute}},
 	} {
@@ -250,8 +251,9 @@ func TestHashThatIsCut(t *testing.T) {
 	is.Equal(errorText(err), "sqlstore: the column does not hold the whole password hash")
 	is.Equal(s.kept, nil)
 	s.rows[findsHash] = []driver.Value{"new hash  "} // a CHAR may be padded
-	_, err = store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
+	account, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
 	is.NoErr(err)
+	is.Equal(account, alice)
 }
 
 func TestTextsThatAreTooLong(t *testing.T) {
@@ -268,7 +270,35 @@ func TestTextsThatAreTooLong(t *testing.T) {
 			long.AccountID = strings.Repeat("a", 256)
 			err = store.CreateReset(t.Context(), long)
 			is.Equal(errorText(err), "sqlstore: a text of 256 bytes is longer than 255")
+			add := []recovery.Request{notice, r}
+			_, err = store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: now, PasswordHash: "new hash", Add: add})
+			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
+			err = store.FinishRequest(t.Context(), recovery.Outcome{RequestID: request.ID, Lease: "lease", At: now, Add: add})
+			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
 			is.Equal(s.kept, nil)
+		})
+	}
+}
+
+// Of what is over, at most as much goes as was asked for, and what went is counted.
+func TestPurgeStopsAtMax(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(d)
+			s.changed = func(query string, _ []driver.NamedValue) int64 {
+				if strings.HasPrefix(query, "DELETE FROM recovery_resets") {
+					return 70
+				}
+				return 20
+			}
+			store, _ := s.store(t, nil)
+			n, err := store.Purge(t.Context(), now, 100)
+			is.NoErr(err)
+			is.Equal(n, 90)
+			is.Equal(s.kept[len(s.kept)-2:], []string{
+				sent(statementsOf(d).purgeResets, now.UnixMicro(), int64(100)), sent(statementsOf(d).purgeLimits, now.UnixMicro(), int64(30)),
+			})
 		})
 	}
 }
@@ -290,6 +320,7 @@ func TestIsolation(t *testing.T) {
 					want = sql.LevelRepeatableRead // what is read is of one instant
 				}
 				is.Equal(s.isolation, want)
+				is.Equal(s.readOnly, want == sql.LevelRepeatableRead)
 			}
 		})
 	}
@@ -301,11 +332,12 @@ func TestRowsOfAnotherType(t *testing.T) {
 		method string
 		finds  string
 		column int
-	}{{"FindAccounts by user name", findsAccount, 5}, {"ClaimRequests", claims, 11}} {
+	}{{"FindAccounts by user name", findsAccount, 5}, {"ClaimRequests", claims, 11}, {"TakeLimits", findsLimits, 1}} {
 		m := methods[slices.IndexFunc(methods, func(m method) bool { return m.name == c.method })]
 		t.Run(m.name, func(t *testing.T) {
 			is := is.New(t)
 			s := newStub(SQLite)
+			s.rows[findsLimits] = []driver.Value{free.Key[:], int64(0)}
 			s.rows[c.finds][c.column] = "many"
 			store, _ := s.store(t, nil)
 			result, err := m.call(t.Context(), store)
@@ -335,21 +367,27 @@ func TestUnknownTokenWhoseNextAccountIsRefused(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
 			for name, c := range map[string]struct {
-				err  error
-				text string
+				err         error
+				text, lives string // of an unknown token, and of one that lives
 			}{
-				"no ID of the type": {&stateError{"22P02", secret}, "recovery: the token is not valid: unknown"},
-				"no connection":     {errors.New("broke"), "sqlstore: broke"},
-				"no time":           {&stateError{"57014", secret}, "sqlstore: the database refused with code 57014"}, // as for a token that lives
+				"no ID of the type":    {&stateError{"22P02", secret}, "recovery: the token is not valid: unknown", "recovery: the token is not valid: account_gone"},
+				"no value of the type": {&stateError{"22007", secret}, "recovery: the token is not valid: unknown", "sqlstore: the database refused with code 22007"},
+				"no connection":        {errors.New("broke"), "sqlstore: broke", "sqlstore: broke"},
+				"no time":              {&stateError{"57014", secret}, "sqlstore: the database refused with code 57014", "sqlstore: the database refused with code 57014"},
 			} {
-				is := is.New(t)
-				s := newStub(d)
-				s.rows[findsReset] = nil
-				s.fault = fault{call: 2, times: 1, err: c.err}
-				store, _ := s.store(t, nil)
-				_, _, err := store.FindReset(t.Context(), reset.Digest, now)
-				t.Log(name)
-				is.Equal(errorText(err), c.text)
+				for _, lives := range []bool{false, true} {
+					is := is.New(t)
+					s := newStub(d)
+					want := c.lives
+					if !lives {
+						s.rows[findsReset], want = nil, c.text
+					}
+					s.fault = fault{call: 2, times: 1, err: c.err}
+					store, _ := s.store(t, nil)
+					_, _, err := store.FindReset(t.Context(), reset.Digest, now)
+					t.Log(name, lives)
+					is.Equal(errorText(err), want)
+				}
 			}
 		})
 	}

@@ -1,11 +1,15 @@
 package sqlstore
 
 import (
+	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/matryer/is"
+
+	"example.com/recovery"
 )
 
 // fields returns the statements of a dialect by name.
@@ -89,6 +93,91 @@ func TestStatementsEndOnlyWhatLives(t *testing.T) {
 			is.True(strings.Contains(texts["redeem"], " AND ended = '' AND expires_at > ")) // and are not over
 		})
 	}
+}
+
+// Many rows are locked in one order, or two transactions wait for each other; and where any rows will do,
+// nobody waits for those that another is at.
+func TestStatementsLockInOrder(t *testing.T) {
+	is := is.New(t)
+	locks := func(d Dialect, name, how string) {
+		t.Helper()
+		t.Log(dialectNames[d], name)
+		is.True(strings.Contains(strings.Join(strings.Fields(fields(statementsOf(d))[name]), " "), how))
+	}
+	locks(PostgreSQL, "addAtOnce", "ORDER BY id FOR UPDATE)")
+	locks(PostgreSQL, "addAtOnce", "FROM counting ORDER BY id ON CONFLICT")
+	locks(PostgreSQL, "addAtOnce", "WHERE EXISTS (SELECT 1 FROM locked WHERE locked.id = l.id)") // no other row is changed
+	for _, name := range []string{"claim", "purgeResets", "purgeLimits"} {
+		locks(PostgreSQL, name, " FOR UPDATE SKIP LOCKED)")
+	}
+	locks(MySQL, "lockDue", " FOR UPDATE SKIP LOCKED")
+	locks(MySQL, "lockOne", " FOR UPDATE SKIP LOCKED")
+}
+
+// Every method that locks an account does so first: two that lock the same in another order wait for each
+// other for ever. What the stub answers is one row, or one that was changed.
+func TestOrderOfStatements(t *testing.T) {
+	for _, c := range []struct{ method, sends string }{
+		{"FindAccounts by user name", "account"},
+		{"CreateReset", "account createReset"},
+		{"FindReset", "findReset account"},
+		{"CompleteReset", "findReset account findReset redeem voidOthers password insertRequests account"},
+		{"AddRequest", "ensureLimits lockLimits setLimits insertRequests"},
+		{"AddRequest without limits", "insertRequests"},
+		{"AddRequest over a soft limit", "ensureLimits lockLimits setLimits insertRequests"},
+		{overHardLimit, "ensureLimits lockLimits"},
+		{"TakeLimits", "ensureLimits lockLimits setLimits"},
+		{"FinishRequest for good", "account findLeased finish markMailed supersede insertRequests"},
+		{"FinishRequest to retry", "retry"},
+		{"Purge", "purgeResets purgeLimits"},
+	} {
+		for _, where := range targets {
+			if where.atOnce() {
+				continue // AddRequest and TakeLimits are one statement
+			}
+			t.Run(where.name+"/"+c.method, func(t *testing.T) {
+				is := is.New(t)
+				s := newStub(where.dialect)
+				store, _ := s.store(t, nil)
+				where.prepare(store)
+				m := methods[slices.IndexFunc(methods, func(m method) bool { return m.name == c.method })]
+				_, err := m.call(t.Context(), store)
+				is.True(err == nil || errors.Is(err, recovery.ErrLimited))
+				names := []string{}
+				for _, call := range s.calls {
+					if name := nameOf(where.dialect, call); name != "" {
+						names = append(names, name)
+					}
+				}
+				want := c.sends
+				if where.dialect == SQLite {
+					want = strings.ReplaceAll(want, "ensureLimits ", "")
+				}
+				is.Equal(strings.Join(names, " "), want)
+			})
+		}
+	}
+}
+
+// nameOf returns which statement was sent, "" for what only frames a transaction.
+func nameOf(d Dialect, call string) string {
+	text, _, _ := strings.Cut(call, " | ")
+	switch {
+	case strings.HasPrefix(text, findsHash):
+		return ""
+	case strings.HasPrefix(text, findsAccount):
+		return "account"
+	case strings.HasPrefix(text, "UPDATE "+d.quote("users")):
+		return "password"
+	}
+	for name, statement := range fields(statementsOf(d)) {
+		before, rest, _ := strings.Cut(strings.Join(strings.Fields(statement), " "), "{")
+		_, after, _ := strings.Cut(rest, "}")
+		if statement != "" && name != "lockDatabase" && strings.HasPrefix(text, before) && strings.HasSuffix(text, after) {
+			return name
+		}
+	}
+	return ""
 }
 
 // Time comes with the call.

@@ -36,6 +36,7 @@ type stub struct {
 	open         int      // connections
 	maxOpen      int
 	isolation    sql.IsolationLevel // of the last transaction
+	readOnly     bool               // so is it
 	serializable bool               // statements without a transaction are
 	dirty        int                // connections that were given back with an open transaction or a lock
 }
@@ -52,9 +53,10 @@ type fault struct {
 type moment int
 
 const (
-	before moment = iota // nothing was done
-	after                // it was done, and the answer was lost
-	inRows               // a look-up failed while its rows were read
+	before    moment = iota // nothing was done
+	after                   // it was done, and the answer was lost
+	inRows                  // a look-up failed while its rows were read
+	afterRows               // so it did, when it had told all there is
 )
 
 // errInterrupted is what drivers return in place of ctx's error.
@@ -133,7 +135,7 @@ type stubConn struct {
 // do makes one call: effect is what it does to the database.
 func (c *stubConn) do(ctx context.Context, call string, effect func()) error {
 	f := c.stub.fault
-	if !c.stub.strikes(call) || f.when == inRows {
+	if !c.stub.strikes(call) || f.when == inRows || f.when == afterRows {
 		effect()
 		return nil
 	}
@@ -151,7 +153,7 @@ func (c *stubConn) do(ctx context.Context, call string, effect func()) error {
 // BeginTx implements [driver.ConnBeginTx].
 func (c *stubConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	c.stub.index = 0
-	c.stub.isolation = sql.IsolationLevel(opts.Isolation)
+	c.stub.isolation, c.stub.readOnly = sql.IsolationLevel(opts.Isolation), opts.ReadOnly
 	c.ctx = ctx
 	if err := c.do(ctx, "begin", func() {}); err != nil {
 		return nil, err
@@ -197,11 +199,11 @@ func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver
 		}
 	}
 	passes := false
-	if strings.HasPrefix(query, addsAtOnce) {
+	if strings.HasPrefix(query, addsAtOnce) && longest != addsAtOnce {
 		usual := c.inTx || !c.stub.serializable
 		passes = usual && c.stub.passes(args)
 		rows.columns, rows.rows = 2, [][]driver.Value{{passes, usual}}
-	} else if strings.HasPrefix(query, findsLimits) {
+	} else if strings.HasPrefix(query, findsLimits) && longest != findsLimits {
 		rows.columns = 2
 		for _, key := range keysIn(args) {
 			if state, ok := c.stub.limits[key]; ok {
@@ -225,8 +227,10 @@ func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver
 			c.writes = append(c.writes, callText(query, args))
 		}
 	})
-	if f.when == inRows && index == f.call && f.times > 0 {
-		rows.err = f.err
+	if index == f.call && f.times > 0 && (f.when == inRows || f.when == afterRows) {
+		if rows.err = f.err; f.when == inRows {
+			rows.rows = nil
+		}
 	}
 	return rows, err
 }
@@ -293,7 +297,7 @@ func (c *stubConn) Prepare(string) (driver.Stmt, error) { panic("the store prepa
 // Begin implements [driver.Conn].
 func (c *stubConn) Begin() (driver.Tx, error) { panic("database/sql calls BeginTx") }
 
-// stubRowsOf are the rows that a look-up found; with err, reading them fails.
+// stubRowsOf are the rows that a look-up found; with err, reading on after them fails.
 type stubRowsOf struct {
 	columns int
 	rows    [][]driver.Value
@@ -305,7 +309,7 @@ func (r *stubRowsOf) Close() error      { return nil }
 
 func (r *stubRowsOf) Next(row []driver.Value) error {
 	switch {
-	case r.err != nil:
+	case len(r.rows) == 0 && r.err != nil:
 		return r.err
 	case len(r.rows) == 0:
 		return io.EOF

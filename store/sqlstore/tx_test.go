@@ -90,6 +90,64 @@ func TestPausesEndWithTheContext(t *testing.T) {
 	})
 }
 
+func TestRefusedData(t *testing.T) {
+	is := is.New(t)
+	mysql := func(code string) error { return errors.New("Error " + code + " (HY000): no") }
+	for _, err := range []error{
+		&stateError{"22021", "no"}, &stateError{"23505", "no"}, &numberError{18, "no"}, &numberError{2067, "no"},
+		mysql("1062"), mysql("1406"), hide(mysql("1366")),
+	} {
+		t.Log(err)
+		is.True(refusedData(err))
+		is.True(!refusedData(fmt.Errorf("%w: %w", ErrUnknownOutcome, err))) // it may have been done
+	}
+	for _, err := range []error{
+		nil, errors.New("no"), &stateError{"42501", "no"}, &stateError{"22", "no"}, &stateError{"40001", "no"},
+		&numberError{5, "no"}, &numberError{13, "no"}, mysql("1213"), mysql("1205"),
+	} {
+		t.Log(err)
+		is.True(!refusedData(err))
+	}
+}
+
+// Who has lost waits for 2 to 6 ms, and twice as long each time, up to 50 to 150 ms: at random, so that two
+// who lost to each other do not meet again.
+func TestPausesGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		const tries = 100
+		store, _ := newStub(PostgreSQL).store(t, &Options{Attempts: tries})
+		var shortest, longest [tries - 1]time.Duration
+		for range 200 {
+			n := 0
+			var last time.Time
+			err := store.transact(t.Context(), func() error {
+				if n > 0 {
+					took := time.Since(last)
+					if shortest[n-1] == 0 || took < shortest[n-1] {
+						shortest[n-1] = took
+					}
+					longest[n-1] = max(longest[n-1], took)
+				}
+				n++
+				last = time.Now()
+				return &stateError{"40001", "no"}
+			})
+			is.Equal(code(err), "40001")
+			is.Equal(n, tries)
+		}
+		middle := 4 * time.Millisecond
+		for i := range longest {
+			t.Log(i, shortest[i], longest[i])
+			is.True(shortest[i] >= middle/2)
+			is.True(shortest[i] < middle*3/4)
+			is.True(longest[i] > middle*5/4)
+			is.True(longest[i] < middle*3/2)
+			middle = min(2*middle, 100*time.Millisecond)
+		}
+	})
+}
+
 func TestCancelledBeforehand(t *testing.T) {
 	for _, m := range methods {
 		t.Run(m.name, func(t *testing.T) {

@@ -156,6 +156,33 @@ var finishCases = []testCase{
 		b.wantReason(third.Digest, t0, "")
 		b.wantReason(second.Digest, t0, recovery.TokenSuperseded)
 	}},
+	{"OneOfABatch", "It must end the request, and no other that is under the same lease.", func(b *bench) {
+		a := b.alice()
+		var resets []recovery.Reset
+		for i := range 4 {
+			r := b.live(a, t0.Add(time.Duration(i)*time.Minute))
+			q := b.request(r.RequestedAt)
+			q.ID = r.RequestID
+			b.add(q)
+			resets = append(resets, r)
+		}
+		at := t0.Add(10 * time.Minute)
+		lease := b.claim(at)[0].Lease
+		finish := func(i int, mailed string, retry time.Time) {
+			err := b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: resets[i].RequestID, Lease: lease, At: at, Mailed: mailed, RetryAt: retry})
+			b.ok(err, "FinishRequest")
+		}
+		finish(1, a.ID, time.Time{})
+		b.wantReason(resets[0].Digest, at, recovery.TokenSuperseded)
+		b.wantReason(resets[2].Digest, at, "")
+		finish(2, a.ID, time.Time{})
+		b.wantReason(resets[1].Digest, at, recovery.TokenSuperseded)
+		b.wantReason(resets[3].Digest, at, "")
+		finish(3, "", at.Add(time.Second))
+		b.want(len(b.claim(at)) == 0, "what is under a lease, or due later, is claimed")
+		finish(0, "", time.Time{})
+		b.want(b.claimOne(at.Add(time.Second)).ID == resets[3].RequestID, "another request than the one to try again")
+	}},
 	{"NotMailed", "Without Mailed the account's resets stay as they are.", func(b *bench) {
 		a := b.alice()
 		old := b.live(a, t0)
@@ -191,12 +218,14 @@ var finishCases = []testCase{
 // wantLost wants no outcome of the request to be taken under the lease, whatever it is.
 func (b *bench) wantLost(when string, a recovery.Account, id, lease string) {
 	before := b.dump()
-	for _, retry := range []time.Time{{}, t0} {
-		err := b.Store.FinishRequest(b.ctx, recovery.Outcome{
-			RequestID: id, Lease: lease, At: t0, RetryAt: retry, Mailed: a.ID, Add: []recovery.Request{b.request(t0)},
-		})
-		b.want(errors.Is(err, recovery.ErrLeaseLost), "%s: %v", when, err)
-		b.want(b.dump() == before, "%s: what is stored changed", when)
+	for _, mailed := range []string{"", a.ID} {
+		for _, retry := range []time.Time{{}, t0} {
+			err := b.Store.FinishRequest(b.ctx, recovery.Outcome{
+				RequestID: id, Lease: lease, At: t0, RetryAt: retry, Mailed: mailed, Add: []recovery.Request{b.request(t0)},
+			})
+			b.want(errors.Is(err, recovery.ErrLeaseLost), "%s: %v", when, err)
+			b.want(b.dump() == before, "%s: what is stored changed", when)
+		}
 	}
 }
 

@@ -92,6 +92,40 @@ var limitCases = []testCase{
 		b.ok(b.Store.AddRequest(b.ctx, b.request(t0), charges), "second AddRequest")
 		b.wantLimit(b.Store.AddRequest(b.ctx, b.request(t0), charges), recovery.ScopeClient, time.Hour)
 	}},
+	{"RefusedCountsNoSoft", "If a hard charge may not pass, it must count nothing: no soft charge that may.", func(b *bench) {
+		hard, soft := b.charge(recovery.ScopeClient, 1, time.Minute), b.charge(recovery.ScopeIdentifier, 1, time.Hour)
+		charges := recovery.Charges{Hard: []recovery.Charge{hard}, Soft: []recovery.Charge{soft}}
+		b.ok(b.take(t0, hard), "TakeLimits")
+		before := b.dump()
+		b.wantLimit(b.Store.AddRequest(b.ctx, b.request(t0), charges), recovery.ScopeClient, time.Minute)
+		b.want(b.dump() == before, "what is stored changed")
+		b.ok(b.Store.AddRequest(b.ctx, b.request(t0.Add(time.Minute)), charges), "AddRequest a minute later")
+		b.want(!b.claimOne(t0.Add(time.Minute)).Throttled, "the refused request was counted")
+	}},
+	{"ThrottledCountsNoNew", "If not all soft charges may pass it must count none of them, those of new keys neither.", func(b *bench) {
+		old, new := b.charge(recovery.ScopeIdentifier, 1, time.Hour), b.charge(recovery.ScopeIdentifier, 1, time.Minute)
+		b.ok(b.take(t0, old), "TakeLimits")
+		for _, charges := range [][]recovery.Charge{{old, new}, {new, old}} {
+			b.ok(b.Store.AddRequest(b.ctx, b.request(t0), recovery.Charges{Soft: charges}), "AddRequest")
+			r := b.claimOne(t0)
+			b.want(r.Throttled, "Throttled is not set")
+			b.finish(r, t0)
+		}
+		b.ok(b.take(t0, new), "TakeLimits of a charge that throttled calls must not have counted")
+	}},
+	{"SoftClockGoesBack", "Limit.Take defines the counting of soft charges too, also when the clock goes back.", func(b *bench) {
+		soft := recovery.Charges{Soft: []recovery.Charge{b.charge(recovery.ScopeIdentifier, 1, time.Hour)}}
+		for _, c := range []struct {
+			back      time.Duration
+			throttled bool
+		}{{0, false}, {recovery.MaxClockSkew, true}, {recovery.MaxClockSkew + tick, false}, {recovery.MaxClockSkew + tick, true}} {
+			at := t0.Add(-c.back)
+			b.ok(b.Store.AddRequest(b.ctx, b.request(at), soft), "AddRequest")
+			r := b.claimOne(at)
+			b.want(r.Throttled == c.throttled, "%v back: Throttled is %v", c.back, r.Throttled)
+			b.finish(r, at)
+		}
+	}},
 	{"ThrottledIsClaimed", "A request with Throttled set is in the queue like the others.", func(b *bench) {
 		soft := recovery.Charges{Soft: []recovery.Charge{b.charge(recovery.ScopeIdentifier, 1, time.Hour)}}
 		want := b.request(t0)

@@ -1,0 +1,81 @@
+package dbtest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
+)
+
+// What another transaction is at is left to it: nobody waits for it, and what is free is taken.
+func TestLockedRowsArePassedOver(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		if s.Dialect == sqlstore.SQLite {
+			t.Skip("it locks the whole database")
+		}
+		is := is.New(t)
+		store, db := databases.Open(t, s)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // less than who waits for a lock has
+		defer cancel()
+		a := stored(t, store, db, s.Dialect, 1)
+		for range 2 {
+			is.NoErr(store.AddRequest(ctx, request(t0), recovery.Charges{}))
+			is.NoErr(store.CreateReset(ctx, resetOf(a, t0)))
+		}
+		is.NoErr(store.TakeLimits(ctx, t0, []recovery.Charge{
+			{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}},
+			{Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}},
+		}))
+		tx, err := db.BeginTx(ctx, nil)
+		is.NoErr(err)
+		defer func() { _ = tx.Rollback() }()
+		lock := func(table, key string) {
+			var found any
+			is.NoErr(tx.QueryRowContext(ctx, "SELECT "+key+" FROM "+table+" ORDER BY "+key+" LIMIT 1 FOR UPDATE").Scan(&found))
+		}
+		lock("recovery_requests", "id")
+		claimed, err := store.ClaimRequests(ctx, recovery.Lease{ID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 10})
+		is.NoErr(err)
+		is.Equal(len(claimed), 1)
+		if s.Dialect == sqlstore.PostgreSQL { // MySQL has no such DELETE
+			lock("recovery_resets", "digest")
+			lock("recovery_limits", "id")
+			n, err := store.Purge(ctx, t0.Add(48*time.Hour), 10)
+			is.NoErr(err)
+			is.Equal(n, 2)
+		}
+	})
+}
+
+// A limit that is new to two calls at once is counted for both: the one that comes second waits for the
+// first, sees that it missed it, and begins again.
+func TestLimitThatIsMadeMeanwhileIsCounted(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		if s.Dialect != sqlstore.PostgreSQL {
+			t.Skip("others have a row before they count")
+		}
+		is := is.New(t)
+		store, db := databases.Open(t, s)
+		known := recovery.Charge{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 9, Every: time.Hour}}
+		missed := recovery.Charge{Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}
+		for _, charges := range [][]recovery.Charge{{missed}, {known, missed}} {
+			databases.Empty(t, db)
+			is.NoErr(store.TakeLimits(t.Context(), t0, []recovery.Charge{known}))
+			tx, err := db.BeginTx(t.Context(), nil)
+			is.NoErr(err)
+			_, err = tx.Exec("INSERT INTO recovery_limits (id, tat) VALUES ($1, $2)", missed.Key[:], t0.Add(time.Hour).UnixMicro())
+			is.NoErr(err)
+			result := make(chan error, 1)
+			go func() { result <- store.TakeLimits(t.Context(), t0, charges) }()
+			time.Sleep(300 * time.Millisecond) // it waits for the row by now; later it sees it
+			is.NoErr(tx.Commit())
+			is.True(errors.Is(<-result, recovery.ErrLimited))
+		}
+	})
+}
