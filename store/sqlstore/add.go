@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,14 +21,16 @@ const maxMoment = 250 * time.Microsecond
 // maxAddition bounds a transaction that others may wait for. It is far beyond what one takes.
 const maxAddition = 30 * time.Second
 
-// An addition is a call of AddRequest, or of TakeLimits, which adds nothing.
+// An addition is a call of AddRequest, or of TakeLimits, which adds nothing, or another write that shares
+// their transaction.
 type addition struct {
 	ctx     context.Context
 	at      time.Time
 	charges recovery.Charges
 	request *recovery.Request
+	other   func(context.Context, txn) error // if it is one of those; with an answer of the store it has changed nothing
 
-	err  error         // its own: its limit
+	err  error         // its own: its limit, or the answer
 	done chan struct{} // closed when err is set; nil while nobody waits
 }
 
@@ -48,7 +49,7 @@ func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery
 }
 
 // errAllRefused rolls back a transaction that has nothing to keep.
-var errAllRefused = errors.New("all calls are over a limit")
+var errAllRefused = errors.New("no call has anything to keep")
 
 // add makes the additions together, in their order. What concerns one of them is its err; what is
 // returned concerns all.
@@ -64,7 +65,7 @@ func (s *Store) add(ctx context.Context, calls []*addition) error {
 			return err
 		}
 	}
-	err := s.write(ctx, func(tx *sql.Tx) error { return s.addInTurn(ctx, tx, calls) })
+	err := s.write(ctx, func(tx txn) error { return s.addInTurn(ctx, tx, calls) })
 	if errors.Is(err, errAllRefused) {
 		return nil
 	}
@@ -72,7 +73,7 @@ func (s *Store) add(ctx context.Context, calls []*addition) error {
 }
 
 // addInTurn judges each addition after the one before it.
-func (s *Store) addInTurn(ctx context.Context, tx *sql.Tx, calls []*addition) error {
+func (s *Store) addInTurn(ctx context.Context, tx txn, calls []*addition) error {
 	t, err := s.tally(ctx, tx, calls)
 	if err != nil {
 		return err
@@ -80,6 +81,15 @@ func (s *Store) addInTurn(ctx context.Context, tx *sql.Tx, calls []*addition) er
 	var accepted []recovery.Request
 	refused := 0
 	for _, c := range calls {
+		if c.other != nil {
+			if c.err = c.runOther(ctx, tx, len(calls) > 1); c.err != nil {
+				if !isOurs(c.err) {
+					return &loneError{c.err}
+				}
+				refused++
+			}
+			continue
+		}
 		if c.err = t.take(c.at, c.charges.Hard); c.err != nil {
 			refused++
 			continue
@@ -94,12 +104,30 @@ func (s *Store) addInTurn(ctx context.Context, tx *sql.Tx, calls []*addition) er
 		return errAllRefused
 	}
 	if counted := t.changes(); counted.len() > 0 {
-		if _, err := tx.ExecContext(ctx, counted.expand(s.sql.setLimits), counted.args(s.dialect)...); err != nil {
+		if err := s.execAll(ctx, tx, s.sql.setLimits, counted); err != nil {
 			return err
 		}
 	}
 	return s.insert(ctx, tx, accepted...)
 }
+
+// runOther runs the application's code, whose panic is its own too: it panics again when it runs alone.
+func (a *addition) runOther(ctx context.Context, tx txn, shared bool) (err error) {
+	if shared {
+		defer func() {
+			if recover() != nil {
+				err = errors.New("panic")
+			}
+		}()
+	}
+	return a.other(ctx, tx)
+}
+
+// A loneError is one call's failure, which the others need not share.
+type loneError struct{ err error }
+
+func (e *loneError) Error() string { return e.err.Error() }
+func (e *loneError) Unwrap() error { return e.err }
 
 // together has calls that come while others are being made wait for them, and makes them at once then.
 // A call that nobody else is at is made as it is.
@@ -109,7 +137,7 @@ type together struct {
 	mu      sync.Mutex
 	busy    bool
 	waiting []*addition
-	enough  chan struct{} // closed when so many wait as are wanted; nil while nobody waits for that
+	enough  chan struct{} // closed when so many callers wait as are wanted; nil while nobody waits for that
 	wanted  int
 }
 
@@ -121,7 +149,7 @@ func (t *together) do(a *addition) error {
 	if t.busy {
 		a.done = make(chan struct{})
 		t.waiting = append(t.waiting, a)
-		if t.enough != nil && len(t.waiting) >= t.wanted {
+		if t.enough != nil && callers(t.waiting) >= t.wanted {
 			close(t.enough)
 			t.enough = nil
 		}
@@ -151,11 +179,22 @@ func (t *together) makeWaiting() {
 	n := 0
 	for {
 		calls := t.next(n)
-		if n = len(calls); n == 0 {
+		if len(calls) == 0 {
 			return
 		}
+		n = callers(calls)
 		t.makeAll(calls)
 	}
+}
+
+// callers returns how many of the calls may come again as soon as they have returned.
+func callers(calls []*addition) (n int) {
+	for _, a := range calls {
+		if a.other == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // next returns the calls that wait. When many were just made, their callers may be about to come again:
@@ -163,7 +202,7 @@ func (t *together) makeWaiting() {
 func (t *together) next(before int) []*addition {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if before > 1 && len(t.waiting) < before {
+	if before > 1 && callers(t.waiting) < before {
 		enough := make(chan struct{})
 		t.enough, t.wanted = enough, before
 		t.mu.Unlock()
@@ -188,7 +227,8 @@ func (t *together) makeAll(calls []*addition) {
 	ctx, stop := whileAny(calls)
 	err := t.guarded(ctx, calls)
 	stop()
-	each := len(calls) > 1 && refusedData(err)
+	var lone *loneError
+	each := len(calls) > 1 && (refusedData(err) || errors.As(err, &lone))
 	for _, a := range calls {
 		if each {
 			err = t.guarded(a.ctx, []*addition{a})
@@ -224,12 +264,12 @@ func whileAny(calls []*addition) (ctx context.Context, stop func()) {
 	}
 }
 
-// guarded keeps a panic of a driver from ending the process: no caller could recover from it here. It
-// may have been in the commit.
+// guarded keeps a panic, of a driver or of the application's Accounts, from ending the process: no caller
+// could recover from it here. It may have been in the commit.
 func (t *together) guarded(ctx context.Context, calls []*addition) (err error) {
 	defer func() {
 		if recover() != nil {
-			err = fmt.Errorf("%w: the driver panicked", ErrUnknownOutcome)
+			err = fmt.Errorf("%w: the driver or the Accounts panicked", ErrUnknownOutcome)
 		}
 	}()
 	return t.make(ctx, calls)

@@ -126,7 +126,7 @@ func (s *Store) execAtOnce(ctx context.Context, args []any) (made bool, err erro
 		}
 		s.autocommits.Store(false) // the sessions begin with another isolation level
 	}
-	err = s.once(ctx, readCommitted, func(tx *sql.Tx) error {
+	err = s.once(ctx, readCommitted, func(tx txn) error {
 		made, _, err = passed(tx.QueryContext(ctx, s.sql.addAtOnce, args...))
 		return err
 	})

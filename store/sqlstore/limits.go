@@ -19,7 +19,7 @@ type tally struct {
 }
 
 // tally locks and reads the limits of the charges.
-func (s *Store) tally(ctx context.Context, tx *sql.Tx, calls []*addition) (*tally, error) {
+func (s *Store) tally(ctx context.Context, tx txn, calls []*addition) (*tally, error) {
 	t := &tally{stored: map[recovery.Digest]int64{}, state: map[recovery.Digest]time.Time{}}
 	for _, c := range calls {
 		for _, charges := range [][]recovery.Charge{c.charges.Hard, c.charges.Soft} {
@@ -36,25 +36,33 @@ func (s *Store) tally(ctx context.Context, tx *sql.Tx, calls []*addition) (*tall
 		keys.add(key[:])
 	}
 	if s.sql.ensureLimits != "" {
-		if _, err := tx.ExecContext(ctx, keys.expand(s.sql.ensureLimits), keys.args(s.dialect)...); err != nil {
+		if err := s.execAll(ctx, tx, s.sql.ensureLimits, keys); err != nil {
 			return nil, err
 		}
 	}
-	found, err := tx.QueryContext(ctx, keys.expand(s.sql.lockLimits), keys.args(s.dialect)...)
+	for _, some := range keys.pieces(s.dialect) {
+		if err := t.read(tx.QueryContext(ctx, some.expand(s.sql.lockLimits), some.args(s.dialect)...)); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func (t *tally) read(found *sql.Rows, err error) error {
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer found.Close()
 	for found.Next() {
 		var id []byte
 		var tat int64
 		if err := found.Scan(&id, &tat); err != nil {
-			return nil, err
+			return err
 		}
 		key := recovery.Digest(id)
 		t.stored[key], t.state[key] = tat, fromMicro(tat)
 	}
-	return t, found.Err()
+	return found.Err()
 }
 
 func sortedKeys[V any](m map[recovery.Digest]V) []recovery.Digest {

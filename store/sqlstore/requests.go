@@ -11,7 +11,7 @@ import (
 
 // ClaimRequests implements [recovery.Requests].
 func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []recovery.Request, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, func(tx txn) error {
 		at, until := l.At.UnixMicro(), l.Until.UnixMicro()
 		claim, lock, which := s.sql.claim, s.sql.lockDue, []any{at, l.Max}
 		if l.RequestID != "" {
@@ -42,13 +42,13 @@ func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []
 
 // FinishRequest implements [recovery.Requests].
 func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.share(ctx, func(ctx context.Context, tx txn) error {
 		if o.Lease == "" {
 			return recovery.ErrLeaseLost
 		}
 		var requestedAt int64
 		if o.Mailed != "" { // before the request, as everywhere: account first
-			if _, err := s.accounts.LockAccount(ctx, tx, o.Mailed); err != nil {
+			if _, err := s.accounts.LockAccount(ctx, tx.Tx, o.Mailed); err != nil {
 				return err
 			}
 			err := tx.QueryRowContext(ctx, s.sql.findLeased, o.RequestID, o.Lease).Scan(&requestedAt)
@@ -83,7 +83,7 @@ func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
 
 // Purge implements [recovery.Requests].
 func (s *Store) Purge(ctx context.Context, before time.Time, max int) (n int, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, func(tx txn) error {
 		resets, err := affected(tx.ExecContext(ctx, s.sql.purgeResets, before.UnixMicro(), max))
 		if err != nil {
 			return err
@@ -98,7 +98,7 @@ func (s *Store) Purge(ctx context.Context, before time.Time, max int) (n int, er
 	return n, nil
 }
 
-func (s *Store) insert(ctx context.Context, tx *sql.Tx, requests ...recovery.Request) error {
+func (s *Store) insert(ctx context.Context, tx txn, requests ...recovery.Request) error {
 	if len(requests) == 0 {
 		return nil
 	}
@@ -107,9 +107,7 @@ func (s *Store) insert(ctx context.Context, tx *sql.Tx, requests ...recovery.Req
 			return err
 		}
 	}
-	rows := requestRows(requests)
-	_, err := tx.ExecContext(ctx, rows.expand(s.sql.insertRequests), rows.args(s.dialect)...)
-	return err
+	return s.execAll(ctx, tx, s.sql.insertRequests, requestRows(requests))
 }
 
 func requestRows(requests []recovery.Request) (rows rows) {

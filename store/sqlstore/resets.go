@@ -18,8 +18,8 @@ func (s *Store) CreateReset(ctx context.Context, r recovery.Reset) error {
 	if err := fit(bounded{r.AccountID, maxAccountID}, bounded{r.RequestID, maxName}); err != nil {
 		return fmt.Errorf("sqlstore: %w", err)
 	}
-	return s.write(ctx, func(tx *sql.Tx) error {
-		if _, err := s.accounts.LockAccount(ctx, tx, r.AccountID); err != nil {
+	return s.share(ctx, func(ctx context.Context, tx txn) error {
+		if _, err := s.accounts.LockAccount(ctx, tx.Tx, r.AccountID); err != nil {
 			return err
 		}
 		at := r.RequestedAt.UnixMicro()
@@ -33,7 +33,7 @@ func (s *Store) CreateReset(ctx context.Context, r recovery.Reset) error {
 // one's account, whatever becomes of the token: an unknown one takes as long as one that was used, and as
 // one whose account is gone. If there is no next one, it asks for the account "0".
 func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.Time) (r recovery.Reset, a recovery.Account, err error) {
-	err = s.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx txn) error {
 		next, ended, err := scanReset(tx.QueryRowContext(ctx, s.sql.findReset, digest[:]))
 		if errors.Is(err, sql.ErrNoRows) {
 			next.AccountID, err = "0", nil
@@ -41,7 +41,7 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 		if err != nil {
 			return err
 		}
-		found, err := s.accounts.FindAccounts(ctx, tx, recovery.AccountQuery{
+		found, err := s.accounts.FindAccounts(ctx, tx.Tx, recovery.AccountQuery{
 			By: recovery.ByID, Typed: next.AccountID, Canonical: next.AccountID, Max: 10, // a comparison may be loose
 		})
 		unknown := &recovery.TokenError{Reason: recovery.TokenUnknown}
@@ -64,7 +64,7 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 }
 
 // reset reads the reset with the digest and how it ended, "" if it did not.
-func (s *Store) reset(ctx context.Context, tx *sql.Tx, digest recovery.Digest) (r recovery.Reset, ended recovery.TokenReason, err error) {
+func (s *Store) reset(ctx context.Context, tx txn, digest recovery.Digest) (r recovery.Reset, ended recovery.TokenReason, err error) {
 	r, ended, err = scanReset(tx.QueryRowContext(ctx, s.sql.findReset, digest[:]))
 	if errors.Is(err, sql.ErrNoRows) || err == nil && r.Digest != digest {
 		return recovery.Reset{}, "", &recovery.TokenError{Reason: recovery.TokenUnknown}
@@ -109,12 +109,12 @@ func live(r recovery.Reset, ended recovery.TokenReason, at time.Time, found []re
 // CompleteReset implements [recovery.Resets]. Transactions about one account wait for each other at
 // the lock of its row; the guarded update decides who redeems.
 func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (account recovery.Account, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, func(tx txn) error {
 		r, _, err := s.reset(ctx, tx, c.Digest)
 		if err != nil {
 			return err
 		}
-		locked, err := s.accounts.LockAccount(ctx, tx, r.AccountID)
+		locked, err := s.accounts.LockAccount(ctx, tx.Tx, r.AccountID)
 		if errors.Is(err, errNotAnID) {
 			return &recovery.TokenError{Reason: recovery.TokenAccountGone}
 		}
@@ -138,13 +138,13 @@ func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (accou
 		if _, err := tx.ExecContext(ctx, s.sql.voidOthers, r.AccountID); err != nil {
 			return err
 		}
-		if err := s.accounts.SetPassword(ctx, tx, r.AccountID, c.PasswordHash); err != nil {
+		if err := s.accounts.SetPassword(ctx, tx.Tx, r.AccountID, c.PasswordHash); err != nil {
 			return err
 		}
 		if err := s.insert(ctx, tx, c.Add...); err != nil {
 			return err
 		}
-		after, err := s.accounts.LockAccount(ctx, tx, r.AccountID)
+		after, err := s.accounts.LockAccount(ctx, tx.Tx, r.AccountID)
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"encoding/hex"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -33,6 +34,20 @@ func (r *rows) expand(text string) string {
 	}
 	row, after, _ := strings.Cut(rest, "}")
 	return before + strings.Repeat(row+", ", r.len()-1) + row + after
+}
+
+// pieces are the rows as statements get them: all at once, but for SQLite, whose statements are kept
+// prepared, so many that there are few sizes.
+func (r rows) pieces(d Dialect) (pieces []rows) {
+	if d != SQLite {
+		return []rows{r}
+	}
+	for n := r.len(); n > 0; n = r.len() {
+		size := r.columns << (bits.Len(uint(n)) - 1)
+		pieces = append(pieces, rows{r.columns, r.values[:size]})
+		r.values = r.values[size:]
+	}
+	return pieces
 }
 
 func (r *rows) args(d Dialect) []any {

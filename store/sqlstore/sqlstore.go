@@ -39,7 +39,9 @@
 // transaction, up to 64 of them: a commit to disk is what a request costs most. Each returns when its own
 // request is durable, with its own limit or error. A call alone waits for nobody; after a shared one, the
 // next waits up to 250 µs for the same callers to come again. On PostgreSQL they are one statement, with
-// pgx one round trip, unless a limit is reached or one identifier is asked for twice at once.
+// pgx one round trip, unless a limit is reached or one identifier is asked for twice at once. On SQLite,
+// which has one writer, CreateReset and FinishRequest share that transaction too; what fails in it, the
+// application's LockAccount included, is done again alone.
 //
 // # Many instances
 //
@@ -68,8 +70,8 @@
 //   - SQLite 3.35 and later, with modernc.org/sqlite, whose errors are told apart. In the DSN, set a busy
 //     timeout, WAL and synchronous=FULL:
 //     "file:app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)".
-//     Every writing transaction begins with a write, so it waits its turn instead of failing later. The
-//     driver waits out the busy timeout even if ctx ends, so it is also how late a call may return while
+//     Every writing transaction begins with a write, so it waits its turn instead of failing later.
+//     Statements are prepared once for each connection. The driver waits out the busy timeout even if ctx ends, so it is also how late a call may return while
 //     another program holds the file. ":memory:" is one database per connection: set SetMaxOpenConns(1).
 //
 // A server keeps the locks of a client that vanished until it notices. Have PostgreSQL notice within a
@@ -127,6 +129,7 @@ type Store struct {
 	sql         statements
 	turn        turn        // to write, of SQLite
 	autocommits atomic.Bool // a statement needs no transaction around it
+	prepared    *prepared   // SQLite's
 	adding      together    // requests
 	taking      together    // limits alone, which do not wait for the limit that all requests share
 }
@@ -168,6 +171,7 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 	s.sql = statementsOf(dialect).prefixed(s.prefix)
 	if dialect == SQLite {
 		s.turn = make(turn, 1)
+		s.prepared = &prepared{ready: map[string]*sql.Stmt{}}
 	}
 	s.autocommits.Store(autocommits(db, dialect))
 	s.adding.make, s.taking.make = s.add, s.add
@@ -176,8 +180,8 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 
 // FindAccounts implements [recovery.Accounts].
 func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) (found []recovery.Account, err error) {
-	err = s.read(ctx, func(tx *sql.Tx) error {
-		found, err = s.accounts.FindAccounts(ctx, tx, q)
+	err = s.read(ctx, func(tx txn) error {
+		found, err = s.accounts.FindAccounts(ctx, tx.Tx, q)
 		return err
 	})
 	switch {

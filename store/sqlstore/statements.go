@@ -90,7 +90,7 @@ func (s *Store) requests(rows *sql.Rows, err error) (requests []recovery.Request
 }
 
 // lock takes the database's write lock if it has one.
-func (s *Store) lock(ctx context.Context, tx *sql.Tx) error {
+func (s *Store) lock(ctx context.Context, tx txn) error {
 	if s.sql.lockDatabase == "" {
 		return nil
 	}

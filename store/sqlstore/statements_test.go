@@ -153,7 +153,7 @@ func TestOrderOfStatements(t *testing.T) {
 				if where.dialect == SQLite {
 					want = strings.ReplaceAll(want, "ensureLimits ", "")
 				}
-				is.Equal(strings.Join(names, " "), want)
+				is.Equal(strings.Join(slices.Compact(names), " "), want) // SQLite gets some in pieces
 			})
 		}
 	}

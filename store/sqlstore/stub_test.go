@@ -39,6 +39,7 @@ type stub struct {
 	readOnly     bool               // so is it
 	serializable bool               // statements without a transaction are
 	dirty        int                // connections that were given back with an open transaction or a lock
+	prepared     []string
 }
 
 // A fault is one call that fails.
@@ -292,7 +293,38 @@ func (c *stubConn) Close() error {
 }
 
 // Prepare implements [driver.Conn]. Poolers that share connections cannot keep prepared statements.
-func (c *stubConn) Prepare(string) (driver.Stmt, error) { panic("the store prepares a statement") }
+func (c *stubConn) Prepare(query string) (driver.Stmt, error) {
+	if c.stub.dialect != SQLite {
+		panic("the store prepares a statement")
+	}
+	c.stub.mu.Lock()
+	defer c.stub.mu.Unlock()
+	c.stub.prepared = append(c.stub.prepared, query)
+	return &stubStmt{conn: c, query: query}, nil
+}
+
+// A stubStmt is as good as its text.
+type stubStmt struct {
+	driver.Stmt
+	conn  *stubConn
+	query string
+}
+
+// Close implements [driver.Stmt].
+func (s *stubStmt) Close() error { return nil }
+
+// NumInput implements [driver.Stmt].
+func (s *stubStmt) NumInput() int { return strings.Count(s.query, "?") }
+
+// ExecContext implements [driver.StmtExecContext].
+func (s *stubStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	return s.conn.ExecContext(ctx, s.query, args)
+}
+
+// QueryContext implements [driver.StmtQueryContext].
+func (s *stubStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	return s.conn.QueryContext(ctx, s.query, args)
+}
 
 // Begin implements [driver.Conn].
 func (c *stubConn) Begin() (driver.Tx, error) { panic("database/sql calls BeginTx") }

@@ -19,7 +19,7 @@ const (
 )
 
 // read runs f in a transaction that only reads, and reads one state.
-func (s *Store) read(ctx context.Context, f func(*sql.Tx) error) error {
+func (s *Store) read(ctx context.Context, f func(txn) error) error {
 	var opts *sql.TxOptions
 	if s.dialect == PostgreSQL { // the others do by default
 		opts = &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
@@ -32,7 +32,7 @@ func (s *Store) read(ctx context.Context, f func(*sql.Tx) error) error {
 var readCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 
 // write runs f in a transaction that writes.
-func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
+func (s *Store) write(ctx context.Context, f func(txn) error) error {
 	var opts *sql.TxOptions
 	if s.dialect == PostgreSQL { // MySQL's guarded writes and locking reads see the latest state at every level
 		opts = readCommitted
@@ -42,13 +42,22 @@ func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
 			return err
 		}
 		defer s.turn.pass()
-		return s.once(ctx, opts, func(tx *sql.Tx) error {
+		return s.once(ctx, opts, func(tx txn) error {
 			if err := s.lock(ctx, tx); err != nil {
 				return err
 			}
 			return f(tx)
 		})
 	})
+}
+
+// share runs f in a transaction that writes; on SQLite, which has one writer, in the next that adds
+// requests too. An answer of the store that f returns must mean that it changed nothing.
+func (s *Store) share(ctx context.Context, f func(context.Context, txn) error) error {
+	if s.turn == nil {
+		return s.write(ctx, func(tx txn) error { return f(ctx, tx) })
+	}
+	return s.adding.do(&addition{ctx: ctx, other: f})
 }
 
 // A turn has the writers of one process wait for each other in order, where the database can only have
@@ -99,13 +108,13 @@ func (s *Store) transact(ctx context.Context, once func() error) error {
 	}
 }
 
-func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(*sql.Tx) error) error {
+func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(txn) error) error {
 	tx, err := s.db.BeginTx(ctx, opts)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	if err := f(tx); err != nil {
+	if err := f(txn{tx, s.prepared}); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -114,7 +123,20 @@ func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(*sql.Tx) e
 	if err = tx.Commit(); err != nil && !decided(err) {
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, hide(err))
 	}
+	if err == nil {
+		s.prepared.prepare(ctx, s.db)
+	}
 	return err
+}
+
+// execAll executes a statement for all rows.
+func (s *Store) execAll(ctx context.Context, tx txn, text string, all rows) error {
+	for _, some := range all.pieces(s.dialect) {
+		if _, err := tx.ExecContext(ctx, some.expand(text), some.args(s.dialect)...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // isOurs reports whether err is an answer of the store, not a failure of the database.
