@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -148,10 +149,10 @@ func (d *dripping) Read(p []byte) (int, error) {
 }
 
 // bomb is 8 KiB of gzip that become 8 MiB.
-func bomb() []byte {
+var bomb = sync.OnceValue(func() []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
 	_, _ = io.Copy(w, io.LimitReader(endless{}, 8<<20))
 	_ = w.Close()
 	return b.Bytes()
-}
+})

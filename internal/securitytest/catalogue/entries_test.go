@@ -115,6 +115,7 @@ func (s *site) direct() *entry {
 
 // called is the answer of a call.
 func (s *site) called(err error) answer {
+	s.attacks.Add(1)
 	fmt.Fprintln(s.seen, errorText(err))
 	a := answer{unavailable, errorText(err)}
 	var limit *recovery.LimitError
@@ -259,6 +260,7 @@ func (s *site) answered(target string, status int, header http.Header, body stri
 	}
 	slices.Sort(lines)
 	a := answer{text: fmt.Sprintf("%d\n%s\n%s", status, strings.Join(lines, ""), body)}
+	s.attacks.Add(1)
 	fmt.Fprintln(s.seen, a.text)
 	switch status {
 	case 200, 204, 303:

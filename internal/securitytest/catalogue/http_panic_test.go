@@ -3,7 +3,6 @@ package catalogue
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,14 +33,12 @@ func panics(f func() answer) (got answer, panicked bool) {
 
 // A panic of what the application supplies is an answer without its text, and the process goes on.
 func TestAttack_S78_Panics(t *testing.T) {
-	var where atomic.Value // hooks run on a goroutine of their own
-	where.Store("")
-	boom := func(place string) {
-		if where.Load() == place {
-			panic(panicText)
+	with := func(s *site, o *recovery.Options) {
+		boom := func(place string) {
+			if s.fails.Load() == place {
+				panic(panicText)
+			}
 		}
-	}
-	with := func(o *recovery.Options) {
 		o.Approve = func(context.Context, recovery.Account, recovery.CompleteRequest) error { boom("Approve"); return nil }
 		o.OnReset = func(context.Context, recovery.Account) error { boom("OnReset"); return nil }
 		o.HashPassword = func(password string) (string, error) { boom("HashPassword"); return quickHash(password), nil }
@@ -58,7 +55,6 @@ func TestAttack_S78_Panics(t *testing.T) {
 		}
 	}
 	onEveryEntry(t, with, func(s *site, e *entry) {
-		defer where.Store("")
 		token := s.token("victim")
 		shown := func(got answer, panicked bool, what string) {
 			if panicked && e.name != "direct" {
@@ -85,18 +81,18 @@ func TestAttack_S78_Panics(t *testing.T) {
 		}
 		s.trace.fail(nil)
 		for _, place := range []string{"Approve", "HashPassword", "Breached"} {
-			where.Store(place)
+			s.fails.Store(place)
 			got, panicked := panics(func() answer { return e.complete(token, newPassword) })
 			shown(got, panicked, place)
 		}
-		where.Store("")
+		s.fails.Store("")
 		s.is.True(s.verifies("8", oldPassword)) // nothing was changed
 
 		// In the worker: the request is tried again.
 		for what, failure := range map[string]func(){
 			"FindAccounts": func() { s.trace.fail(panicOn("FindAccounts")) }, "CreateReset": func() { s.trace.fail(panicOn("CreateReset")) },
 			"Mailer": func() { s.mail.Fail(func(recovery.Message) error { panic(panicText) }) },
-			"Allow":  func() { where.Store("Allow") }, "hook": func() { where.Store("hook") },
+			"Allow":  func() { s.fails.Store("Allow") }, "hook": func() { s.fails.Store("hook") },
 		} {
 			failure()
 			for _, a := range e.asks() {
@@ -107,7 +103,7 @@ func TestAttack_S78_Panics(t *testing.T) {
 			s.flush()       // the hooks have run
 			s.trace.fail(nil)
 			s.mail.Fail(nil)
-			where.Store("")
+			s.fails.Store("")
 			s.advance(10 * time.Minute)
 			mails := s.deliver()
 			if what != "hook" && what != "Allow" && len(mails) == 0 {
@@ -117,12 +113,12 @@ func TestAttack_S78_Panics(t *testing.T) {
 		}
 		// And at the end: the password is changed, and its notice and OnReset come.
 		token = s.token("victim")
-		where.Store("hook")
+		s.fails.Store("hook")
 		s.is.Equal(e.complete(token, newPassword).outcome, accepted)
-		where.Store("OnReset")
+		s.fails.Store("OnReset")
 		_, err := s.Deliver(s.ctx)
 		s.is.NoErr(err)
-		where.Store("")
+		s.fails.Store("")
 		last, _ := s.mail.Last()
 		s.is.Equal(last.Kind, recovery.MessagePasswordChanged)
 		s.flush()

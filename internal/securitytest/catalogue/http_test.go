@@ -114,10 +114,7 @@ func TestAttack_S74_WrongMediaTypes(t *testing.T) { tryRow(t, "S74", "bodies") }
 // A method that is named elsewhere than in the request line is not heard, and a body of a method that
 // reads is not read.
 func TestAttack_S76_MethodOverrides(t *testing.T) {
-	onEveryEntry(t, nil, func(s *site, e *entry) {
-		if e.name == "direct" {
-			return // which has no methods
-		}
+	onEntries(t, overHTTP, nil, func(s *site, e *entry) {
 		token := s.token("victim")
 		s.trace.calls()
 		path, media, body := s.forms(e.name)
@@ -155,7 +152,7 @@ func TestAttack_S76_MethodOverrides(t *testing.T) {
 // Who asks is the connection's address, by the prefix that one customer has.
 func TestAttack_S77_ClientAddresses(t *testing.T) {
 	const burst = 3
-	limits := func(o *recovery.Options) {
+	limits := func(_ *site, o *recovery.Options) {
 		o.Limits = recovery.Limits{
 			PerIdentifier: []recovery.Limit{{Burst: 1000, Every: time.Second}},
 			PerClient:     recovery.Limit{Burst: burst, Every: time.Hour}, CompletePerClient: recovery.Limit{Burst: burst, Every: time.Hour},

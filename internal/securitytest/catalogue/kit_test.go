@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,7 +47,11 @@ type site struct {
 	client netip.Addr        // of the callers that come
 	hashes map[string]string // that accounts have when nothing was changed
 
-	overWire bool // requests go over a connection to a real server
+	overWire bool         // requests go over a connection to a real server
+	fails    atomic.Value // in S78, the place where what the application supplies panics
+	hashed   atomic.Int32 // passwords
+	attacks  atomic.Int64
+	judged   int64 // attacks of which sound has seen what came of them
 
 	mu      sync.Mutex
 	now     time.Time
@@ -71,7 +76,7 @@ var accounts = func() (all []recovery.Account) {
 }()
 
 // newSite builds on a store. Hashing is quick and limits are off unless with says otherwise.
-func newSite(t *testing.T, g ground, with func(*recovery.Options)) *site {
+func newSite(t *testing.T, g ground, with func(*site, *recovery.Options)) *site {
 	t.Helper()
 	s := &site{
 		ground: g, t: t, is: is.New(t), ctx: t.Context(), trace: &traceStore{Store: g.Store},
@@ -84,12 +89,13 @@ func newSite(t *testing.T, g ground, with func(*recovery.Options)) *site {
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
 	opts := recovery.Options{
 		Application: "Acme", Portals: map[string]recovery.Portal{"web": {URL: portalURL}}, Limits: recovery.Limits{InsecureOff: true},
-		HashPassword: func(password string) (string, error) { return quickHash(password), nil },
+		HashPassword: func(password string) (string, error) { s.hashed.Add(1); return quickHash(password), nil },
 		Logger:       logger, Now: s.clock, Hooks: s.events.hooks(), Workers: 1,
 	}
 	if with != nil {
-		with(&opts)
+		with(s, &opts)
 	}
+	t.Cleanup(s.reckon)
 	var err error
 	s.Service, err = recovery.New(s.trace, s.mail, &opts)
 	s.is.NoErr(err)
@@ -106,28 +112,51 @@ func newSite(t *testing.T, g ground, with func(*recovery.Options)) *site {
 	return s
 }
 
-// everywhere runs a row on every store. with may be nil.
-func everywhere(t *testing.T, with func(*recovery.Options), run func(s *site)) {
-	t.Helper()
-	for _, k := range kinds {
-		t.Run(k.name, func(t *testing.T) { run(newSite(t, k.empty(t), with)) })
-	}
-}
-
-// onEveryEntry runs a row on every store through every entry, each on a site of its own.
-func onEveryEntry(t *testing.T, with func(*recovery.Options), run func(s *site, e *entry)) {
+// onStores runs a row on every store, all at once.
+func onStores(t *testing.T, run func(t *testing.T, k kind)) {
 	t.Helper()
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
-			for _, name := range entryNames {
-				t.Run(name, func(t *testing.T) {
-					s := newSite(t, k.empty(t), with)
-					run(s, s.entry(name))
-				})
-			}
+			t.Parallel()
+			run(t, k)
 		})
 	}
 }
+
+// everywhere runs a row on every store. with may be nil.
+func everywhere(t *testing.T, with func(*site, *recovery.Options), run func(s *site)) {
+	t.Helper()
+	onStores(t, func(t *testing.T, k kind) { run(newSite(t, k.empty(t), with)) })
+}
+
+// onEveryEntry runs a row on every store through every entry, each on a site of its own.
+func onEveryEntry(t *testing.T, with func(*site, *recovery.Options), run func(s *site, e *entry)) {
+	t.Helper()
+	onEntries(t, func(kind, *entry) bool { return true }, with, run)
+}
+
+// onEntries runs a row on every store through the entries that it is about there.
+func onEntries(t *testing.T, about func(kind, *entry) bool, with func(*site, *recovery.Options), run func(s *site, e *entry)) {
+	t.Helper()
+	onStores(t, func(t *testing.T, k kind) {
+		for _, name := range entryNames {
+			if !about(k, new(site).entry(name)) {
+				continue
+			}
+			t.Run(name, func(t *testing.T) {
+				s := newSite(t, k.empty(t), with)
+				run(s, s.entry(name))
+			})
+		}
+	})
+}
+
+// apart is for a row that is long, and about the entry or the store but not about both: every entry on
+// memstore, every store through the direct call.
+func apart(k kind, e *entry) bool { return k.name == "memstore" || e.name == "direct" }
+
+// overHTTP is for a row that is about requests of HTTP.
+func overHTTP(_ kind, e *entry) bool { return e.send != nil }
 
 func quickHash(password string) string {
 	return fmt.Sprintf("quick$%x", sha256.Sum256([]byte(password)))

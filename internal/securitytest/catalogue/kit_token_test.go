@@ -181,7 +181,7 @@ func (s *site) turn(e *entry, i int) bool {
 }
 
 // throughEach runs a row on every store, through one entry after the other on the same site.
-func throughEach(t *testing.T, with func(*recovery.Options), run func(s *site, e *entry)) {
+func throughEach(t *testing.T, with func(*site, *recovery.Options), run func(s *site, e *entry)) {
 	t.Helper()
 	everywhere(t, with, func(s *site) {
 		for _, name := range entryNames {
@@ -193,6 +193,7 @@ func throughEach(t *testing.T, with func(*recovery.Options), run func(s *site, e
 // lives checks that the token is good, by using it.
 func (s *site) lives(e *entry, id, token string) {
 	s.is.Helper()
+	defer s.attacks.Store(s.attacks.Load())                      // this is none
 	s.is.Equal(e.complete(token, newPassword).outcome, accepted) // the token must work
 	s.is.True(s.verifies(id, newPassword))
 }

@@ -24,7 +24,7 @@ func (a ask) of(name string) string {
 	return name
 }
 
-func withLimits(o *recovery.Options) {
+func withLimits(_ *site, o *recovery.Options) {
 	o.Limits = recovery.Limits{PerIdentifier: []recovery.Limit{{Burst: 2, Every: time.Hour}}, PerClient: recovery.Limit{Burst: 1000, Every: time.Second}}
 }
 
@@ -139,7 +139,7 @@ func failOn(method string) func(string) error {
 // Limits are counted before anything is looked up, by what was typed and by whom, not by who exists.
 func TestAttack_S53_LimitsTellNothing(t *testing.T) {
 	const burst = 6
-	limits := func(o *recovery.Options) {
+	limits := func(_ *site, o *recovery.Options) {
 		o.Limits = recovery.Limits{
 			PerIdentifier: []recovery.Limit{{Burst: 2, Every: time.Hour}}, PerClient: recovery.Limit{Burst: burst, Every: time.Minute},
 			CompletePerClient: recovery.Limit{Burst: burst, Every: time.Minute},

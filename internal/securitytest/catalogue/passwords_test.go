@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 	"unicode"
@@ -21,16 +20,10 @@ import (
 
 // A password without end is turned away before the Store is asked and before anything is hashed.
 func TestAttack_S80_PasswordsWithoutEnd(t *testing.T) {
-	var hashed atomic.Int32
-	count := func(o *recovery.Options) {
-		generous(o)
-		o.HashPassword = func(password string) (string, error) { hashed.Add(1); return quickHash(password), nil }
-	}
-	onEveryEntry(t, count, func(s *site, e *entry) {
+	onEveryEntry(t, generous, func(s *site, e *entry) {
 		token := s.token("billybob")
 		s.trace.calls()
-		hashed.Store(0)
-		for i, v := range vectors(s.t, "passwords", "S80") {
+		for i, v := range s.vectors("passwords", "S80") {
 			if !s.turn(e, i) {
 				continue
 			}
@@ -42,9 +35,9 @@ func TestAttack_S80_PasswordsWithoutEnd(t *testing.T) {
 			}
 		}
 		s.is.Equal(s.trace.calls(), nil)
-		s.is.Equal(hashed.Load(), int32(0))
+		s.is.Equal(s.hashed.Load(), int32(0))
 		s.lives(e, "3", token)
-		s.is.Equal(hashed.Load(), int32(1))
+		s.is.Equal(s.hashed.Load(), int32(1))
 		s.sound("3")
 	})
 }
@@ -55,6 +48,8 @@ func TestAttack_S81_BcryptCutsNothingOff(t *testing.T) {
 		if want := verdicts[v.Want]; want == nil && err != nil || !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %s", v.What, err, v.Want)
 		}
+		attacked(t, 1)
+		v.tried()
 	}
 }
 
@@ -78,7 +73,9 @@ func TestAttack_S83_HostileStoredHashes(t *testing.T) {
 			if len(v.Value) > 20 && strings.Contains(err.Error(), v.Value[len(v.Value)-10:]) {
 				t.Errorf("%s: the error repeats the hash", v.What)
 			}
+			attacked(t, 1)
 		}
+		v.tried()
 	}
 }
 
@@ -152,7 +149,7 @@ func checkLog(t *testing.T, text string) (records []map[string]string) {
 // What a database answers gets into the logs of the adapters.
 func TestAttack_S84_LogOfTheEntries(t *testing.T) {
 	onEveryEntry(t, generous, func(s *site, e *entry) {
-		for i, v := range vectors(s.t, "passwords", "S84") {
+		for i, v := range s.vectors("passwords", "S84") {
 			if !s.turn(e, i) {
 				continue
 			}
@@ -189,14 +186,12 @@ func TestAttack_S84_LogOfTheEntries(t *testing.T) {
 
 // What mail servers, databases and breach services answer, and what is in a panic, gets to the worker's.
 func TestAttack_S84_LogOfTheWorker(t *testing.T) {
-	var log *scribe
-	var fault error
-	with := func(o *recovery.Options) {
-		log, fault = &scribe{}, nil
-		o.Logger = log.logger()
-		o.Policy = &recovery.Policy{Breached: func(context.Context, string) (bool, error) { return false, fault }}
-	}
-	everywhere(t, with, func(s *site) {
+	onStores(t, func(t *testing.T, k kind) {
+		log, fault := &scribe{}, error(nil)
+		s := newSite(t, k.empty(t), func(_ *site, o *recovery.Options) {
+			o.Logger = log.logger()
+			o.Policy = &recovery.Policy{Breached: func(context.Context, string) (bool, error) { return false, fault }}
+		})
 		e := s.direct()
 		failing := func(method string, err error) {
 			s.trace.fail(func(m string) error {
@@ -241,7 +236,7 @@ func TestAttack_S84_LogOfTheWorker(t *testing.T) {
 			}
 			s.is.Equal(seen, attr != "" && v.Value != "") // the text came through
 		}
-		for i, v := range vectors(s.t, "passwords", "S84") {
+		for i, v := range s.vectors("passwords", "S84") {
 			if s.db != nil && i%5 != 0 {
 				continue // the log does not depend on the store
 			}

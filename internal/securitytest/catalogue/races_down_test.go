@@ -41,7 +41,7 @@ func TestAttack_S45_DatabaseFails(t *testing.T) {
 	onEveryEntry(t, generous, func(s *site, e *entry) {
 		token := s.token("billybob")
 		told := map[string]answer{} // by call
-		for i, v := range vectors(s.t, "races", "S45") {
+		for i, v := range s.vectors("races", "S45") {
 			if !s.turn(e, i) {
 				continue
 			}
@@ -170,7 +170,7 @@ func (s *site) befalls(what string) {
 
 func TestAttack_S46_AccountEnds(t *testing.T) {
 	throughEach(t, nil, func(s *site, e *entry) {
-		for _, v := range vectors(s.t, "races", "S46") {
+		for _, v := range s.vectors("races", "S46") {
 			s.is.NoErr(s.Remove("99"))
 			delete(s.hashes, "99")
 			token := s.again(billybob)
@@ -191,7 +191,7 @@ func TestAttack_S46_AccountEnds(t *testing.T) {
 // The account ends between the request and its mail.
 func TestAttack_S46_AccountEndsBeforeTheMail(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
-		for i, v := range vectors(s.t, "races", "S46") {
+		for i, v := range s.vectors("races", "S46") {
 			s.is.NoErr(s.Put(billybob, s.hashes["3"]))
 			s.is.NoErr(s.Remove("99"))
 			delete(s.hashes, "99")
@@ -216,7 +216,7 @@ func TestAttack_S47_NoWorker(t *testing.T) {
 		for i := range waiting {
 			s.put(eligible(fmt.Sprint(100+i), fmt.Sprintf("reader%02d", i), fmt.Sprintf("reader%02d@example.com", i)))
 		}
-		for _, v := range vectors(s.t, "races", "S47") {
+		for _, v := range s.vectors("races", "S47") {
 			idle, err := time.ParseDuration(v.Value)
 			s.is.NoErr(err)
 			token := s.again(billybob)
@@ -252,7 +252,7 @@ func TestAttack_S47_NoWorker(t *testing.T) {
 // The mail server is down for so long, and the worker goes on trying.
 func TestAttack_S48_NoMailServer(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
-		for _, v := range vectors(s.t, "races", "S48") {
+		for _, v := range s.vectors("races", "S48") {
 			down, err := time.ParseDuration(v.Value)
 			s.is.NoErr(err)
 			token := s.again(billybob)

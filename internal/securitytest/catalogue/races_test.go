@@ -135,8 +135,8 @@ func TestAttack_S41_RequestRacesCompletion(t *testing.T) {
 }
 
 func TestAttack_S42_FiveHundredRequestsAtOnce(t *testing.T) {
-	limits := func(o *recovery.Options) {
-		generous(o)
+	limits := func(s *site, o *recovery.Options) {
+		generous(s, o)
 		o.Limits.PerIdentifier = []recovery.Limit{{Burst: 3, Every: time.Hour}}
 	}
 	everywhere(t, limits, func(s *site) {

@@ -132,9 +132,17 @@ func insert(g ground, accounts []recovery.Account, hash string) error {
 // A lasting is a test whose cleanups wait for the end of the package: it makes what all tests share.
 type lasting struct{ testing.TB }
 
-var atEnd []func()
+var atEnd struct {
+	sync.Mutex
+	do []func()
+}
 
-func (lasting) Cleanup(f func())                 { atEnd = append(atEnd, f) }
+func (lasting) Cleanup(f func()) {
+	atEnd.Lock()
+	defer atEnd.Unlock()
+	atEnd.do = append(atEnd.do, f)
+}
+
 func (lasting) Context() context.Context         { return context.Background() }
 func (lasting) Logf(format string, args ...any)  { log.Printf(format, args...) }
 func (l lasting) Errorf(format string, a ...any) { l.TB.Errorf(format, a...) }
@@ -148,8 +156,15 @@ func (l lasting) TempDir() string {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, f := range slices.Backward(atEnd) {
+	for _, f := range slices.Backward(atEnd.do) {
 		f()
+	}
+	if code == 0 && everythingRan() {
+		all, err := missed()
+		if len(all) > 0 || err != nil {
+			fmt.Fprintln(os.Stderr, strings.Join(all, "\n"), err)
+			code = 1
+		}
 	}
 	os.Exit(code)
 }

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,7 +19,7 @@ import (
 func TestAttack_S27_WrittenOtherwise(t *testing.T) {
 	onEveryEntry(t, nil, func(s *site, e *entry) {
 		token := s.token("billybob")
-		for i, v := range vectors(s.t, "tokens", "S27") {
+		for i, v := range s.vectors("tokens", "S27") {
 			if !s.turn(e, i) {
 				continue
 			}
@@ -43,15 +42,12 @@ func TestAttack_S27_WrittenOtherwise(t *testing.T) {
 // A hundred thousand guesses come from one client: tokens of chance, and neighbours of the live one.
 // The databases get fewer, because there each is a transaction.
 func TestAttack_S28_Guesses(t *testing.T) {
-	var hashed atomic.Int32
-	with := func(o *recovery.Options) {
+	with := func(_ *site, o *recovery.Options) {
 		o.Limits.InsecureOff = false
 		o.Hooks.LimitReached = nil                     // a hundred thousand of them
 		o.Policy = &recovery.Policy{AllowCommon: true} // the dearest of what comes before the limit
-		o.HashPassword = func(password string) (string, error) { hashed.Add(1); return quickHash(password), nil }
 	}
 	everywhere(t, with, func(s *site) {
-		hashed.Store(0)
 		guesses := 100_000
 		if s.db != nil {
 			guesses = 300
@@ -78,7 +74,7 @@ func TestAttack_S28_Guesses(t *testing.T) {
 			}
 		}
 		s.is.Equal(outcomes, map[string]int{badToken: 20, limited: tried - 20}) // as the limit says
-		s.is.Equal(hashed.Load(), int32(0))
+		s.is.Equal(s.hashed.Load(), int32(0))
 		found := 0
 		for _, call := range s.trace.calls() {
 			if call == "FindReset" {
@@ -97,13 +93,13 @@ func TestAttack_S28_Guesses(t *testing.T) {
 			}
 		}
 		s.is.Equal(outcomes["later"], 120) // one per 30 seconds
-		s.is.Equal(hashed.Load(), int32(0))
+		s.is.Equal(s.hashed.Load(), int32(0))
 		for _, name := range entryNames {
 			s.is.Equal(s.entry(name).complete(token, newPassword).outcome, limited) // through every entry
 		}
 		s.client = s.client.Next()
 		s.lives(s.direct(), "3", token) // nobody else is kept out
-		s.is.Equal(hashed.Load(), int32(1))
+		s.is.Equal(s.hashed.Load(), int32(1))
 		s.sound("3")
 	})
 }
@@ -125,7 +121,7 @@ func TestAttack_S29_AnswersNeverHaveTheToken(t *testing.T) {
 	onEveryEntry(t, nil, func(s *site, e *entry) {
 		token := s.token("billybob")
 		tried := 0
-		for _, v := range vectors(s.t, "tokens", "S29") {
+		for _, v := range s.vectors("tokens", "S29") {
 			if !v.is(e) {
 				continue
 			}
@@ -180,14 +176,14 @@ func TestAttack_S29_LinksKeepTheTokenFromServers(t *testing.T) {
 }
 
 func TestAttack_S30_MailScanners(t *testing.T) {
-	onEveryEntry(t, nil, func(s *site, e *entry) {
+	onEntries(t, overHTTP, nil, func(s *site, e *entry) {
 		token := s.token("billybob")
 		s.trace.calls()
 		times := 100
 		if s.db != nil {
 			times = 1 // no call gets there
 		}
-		for _, v := range vectors(s.t, "tokens", "S30") {
+		for _, v := range s.vectors("tokens", "S30") {
 			if !v.is(e) {
 				continue
 			}
@@ -211,7 +207,7 @@ func TestAttack_S30_MailScanners(t *testing.T) {
 func TestAttack_S31_RejectedPassword(t *testing.T) {
 	onEveryEntry(t, nil, func(s *site, e *entry) {
 		token := s.token("billybob")
-		for i, v := range vectors(s.t, "tokens", "S31") {
+		for i, v := range s.vectors("tokens", "S31") {
 			if !s.turn(e, i) {
 				continue
 			}
@@ -252,7 +248,7 @@ func TestAttack_S32_NoToken(t *testing.T) {
 	onEveryEntry(t, nil, func(s *site, e *entry) {
 		token := s.token("billybob")
 		s.trace.calls()
-		for i, v := range vectors(s.t, "tokens", "S32") {
+		for i, v := range s.vectors("tokens", "S32") {
 			switch {
 			case v.is(e) && v.Entry != "":
 				s.meets(v, e, e.send(v.Call, v.Body, v.Header...))

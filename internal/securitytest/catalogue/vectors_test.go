@@ -1,13 +1,16 @@
 package catalogue
 
 import (
-	"bufio"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/matryer/is"
@@ -26,47 +29,72 @@ type vector struct {
 	Fill          string
 	Repeat        int
 	Want          string
+
+	at string // file and line
 }
 
-// vectors returns those of a row, from the file of its class.
-func vectors(t *testing.T, file, row string) (all []vector) {
-	t.Helper()
-	is := is.New(t)
-	f, err := os.Open("testdata/" + file + ".jsonl")
-	is.NoErr(err)
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var v vector
-		d := json.NewDecoder(strings.NewReader(lines.Text()))
+var loaded sync.Map // vectors by the path of their file, and there by row
+
+// load returns the vectors of a file by row.
+func load(path string) (map[string][]vector, error) {
+	if rows, ok := loaded.Load(path); ok {
+		return rows.(map[string][]vector), nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	rows, n := map[string][]vector{}, 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		v := vector{at: fmt.Sprintf("%s:%d", path, n)}
+		d := json.NewDecoder(strings.NewReader(line))
 		d.DisallowUnknownFields()
-		if err := d.Decode(&v); err != nil {
-			t.Fatalf("%s: %v", lines.Text(), err)
-		}
-		if v.Row != row {
-			continue
-		}
+		err := d.Decode(&v)
 		if v.Hex {
-			v.Value, v.Body = unhex(t, v.Value), unhex(t, v.Body)
+			for _, s := range []*string{&v.Value, &v.Body} {
+				b, wrong := hex.DecodeString(strings.ReplaceAll(*s, " ", ""))
+				err, *s = errors.Join(err, wrong), string(b)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", v.at, err)
 		}
 		if v.Repeat > 0 && v.Fill == "" {
 			v.Value = strings.Repeat(v.Value, v.Repeat)
 		} else if v.Repeat > 0 {
 			v.Body = strings.Replace(v.Body, v.Fill, strings.Repeat(v.Fill, v.Repeat), 1)
 		}
-		all = append(all, v)
+		v.Header = slices.Clip(v.Header)
+		rows[v.Row] = append(rows[v.Row], v)
 	}
-	is.NoErr(lines.Err())
-	is.True(len(all) > 0) // the row must have vectors
-	return all
+	loaded.Store(path, rows)
+	return rows, nil
 }
 
-func unhex(t *testing.T, s string) string {
+// vectors returns those of a row, from the file of its class.
+func vectors(t *testing.T, file, row string) []vector {
 	t.Helper()
-	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	is.New(t).NoErr(err)
-	return string(b)
+	is := is.New(t)
+	rows, err := load("testdata/" + file + ".jsonl")
+	is.NoErr(err)
+	is.True(len(rows[row]) > 0) // the row must have vectors
+	return rows[row]
+}
+
+// vectors ranges over those of a row. One that the body of the loop attacks with has been tried.
+func (s *site) vectors(file, row string) iter.Seq2[int, vector] {
+	return func(yield func(int, vector) bool) {
+		for i, v := range vectors(s.t, file, row) {
+			before := s.attacks.Load()
+			if !yield(i, v) {
+				return
+			}
+			if s.attacks.Load() > before {
+				v.tried()
+			}
+		}
+	}
 }
 
 // unknown returns a random identifier of the kind, as long as like where that is possible.
@@ -94,7 +122,7 @@ const (
 func (s *site) tryAll(e *entry, file, row string) {
 	s.is.Helper()
 	t := &trial{site: s, entry: e, unknowns: map[string]answer{}, silent: map[string]string{}}
-	for _, v := range vectors(s.t, file, row) {
+	for _, v := range s.vectors(file, row) {
 		if v.Kind == "" && v.Entry == e.name {
 			t.check(v, ask{name: v.Call}, e.send(v.Call, v.Body, v.lines()...))
 		}
@@ -105,6 +133,14 @@ func (s *site) tryAll(e *entry, file, row string) {
 		}
 	}
 	t.settle()
+}
+
+// takes reports whether the entry has a way for the vector: its own body, or an identifier of such a kind.
+func (e *entry) takes(v vector) bool {
+	if v.Kind == "" {
+		return v.Entry == e.name
+	}
+	return slices.ContainsFunc(e.asks(), func(a ask) bool { return a.kind == v.Kind })
 }
 
 // A trial is the vectors of one row on their way through one entry. The queue is worked off at its end.
@@ -196,6 +232,7 @@ func (t *trial) unknown(a ask, like string) answer {
 // not refused because nothing works.
 func (s *site) works(e *entry) {
 	s.is.Helper()
+	defer s.attacks.Store(s.attacks.Load()) // these are none
 	for _, a := range e.asks() {
 		name := "billybob"
 		if a.kind == "email" {
