@@ -92,8 +92,6 @@ func (e experiment) decide(t testing.TB) map[string]verdict {
 			v := judge(p.name, runs)
 			found := !r.noisy() && r.pairs[p.name].found()
 			switch {
-			case found && e.leaky:
-				v = leak
 			case v == clean && e.leaky && round < e.repeats:
 				v = unsettled
 			case found && p.open != "" && r.pairs[p.name].small():
@@ -141,11 +139,12 @@ func (e experiment) log(t testing.TB, r run, told []comparison, verdicts map[str
 func (c comparison) small() bool { return c.median.Abs() < max(2*time.Microsecond, c.typical/10) }
 
 // longest is the longest that one run may take.
-const longest = 4 * time.Minute
+const longest = 15 * time.Minute
 
 const heading = "store, entry               pair                                  n       t crop       raw  median µs   of µs    says"
 
-// require fails the test for a leak, and skips it when nothing could be said.
+// require fails the test for a leak. When nothing could be said it fails the whole run, which is no success
+// then, and skips the small one, which has to pass on machines that do something else meanwhile.
 func (e experiment) require(t *testing.T) {
 	t.Helper()
 	verdicts := e.decide(t)
@@ -160,19 +159,21 @@ func (e experiment) require(t *testing.T) {
 			noise += fmt.Sprintf("\n\t%s: %s", e.name, p.name)
 		}
 	}
-	if noise != "" && !t.Failed() {
+	switch {
+	case noise == "" || t.Failed():
+	case mode != "":
+		t.Errorf("INVALID: the machine was too busy to say anything about%s", noise)
+	default:
 		t.Skipf("INVALID: the machine was too busy to say anything about%s", noise)
 	}
 }
 
-// expectLeak fails the test unless the pair is told apart.
+// expectLeak fails the test unless each pair is told apart, as certainly as is asked for elsewhere.
 func (e experiment) expectLeak(t *testing.T) {
 	t.Helper()
 	for name, v := range e.decide(t) {
-		if v == clean {
-			t.Errorf("%s: %s was not found, which is a leak", e.name, name)
-		} else if v == invalid {
-			t.Skipf("INVALID: the machine was too busy to find a leak that is one, %s", name)
+		if v != leak {
+			t.Errorf("%s: %s is a leak, and was called %s", e.name, name, v)
 		}
 	}
 }

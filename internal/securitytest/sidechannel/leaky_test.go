@@ -121,7 +121,7 @@ func TestEarlyReturnIsSeenInTime(t *testing.T) {
 	g := newStage(t, backends()[0], leakScale, returnsEarly)
 	experiment{
 		name: "memstore, direct", classes: timedClasses, pairs: timedPairs[:1], leaky: true,
-		measure: here(requestInputs(leakScale, resetByAddress), g.reset(t), nil),
+		measure: here(g.rest, requestInputs(leakScale, resetByAddress), g.reset(t), nil),
 	}.of(leakSize).expectLeak(t)
 }
 
@@ -133,6 +133,6 @@ func TestFireAndForgetIsSeenInTheNextTime(t *testing.T) {
 	a := timedEntries(requests, "Xandr, user names")[0]
 	experiment{
 		name: "memstore, xandr, next", classes: timedClasses, pairs: timedPairs[:1], leaky: true,
-		measure: overHTTP(t, g.entry(a.handler), okStatus[a.handler], requestInputs(leakScale, a.write), another(leakScale, a.write)),
+		measure: overHTTP(t, g.rest, g.entry(a.handler), okStatus[a.handler], requestInputs(leakScale, a.write), another(leakScale, a.write)),
 	}.of(leakSize).expectLeak(t)
 }

@@ -2,6 +2,7 @@ package sidechannel
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/gob"
 	"fmt"
 	"io"
@@ -38,9 +39,14 @@ func spin(d time.Duration) {
 	}
 }
 
+// burst is how many calls are made before the queue is worked off. Without that it would grow for as long
+// as is measured, and a worker that never rests would hide what is looked for.
+const burst = 200
+
 // here measures calls in this process. The inputs of each class are used in turn, and are all that tells
 // the classes apart. If then is not nil, it is what is timed, with an input of its own, after the call.
-func here[T any](inputs [][]T, call func(T), then []T) measure {
+// Between bursts it calls rest.
+func here[T any](rest func(), inputs [][]T, call func(T), then []T) measure {
 	next, after := make([]int, len(inputs)), 0
 	return func(order []uint8, warm int, delays []time.Duration, limit time.Duration) ([][]time.Duration, error) {
 		end := time.Now().Add(limit)
@@ -49,6 +55,9 @@ func here[T any](inputs [][]T, call func(T), then []T) measure {
 			took[c] = make([]time.Duration, 0, len(order)/2)
 		}
 		for i, c := range order {
+			if i%burst == 0 {
+				rest()
+			}
 			in := inputs[c][next[c]%len(inputs[c])]
 			next[c]++
 			if then != nil {
@@ -74,6 +83,7 @@ func here[T any](inputs [][]T, call func(T), then []T) measure {
 // A plan is what the client process does.
 type plan struct {
 	Addr  string
+	Rest  []byte     // sent before each burst
 	First [][][]byte // by class, sent in turn
 	Then  [][][]byte // if any, what is timed after each of the first, by class
 	Order []uint8
@@ -91,6 +101,7 @@ type report struct {
 const (
 	clientVariable = "RECOVERY_SIDE_CHANNEL_CLIENT"
 	classHeader    = "X-Class"
+	restPath       = "/rest"
 	noClass        = "z" // of what is not timed
 )
 
@@ -134,7 +145,9 @@ func (p *plan) run(r *report) error {
 		if err != nil {
 			return 0, err
 		}
-		r.Status[response.Status]++
+		if !bytes.Equal(request, p.Rest) {
+			r.Status[response.Status]++
+		}
 		_, err = io.Copy(io.Discard, response.Body)
 		return took, err
 	}
@@ -142,6 +155,11 @@ func (p *plan) run(r *report) error {
 	r.Took = make([][]time.Duration, len(p.First))
 	end := time.Now().Add(p.Limit)
 	for i, c := range p.Order {
+		if i%burst == 0 {
+			if _, err := send(p.Rest); err != nil {
+				return err
+			}
+		}
 		took, err := send(p.First[c][next[c]%len(p.First[c])])
 		next[c]++
 		if err == nil && p.Then != nil {
@@ -163,9 +181,13 @@ func (p *plan) run(r *report) error {
 
 // overHTTP measures requests that a process of its own makes over the loopback interface on a connection
 // that is kept. Each must get the status. A delay is the server's, before it begins.
-func overHTTP(t testing.TB, h http.Handler, status string, inputs [][]message, then []message) measure {
+func overHTTP(t testing.TB, rest func(), h http.Handler, status string, inputs [][]message, then []message) measure {
 	var delays []time.Duration
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == restPath {
+			rest()
+			return
+		}
 		class := r.Header.Get(classHeader)[0] - 'a'
 		d := time.Duration(0)
 		if int(class) < len(delays) {
@@ -175,7 +197,7 @@ func overHTTP(t testing.TB, h http.Handler, status string, inputs [][]message, t
 		h.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	p := plan{Addr: server.Listener.Addr().String(), First: make([][][]byte, len(inputs))}
+	p := plan{Addr: server.Listener.Addr().String(), Rest: message{"POST", restPath, "", nil}.bytes(), First: make([][][]byte, len(inputs))}
 	for c, messages := range inputs {
 		class := className(uint8(c))
 		if then != nil {

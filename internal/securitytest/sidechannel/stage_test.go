@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ const (
 	timedKnown
 	timedDisabled
 	timedSeveral
+	timedLive      // known, with a token that was not used
 	timedOver      // unknown, over its limit
 	timedOverKnown // known, over its limit
 	timedClasses
@@ -46,6 +48,8 @@ func (s scale) numberOf(class uint8) int {
 		return 2 * s.pool
 	case timedSeveral:
 		return 3 * s.pool // to 6
+	case timedLive:
+		return livePools * s.pool
 	}
 	return 500_000 + int(class)*s.pool
 }
@@ -55,6 +59,7 @@ const (
 	usedPools = iota + 6
 	expiredPools
 	gonePools
+	livePools
 )
 
 func numbered(i int) subject {
@@ -100,6 +105,39 @@ type stage struct {
 	scale scale
 	is    *is.I
 	svc   *recovery.Service
+	queue *queue
+}
+
+// A queue is a store that knows how many requests wait in it.
+type queue struct {
+	recovery.Store
+	left atomic.Int64
+}
+
+func (q *queue) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+	err := q.Store.AddRequest(ctx, r, c)
+	if err == nil {
+		q.left.Add(1)
+	}
+	return err
+}
+
+func (q *queue) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+	err := q.Store.FinishRequest(ctx, o)
+	if err == nil {
+		q.left.Add(int64(len(o.Add)))
+		if o.RetryAt.IsZero() {
+			q.left.Add(-1)
+		}
+	}
+	return err
+}
+
+// rest returns when the worker has nothing to do.
+func (g *stage) rest() {
+	for g.queue.left.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // roomy limits are in force and never reached, unless somebody sees to it: each name may be asked for
@@ -111,6 +149,8 @@ var roomy = recovery.Limits{
 	CompletePerClient: recovery.Limit{Burst: 1_000_000, Every: time.Microsecond},
 }
 
+var portals = map[string]recovery.Portal{"web": {URL: "https://portal.example/recover/reset"}}
+
 // dropped mails go nowhere.
 type dropped struct{}
 
@@ -120,7 +160,8 @@ func newStage(t testing.TB, b backend, s scale, l leaky) *stage {
 	t.Helper()
 	g := &stage{opened: b.open(t), scale: s, is: is.New(t)}
 	g.is.NoErr(g.fill(s.population()))
-	store := g.store
+	g.queue = &queue{Store: g.store}
+	var store recovery.Store = g.queue
 	if l != nil {
 		var wait func()
 		store, wait = l(store, dropped{})
@@ -130,7 +171,8 @@ func newStage(t testing.TB, b backend, s scale, l leaky) *stage {
 	g.svc, err = recovery.New(store, dropped{}, &recovery.Options{
 		Limits: roomy, Logger: quiet,
 		Workers: 1, // so that a machine with two processors has one for the calls
-		Portals: map[string]recovery.Portal{"web": {URL: "https://portal.example/recover/reset"}},
+		Tick:    50 * time.Millisecond,
+		Portals: portals,
 	})
 	g.is.NoErr(err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -198,14 +240,24 @@ func (c *charged) AddRequest(_ context.Context, _ recovery.Request, charges reco
 	return nil
 }
 
-// exhaust takes a subject to its limits, for an hour.
-func (g *stage) exhaust(subjects []subject, request func(*recovery.Service, subject) error) {
+// prepare makes the classes of requests that need more than an account: those with a live token get one, and
+// those over their limits are taken there, for an hour, by requests that entry returns the function for.
+func (g *stage) prepare(entry func(*recovery.Service) func(subject)) {
 	g.is.Helper()
+	g.tokens(livePools, 16*time.Hour, nil)
+	var subjects []subject // in turn, so that neither class is the older one in memory
+	known := g.scale.subjects(timedOverKnown)
+	for i, one := range g.scale.subjects(timedOver) {
+		subjects = append(subjects, one, known[i])
+	}
 	seen := &charged{Store: g.store}
-	svc, err := recovery.New(seen, dropped{}, &recovery.Options{Limits: roomy, Logger: quiet})
+	svc, err := recovery.New(seen, dropped{}, &recovery.Options{Limits: roomy, Logger: quiet, Portals: portals})
 	g.is.NoErr(err)
+	request := entry(svc)
 	for _, s := range subjects {
-		g.is.NoErr(request(svc, s))
+		seen.soft = nil
+		request(s)
+		g.is.True(len(seen.soft) > 0)
 		for i, c := range seen.soft {
 			seen.soft[i].Limit = recovery.Limit{Burst: 1, Every: time.Duration(c.Limit.Burst) * c.Limit.Every}
 		}

@@ -1,10 +1,14 @@
 package sidechannel
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -46,7 +50,7 @@ func timedStores() []timed {
 			{sqlite, few, size{300, 2 * time.Second, 1, 50 * us, 100 * us, false}, size{}},
 		}
 	}
-	pools, many := scale{accounts: 100_000, pool: 9000}, scale{accounts: 100_000, pool: 2000}
+	many := scale{accounts: 100_000, pool: 9000}
 	n := 20_000
 	if mode != "full" {
 		var err error
@@ -54,11 +58,11 @@ func timedStores() []timed {
 			panic("RECOVERY_SIDE_CHANNELS must be full, or a number")
 		}
 	}
-	const limit = 2 * time.Minute
+	const limit = 6 * time.Minute
 	return []timed{
-		{memory, pools, size{n, limit, 2, 2 * us, 5 * us, true}, size{n / 2, limit, 2, 5 * us, 20 * us, true}},
+		{memory, many, size{n, limit, 2, 2 * us, 5 * us, true}, size{n / 2, limit, 2, 5 * us, 20 * us, true}},
 		{sqlite, many, size{n, limit, 1, 2 * us, 5 * us, true}, size{n / 2, limit, 1, 5 * us, 20 * us, false}},
-		{postgres, many, size{n, limit, 1, 2 * us, 5 * us, false}, size{n / 2, limit, 1, 20 * us, 50 * us, false}},
+		{postgres, many, size{n, limit, 1, 2 * us, 5 * us, true}, size{n / 2, limit, 1, 5 * us, 20 * us, false}},
 	}
 }
 
@@ -82,10 +86,14 @@ var timedPairs = []pair{
 	{name: "known, unknown", a: timedUnknown, b: timedKnown},
 	{name: "disabled, unknown", a: timedUnknown, b: timedDisabled},
 	{name: "3 accounts, unknown", a: timedUnknown, b: timedSeveral},
+	{name: "live token, unknown", a: timedUnknown, b: timedLive},
 	{name: "over the limit, known, unknown", a: timedOver, b: timedOverKnown},
 	{name: "over the limit, within", a: timedUnknown, b: timedOver,
 		open: "a name that was asked for before has the rows of its limits, whoever it means"},
 }
+
+// withinLimits are the pairs of classes that may be asked for.
+var withinLimits = timedPairs[:4]
 
 // of sets how much is measured, and what tells whether that is worth anything.
 func (e experiment) of(s size) experiment {
@@ -131,18 +139,13 @@ func (g *stage) reset(t testing.TB) func(recovery.ResetRequest) {
 func TestAttack_S51_TimeOfRequests(t *testing.T) {
 	onTimed(t, func(t *testing.T, s timed) {
 		g := newStage(t, s.backend, s.scale, nil)
-		var over []subject // in turn, so that neither class is the older one in memory
-		known := s.scale.subjects(timedOverKnown)
-		for i, one := range s.scale.subjects(timedOver) {
-			over = append(over, one, known[i])
-		}
-		g.exhaust(over, func(svc *recovery.Service, one subject) error {
-			return svc.RequestReset(context.Background(), resetByAddress(one))
+		g.prepare(func(svc *recovery.Service) func(subject) {
+			return func(one subject) { g.is.NoErr(svc.RequestReset(context.Background(), resetByAddress(one))) }
 		})
 		t.Log(heading)
 		experiment{
 			name: s.name + ", direct", classes: timedClasses, pairs: timedPairs,
-			measure: here(requestInputs(s.scale, resetByAddress), g.reset(t), nil),
+			measure: here(g.rest, requestInputs(s.scale, resetByAddress), g.reset(t), nil),
 		}.of(s.here).require(t)
 	})
 }
@@ -151,10 +154,11 @@ func TestAttack_S51_TimeOfRequests(t *testing.T) {
 func TestAttack_S54_TimeOfTheNextRequest(t *testing.T) {
 	onTimed(t, func(t *testing.T, s timed) {
 		g := newStage(t, s.backend, s.scale, nil)
+		g.tokens(livePools, 16*time.Hour, nil)
 		t.Log(heading)
 		experiment{
-			name: s.name + ", next", classes: timedClasses, pairs: timedPairs[:3],
-			measure: here(requestInputs(s.scale, resetByAddress), g.reset(t), another(s.scale, resetByAddress)),
+			name: s.name + ", next", classes: timedClasses, pairs: withinLimits,
+			measure: here(g.rest, requestInputs(s.scale, resetByAddress), g.reset(t), another(s.scale, resetByAddress)),
 		}.of(s.here).require(t)
 	})
 }
@@ -192,13 +196,23 @@ func TestAttack_S51_TimeOfRequestsOverHTTP(t *testing.T) {
 			t.Run(a.name, func(t *testing.T) {
 				g := newStage(t, s.backend, s.scale, nil)
 				t.Log(heading)
-				pairs := timedPairs[:3]
+				g.prepare(func(svc *recovery.Service) func(subject) {
+					h, err := handler(a.handler, svc, nil, nil)
+					g.is.NoErr(err)
+					return func(one subject) {
+						r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(a.write(one).bytes())))
+						g.is.NoErr(err)
+						r.RemoteAddr = client.String() + ":1"
+						h.ServeHTTP(httptest.NewRecorder(), r)
+					}
+				})
+				pairs := timedPairs
 				if a.handler == rackspace { // it goes by user name, and one has one account
-					pairs = pairs[:2]
+					pairs = slices.DeleteFunc(slices.Clone(pairs), func(p pair) bool { return p.b == timedSeveral })
 				}
 				experiment{
 					name: fmt.Sprintf("%s, %s", s.name, a.handler), classes: timedClasses, pairs: pairs,
-					measure: overHTTP(t, g.entry(a.handler), okStatus[a.handler], requestInputs(s.scale, a.write), nil),
+					measure: overHTTP(t, g.rest, g.entry(a.handler), okStatus[a.handler], requestInputs(s.scale, a.write), nil),
 				}.of(s.http).require(t)
 			})
 		}
@@ -215,7 +229,7 @@ func TestAttack_S54_TimeOfTheNextRequestOverHTTP(t *testing.T) {
 		t.Log(heading)
 		experiment{
 			name: s.name + ", xandr, next", classes: timedClasses, pairs: timedPairs[:1],
-			measure: overHTTP(t, g.entry(a.handler), okStatus[a.handler], requestInputs(s.scale, a.write), another(s.scale, a.write)),
+			measure: overHTTP(t, g.rest, g.entry(a.handler), okStatus[a.handler], requestInputs(s.scale, a.write), another(s.scale, a.write)),
 		}.of(s.http).require(t)
 	})
 }
@@ -281,7 +295,7 @@ func TestAttack_S51_TimeOfCompletions(t *testing.T) {
 		}
 		t.Log(heading)
 		experiment{
-			name: s.name + ", direct", classes: timedTokens, pairs: tokenPairs, measure: here(inputs, call, nil),
+			name: s.name + ", direct", classes: timedTokens, pairs: tokenPairs, measure: here(g.rest, inputs, call, nil),
 		}.of(s.here).require(t)
 		if s.http.n == 0 {
 			return
@@ -289,7 +303,7 @@ func TestAttack_S51_TimeOfCompletions(t *testing.T) {
 		a := timedEntries(completions, "Xandr")[0]
 		experiment{
 			name: s.name + ", xandr", classes: timedTokens, pairs: tokenPairs,
-			measure: overHTTP(t, g.entry(a.handler), "401 Unauthorized", inputsOf(tokens, a.write), nil),
+			measure: overHTTP(t, g.rest, g.entry(a.handler), "401 Unauthorized", inputsOf(tokens, a.write), nil),
 		}.of(s.http).require(t)
 	})
 }

@@ -128,7 +128,7 @@ func newWorld(t testing.TB, b backend, limits recovery.Limits, l leaky) *world {
 		Application: "Acme", Limits: limits, Logger: quiet, Workers: 1, // in order
 		Now:          func() time.Time { return w.now },
 		HashPassword: func(password string) (string, error) { return "hash of " + password, nil },
-		Portals:      map[string]recovery.Portal{"web": {URL: "https://portal.example/recover/reset"}},
+		Portals:      portals,
 	})
 	w.is.NoErr(err)
 	return w
