@@ -5,11 +5,11 @@
 // Times are those of random classes in turn, compared by Welch's t over cropped samples; each run also
 // measures a class against itself and known delays. If the first is found, the machine is too noisy for
 // anything that is found to mean something; if the second are not, nothing is clean. What stays open after
-// some repeats with more samples is called INVALID: that is neither a success nor a failure, so the test
-// is skipped, and -v tells.
+// some repeats with more samples is called INVALID: that is no success, so the whole run fails; the small one,
+// which has to pass on busy machines, is skipped then, and -v tells.
 //
-// A small run, which takes seconds, is part of the ordinary tests. The whole one takes about a quarter of
-// an hour and wants a machine that does nothing else:
+// A small run, which takes seconds, is part of the ordinary tests. The whole one takes about half an
+// hour and wants a machine that does nothing else:
 //
 //	RECOVERY_SIDE_CHANNELS=full go test -timeout 90m -v -run 'TestAttack_S5[14]_Time' ./internal/securitytest/sidechannel
 //
