@@ -13,6 +13,7 @@ import (
 const (
 	oldPassword = "Old-passw0rd-1"
 	maxAccounts = 10_000_000
+	atOnce      = 10_000 // accounts in memory, while they are added
 )
 
 // addAccounts adds those that are always there, and n numbered ones. All have one password, which is
@@ -22,7 +23,7 @@ func addAccounts(ctx context.Context, db database, n int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	accounts := make([]recovery.Account, 0, n+4)
+	var accounts []recovery.Account
 	add := func(username, email string, active bool) {
 		accounts = append(accounts, recovery.Account{
 			ID: username, Username: username, Email: email, Active: active, HasPassword: true, Verified: true,
@@ -35,6 +36,12 @@ func addAccounts(ctx context.Context, db database, n int) (string, error) {
 	for i := 1; i <= n; i++ {
 		name := fmt.Sprintf("user%06d", i)
 		add(name, name+"@example.com", true)
+		if len(accounts) == atOnce {
+			if err := db.addAccounts(ctx, accounts, hash); err != nil {
+				return "", err
+			}
+			accounts = accounts[:0]
+		}
 	}
 	return hash, db.addAccounts(ctx, accounts, hash)
 }
