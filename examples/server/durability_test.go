@@ -123,7 +123,9 @@ func TestAttack_S44_DurableKilledAfterAcceptance(t *testing.T) {
 			p := d.start()
 			killed := make(chan struct{})
 			d.mails.beforeAccept(sync.OnceFunc(func() {
-				_ = p.cmd.Process.Signal(syscall.SIGSTOP) // it can read no more; then the server says 250
+				pid := p.cmd.Process.Pid
+				_ = syscall.Kill(pid, syscall.SIGSTOP)
+				_, _ = syscall.Wait4(pid, nil, syscall.WUNTRACED, nil) // it can read no more; then the server says 250
 				time.AfterFunc(200*time.Millisecond, func() {
 					_ = p.cmd.Process.Kill()
 					close(killed)

@@ -32,7 +32,8 @@ type Accounts interface {
 	FindAccounts(ctx context.Context, tx *sql.Tx, query recovery.AccountQuery) ([]recovery.Account, error)
 
 	// LockAccount must return the account with the ID, or none, as it is at that moment, and keep
-	// others from changing it until tx ends (SELECT … FOR UPDATE, where there is such a thing).
+	// others from changing it until tx ends (SELECT … FOR UPDATE, where there is such a thing). On
+	// SQLite other calls may share tx, and if it fails there it is called again, in another.
 	LockAccount(ctx context.Context, tx *sql.Tx, id string) ([]recovery.Account, error)
 
 	// SetPassword must set the password hash of the account with the ID.

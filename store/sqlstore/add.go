@@ -28,10 +28,19 @@ type addition struct {
 	at      time.Time
 	charges recovery.Charges
 	request *recovery.Request
-	other   func(context.Context, txn) error // if it is one of those; with an answer of the store it has changed nothing
+	write   func(context.Context, txn) error // if it is one of those
 
-	err  error         // its own: its limit, or the answer
-	done chan struct{} // closed when err is set; nil while nobody waits
+	err      error         // its own: its limit
+	panicked any           // what write panicked with
+	done     chan struct{} // closed when err is set; nil while nobody waits
+}
+
+// result is what the caller gets, on its own goroutine.
+func (a *addition) result() error {
+	if a.panicked != nil {
+		panic(a.panicked)
+	}
+	return a.err
 }
 
 // AddRequest implements [recovery.Requests]. Calls that come while another is being committed share the
@@ -48,14 +57,23 @@ func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery
 	return s.taking.do(&addition{ctx: ctx, at: at, charges: recovery.Charges{Hard: charges}})
 }
 
+// share runs f in a transaction that writes: on SQLite, which has one writer, in the next one that adds
+// requests, on the goroutine of another caller.
+func (s *Store) share(ctx context.Context, f func(context.Context, txn) error) error {
+	if s.dialect != SQLite {
+		return s.write(ctx, func(tx txn) error { return f(ctx, tx) })
+	}
+	return s.adding.do(&addition{ctx: ctx, write: f})
+}
+
 // errAllRefused rolls back a transaction that has nothing to keep.
-var errAllRefused = errors.New("no call has anything to keep")
+var errAllRefused = errors.New("all calls are over a limit")
 
 // add makes the additions together, in their order. What concerns one of them is its err; what is
 // returned concerns all.
 func (s *Store) add(ctx context.Context, calls []*addition) error {
 	for _, c := range calls {
-		c.err = nil // they may have been tried together before
+		c.err, c.panicked = nil, nil // they may have been tried together before
 	}
 	// One that hangs holds up those that come after it.
 	ctx, cancel := context.WithTimeout(ctx, maxAddition)
@@ -81,12 +99,13 @@ func (s *Store) addInTurn(ctx context.Context, tx txn, calls []*addition) error 
 	var accepted []recovery.Request
 	refused := 0
 	for _, c := range calls {
-		if c.other != nil {
-			if c.err = c.runOther(ctx, tx, len(calls) > 1); c.err != nil {
-				if !isOurs(c.err) {
-					return &loneError{c.err}
-				}
-				refused++
+		if c.write != nil {
+			err := c.runWrite(ctx, tx)
+			switch {
+			case err != nil && len(calls) > 1:
+				return &loneError{c, err}
+			case err != nil:
+				return err
 			}
 			continue
 		}
@@ -111,20 +130,27 @@ func (s *Store) addInTurn(ctx context.Context, tx txn, calls []*addition) error 
 	return s.insert(ctx, tx, accepted...)
 }
 
-// runOther runs the application's code, whose panic is its own too: it panics again when it runs alone.
-func (a *addition) runOther(ctx context.Context, tx txn, shared bool) (err error) {
-	if shared {
-		defer func() {
-			if recover() != nil {
-				err = errors.New("panic")
-			}
-		}()
-	}
-	return a.other(ctx, tx)
+var errPanicked = errors.New("the Accounts panicked")
+
+// runWrite runs code of the application too. It has its own caller's context, and its panic is kept for that
+// caller.
+func (a *addition) runWrite(ctx context.Context, tx txn) (err error) {
+	own, cancel := context.WithCancel(a.ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	defer func() {
+		if v := recover(); v != nil {
+			a.panicked, err = v, errPanicked
+		}
+	}()
+	return a.write(own, tx)
 }
 
-// A loneError is one call's failure, which the others need not share.
-type loneError struct{ err error }
+// A loneError is what one call failed with, or was answered: the others are made without it.
+type loneError struct {
+	call *addition
+	err  error
+}
 
 func (e *loneError) Error() string { return e.err.Error() }
 func (e *loneError) Unwrap() error { return e.err }
@@ -148,7 +174,7 @@ func (t *together) do(a *addition) error {
 	t.mu.Lock()
 	if t.busy {
 		a.done = make(chan struct{})
-		t.waiting = append(t.waiting, a)
+		t.enqueue(a)
 		if t.enough != nil && callers(t.waiting) >= t.wanted {
 			close(t.enough)
 			t.enough = nil
@@ -160,9 +186,21 @@ func (t *together) do(a *addition) error {
 	t.mu.Unlock()
 	defer t.handOver()
 	if err := t.make(a.ctx, []*addition{a}); err != nil {
-		return err
+		a.err = err
 	}
-	return a.err
+	return a.result()
+}
+
+// enqueue puts other writes before requests: there are few of them, and a flood of requests must not hold
+// up the mails.
+func (t *together) enqueue(a *addition) {
+	i := len(t.waiting)
+	if a.write != nil {
+		if first := slices.IndexFunc(t.waiting, func(w *addition) bool { return w.write == nil }); first >= 0 {
+			i = first
+		}
+	}
+	t.waiting = slices.Insert(t.waiting, i, a)
 }
 
 // handOver has what came meanwhile made on a goroutine that lives until nobody waits.
@@ -190,7 +228,7 @@ func (t *together) makeWaiting() {
 // callers returns how many of the calls may come again as soon as they have returned.
 func callers(calls []*addition) (n int) {
 	for _, a := range calls {
-		if a.other == nil {
+		if a.write == nil {
 			n++
 		}
 	}
@@ -222,17 +260,25 @@ func (t *together) next(before int) []*addition {
 	return calls
 }
 
-// makeAll makes calls together; one that the database refuses does not spoil the others.
+// makeAll makes calls together; one that fails does not spoil the others.
 func (t *together) makeAll(calls []*addition) {
 	ctx, stop := whileAny(calls)
 	err := t.guarded(ctx, calls)
 	stop()
 	var lone *loneError
-	each := len(calls) > 1 && (refusedData(err) || errors.As(err, &lone))
-	for _, a := range calls {
-		if each {
-			err = t.guarded(a.ctx, []*addition{a})
+	switch {
+	case len(calls) == 1 || err == nil:
+	case errors.As(err, &lone):
+		t.makeAll([]*addition{lone.call})
+		t.makeAll(slices.DeleteFunc(slices.Clone(calls), func(a *addition) bool { return a == lone.call }))
+		return
+	case refusedData(err): // it does not say whose
+		for _, a := range calls {
+			t.makeAll([]*addition{a})
 		}
+		return
+	}
+	for _, a := range calls {
 		if err != nil {
 			a.err = err
 		}
@@ -264,12 +310,12 @@ func whileAny(calls []*addition) (ctx context.Context, stop func()) {
 	}
 }
 
-// guarded keeps a panic, of a driver or of the application's Accounts, from ending the process: no caller
-// could recover from it here. It may have been in the commit.
+// guarded keeps a panic of a driver from ending the process: no caller could recover from it here. It
+// may have been in the commit.
 func (t *together) guarded(ctx context.Context, calls []*addition) (err error) {
 	defer func() {
 		if recover() != nil {
-			err = fmt.Errorf("%w: the driver or the Accounts panicked", ErrUnknownOutcome)
+			err = fmt.Errorf("%w: the driver panicked", ErrUnknownOutcome)
 		}
 	}()
 	return t.make(ctx, calls)
@@ -279,7 +325,7 @@ func (t *together) guarded(ctx context.Context, calls []*addition) (err error) {
 func (t *together) wait(a *addition) error {
 	select {
 	case <-a.done:
-		return a.err
+		return a.result()
 	case <-a.ctx.Done():
 	}
 	t.mu.Lock()
@@ -293,7 +339,7 @@ func (t *together) wait(a *addition) error {
 	}
 	select {
 	case <-a.done:
-		return a.err
+		return a.result()
 	default:
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, a.ctx.Err())
 	}

@@ -3,8 +3,10 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // A txn is a transaction that uses statements that are prepared already. Accounts get the bare one.
@@ -40,7 +42,10 @@ type prepared struct {
 	mu      sync.Mutex
 	ready   map[string]*sql.Stmt
 	missing []string
+	busy    bool // some are being prepared
 }
+
+const maxPrepare = time.Second
 
 // find returns the statement with the text, nil if there is none yet.
 func (p *prepared) find(text string) *sql.Stmt {
@@ -50,37 +55,49 @@ func (p *prepared) find(text string) *sql.Stmt {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stmt := p.ready[text]
-	if stmt == nil && !slices.Contains(p.missing, text) {
+	if stmt == nil && !p.busy && !slices.Contains(p.missing, text) {
 		p.missing = append(p.missing, text)
 	}
 	return stmt
 }
 
-// prepare prepares what was missing. It is called when no transaction is held, which may have the only
-// connection. What fails now will be missing again.
-func (p *prepared) prepare(ctx context.Context, db *sql.DB) {
+// prepareMissing has what was missing prepared in the background: a statement needs a connection, which
+// others may have for long. What fails now will be missing again.
+func (p *prepared) prepareMissing(db *sql.DB) {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
-	texts := p.missing
-	p.missing = nil
-	p.mu.Unlock()
-	for _, text := range texts {
-		p.prepareOne(ctx, db, text)
+	defer p.mu.Unlock()
+	if texts := p.missing; len(texts) > 0 && !p.busy {
+		p.missing, p.busy = nil, true
+		go p.prepare(db, texts)
 	}
 }
 
-func (p *prepared) prepareOne(ctx context.Context, db *sql.DB, text string) {
-	stmt, err := db.PrepareContext(ctx, text)
-	if err != nil {
-		return
+func (p *prepared) prepare(db *sql.DB, texts []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), maxPrepare)
+	defer cancel()
+	stmts := map[string]*sql.Stmt{}
+	for _, text := range texts {
+		stmt, err := db.PrepareContext(ctx, text)
+		if err != nil {
+			break
+		}
+		stmts[text] = stmt
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ready[text] != nil {
+	maps.Copy(p.ready, stmts)
+	p.busy = false
+}
+
+// close releases the statements on all connections, when the Store is used no more.
+func (p *prepared) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, stmt := range p.ready {
 		_ = stmt.Close()
-		return
 	}
-	p.ready[text] = stmt
+	clear(p.ready)
 }

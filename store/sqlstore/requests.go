@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"example.com/recovery"
@@ -42,6 +43,9 @@ func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []
 
 // FinishRequest implements [recovery.Requests].
 func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+	if err := fitRequests(o.Add); err != nil {
+		return fmt.Errorf("sqlstore: %w", err)
+	}
 	return s.share(ctx, func(ctx context.Context, tx txn) error {
 		if o.Lease == "" {
 			return recovery.ErrLeaseLost
@@ -102,11 +106,6 @@ func (s *Store) insert(ctx context.Context, tx txn, requests ...recovery.Request
 	if len(requests) == 0 {
 		return nil
 	}
-	for _, r := range requests {
-		if err := fitRequest(r); err != nil {
-			return err
-		}
-	}
 	return s.execAll(ctx, tx, s.sql.insertRequests, requestRows(requests))
 }
 
@@ -125,6 +124,15 @@ func requestRows(requests []recovery.Request) (rows rows) {
 			r.RequestedAt.UnixMicro(), due, due, throttled)
 	}
 	return rows
+}
+
+func fitRequests(requests []recovery.Request) error {
+	for _, r := range requests {
+		if err := fitRequest(r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func fitRequest(r recovery.Request) error {

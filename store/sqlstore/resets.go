@@ -109,6 +109,9 @@ func live(r recovery.Reset, ended recovery.TokenReason, at time.Time, found []re
 // CompleteReset implements [recovery.Resets]. Transactions about one account wait for each other at
 // the lock of its row; the guarded update decides who redeems.
 func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (account recovery.Account, err error) {
+	if err := fitRequests(c.Add); err != nil {
+		return recovery.Account{}, fmt.Errorf("sqlstore: %w", err)
+	}
 	err = s.write(ctx, func(tx txn) error {
 		r, _, err := s.reset(ctx, tx, c.Digest)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +24,7 @@ func sharing(t *testing.T, others ...func(context.Context, txn) error) (*stub, *
 	r := request
 	calls := []*addition{{ctx: t.Context(), at: now, request: &r}}
 	for _, f := range others {
-		calls = append(calls, &addition{ctx: t.Context(), other: f})
+		calls = append(calls, &addition{ctx: t.Context(), write: f})
 	}
 	return s, store, calls
 }
@@ -39,45 +40,113 @@ func answers(err error) func(context.Context, txn) error {
 	return func(context.Context, txn) error { return err }
 }
 
+// made makes the calls as if they had waited, and returns what each caller gets; a panic is an error.
+func made(store *Store, calls []*addition) (results []error) {
+	for _, a := range calls {
+		a.done = make(chan struct{})
+	}
+	store.adding.makeAll(calls)
+	for _, a := range calls {
+		func() {
+			defer func() {
+				if v := recover(); v != nil {
+					results = append(results, fmt.Errorf("panic: %v", v))
+				}
+			}()
+			results = append(results, a.result())
+		}()
+	}
+	return results
+}
+
 func TestWritesShareATransaction(t *testing.T) {
 	is := is.New(t)
-	s, store, calls := sharing(t, writes("UPDATE 1"), answers(recovery.ErrLeaseLost), writes("UPDATE 2"))
-	is.NoErr(store.add(t.Context(), calls))
-	is.Equal([]error{calls[0].err, calls[1].err, calls[2].err, calls[3].err}, []error{nil, nil, recovery.ErrLeaseLost, nil})
+	s, store, calls := sharing(t, writes("UPDATE 1"), writes("UPDATE 2"))
+	is.Equal(made(store, calls), []error{nil, nil, nil})
 	is.Equal(count(s.calls, "begin"), 1)
 	is.Equal(count(s.calls, "commit"), 1)
 	is.True(slices.ContainsFunc(s.kept, func(text string) bool { return strings.HasPrefix(text, "UPDATE 2") }))
-
-	s, store, calls = sharing(t, answers(recovery.ErrSuperseded), answers(recovery.ErrLeaseLost))
-	is.NoErr(store.add(t.Context(), calls[1:])) // nothing to keep
-	is.Equal(calls[1].err, recovery.ErrSuperseded)
-	is.Equal(count(s.calls, "commit"), 0)
 }
 
-// What one of them fails with, be it the application's own code, is not the others'.
+// What one of them is answered or fails with, be it the application's own code, is not the others'; and
+// nothing is kept of it.
 func TestWritesThatFailAreMadeAgainAlone(t *testing.T) {
 	broken := errors.New("broken")
-	for name, f := range map[string]func(context.Context, txn) error{
-		"error": answers(broken),
-		"panic": func(context.Context, txn) error { panic(secret) },
+	for name, c := range map[string]struct {
+		end  func() error
+		want string
+	}{
+		"error":  {func() error { return broken }, "sqlstore: broken"},
+		"answer": {func() error { return recovery.ErrSuperseded }, recovery.ErrSuperseded.Error()},
+		"panic":  {func() error { panic("hot") }, "panic: hot"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			s, store, calls := sharing(t, f, writes("UPDATE 2"))
-			for _, a := range calls {
-				a.done = make(chan struct{})
-			}
-			store.adding.makeAll(calls)
-			is.NoErr(calls[0].err)
-			is.True(calls[1].err != nil)
-			is.True(!strings.Contains(calls[1].err.Error(), secret))
-			is.Equal(errors.Is(calls[1].err, broken), name == "error")
-			is.NoErr(calls[2].err)
-			is.Equal(count(s.calls, "commit"), 2)
+			s, store, calls := sharing(t, func(ctx context.Context, tx txn) error {
+				is.NoErr(writes("UPDATE 1")(ctx, tx))
+				return c.end()
+			}, writes("UPDATE 2"))
+			results := made(store, calls)
+			is.NoErr(results[0])
+			is.Equal(errorText(results[1]), c.want)
+			is.NoErr(results[2])
 			kept := strings.Join(s.kept, "\n")
+			is.Equal(strings.Count(kept, "UPDATE 1"), 0)
 			is.Equal(strings.Count(kept, "UPDATE 2"), 1)
 			is.Equal(strings.Count(kept, "INSERT INTO recovery_requests"), 1)
+			is.Equal(count(s.calls, "commit"), 1) // the others are together again
 		})
+	}
+}
+
+// A write has its own caller's context, with its values, and ends when that does.
+func TestWritesHaveTheirOwnContexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Second) // until nobody is waited for
+		is := is.New(t)
+		type key struct{}
+		hangs := func(ctx context.Context, _ txn) error {
+			is.Equal(ctx.Value(key{}), "own")
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		_, store, calls := sharing(t, hangs, writes("UPDATE 2"))
+		ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "own"), time.Second)
+		defer cancel()
+		calls[1].ctx = ctx
+		began := time.Now()
+		results := made(store, calls)
+		is.NoErr(results[0])
+		is.True(errors.Is(results[1], context.DeadlineExceeded))
+		is.NoErr(results[2])
+		is.Equal(time.Since(began), time.Second)
+	})
+}
+
+// A flood of requests does not hold up the mails.
+func TestWritesComeBeforeRequests(t *testing.T) {
+	is := is.New(t)
+	all := &together{busy: true}
+	a, b := &addition{}, &addition{}
+	x, y := &addition{write: answers(nil)}, &addition{write: answers(nil)}
+	for _, call := range []*addition{a, x, b, y} {
+		all.enqueue(call)
+	}
+	is.Equal(all.waiting, []*addition{x, y, a, b})
+}
+
+// What does not fit is refused before anything is shared.
+func TestFinishRefusesWhatDoesNotFit(t *testing.T) {
+	is := is.New(t)
+	for _, d := range dialects {
+		s := newStub(d)
+		store, _ := s.store(t, nil)
+		long := request
+		long.AccountID = strings.Repeat("x", maxAccountID+1)
+		is.True(store.FinishRequest(t.Context(), recovery.Outcome{RequestID: "r", Lease: "l", Add: []recovery.Request{long}}) != nil)
+		_, err := store.CompleteReset(t.Context(), recovery.Completion{Add: []recovery.Request{long}})
+		is.True(err != nil)
+		is.Equal(len(s.calls), 0)
 	}
 }
 
@@ -90,7 +159,7 @@ func TestNobodyWaitsForOtherWrites(t *testing.T) {
 		all := &together{make: m.make}
 		_, first := start(all, t.Context())
 		for range 2 {
-			go func() { is.NoErr(all.do(&addition{ctx: t.Context(), other: answers(nil)})) }()
+			go func() { is.NoErr(all.do(&addition{ctx: t.Context(), write: answers(nil)})) }()
 		}
 		synctest.Wait()
 		is.NoErr(first())
@@ -117,37 +186,49 @@ func TestOnlySQLiteSharesOtherWrites(t *testing.T) {
 }
 
 func TestSQLiteKeepsItsStatements(t *testing.T) {
-	is := is.New(t)
-	s := newStub(SQLite)
-	store, db := s.store(t, nil)
-	db.SetMaxOpenConns(1) // preparing must not need another
-	for i := range 4 {
-		r := request
-		r.ID = strings.Repeat("x", i+1)
-		is.NoErr(store.AddRequest(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{free, other}}))
-		_, _, err := store.FindReset(t.Context(), recovery.Digest{1}, now)
-		is.True(err == nil || errors.Is(err, recovery.ErrInvalidToken))
-	}
-	is.True(len(s.prepared) > 3)
-	once := slices.Sorted(slices.Values(s.prepared))
-	is.Equal(len(slices.Compact(once)), len(s.prepared))
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s := newStub(SQLite)
+		store, db := s.store(t, nil)
+		for i := range 4 {
+			r := request
+			r.ID = strings.Repeat("x", i+1)
+			is.NoErr(store.AddRequest(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{free, other}}))
+			_, _, err := store.FindReset(t.Context(), recovery.Digest{1}, now)
+			is.True(err == nil || errors.Is(err, recovery.ErrInvalidToken))
+			synctest.Wait()
+		}
+		is.True(len(s.prepared) > 3)
+		is.True(len(s.prepared) <= 5*s.maxOpen) // once for each connection
+		store.prepared.close()
+		is.NoErr(db.Close())
+	})
 }
 
-// A statement that cannot be prepared is executed as it is.
-func TestStatementsThatCannotBePrepared(t *testing.T) {
-	is := is.New(t)
-	p := &prepared{ready: map[string]*sql.Stmt{}}
-	is.Equal(p.find("SELECT 1"), nil)
-	_, db := newStub(SQLite).store(t, nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	p.prepare(ctx, db)
-	is.Equal(p.find("SELECT 1"), nil)
-	p.prepare(t.Context(), db)
-	is.True(p.find("SELECT 1") != nil)
-	var none *prepared
-	is.Equal(none.find("SELECT 1"), nil)
-	none.prepare(t.Context(), nil)
+// Nobody waits for a connection that is to prepare a statement.
+func TestStatementsArePreparedInTheBackground(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(2 * maxPrepare) // until nobody is waited for
+		is := is.New(t)
+		_, db := newStub(SQLite).store(t, nil)
+		db.SetMaxOpenConns(1)
+		conn, err := db.Conn(t.Context())
+		is.NoErr(err)
+		p := &prepared{ready: map[string]*sql.Stmt{}}
+		is.Equal(p.find("SELECT 1"), nil)
+		p.prepareMissing(db)
+		time.Sleep(maxPrepare + time.Millisecond)
+		is.Equal(p.find("SELECT 1"), nil) // it was not, and is missing again
+		is.NoErr(conn.Close())
+		p.prepareMissing(db)
+		synctest.Wait()
+		is.True(p.find("SELECT 1") != nil)
+		p.close()
+		is.Equal(p.find("SELECT 1"), nil)
+		var none *prepared
+		is.Equal(none.find("SELECT 1"), nil)
+		none.prepareMissing(nil)
+	})
 }
 
 func TestPieces(t *testing.T) {

@@ -84,6 +84,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -172,6 +173,7 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 	if dialect == SQLite {
 		s.turn = make(turn, 1)
 		s.prepared = &prepared{ready: map[string]*sql.Stmt{}}
+		runtime.AddCleanup(s, (*prepared).close, s.prepared)
 	}
 	s.autocommits.Store(autocommits(db, dialect))
 	s.adding.make, s.taking.make = s.add, s.add

@@ -51,15 +51,6 @@ func (s *Store) write(ctx context.Context, f func(txn) error) error {
 	})
 }
 
-// share runs f in a transaction that writes; on SQLite, which has one writer, in the next that adds
-// requests too. An answer of the store that f returns must mean that it changed nothing.
-func (s *Store) share(ctx context.Context, f func(context.Context, txn) error) error {
-	if s.turn == nil {
-		return s.write(ctx, func(tx txn) error { return f(ctx, tx) })
-	}
-	return s.adding.do(&addition{ctx: ctx, other: f})
-}
-
 // A turn has the writers of one process wait for each other in order, where the database can only have
 // them try again after a while. One that is nil is always theirs.
 type turn chan struct{}
@@ -123,9 +114,7 @@ func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(txn) error
 	if err = tx.Commit(); err != nil && !decided(err) {
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, hide(err))
 	}
-	if err == nil {
-		s.prepared.prepare(ctx, s.db)
-	}
+	s.prepared.prepareMissing(s.db)
 	return err
 }
 

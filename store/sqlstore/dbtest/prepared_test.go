@@ -1,0 +1,54 @@
+package dbtest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
+)
+
+// Statements that SQLite keeps prepared go on when a migration of the application changes the tables, and
+// with one connection.
+func TestTablesChangeWhileInUse(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		if s.Dialect != sqlstore.SQLite {
+			t.Skip("it keeps no statement prepared")
+		}
+		for _, conns := range []int{1, 4} {
+			is := is.New(t)
+			store, db := databases.Open(t, s)
+			db.SetMaxOpenConns(conns)
+			a := stored(t, store, db, s.Dialect, 1)
+			through := func() {
+				r := request(t0)
+				is.NoErr(store.AddRequest(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{
+					{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1000, Every: time.Second}},
+				}}))
+				claimed, err := store.ClaimRequests(t.Context(), recovery.Lease{ID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 1})
+				is.NoErr(err)
+				is.Equal(len(claimed), 1)
+				reset := resetOf(a, t0)
+				reset.RequestID = r.ID
+				is.NoErr(store.CreateReset(t.Context(), reset))
+				is.NoErr(store.FinishRequest(t.Context(), recovery.Outcome{RequestID: r.ID, Lease: claimed[0].Lease, At: t0, Mailed: a.ID}))
+				_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
+				is.NoErr(err)
+				time.Sleep(10 * time.Millisecond) // statements are prepared meanwhile
+			}
+			for _, change := range []string{
+				"ALTER TABLE recovery_requests ADD COLUMN more TEXT", "ALTER TABLE recovery_limits ADD COLUMN more TEXT",
+				"ALTER TABLE recovery_resets ADD COLUMN more TEXT", "CREATE INDEX more ON recovery_resets (request_id)",
+			} {
+				through()
+				through()
+				_, err := db.Exec(change)
+				is.NoErr(err)
+			}
+			through()
+		}
+	})
+}
