@@ -99,7 +99,7 @@ func (s *Store) addInTurn(ctx context.Context, tx txn, calls []*addition) error 
 	var accepted []recovery.Request
 	refused := 0
 	for _, c := range calls {
-		if c.write != nil {
+		if c.write != nil { // it is charged nothing
 			err := c.runWrite(ctx, tx)
 			switch {
 			case err != nil && len(calls) > 1:
@@ -107,7 +107,6 @@ func (s *Store) addInTurn(ctx context.Context, tx txn, calls []*addition) error 
 			case err != nil:
 				return err
 			}
-			continue
 		}
 		if c.err = t.take(c.at, c.charges.Hard); c.err != nil {
 			refused++
@@ -267,7 +266,7 @@ func (t *together) makeAll(calls []*addition) {
 	stop()
 	var lone *loneError
 	switch {
-	case len(calls) == 1 || err == nil:
+	case len(calls) == 1:
 	case errors.As(err, &lone):
 		t.makeAll([]*addition{lone.call})
 		t.makeAll(slices.DeleteFunc(slices.Clone(calls), func(a *addition) bool { return a == lone.call }))

@@ -36,9 +36,11 @@ func writes(text string) func(context.Context, txn) error {
 	}
 }
 
-func answers(err error) func(context.Context, txn) error {
-	return func(context.Context, txn) error { return err }
+func answers(end func() error) func(context.Context, txn) error {
+	return func(context.Context, txn) error { return end() }
 }
+
+func ends() error { return nil }
 
 // made makes the calls as if they had waited, and returns what each caller gets; a panic is an error.
 func made(store *Store, calls []*addition) (results []error) {
@@ -95,6 +97,11 @@ func TestWritesThatFailAreMadeAgainAlone(t *testing.T) {
 			is.Equal(strings.Count(kept, "UPDATE 2"), 1)
 			is.Equal(strings.Count(kept, "INSERT INTO recovery_requests"), 1)
 			is.Equal(count(s.calls, "commit"), 1) // the others are together again
+
+			_, store, calls = sharing(t, answers(c.end))
+			results = made(store, calls)
+			is.NoErr(results[0])
+			is.Equal(errorText(results[1]), c.want)
 		})
 	}
 }
@@ -123,12 +130,43 @@ func TestWritesHaveTheirOwnContexts(t *testing.T) {
 	})
 }
 
+// One that ends with nobody's context ends with the transaction.
+func TestWritesEndWithTheirTransaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Second) // until nobody is waited for
+		is := is.New(t)
+		_, store, calls := sharing(t, func(ctx context.Context, _ txn) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		calls[1].ctx = context.Background()
+		began := time.Now()
+		is.True(made(store, calls[1:])[0] != nil)
+		is.Equal(time.Since(began), maxAddition)
+	})
+}
+
+// What lost to another is tried again as it was: together.
+func TestSharedTransactionThatIsBusy(t *testing.T) {
+	is := is.New(t)
+	tries := 0
+	s, store, calls := sharing(t, answers(func() error {
+		if tries++; tries == 1 {
+			return &numberError{5, secret}
+		}
+		return nil
+	}))
+	is.Equal(made(store, calls), []error{nil, nil})
+	is.Equal(tries, 2)
+	is.Equal(count(s.calls, "commit"), 1)
+}
+
 // A flood of requests does not hold up the mails.
 func TestWritesComeBeforeRequests(t *testing.T) {
 	is := is.New(t)
 	all := &together{busy: true}
 	a, b := &addition{}, &addition{}
-	x, y := &addition{write: answers(nil)}, &addition{write: answers(nil)}
+	x, y := &addition{write: answers(ends)}, &addition{write: answers(ends)}
 	for _, call := range []*addition{a, x, b, y} {
 		all.enqueue(call)
 	}
@@ -159,7 +197,7 @@ func TestNobodyWaitsForOtherWrites(t *testing.T) {
 		all := &together{make: m.make}
 		_, first := start(all, t.Context())
 		for range 2 {
-			go func() { is.NoErr(all.do(&addition{ctx: t.Context(), write: answers(nil)})) }()
+			go func() { is.NoErr(all.do(&addition{ctx: t.Context(), write: answers(ends)})) }()
 		}
 		synctest.Wait()
 		is.NoErr(first())
@@ -179,7 +217,7 @@ func TestOnlySQLiteSharesOtherWrites(t *testing.T) {
 		store, _ := newStub(d).store(t, nil)
 		store.adding.busy = true // it never ends
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		err := store.share(ctx, answers(nil))
+		err := store.share(ctx, answers(ends))
 		cancel()
 		is.Equal(err != nil, d == SQLite)
 	}
