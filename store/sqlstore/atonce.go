@@ -78,7 +78,6 @@ func judgements(calls []*addition) (limits rows, ok bool) {
 			}
 		}
 	}
-	limits.columns = 6
 	for _, key := range sortedKeys(all) { // all transactions lock in one order
 		row, ok := all[key].row(key)
 		if !ok {
@@ -145,7 +144,10 @@ func passed(found *sql.Rows, err error) (made, usual bool, _ error) {
 			return false, false, err
 		}
 	}
-	return made, usual, found.Err()
+	if err := found.Err(); err != nil {
+		return false, false, err // what came before it is undone
+	}
+	return made, usual, nil
 }
 
 // unsent reports whether the driver knows that nothing reached the database.

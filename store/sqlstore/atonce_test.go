@@ -155,6 +155,15 @@ func TestAnswersOfAddAtOnce(t *testing.T) {
 		is.Equal(len(s.kept), 1)
 		is.True(strings.HasPrefix(s.kept[0], "INSERT INTO recovery_requests")) // in turn
 	})
+	t.Run("undone without a transaction", func(t *testing.T) {
+		is := is.New(t)
+		s := newStub(PostgreSQL)
+		s.fault = fault{call: 0, times: 1, err: &stateError{divisionByZero, secret}, when: afterRows}
+		store, _ := s.store(t, nil)
+		store.autocommits.Store(true)
+		is.NoErr(store.AddRequest(t.Context(), request, recovery.Charges{}))
+		is.True(slices.ContainsFunc(s.kept, func(text string) bool { return strings.HasPrefix(text, "INSERT INTO recovery_requests") }))
+	})
 }
 
 // The statement fails when a limit that it missed was made meanwhile, and does nothing at another
