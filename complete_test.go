@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
@@ -214,26 +215,28 @@ func (s *forgetfulStore) FindReset(ctx context.Context, d recovery.Digest, at ti
 }
 
 func TestBusy(t *testing.T) {
-	is := is.New(t)
-	hashing, release := make(chan struct{}), make(chan struct{})
-	w := newWorld(t, &recovery.Options{
-		HashConcurrency: 1, HashWait: 20 * time.Millisecond,
-		HashPassword: func(password string) (string, error) { hashing <- struct{}{}; <-release; return "new", nil },
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		hashing, release := make(chan struct{}), make(chan struct{})
+		w := newWorld(t, &recovery.Options{
+			HashConcurrency: 1, HashWait: 20 * time.Millisecond,
+			HashPassword: func(password string) (string, error) { hashing <- struct{}{}; <-release; return "new", nil },
+		})
+		first, second := w.token("alice"), w.token("billybob")
+		done := make(chan error)
+		go func() { done <- w.complete(first, goodPassword) }()
+		<-hashing
+		is.True(errors.Is(w.complete(second, goodPassword), recovery.ErrBusy))
+		ctx, cancel := context.WithCancel(w.ctx)
+		time.AfterFunc(time.Millisecond, cancel)
+		_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: second, Password: goodPassword})
+		is.Equal(err, context.Canceled)
+		close(release)
+		is.NoErr(<-done)
+		is.NoErr(w.deadOrAlive(second, true)) // who got ErrBusy keeps the token
+		go func() { <-hashing }()
+		is.NoErr(w.complete(second, goodPassword)) // the slot is free again
 	})
-	first, second := w.token("alice"), w.token("billybob")
-	done := make(chan error)
-	go func() { done <- w.complete(first, goodPassword) }()
-	<-hashing
-	is.True(errors.Is(w.complete(second, goodPassword), recovery.ErrBusy))
-	ctx, cancel := context.WithCancel(w.ctx)
-	time.AfterFunc(time.Millisecond, cancel)
-	_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: second, Password: goodPassword})
-	is.Equal(err, context.Canceled)
-	close(release)
-	is.NoErr(<-done)
-	is.NoErr(w.deadOrAlive(second, true)) // who got ErrBusy keeps the token
-	go func() { <-hashing }()
-	is.NoErr(w.complete(second, goodPassword)) // the slot is free again
 }
 
 func TestHashSlotSurvivesAPanic(t *testing.T) {
