@@ -71,8 +71,9 @@
 //     timeout, WAL and synchronous=FULL:
 //     "file:app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)".
 //     Every writing transaction begins with a write, so it waits its turn instead of failing later.
-//     Statements are prepared once for each connection. The driver waits out the busy timeout even if ctx ends, so it is also how late a call may return while
-//     another program holds the file. ":memory:" is one database per connection: set SetMaxOpenConns(1).
+//     Statements are prepared once for each connection. The driver waits out the busy timeout even if
+//     ctx ends, so it is also how late a call may return while another program holds the file.
+//     ":memory:" is one database per connection: set SetMaxOpenConns(1).
 //
 // A server keeps the locks of a client that vanished until it notices. Have PostgreSQL notice within a
 // minute (idle_in_transaction_session_timeout, tcp_keepalives_idle), and MySQL too (wait_timeout).
