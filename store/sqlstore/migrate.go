@@ -31,15 +31,25 @@ func Migrations(d Dialect) fs.FS {
 // right to read is needed. What was done is written down in the table
 // recovery_migrations, so a database is migrated either by Migrate or by a tool, not by both.
 func (s *Store) Migrate(ctx context.Context) error {
-	conn, err := s.db.Conn(ctx)
+	for attempt := 1; ; attempt++ {
+		err := s.migrateOnce(ctx)
+		if err == nil {
+			return nil
+		}
+		if !lostToAnother(err) || ctx.Err() != nil || attempt == s.attempts {
+			return fmt.Errorf("sqlstore: migrate: %w", err)
+		}
+		pause(ctx, attempt)
+	}
+}
+
+func (s *Store) migrateOnce(ctx context.Context) error {
+	conn, err := s.db.Conn(ctx) // SQLite's may fail too: who turns WAL on waits for nobody
 	if err != nil {
-		return fmt.Errorf("sqlstore: migrate: %w", err)
+		return err
 	}
 	defer conn.Close()
-	if err := s.migrate(ctx, conn); err != nil {
-		return fmt.Errorf("sqlstore: migrate: %w", err)
-	}
-	return nil
+	return s.migrate(ctx, conn)
 }
 
 // The lock is held by the connection (MySQL, whose DDL ends a transaction) or by the transaction.

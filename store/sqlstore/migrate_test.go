@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -184,6 +185,58 @@ func TestEveryFaultOfMigrate(t *testing.T) {
 		}
 	}
 	t.Logf("%d combinations of dialect, call and fault", combinations)
+}
+
+// Another may win at any call.
+func TestMigrateIsTriedAgain(t *testing.T) {
+	for d, lost := range map[Dialect]error{
+		PostgreSQL: &stateError{"40P01", "no"}, MySQL: errors.New("Error 1213 (40001): no"), SQLite: &numberError{5, "no"},
+	} {
+		clean, _ := migrate(t, d, fault{call: -1})
+		for index, text := range clean.calls {
+			t.Run(fmt.Sprintf("%s/%d", dialectNames[d], index), func(t *testing.T) {
+				is := is.New(t)
+				s, err := migrate(t, d, fault{call: index, times: 1, err: lost})
+				is.NoErr(err)
+				if d != MySQL { // its DDL cannot be taken back
+					is.Equal(s.kept, clean.kept)
+				}
+				again := len(s.calls) > len(clean.calls)
+				is.Equal(again, index > 0 && !strings.HasPrefix(text, "DO RELEASE_LOCK")) // which decide nothing
+			})
+		}
+	}
+}
+
+// A busyConnector fails so many times, as SQLite's does when another connection turns WAL on.
+type busyConnector struct {
+	*stub
+	left, tried int
+}
+
+func (c *busyConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	if c.tried++; c.tried <= c.left {
+		return nil, &numberError{261, "no"} // SQLITE_BUSY_RECOVERY
+	}
+	return c.stub.Connect(ctx)
+}
+
+func TestMigrateConnectsAgain(t *testing.T) {
+	for _, c := range []struct{ busy, tried int }{{0, 1}, {2, 3}, {3, 3}, {1000, 3}} {
+		t.Run(fmt.Sprint(c.busy), func(t *testing.T) {
+			is := is.New(t)
+			s := &busyConnector{stub: newStub(SQLite), left: c.busy}
+			accounts, err := stubUsers.Accounts(SQLite)
+			is.NoErr(err)
+			db := sql.OpenDB(s)
+			defer db.Close()
+			store, err := New(db, SQLite, accounts, &Options{Attempts: 3})
+			is.NoErr(err)
+			err = store.Migrate(t.Context())
+			is.Equal(err == nil, c.busy < 3)
+			is.Equal(s.tried, c.tried)
+		})
+	}
 }
 
 func migrate(t *testing.T, d Dialect, f fault) (s *stub, err error) {

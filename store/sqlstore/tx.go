@@ -89,13 +89,18 @@ func (s *Store) transact(ctx context.Context, once func() error) error {
 		case !lostToAnother(err) || attempt == s.attempts:
 			return fmt.Errorf("sqlstore: %w", hide(err))
 		}
-		pause := min(firstPause<<min(attempt, 10), maxPause)
-		timer := time.NewTimer(pause/2 + rand.N(pause))
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		pause(ctx, attempt)
+	}
+}
+
+// pause waits before the next attempt, longer after each.
+func pause(ctx context.Context, attempt int) {
+	mean := min(firstPause<<min(attempt, 10), maxPause)
+	timer := time.NewTimer(mean/2 + rand.N(mean))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 

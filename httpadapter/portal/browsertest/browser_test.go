@@ -197,11 +197,30 @@ func (b *tab) press(keys string) {
 func (b *tab) back(heading string) {
 	b.t.Helper()
 	eval[bool](b, "setTimeout(() => history.back()), true")
-	eventually(b.t, "the page before", func() bool {
+	b.shows(heading)
+}
+
+// follow opens a link that stands on the page, which may lead to another part of the same.
+func (b *tab) follow(link, heading string) {
+	b.t.Helper()
+	eval[bool](b, fmt.Sprintf("setTimeout(() => location.href = %q), true", link))
+	b.shows(heading)
+}
+
+// shows waits for the page with the heading.
+func (b *tab) shows(heading string) {
+	b.t.Helper()
+	b.comes(`document.readyState + document.querySelector("h1").innerText`, "complete"+heading)
+}
+
+// comes waits until a script has the value. A page that goes away while it is asked has none.
+func (b *tab) comes(script, value string) {
+	b.t.Helper()
+	eventually(b.t, value, func() bool {
 		ctx, cancel := context.WithTimeout(b.ctx, time.Second)
 		defer cancel()
-		h1, err := chromedp.Run(ctx, chromedp.Evaluate[string](`document.readyState + document.querySelector("h1").innerText`))
-		return err == nil && h1 == "complete"+heading
+		v, err := chromedp.Run(ctx, chromedp.Evaluate[string](script))
+		return err == nil && v == value
 	})
 }
 

@@ -169,7 +169,7 @@ func TestTwoTabs(t *testing.T) {
 	first.visit(s.base + "reset")
 	is.Equal(first.value("#token"), "") // the old one is forgotten
 	eval[bool](first, fmt.Sprintf("location.href = %q, true", link))
-	eventually(t, "the token", func() bool { return first.value("#token") == token })
+	first.comes(`document.querySelector("#token").value`, token)
 	is.Equal(first.url(), s.base+"reset")
 	is.Equal(first.submit("Other-passw0rd-3"), int64(200))
 	is.Equal(s.password("3"), "Other-passw0rd-3")
@@ -261,9 +261,7 @@ func TestFaultsAreShownBeforeSending(t *testing.T) {
 	is.Equal(b.text("#repeat-error"), "The two passwords are not the same.")
 	is.Equal(eval[string](b, "document.activeElement.id"), "repeat")
 	is.Equal(eval[string](b, `document.querySelector("#repeat-error").getAttribute("aria-live")`), "polite")
-	eventually(t, "the spoken sum", func() bool {
-		return eval[string](b, `document.querySelector("#rules-status").textContent`) == "The password meets the requirements that can be checked here."
-	})
+	b.comes(`document.querySelector("#rules-status").textContent`, "The password meets the requirements that can be checked here.")
 	is.Equal(len(s.posts()), 0)
 
 	b.do(clickOn("#show"))

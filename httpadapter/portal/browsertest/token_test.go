@@ -1,7 +1,6 @@
 package browsertest
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -41,8 +40,8 @@ func TestStorageIsOff(t *testing.T) {
 	is.Equal(b.submit(newPassword), int64(422))
 	is.Equal(b.text("h1"), "This link or token cannot be used")
 	// The link once more, in the same tab: the token is in the address bar until the form has it.
-	eval[bool](b, fmt.Sprintf("setTimeout(() => location.href = %q), true", link))
-	eventually(t, "the form", func() bool { return b.text("h1") == "Choose a new password" && b.value("#token") == token })
+	b.follow(link, "Choose a new password")
+	b.comes(`document.querySelector("#token").value`, token)
 	is.Equal(b.url(), s.base+"reset")
 	is.Equal(b.submit(newPassword), int64(200))
 	b.quiet()
@@ -96,8 +95,8 @@ func TestNewLinkOnTheErrorPage(t *testing.T) {
 	is.Equal(b.submit(newPassword), int64(422))
 	is.Equal(b.text("h1"), "This link or token cannot be used")
 	link, token := s.link("billybob")
-	eval[bool](b, fmt.Sprintf("setTimeout(() => location.href = %q), true", link))
-	eventually(t, "the form", func() bool { return b.text("h1") == "Choose a new password" && b.value("#token") == token })
+	b.follow(link, "Choose a new password")
+	b.comes(`document.querySelector("#token").value`, token)
 	is.Equal(b.url(), s.base+"reset")
 	is.Equal(b.submit(newPassword), int64(200))
 }
