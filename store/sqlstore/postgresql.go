@@ -55,6 +55,8 @@ var postgresql = statements{
 
 	purgeResets: `DELETE FROM recovery_resets WHERE digest IN
 		(SELECT digest FROM recovery_resets WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+	// What is indexed is the time in slots of 100 s: a row that is updated within one stays where it is and
+	// its indexes as they are, however often all requests count against it.
 	purgeLimits: `DELETE FROM recovery_limits WHERE id IN
-		(SELECT id FROM recovery_limits WHERE tat <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+		(SELECT id FROM recovery_limits WHERE slot <= $1::bigint / 100000000 AND tat <= $1::bigint LIMIT $2 FOR UPDATE SKIP LOCKED)`,
 }

@@ -247,3 +247,25 @@ func usesIndex(t *testing.T, db *sql.DB, d sqlstore.Dialect, statement string, a
 	is.NoErr(rows.Err())
 	return plan, ok
 }
+
+// The rows that all requests count against change with each of them. PostgreSQL would enter them into their
+// indexes anew every time, and leave the old entries for every later look-up to pass over.
+func TestPostgresUpdatesHotLimitsInPlace(t *testing.T) {
+	const requests = 200
+	is := is.New(t)
+	db := databases.NewPostgres(t, "pgx", nil).Open(t)
+	store := databases.OpenOn(t, sqlstore.PostgreSQL, db, "VARCHAR(36)")
+	charges := benchCharges()
+	for range requests {
+		is.NoErr(store.AddRequest(t.Context(), benchRequest(), recovery.Charges{Hard: charges.Hard}))
+	}
+	updates, inPlace := 0, 0
+	deadline := time.Now().Add(10 * time.Second) // a session tells its figures about once a second
+	for updates < len(charges.Hard)*(requests-1) {
+		is.True(time.Now().Before(deadline)) // all updates were counted
+		is.NoErr(db.QueryRow(`SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'recovery_limits'`).Scan(&updates, &inPlace))
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Logf("%d of %d in place", inPlace, updates)
+	is.True(inPlace >= updates*9/10) // not all: two slots of time, a full page
+}

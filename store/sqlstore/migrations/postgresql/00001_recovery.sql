@@ -29,7 +29,8 @@ CREATE TABLE recovery_resets (
 CREATE INDEX recovery_resets_account_id ON recovery_resets (account_id);
 CREATE INDEX recovery_resets_expires_at ON recovery_resets (expires_at);
 CREATE TABLE recovery_limits (
-	id  BYTEA PRIMARY KEY,
-	tat BIGINT NOT NULL
+	id   BYTEA PRIMARY KEY,
+	tat  BIGINT NOT NULL,
+	slot BIGINT GENERATED ALWAYS AS (tat / 100000000) STORED
 );
-CREATE INDEX recovery_limits_tat ON recovery_limits (tat);
+CREATE INDEX recovery_limits_slot ON recovery_limits (slot);
