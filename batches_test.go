@@ -60,6 +60,14 @@ func TestQuickBatchesGrow(t *testing.T) {
 	is.Equal(store.sizes(), "[1 2 4 8 16 16 1]") // 9 were left for the last of the 16
 }
 
+// No clock makes the first batch look like a quick one, which was of nothing.
+func TestFirstBatchInTheYearOne(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Now: func() time.Time { return time.Time{} }})
+	w.ask("billybob")
+	is.Equal(len(w.deliver()), 1)
+}
+
 // A batch that took a second is not quick.
 func TestSlowBatchesDoNotGrow(t *testing.T) {
 	for took, want := range map[time.Duration]string{time.Second - time.Microsecond: "[1 2 1]", time.Second: "[1 1 1 1]"} {

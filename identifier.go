@@ -88,18 +88,12 @@ func isInvisible(r rune) bool {
 }
 
 func lowerASCII(s string) string {
-	for i := 0; i < len(s); i++ {
-		if 'A' <= s[i] && s[i] <= 'Z' {
-			b := []byte(s)
-			for ; i < len(b); i++ {
-				if 'A' <= b[i] && b[i] <= 'Z' {
-					b[i] += 'a' - 'A'
-				}
-			}
-			return string(b)
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
 		}
-	}
-	return s
+		return r
+	}, s)
 }
 
 // isDotAtom reports whether s is a dot-atom of RFC 5322 that nobody can take for an encoded word of
@@ -132,8 +126,8 @@ func isLetterDigit(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-var idnaProfile = idna.New(
-	idna.MapForLookup(), idna.BidiRule(), idna.VerifyDNSLength(true), idna.Transitional(false))
+// Lengths are left to isLDH.
+var idnaProfile = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false))
 
 // canonicalDomain returns the lower-case A-label form of a domain name.
 func canonicalDomain(s string) (string, bool) {
@@ -171,7 +165,7 @@ func isLDH(s string) bool {
 	if len(s) > 253 {
 		return false
 	}
-	numeric := false
+	var numeric bool
 	for label := range strings.SplitSeq(s, ".") {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
 			return false

@@ -218,8 +218,8 @@ func (p *Policy) checkWords(password string, words []string) []PasswordReason {
 	}
 	for _, list := range [][]string{words, p.Words} {
 		for _, word := range list {
-			local, _, isAddress := strings.Cut(word, "@")
-			if contains(word) || isAddress && contains(local) {
+			local, _, _ := strings.Cut(word, "@")
+			if contains(word) || contains(local) {
 				return []PasswordReason{reasonOwnWord}
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,7 @@ type Service struct {
 	events events
 
 	worker    atomic.Bool // Run or Deliver was called
-	waiting   atomic.Bool // a request was accepted before that
+	waiting   atomic.Bool // a request was accepted
 	storeDown atomic.Bool // the worker's last claim failed
 
 	purge struct {
@@ -213,7 +214,7 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	}
 	hash, err := s.hasher.do(ctx, r.Password)
 	if err != nil {
-		if err == ErrBusy || ctx.Err() != nil && err == ctx.Err() {
+		if err == ErrBusy || err == ctx.Err() {
 			return Account{}, err
 		}
 		return Account{}, outside("hash the password", err, secrets...)
@@ -321,7 +322,7 @@ func (s *Service) callFailed(ctx context.Context, op, call string, client netip.
 		emit(&s.events, s.opts.Hooks.LimitReached, LimitEvent{Call: call, Client: client, Err: e})
 		return e
 	}
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	if errors.Is(err, ctx.Err()) {
 		return ctx.Err()
 	}
 	return outside(op, err, secrets...)
@@ -340,7 +341,7 @@ const workerGrace = 10 * time.Second
 
 // watchForWorker has the log told, once, when requests wait in a process that never called Run.
 func (s *Service) watchForWorker() {
-	if s.worker.Load() || !s.waiting.CompareAndSwap(false, true) {
+	if !s.waiting.CompareAndSwap(false, true) {
 		return
 	}
 	time.AfterFunc(workerGrace, func() {
@@ -364,7 +365,7 @@ func canonicalIdentifier(by IdentifierKind, s string) (string, error) {
 }
 
 func checkLocale(s string) error {
-	if len(s) > maxLocale || strings.ContainsFunc(s, func(r rune) bool { return r > 0x7f || !isLetterDigit(byte(r)) && r != '-' }) {
+	if len(s) > maxLocale || slices.ContainsFunc([]byte(s), func(c byte) bool { return !isLetterDigit(c) && c != '-' }) {
 		return &FieldError{"locale", "must be a language tag of at most 35 letters, digits and hyphens"}
 	}
 	return nil

@@ -44,10 +44,7 @@ func ParseToken(text string) (Token, error) {
 	}
 	var buf [tokenBytes]byte
 	// The standard decoder skips CR and LF and ignores trailing bits, hence the comparison.
-	if n, err := tokenEncoding.Decode(buf[:], []byte(text)); err != nil || n != tokenBytes {
-		return Token{}, ErrInvalidToken
-	}
-	if tokenEncoding.EncodeToString(buf[:]) != text {
+	if _, err := tokenEncoding.Decode(buf[:], []byte(text)); err != nil || tokenEncoding.EncodeToString(buf[:]) != text {
 		return Token{}, ErrInvalidToken
 	}
 	return Token{box: &tokenBox{&buf}}, nil

@@ -85,6 +85,24 @@ func TestRunFinishesWhatItClaimed(t *testing.T) {
 	})
 }
 
+// Whoever is idle when the context ends helps with what another one has claimed.
+func TestRunEndsTogether(t *testing.T) {
+	inBubble(t, recovery.Options{Workers: 2, Tick: time.Second}, func(_ *testing.T, is *is.I, w *world) {
+		w.ask("alice")
+		w.ask("billybob")
+		ctx, cancel := context.WithCancel(w.ctx)
+		w.mail.Fail(func(recovery.Message) error {
+			cancel()
+			time.Sleep(10 * time.Second)
+			return nil
+		})
+		start := time.Now()
+		is.NoErr(w.Run(ctx))
+		is.Equal(len(w.mail.Messages()), 2)
+		is.Equal(time.Since(start), 11*time.Second)
+	})
+}
+
 func TestRunNeverBeginsLate(t *testing.T) {
 	inBubble(t, recovery.Options{Workers: 1, SendTimeout: 10 * time.Second}, func(t *testing.T, is *is.I, w *world) {
 		const quick = 1 + 2 + 4 + 8

@@ -58,6 +58,7 @@ var files = []string{
 	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/sqlstore.go", "store/sqlstore/resets.go", "store/sqlstore/requests.go",
 	"store/sqlstore/statements.go",
 	"store/sqlstore/add.go", "store/sqlstore/atonce.go", "store/sqlstore/tx.go", "store/sqlstore/rows.go",
+	"store/sqlstore/prepared.go", "store/sqlstore/migrate.go",
 	"store/sqlstore/postgresql.go", "store/sqlstore/mysql.go", "store/sqlstore/sqlite.go",
 	"httpadapter/*.go",
 	"httpadapter/portal/form.go", "httpadapter/portal/handler.go", "httpadapter/portal/options.go", "httpadapter/portal/portal.go",

@@ -27,6 +27,8 @@ const (
 	faultTests = "EveryFaultOfEveryCall" // of sqlstore
 	otherTests = "^TestOnlySMTPMailerImportsGoMail$|^TestCoreImportsLittle$"
 
+	migrateTests = "(^TestTenInstancesMigrateAtOnce$|^TestMigrateAgainChangesNothing$|^TestMigrationThatDiedHalfWayIsCompleted$|" +
+		"^TestMigrateSeesWhatWasDoneWhileItWaited$)"
 	raceTests = "(^TestAttack_S40_OneTokenManyRacersOneWinner$|^TestAttack_S42_SoftLimitIsExactUnderParallelRequests$|^TestOlderTokenNeverOutlivesMailOfANewerRequest$)"
 )
 
@@ -51,6 +53,10 @@ func stages(file string) []stage {
 			return onServer("MariaDB")
 		case "sqlite.go":
 			return onServer("SQLite")
+		case "prepared.go":
+			return []stage{unit, {dir: dbtest, run: "^TestTablesChangeWhileInUse$"}, {dir: dbtest, run: "^TestStore$/^SQLite$"}}
+		case "migrate.go":
+			return []stage{unit, {dir: dbtest, run: migrateTests}}
 		}
 		return []stage{
 			unit, {dir: "store/sqlstore", run: faultTests},

@@ -244,7 +244,7 @@ func (s *Store) live(digest recovery.Digest, at time.Time) (*reset, *account, er
 		return refuse(r.ended)
 	case !at.Before(r.ExpiresAt):
 		return refuse(recovery.TokenExpired)
-	case !exists || !a.Eligible():
+	case !a.Eligible(): // as noAccount is not
 		return refuse(recovery.TokenAccountGone)
 	case version != r.Version:
 		return refuse(recovery.TokenStale)
@@ -406,11 +406,11 @@ func (s *Store) Purge(ctx context.Context, before time.Time, max int) (int, erro
 		if !ok {
 			break
 		}
-		state, known := s.limits[e.key]
+		state := s.limits[e.key]
 		switch {
 		case e.isReset:
 			s.forget(e.key)
-		case !known || !state.look.Equal(e.at): // another entry took its place
+		case !state.look.Equal(e.at): // another entry took its place
 			continue
 		case state.tat.After(before): // it was counted again since
 			state.look = state.tat

@@ -1,6 +1,7 @@
 package memstore
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"strings"
@@ -43,10 +44,7 @@ type requestHeap []*request
 
 func (h requestHeap) Len() int { return len(h) }
 func (h requestHeap) Less(i, j int) bool {
-	if c := h[i].free.Compare(h[j].free); c != 0 {
-		return c < 0
-	}
-	return h[i].seq < h[j].seq
+	return cmp.Or(h[i].free.Compare(h[j].free), cmp.Compare(h[i].seq, h[j].seq)) < 0
 }
 func (h requestHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
