@@ -21,12 +21,13 @@ type load struct {
 	callers int
 	time    time.Duration
 	count   int // at most so many requests; 0 is any number
+	rate    int // requests a second, whether the earlier ones are answered or not; 0 is a closed loop
 	body    func(i int) []byte
 	method  string
 	path    string
 }
 
-// send runs the closed loop. It speaks HTTP itself, because the standard client takes as much of the
+// send sends the requests. It speaks HTTP itself, because the standard client takes as much of the
 // machine as the server does.
 func (l load) send(ctx context.Context) (times []time.Duration, took time.Duration, failed int, first error) {
 	var next atomic.Int64
@@ -36,7 +37,7 @@ func (l load) send(ctx context.Context) (times []time.Duration, took time.Durati
 	end := start.Add(l.time)
 	for range l.callers {
 		wg.Go(func() {
-			own := make([]time.Duration, 0, 1<<16)
+			own := make([]time.Duration, 0, 1<<12)
 			c := &caller{load: l}
 			defer c.close()
 			errs, firstErr := 0, error(nil)
@@ -45,7 +46,7 @@ func (l load) send(ctx context.Context) (times []time.Duration, took time.Durati
 				if l.count > 0 && i >= l.count {
 					break
 				}
-				begin := time.Now()
+				begin := l.wait(start, i)
 				if err := c.do(l.body(i)); err != nil {
 					if errs++; firstErr == nil {
 						firstErr = err
@@ -68,6 +69,17 @@ func (l load) send(ctx context.Context) (times []time.Duration, took time.Durati
 	took = time.Since(start)
 	slices.Sort(times)
 	return times, took, failed, errors.Join(first, ctx.Err())
+}
+
+// wait returns when the time of the i-th request begins: at once, or when it is due. One that is sent late
+// because nobody was free to send it has waited since.
+func (l load) wait(start time.Time, i int) time.Time {
+	if l.rate == 0 {
+		return time.Now()
+	}
+	due := start.Add(time.Duration(i) * time.Second / time.Duration(l.rate))
+	time.Sleep(time.Until(due))
+	return due
 }
 
 // quantile returns the value that the part q of the sorted times does not exceed, in milliseconds.

@@ -81,10 +81,12 @@ func TestWrongFlags(t *testing.T) {
 		"more":            `unexpected argument "more": there are only flags`,
 		"-target other":   `-target must be server or decode-only, is "other"`,
 		"-mail pigeon":    `-mail must be shown, fast, slow or down, is "pigeon"`,
-		"-callers 0":      "-callers, -accounts, -runs, -burst and -time must be more than zero",
+		"-callers 0":      "-callers, -accounts, -runs, -burst, -many and -time must be more than zero",
 		"-target a -h":    "flag: help requested",
-		"-time -1s":       "-callers, -accounts, -runs, -burst and -time must be more than zero",
-		"-db oracle:xe":   "", // the server says it
+		"-time -1s":       "-callers, -accounts, -runs, -burst, -many and -time must be more than zero",
+		"-db oracle:xe":   "server: -db must be sqlite:FILE",
+		"-table -only (":  "-only must be a regexp",
+		"-table -only xx": `no row of the table matches "xx"`,
 		"-accounts twice": "invalid value",
 	} {
 		t.Run(args, func(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,91 +35,131 @@ func withPostgres(ctx context.Context, server string, f func(url string) error) 
 		return err
 	}
 	u.Path = "/" + name
+	if u.RawQuery == "" {
+		u.RawQuery = "application_name=loadtest" // more can be added
+	}
 	err = f(u.String())
 	_, dropped := admin.ExecContext(context.WithoutCancel(ctx), "DROP DATABASE "+name+" WITH (FORCE)")
 	return errors.Join(err, dropped)
 }
 
-// instances returns how long a request takes n servers that share a database, as a part of how long it
-// takes one. The callers are the same, spread over the servers.
-func (m *machine) instances(ctx context.Context, c config, n int) (ratio float64, err error) {
+// fleet sends the load to n servers that share a database, each of which gets a part of the callers, and
+// returns the times of all requests.
+func (m *machine) fleet(ctx context.Context, c config, n, rate int) (times []time.Duration, err error) {
 	c.target, c.mail = "server", "shown"
-	perSecond := func(servers int) (rate float64, err error) {
-		err = withPostgres(ctx, c.postgres, func(url string) error {
-			c.db = url
-			var targets []*target
-			defer func() {
-				for _, t := range targets {
-					t.stop()
-				}
-			}()
-			for range servers {
-				t, err := m.start(ctx, c)
-				if err != nil {
-					return err
-				}
-				targets = append(targets, t)
+	err = withPostgres(ctx, c.postgres, func(url string) error {
+		c.db = url
+		var targets []*target
+		defer func() {
+			for _, t := range targets {
+				t.stop()
 			}
-			var mu sync.Mutex
-			var wg sync.WaitGroup
-			requests := 0
-			for i, t := range targets {
-				wg.Go(func() {
-					l := t.requests(c)
-					l.callers = max(1, c.callers/servers)
-					body := l.body
-					l.body = func(n int) []byte { return body(n*servers + i) }
-					times, _, failed, e := l.send(ctx)
-					mu.Lock()
-					defer mu.Unlock()
-					requests += len(times)
-					if failed > 0 {
-						e = errors.Join(e, fmt.Errorf("%d requests failed", failed))
-					}
-					err = errors.Join(err, e)
-				})
+		}()
+		for range n {
+			t, err := m.start(ctx, c)
+			if err != nil {
+				return err
 			}
-			wg.Wait()
-			rate = float64(requests) / c.time.Seconds()
-			return err
-		})
-		return rate, err
-	}
-	one, err := perSecond(1)
+			targets = append(targets, t)
+		}
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		var failures []error
+		for i, t := range targets {
+			wg.Go(func() {
+				l := t.requests(c)
+				l.callers, l.rate = max(1, c.callers/n), rate/n
+				body := l.body
+				l.body = func(k int) []byte { return body(k*n + i) }
+				own, _, failed, err := l.send(ctx)
+				if failed > 0 {
+					err = errors.Join(err, fmt.Errorf("%d requests failed", failed))
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				times, failures = append(times, own...), append(failures, err)
+			})
+		}
+		wg.Wait()
+		slices.Sort(times)
+		return errors.Join(failures...)
+	})
+	return times, err
+}
+
+// instances returns how long a request takes n servers that share a database, as a part of how long it
+// takes one: in a closed loop, or at so many requests a second.
+func (m *machine) instances(ctx context.Context, c config, n, rate int) (float64, error) {
+	one, err := m.fleet(ctx, c, 1, rate)
 	if err != nil {
 		return 0, err
 	}
-	many, err := perSecond(n)
-	return one / many, err
+	many, err := m.fleet(ctx, c, n, rate)
+	if rate > 0 {
+		return quantile(many, 0.5) / quantile(one, 0.5), err
+	}
+	return float64(len(one)) / float64(len(many)), err
 }
 
-// burst returns how many MiB the server takes more after so many requests as fast as they go.
+// burst returns how many MiB the server takes more while it answers so many requests as fast as they go.
 func (m *machine) burst(ctx context.Context, c config) (float64, error) {
 	t, err := m.start(ctx, c)
 	if err != nil {
 		return 0, err
 	}
 	defer t.stop()
-	before, err := t.rss()
-	if err != nil {
-		return 0, err
-	}
 	l := t.requests(c)
 	l.count, l.time = c.burst, time.Hour
-	most := before
-	done := make(chan error, 1)
-	go func() {
+	return t.growth(func() error {
 		_, _, failed, err := l.send(ctx)
 		if failed > 0 {
 			err = errors.Join(err, fmt.Errorf("%d requests failed", failed))
 		}
-		done <- err
-	}()
+		return err
+	})
+}
+
+// completions returns how many MiB the server takes more while so many people set a password at once,
+// beyond the 19 MiB that each of its processors hashes with. Who waits too long is told to come again.
+func (m *machine) completions(ctx context.Context, c config, n int) (float64, error) {
+	c.accounts = n
+	t, err := m.start(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	defer t.stop()
+	bodies, err := t.tokens(ctx, c, n)
+	if err != nil {
+		return 0, err
+	}
+	l := t.requests(c)
+	l.callers, l.count, l.time, l.method = n, n, time.Minute, http.MethodPut
+	l.body = func(i int) []byte { return bodies[i] }
+	const hashing = 19
+	grown, err := t.growth(func() error {
+		times, _, failed, first := l.send(ctx)
+		if len(times) == 0 {
+			return fmt.Errorf("none of %d completions succeeded: %w", failed, first)
+		}
+		return nil
+	})
+	return grown - hashing*float64(runtime.NumCPU()), err
+}
+
+// growth returns by how many MiB the resident memory grows at most while f runs.
+func (t *target) growth(f func() error) (float64, error) {
+	before, err := t.rss()
+	if err != nil {
+		return 0, err
+	}
+	most := before
+	done := make(chan error, 1)
+	go func() { done <- f() }()
 	for {
 		select {
 		case err := <-done:
 			return most - before, err
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
 		now, err := t.rss()
 		if err != nil {

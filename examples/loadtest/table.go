@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +18,7 @@ import (
 	"time"
 )
 
-// A row is a line of the table. Its measure returns one run's figure; rows of one run are measured one
+// A row is a line of the table. One that only says what something costs has nothing wanted. Its measure returns one run's figure; rows of one run are measured one
 // after the other, so that a machine that becomes slower is slower for all.
 type row struct {
 	name    string
@@ -35,7 +37,14 @@ func atMost(want float64, unit string) (string, func(float64) bool) {
 
 // writeTable measures all rows as often as asked, each beside what it is compared with.
 func writeTable(ctx context.Context, m *machine, c config, stdout io.Writer) error {
-	rows := append(m.httpRows(c), m.benchmarkRows()...)
+	only, err := regexp.Compile(c.only)
+	if err != nil {
+		return fmt.Errorf("-only must be a regexp: %w", err)
+	}
+	rows := slices.DeleteFunc(append(m.httpRows(c), m.benchmarkRows()...), func(r row) bool { return !only.MatchString(r.name) })
+	if len(rows) == 0 {
+		return fmt.Errorf("no row of the table matches %q", c.only)
+	}
 	figures := make([][]float64, len(rows))
 	for run := range c.runs {
 		for i, r := range rows {
@@ -52,7 +61,7 @@ func writeTable(ctx context.Context, m *machine, c config, stdout io.Writer) err
 	for i, r := range rows {
 		f := slices.Sorted(slices.Values(figures[i]))
 		median, verdict := f[len(f)/2], ""
-		if !r.good(median) {
+		if r.good != nil && !r.good(median) {
 			verdict = "missed"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%.3g\t%.3g\t%.3g\t%s\n", r.name, r.want, median, f[0], f[len(f)-1], verdict)
@@ -65,12 +74,10 @@ func (m *machine) httpRows(c config) []row {
 	add := func(name, want string, good func(float64) bool, measure func(context.Context) (float64, error)) {
 		rows = append(rows, row{name, want, good, measure})
 	}
-	with := func(change func(*config)) config {
-		c := c
-		c.target, c.mail, c.db, c.worker = "server", "shown", "sqlite", true
-		change(&c)
-		return c
-	}
+	sqlite := c
+	sqlite.target, sqlite.mail, sqlite.db, sqlite.worker = "server", "shown", "sqlite", true
+	postgres, decoder := sqlite, sqlite
+	postgres.db, decoder.target = newPostgres, decodeOnly
 	// speed is how many requests the first answers, as a part of the second's.
 	speed := func(of, against config) func(context.Context) (float64, error) {
 		return func(ctx context.Context) (float64, error) {
@@ -82,47 +89,45 @@ func (m *machine) httpRows(c config) []row {
 			return a.PerSecond / b.PerSecond, errors.Join(err, failures(a, b))
 		}
 	}
-	onPostgres := func(change func(*config)) func(context.Context) (float64, error) {
-		return func(ctx context.Context) (figure float64, err error) {
-			against := with(func(c *config) { c.target = decodeOnly })
-			err = withPostgres(ctx, c.postgres, func(url string) error {
-				of := with(func(c *config) { c.db = url })
-				change(&of)
-				figure, err = speed(of, against)(ctx)
-				return err
-			})
-			return figure, err
-		}
+	noWorker := func(c config) config {
+		c.worker = false
+		return c
 	}
-	decoder := with(func(c *config) { c.target = decodeOnly })
-	noWorker := func(c *config) { c.worker = false }
 	want, good := atLeast(0.40)
-	add("POST, SQLite, of the decoder", want, good, speed(with(func(*config) {}), decoder))
-	add("the same, mails sent by another process", want, good, speed(with(noWorker), decoder))
+	add("POST, SQLite, of the decoder", want, good, speed(sqlite, decoder))
+	add("the same on SQLite, mails sent by another process", want, good, speed(noWorker(sqlite), decoder))
 	want, good = atLeast(0.30)
-	add("POST, PostgreSQL, of the decoder", want, good, onPostgres(func(*config) {}))
-	add("the same, mails sent by another process", want, good, onPostgres(noWorker))
+	add("POST, PostgreSQL, of the decoder", want, good, speed(postgres, decoder))
+	add("the same on PostgreSQL, mails sent by another process", want, good, speed(noWorker(postgres), decoder))
 	for _, mail := range []string{"slow", "down"} {
 		want, good = atMost(1.2, "")
 		add("p99 of POST while the mail server is "+mail+", of fast", want, good, func(ctx context.Context) (float64, error) {
-			fast, err := m.measure(ctx, with(func(c *config) { c.mail = "fast" }))
+			c := sqlite
+			c.mail = "fast"
+			fast, err := m.measure(ctx, c)
 			if err != nil {
 				return 0, err
 			}
-			other, err := m.measure(ctx, with(func(c *config) { c.mail = mail }))
+			c.mail = mail
+			other, err := m.measure(ctx, c)
 			return other.P99 / fast.P99, errors.Join(err, failures(fast, other))
 		})
 	}
 	want, good = atLeast(0.83) // 1 / 1.2
-	add("speed of POST with 1,000,000 accounts, of 1,000", want, good, speed(
-		with(func(c *config) { c.accounts = 1_000_000 }), with(func(c *config) { c.accounts = 1000 })))
+	few, many := sqlite, sqlite
+	few.accounts, many.accounts = 1000, c.many
+	add(fmt.Sprintf("speed of POST with %d accounts, of 1,000", c.many), want, good, speed(many, few))
 	want, good = atMost(1.2, "")
-	add("time of POST, 8 instances on PostgreSQL, of 1", want, good, func(ctx context.Context) (float64, error) { return m.instances(ctx, c, 8) })
+	const servers, rate = 8, 400
+	add("time of POST, 8 instances on PostgreSQL, of 1", want, good, func(ctx context.Context) (float64, error) { return m.instances(ctx, c, servers, 0) })
+	add(fmt.Sprintf("the same at %d requests a second", rate), want, good, func(ctx context.Context) (float64, error) { return m.instances(ctx, c, servers, rate) })
 	want, good = atMost(2, "ms")
-	add("PUT beyond the bare hash, 1 caller", want, good, func(ctx context.Context) (float64, error) { return m.put(ctx, with(func(*config) {})) })
+	add("PUT beyond the bare hash, 1 caller", want, good, func(ctx context.Context) (float64, error) { return m.put(ctx, sqlite) })
 	want, good = atMost(20, "MiB")
 	add("memory of the idle server, memory store", want, good, func(ctx context.Context) (float64, error) {
-		t, err := m.start(ctx, with(func(c *config) { c.db, c.accounts = "memory", 0 }))
+		c := sqlite
+		c.db, c.accounts = "memory", 0
+		t, err := m.start(ctx, c)
 		if err != nil {
 			return 0, err
 		}
@@ -131,7 +136,22 @@ func (m *machine) httpRows(c config) []row {
 		return t.rss()
 	})
 	want, good = atMost(32, "MiB")
-	add(fmt.Sprintf("memory that a burst of %d requests adds", c.burst), want, good, func(ctx context.Context) (float64, error) { return m.burst(ctx, with(func(*config) {})) })
+	add("memory that 1,000 completions at once add, less 19 MiB a processor", want, good, func(ctx context.Context) (float64, error) {
+		return m.completions(ctx, sqlite, 1000)
+	})
+	add(fmt.Sprintf("memory that a burst of %d requests adds", c.burst), want, good, func(ctx context.Context) (float64, error) { return m.burst(ctx, sqlite) })
+
+	for _, with := range []config{noWorker(sqlite), noWorker(postgres)} {
+		name := map[string]string{sqlite.db: "SQLite", postgres.db: "PostgreSQL"}[with.db]
+		without, unknown := with, with
+		without.limits = "off"
+		unknown.names = "nobody%06d"
+		add("speed of POST without limits, of with, "+name, "", nil, speed(without, with))
+		add("speed of POST for unknown names, of known, "+name, "", nil, speed(unknown, with))
+	}
+	lazy := noWorker(postgres)
+	lazy.notDurable = true
+	add("speed of POST that waits for no disk, of one that does, PostgreSQL", "", nil, speed(lazy, noWorker(postgres)))
 	return rows
 }
 
@@ -202,15 +222,14 @@ func (m *machine) put(ctx context.Context, c config) (float64, error) {
 		return 0, err
 	}
 	defer t.stop()
-	ask := t.requests(c)
-	ask.count, ask.callers = tokens, 1
-	if _, _, failed, err := ask.send(ctx); err != nil || failed > 0 {
-		return 0, errors.Join(err, fmt.Errorf("%d requests failed", failed))
-	}
-	mails, err := t.mails(ctx, tokens)
+	bodies, err := t.tokens(ctx, c, tokens)
 	if err != nil {
 		return 0, err
 	}
+	l := t.requests(c)
+	l.method = http.MethodPut
+	one := &caller{load: l}
+	defer one.close()
 	hash := make([]time.Duration, 0, tokens)
 	times := make([]time.Duration, 0, tokens)
 	for i := range tokens { // in turns: both are as fast as the machine is then
@@ -219,22 +238,24 @@ func (m *machine) put(ctx context.Context, c config) (float64, error) {
 			return 0, err
 		}
 		hash = append(hash, took)
-		one := t.requests(c)
-		one.callers, one.count, one.method = 1, 1, "PUT"
-		one.body = func(int) []byte { return mails[i] }
-		took2, _, failed, err := one.send(ctx)
-		if err != nil || failed > 0 {
-			return 0, errors.Join(err, errors.New("a PUT failed"))
+		start := time.Now()
+		if err := one.do(bodies[i]); err != nil {
+			return 0, err
 		}
-		times = append(times, took2...)
+		times = append(times, time.Since(start))
 	}
 	slices.Sort(hash)
 	slices.Sort(times)
 	return quantile(times, 0.5) - quantile(hash, 0.5), nil
 }
 
-// mails waits for so many tokens and returns the bodies that redeem them.
-func (t *target) mails(ctx context.Context, n int) (bodies [][]byte, err error) {
+// tokens asks for the first accounts, so many, and returns the bodies that redeem their tokens.
+func (t *target) tokens(ctx context.Context, c config, n int) (bodies [][]byte, err error) {
+	ask := t.requests(c)
+	ask.count = n
+	if _, _, failed, first := ask.send(ctx); first != nil || failed > 0 {
+		return nil, fmt.Errorf("%d requests failed: %w", failed, first)
+	}
 	for ctx.Err() == nil {
 		var list []struct{ To, Token string }
 		if err := getJSON(ctx, t.base+"/mailbox.json", &list); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 	"strings"
 	"time"
 )
+
+// newPostgres is the -db of a row that has a database of its own made.
+const newPostgres = "new"
 
 const listensOn = "listening on "
 
@@ -51,13 +55,14 @@ func (m *machine) start(ctx context.Context, c config, flags ...string) (*target
 		m.files++
 		db = "sqlite:" + filepath.Join(m.dir, fmt.Sprintf("%d.db", m.files))
 	}
-	flags = append([]string{"-addr", "127.0.0.1:0", "-db", db, "-accounts", strconv.Itoa(c.accounts), "-limits", "high", "-worker=" + strconv.FormatBool(c.worker)}, flags...)
+	flags = append([]string{"-addr", "127.0.0.1:0", "-db", db, "-accounts", strconv.Itoa(c.accounts), "-limits", cmp.Or(c.limits, "high"), "-worker=" + strconv.FormatBool(c.worker)}, flags...)
 	return m.launch(exec.CommandContext(ctx, m.server, flags...))
 }
 
 // launch waits until the process says where it listens.
 func (m *machine) launch(cmd *exec.Cmd) (*target, error) {
-	cmd.Stderr = m.stderr
+	said := &beginning{}
+	cmd.Stderr = said
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -76,10 +81,19 @@ func (m *machine) launch(cmd *exec.Cmd) (*target, error) {
 	}
 	if t.base == "" {
 		t.stop()
-		return nil, errors.New("the target ended before it listened")
+		return nil, fmt.Errorf("the target ended before it listened: %s", said.text)
 	}
 	go func() { _, _ = io.Copy(io.Discard, out) }()
 	return t, nil
+}
+
+// A beginning keeps the first of what is written: a target says there why it does not start, and later
+// what every load test makes it say.
+type beginning struct{ text []byte }
+
+func (b *beginning) Write(p []byte) (int, error) {
+	b.text = append(b.text, p[:min(len(p), 4096-len(b.text))]...)
+	return len(p), nil
 }
 
 func (t *target) addr() string { return strings.TrimPrefix(t.base, "http://") }
@@ -113,8 +127,18 @@ func (t *target) cpu() (time.Duration, error) {
 }
 
 // measure starts a target, sends it requests for user names, and stops it.
-func (m *machine) measure(ctx context.Context, c config) (result, error) {
-	r := result{Target: c.target, Callers: c.callers}
+func (m *machine) measure(ctx context.Context, c config) (r result, err error) {
+	if c.db == newPostgres {
+		err = withPostgres(ctx, c.postgres, func(url string) error {
+			if c.db = url; c.notDurable {
+				c.db += "&synchronous_commit=off"
+			}
+			r, err = m.measure(ctx, c)
+			return err
+		})
+		return r, err
+	}
+	r = result{Target: c.target, Callers: c.callers}
 	var flags []string
 	if c.target == "server" {
 		r.Mail = c.mail
@@ -154,7 +178,7 @@ func (t *target) requests(c config) load {
 	return load{
 		addr: t.addr(), callers: c.callers, time: c.time, method: "POST", path: "/account-recovery",
 		body: func(i int) []byte {
-			return fmt.Appendf(nil, `{"account-recovery":{"username":"user%06d"}}`, 1+i%c.accounts)
+			return fmt.Appendf(nil, `{"account-recovery":{"username":"`+cmp.Or(c.names, "user%06d")+`"}}`, 1+i%c.accounts)
 		},
 	}
 }
