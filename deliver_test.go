@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -94,4 +95,25 @@ func TestDeliverRequestWhenTheStoreFails(t *testing.T) {
 	is.NoErr(err)
 	is.True(retryAt.IsZero())
 	is.Equal(len(w.mail.Messages()), 2) // the mail whose outcome was lost comes again
+}
+
+// A lateStore claims, and fails after that.
+type lateStore struct{ recovery.Store }
+
+func (s *lateStore) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
+	claimed, err := s.Store.ClaimRequests(ctx, l)
+	return claimed, errors.Join(err, errStore)
+}
+
+func TestNothingIsHandledBesideAnError(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.ask("alice")
+	svc, err := recovery.New(&lateStore{w.users}, w.mail, &recovery.Options{Now: w.time, Logger: slog.New(slog.DiscardHandler)})
+	is.NoErr(err)
+	_, err = svc.DeliverRequest(w.ctx, w.store.added()[0])
+	is.True(errors.Is(err, errStore))
+	_, err = svc.Deliver(w.ctx)
+	is.True(errors.Is(err, errStore))
+	is.Equal(len(w.mail.Messages()), 0)
 }

@@ -134,7 +134,7 @@ func (j *job) meant(ctx context.Context) ([]Account, error) {
 
 // byID asks for more than one, because the Store's comparison may be loose for IDs too.
 func byID(id string) AccountQuery {
-	return AccountQuery{By: ByID, Typed: id, Canonical: id, Max: maxAccounts + 1}
+	return AccountQuery{By: ByID, Typed: id, Canonical: id, Max: maxAccounts}
 }
 
 func (j *job) find(ctx context.Context, query AccountQuery) ([]Account, error) {
@@ -162,7 +162,7 @@ func (j *job) sendReset(ctx context.Context, a Account) error {
 		j.drop(DropPortal) // it was configured when the request was made
 		return nil
 	}
-	if byLink && portal.Allow != nil {
+	if portal.Allow != nil {
 		allowed, err := portal.Allow(ctx, a)
 		if err != nil {
 			return err

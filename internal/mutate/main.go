@@ -87,7 +87,7 @@ type tool struct {
 
 	mu      sync.Mutex
 	results map[string]result   // by key
-	killers map[string][]string // by file
+	killers map[string][]string // by file, and by function
 	out     *os.File
 }
 
@@ -164,6 +164,9 @@ func run(list bool, number int, match string, hand bool, out string, parallel in
 		defer t.out.Close()
 	}
 	for _, m := range chosen {
+		if r := t.results[m.key()]; r.Status == killed {
+			t.killer(m, r.By)
+		}
 		if reasons[m.key()] != "" {
 			t.results[m.key()] = result{Status: equivalent}
 		}

@@ -32,6 +32,9 @@ func (m *mutant) key() string {
 	return key
 }
 
+// place names the function, or what else m is in.
+func (m *mutant) place() string { return m.file + " | " + m.scope }
+
 // A source is a file and the mutants that were found in it.
 type source struct {
 	file  string

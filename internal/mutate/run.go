@@ -144,45 +144,56 @@ func (p *program) clean(all []stage) error {
 	return nil
 }
 
-// try runs the stages until one kills the mutant; before the first, the tests that killed others of its file.
+// try runs the stages until one kills the mutant; before the first, the tests that killed others of its function, and
+// of its file.
 func (p *program) try(m *mutant, all []stage, number int, took map[stage]time.Duration) result {
 	begin := time.Now()
-	limit := 4*took[all[0]] + 5*time.Second
-	by := ""
-	if quick := p.tool.killersOf(m.file); quick != "" && !strings.Contains(all[0].run, "/") {
-		by, _ = p.test(stage{all[0].dir, quick, all[0].skip}, number, limit)
+	first := all[0]
+	runs := slices.Clone(all)
+	if !strings.Contains(first.run, "/") {
+		for _, place := range []string{m.file, m.place()} {
+			if quick := p.tool.killersOf(place); quick != "" {
+				runs = slices.Insert(runs, 0, stage{first.dir, quick, first.skip})
+			}
+		}
 	}
-	for _, s := range all {
+	by := ""
+	for i, s := range runs {
 		if by != "" {
 			break
 		}
-		limit = 4*took[s] + 5*time.Second
-		by, _ = p.test(s, number, limit)
+		if i < len(runs)-len(all) { // a part of the first
+			by, _ = p.test(s, number, 4*took[first]+5*time.Second)
+		} else {
+			by, _ = p.test(s, number, 4*took[s]+5*time.Second)
+		}
 	}
 	r := result{Status: survived, By: by, Took: time.Since(begin).Seconds()}
 	if by != "" {
 		r.Status = killed
-		p.tool.killer(m.file, by)
+		p.tool.killer(m, by)
 	}
 	return r
 }
 
-// killersOf returns a regexp of the tests that killed mutants of a file, "" if there are none.
-func (t *tool) killersOf(file string) string {
+// killersOf returns a regexp of the tests that killed mutants of a file or a function, "" if there are none.
+func (t *tool) killersOf(place string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.killers[file]) == 0 {
+	if len(t.killers[place]) == 0 {
 		return ""
 	}
-	return "^(" + strings.Join(t.killers[file], "|") + ")$"
+	return "^(" + strings.Join(t.killers[place], "|") + ")$"
 }
 
-func (t *tool) killer(file, test string) {
+func (t *tool) killer(m *mutant, test string) {
 	test, _, _ = strings.Cut(test, "/")
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if strings.HasPrefix(test, "Test") && !slices.Contains(t.killers[file], test) {
-		t.killers[file] = append(t.killers[file], test)
+	for _, place := range []string{m.file, m.place()} {
+		if strings.HasPrefix(test, "Test") && !slices.Contains(t.killers[place], test) {
+			t.killers[place] = append(t.killers[place], test)
+		}
 	}
 }
 
