@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -162,55 +163,59 @@ type hasher struct {
 	wait  time.Duration
 	hash  func(string) (string, error) // nil is HashPassword
 
-	mu   sync.Mutex
-	dead int // hashes whose blocks were not collected yet
+	dead       atomic.Int32 // hashes whose blocks were not collected yet
+	collecting sync.Mutex   // held meanwhile
 }
 
 // do hashes when a slot is free. Who waits too long gets ErrBusy.
 func (h *hasher) do(ctx context.Context, password string) (string, error) {
-	timer := time.NewTimer(h.wait)
-	defer timer.Stop()
 	select {
 	case h.slots <- struct{}{}:
 	case <-ctx.Done():
 		return "", ctx.Err()
-	case <-timer.C:
+	case <-time.After(h.wait):
 		return "", ErrBusy
 	}
 	defer func() { <-h.slots }()
 	if h.hash != nil {
 		return h.hash(password)
 	}
-	h.collect()
+	h.awaitCollection()
 	defer h.done()
 	return HashPassword(password)
 }
 
+// done has the blocks of earlier hashes freed, so that beside those in use there are at most two for a
+// moment and one afterwards. argon2 allocates 19 MiB a hash, and the collector lets the heap double before
+// it acts: left to itself, a burst holds twice the memory of its slots. Nobody waits for it but the next
+// hash.
 func (h *hasher) done() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.dead++
+	if h.dead.Add(1) < 2 {
+		return
+	}
+	h.collecting.Lock()
+	h.dead.Store(0)
+	go func() {
+		defer h.collecting.Unlock()
+		h.collect()
+	}()
 }
 
 // collectBelow is the size of the host's own live heap from which a collection costs more than the
 // garbage of some hashes is worth.
 const collectBelow = 256 << 20
 
-// collect frees the blocks of earlier hashes, so that beside those in use there is at most one.
-// argon2 allocates 19 MiB a hash, and the collector lets the heap double before it acts: left to
-// itself, a burst holds twice the memory of its slots. In a small heap this takes well under a
-// millisecond beside the 30 of a hash.
+// awaitCollection waits, for well under a millisecond, while blocks are being freed.
+func (h *hasher) awaitCollection() {
+	h.collecting.Lock()
+	defer h.collecting.Unlock()
+}
+
 func (h *hasher) collect() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.dead < 2 {
-		return
-	}
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
 	inUse := uint64(cap(h.slots)) * argonMemory << 10
 	if live[0].Value.Kind() == metrics.KindUint64 && live[0].Value.Uint64() < collectBelow+inUse {
 		runtime.GC()
-		h.dead = 0
 	}
 }

@@ -79,6 +79,7 @@ func TestAttack_S83_HostileStoredHashes(t *testing.T) {
 		"bcrypt short":     "$2a$10$abc",
 		"bcrypt long":      "$2a$04$" + strings.Repeat("a", 54),
 		"bcrypt no cost":   "$2a$xx$" + strings.Repeat("a", 53),
+		"bcrypt no salt":   "$2a$04$" + strings.Repeat("!", 22) + strings.Repeat("a", 31),
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -110,6 +111,7 @@ func TestAttack_S81_Bcrypt(t *testing.T) {
 		is.NoErr(recovery.VerifyPassword(prefix+hash("abc")[4:], "abc"))
 	}
 	is.True(errors.Is(recovery.VerifyPassword("$2x$"+hash("abc")[4:], "abc"), recovery.ErrUnsupportedHash))
+	is.True(errors.Is(recovery.VerifyPassword("$2a$xx$"+hash("abc")[7:], long+"y"), recovery.ErrUnsupportedHash)) // before its length is
 }
 
 func FuzzVerifyPassword(f *testing.F) {

@@ -33,8 +33,7 @@ func (s *Service) storeTimeout() time.Duration {
 // their contexts end. Any number of processes may run it on one Store.
 func (s *Service) Run(ctx context.Context) error {
 	s.worker.Store(true)
-	tick := time.NewTicker(s.opts.Tick)
-	defer tick.Stop()
+	tick := time.Tick(s.opts.Tick)
 	b := &batch{service: s}
 	var wg sync.WaitGroup
 	for range s.opts.Workers {
@@ -46,7 +45,7 @@ func (s *Service) Run(ctx context.Context) error {
 				case <-ctx.Done():
 					b.drain(ctx)
 					return
-				case <-tick.C:
+				case <-tick:
 					b.drain(ctx)
 					s.purgeIfDue(ctx)
 				}
