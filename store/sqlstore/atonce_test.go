@@ -155,6 +155,15 @@ func TestAnswersOfAddAtOnce(t *testing.T) {
 		is.Equal(len(s.kept), 1)
 		is.True(strings.HasPrefix(s.kept[0], "INSERT INTO recovery_requests")) // in turn
 	})
+	t.Run("undone by the commit", func(t *testing.T) { // by what was deferred to it
+		is := is.New(t)
+		s := newStub(PostgreSQL)
+		s.fault = fault{call: 2, times: 1, err: &stateError{divisionByZero, secret}}
+		store, _ := s.store(t, nil)
+		is.NoErr(store.AddRequest(t.Context(), request, recovery.Charges{}))
+		is.Equal(len(s.kept), 1)
+		is.True(strings.HasPrefix(s.kept[0], "INSERT INTO recovery_requests")) // in turn
+	})
 	t.Run("undone without a transaction", func(t *testing.T) {
 		is := is.New(t)
 		s := newStub(PostgreSQL)
