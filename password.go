@@ -185,10 +185,10 @@ func (h *hasher) do(ctx context.Context, password string) (string, error) {
 	return HashPassword(password)
 }
 
-// done has the blocks of earlier hashes freed, so that beside those in use there are at most two for a
-// moment and one afterwards. argon2 allocates 19 MiB a hash, and the collector lets the heap double before
-// it acts: left to itself, a burst holds twice the memory of its slots. Nobody waits for it but the next
-// hash.
+// done has the blocks of earlier hashes freed, so that there is at most one beside those of the slots.
+// argon2 allocates 19 MiB a hash, and the collector lets the heap double before it acts: left to itself, a
+// burst holds twice the memory of its slots. Nobody waits for it but the next hash, and who is done before
+// the last collection is over; that one still has its slot.
 func (h *hasher) done() {
 	if h.dead.Add(1) < 2 {
 		return
