@@ -2,6 +2,7 @@ package mailer
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/text/width"
 )
@@ -14,27 +15,32 @@ const maxColumns = 76
 // turn, prose wrapped, one line feed at the end.
 func layOut(text string) string {
 	var b strings.Builder
-	empty := true // also drops the empty lines at the beginning
+	b.Grow(len(text) + 1)
+	empty := false // lines before this one, but not at the beginning
 	for line := range strings.SplitSeq(text, "\n") {
 		line = strings.TrimRight(line, " \t\r")
 		if line == "" {
-			if !empty {
-				b.WriteByte('\n')
-			}
-			empty = true
+			empty = b.Len() > 0
 			continue
+		}
+		if empty {
+			b.WriteByte('\n')
 		}
 		empty = false
 		wrap(&b, line)
 	}
-	return strings.TrimRight(b.String(), "\n") + "\n"
+	if b.Len() == 0 {
+		return "\n"
+	}
+	return b.String()
 }
 
 // wrap writes line, broken at spaces where it is too wide. A line that begins with a space is
 // written as it is, and so is a word that is too wide.
 func wrap(b *strings.Builder, line string) {
 	if strings.HasPrefix(line, " ") || columns(line) <= maxColumns {
-		b.WriteString(line + "\n")
+		b.WriteString(line)
+		b.WriteByte('\n')
 		return
 	}
 	used := 0
@@ -58,6 +64,9 @@ func wrap(b *strings.Builder, line string) {
 func columns(s string) (n int) {
 	for _, r := range s {
 		n++
+		if r < utf8.RuneSelf {
+			continue
+		}
 		if k := width.LookupRune(r).Kind(); k == width.EastAsianWide || k == width.EastAsianFullwidth {
 			n++
 		}

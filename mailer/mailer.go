@@ -72,10 +72,11 @@
 package mailer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/text/language"
@@ -213,23 +214,31 @@ func (r *Renderer) render(l locale, m recovery.Message) (mail Mail, faults []fau
 	data := r.data(l, m)
 	templates := l.parts[m.Kind]
 
-	var subject, text, html strings.Builder
-	if err := templates.subject.Execute(&subject, data.public()); err != nil {
+	b := buffers.Get().(*bytes.Buffer)
+	defer giveBack(b)
+	if err := templates.subject.Execute(b, data.public()); err != nil {
 		faults = append(faults, fault{subjectPart, err})
 	}
-	data.Subject = oneLine(subject.String(), maxSubject)
-	if err := templates.text.Execute(&text, data); err != nil {
+	data.Subject = oneLine(b.String(), maxSubject)
+	b.Reset()
+	if err := templates.text.Execute(b, data); err != nil {
 		faults = append(faults, fault{textPart, err})
 	}
-	if err := templates.html.Execute(&html, data); err != nil {
+	text := layOut(b.String())
+	b.Reset()
+	if err := templates.html.Execute(b, data); err != nil {
 		faults = append(faults, fault{htmlPart, err})
 	}
-	return Mail{
-		ID:      m.ID,
-		To:      m.To,
-		Locale:  l.name,
-		Subject: data.Subject,
-		Text:    layOut(text.String()),
-		HTML:    strings.TrimSpace(html.String()) + "\n",
-	}, faults
+	html := string(bytes.TrimSpace(b.Bytes())) + "\n"
+	return Mail{ID: m.ID, To: m.To, Locale: l.name, Subject: data.Subject, Text: text, HTML: html}, faults
+}
+
+// buffers are what templates are executed into.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// giveBack leaves nothing of a mail in a buffer.
+func giveBack(b *bytes.Buffer) {
+	b.Reset()
+	clear(b.AvailableBuffer()[:b.Available()])
+	buffers.Put(b)
 }

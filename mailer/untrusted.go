@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
@@ -18,6 +19,9 @@ const (
 
 // isHidden reports whether r can end a line, reorder it, or stand in it unseen.
 func isHidden(r rune) bool {
+	if r < utf8.RuneSelf {
+		return r < ' ' || r == '\x7f'
+	}
 	return !unicode.IsGraphic(r) ||
 		unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
@@ -30,6 +34,9 @@ func oneLine(s string, limit int) string {
 
 // bound replaces the hidden characters of s and cuts what is beyond limit runes.
 func bound(s string, limit int) string {
+	if len(s) <= limit && isPlain(s) {
+		return s
+	}
 	shown := make([]rune, 0, limit)
 	for _, r := range s { // invalid UTF-8 yields U+FFFD
 		if len(shown) == limit {
@@ -45,6 +52,16 @@ func bound(s string, limit int) string {
 		shown = append(shown, r)
 	}
 	return string(shown)
+}
+
+// isPlain reports whether s consists of visible ASCII characters and spaces.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // showApplication leaves the dots alone: "Booking.com" is a name, and the operator's own.
@@ -64,6 +81,9 @@ var quotes = strings.NewReplacer(
 // showName returns a user name as a mail can show it, and whether it has brackets that the name has
 // not.
 func showName(name string) (shown string, bracketed bool) {
+	if len(name) <= maxShown && isPlain(name) && !strings.ContainsAny(name, `"@.:`) {
+		return name, false
+	}
 	if len(name) <= maxAddress && plainAddress.MatchString(name) && !strings.Contains(strings.ToLower(name), "www.") {
 		return name, false
 	}
