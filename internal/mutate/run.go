@@ -23,7 +23,7 @@ type stage struct {
 
 // Tests of the core that take long, and seldom are the only ones to notice; and those that no mutant can break.
 const (
-	slowTests  = "MemoryOfManyCompletions|MailDownForADay|^TestPurge$|OutcomeIsTriedAgain|^TestFaults"
+	slowTests  = "MemoryOfManyCompletions|MailDownForADay|^TestPurge$|OutcomeIsTriedAgain|^TestFaults|^TestTwoFaults$"
 	faultTests = "EveryFaultOfEveryCall" // of sqlstore
 	otherTests = "^TestOnlySMTPMailerImportsGoMail$|^TestCoreImportsLittle$"
 
