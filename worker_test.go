@@ -572,8 +572,10 @@ func TestMissingWorkerIsReportedOnce(t *testing.T) {
 	})
 	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
 		w.ask("alice")
-		time.Sleep(9 * time.Second)
+		time.Sleep(10*time.Second - time.Millisecond)
 		is.Equal(w.log.String(), "")
+		time.Sleep(2 * time.Millisecond)
+		is.True(w.log.String() != "")
 		for range 5 {
 			w.ask("alice")
 			time.Sleep(20 * time.Second)

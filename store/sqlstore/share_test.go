@@ -243,6 +243,49 @@ func TestSQLiteKeepsItsStatements(t *testing.T) {
 	})
 }
 
+func TestPreparedStatementsAreUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s := newStub(SQLite)
+		store, db := s.store(t, nil)
+		db.SetMaxOpenConns(1)
+		conn, err := db.Conn(t.Context())
+		is.NoErr(err)
+		exec, query, row := "UPDATE x", "SELECT x", "SELECT one"
+		for range 2 { // the second time they are missing already
+			for _, text := range []string{exec, query, row} {
+				is.Equal(store.prepared.find(text), nil)
+			}
+		}
+		store.prepared.prepareMissing(db)
+		is.Equal(store.prepared.find("UPDATE y"), nil) // while others wait for the connection
+		is.NoErr(conn.Close())
+		synctest.Wait()
+		is.Equal(s.prepared, []string{exec, query, row})
+		is.Equal(store.prepared.missing, nil)
+
+		bare, err := db.BeginTx(t.Context(), nil)
+		is.NoErr(err)
+		tx := txn{bare, store.prepared}
+		_, err = tx.ExecContext(t.Context(), exec)
+		is.NoErr(err)
+		rows, err := tx.QueryContext(t.Context(), query)
+		is.NoErr(err)
+		is.NoErr(rows.Close())
+		is.NoErr(tx.QueryRowContext(t.Context(), row).Err())
+		is.NoErr(tx.Commit())
+		is.Equal(s.usedPrepared, []string{exec, query, row})
+
+		for range 100 {
+			store.prepared.prepareMissing(db)
+			store.prepared.mu.Lock()
+			is.True(!store.prepared.busy) // nothing is missing
+			store.prepared.mu.Unlock()
+		}
+		store.prepared.close()
+	})
+}
+
 // Nobody waits for a connection that is to prepare a statement.
 func TestStatementsArePreparedInTheBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

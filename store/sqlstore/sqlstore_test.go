@@ -352,7 +352,8 @@ func TestRowsOfAnotherType(t *testing.T) {
 func TestRowsAffectedFails(t *testing.T) {
 	is := is.New(t)
 	no := errors.New("no")
-	_, err := affected(driver.ResultNoRows, no)
+	n, err := affected(driver.ResultNoRows, no)
+	is.Equal(n, int64(0))
 	is.Equal(err, no)
 	_, err = affected(driver.ResultNoRows, nil)
 	is.True(err != nil)

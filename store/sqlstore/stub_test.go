@@ -40,6 +40,7 @@ type stub struct {
 	serializable bool               // statements without a transaction are
 	dirty        int                // connections that were given back with an open transaction or a lock
 	prepared     []string
+	usedPrepared []string // the texts of what was executed after it was prepared
 }
 
 // A fault is one call that fails.
@@ -318,11 +319,13 @@ func (s *stubStmt) NumInput() int { return strings.Count(s.query, "?") }
 
 // ExecContext implements [driver.StmtExecContext].
 func (s *stubStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	s.conn.stub.usedPrepared = append(s.conn.stub.usedPrepared, s.query)
 	return s.conn.ExecContext(ctx, s.query, args)
 }
 
 // QueryContext implements [driver.StmtQueryContext].
 func (s *stubStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	s.conn.stub.usedPrepared = append(s.conn.stub.usedPrepared, s.query)
 	return s.conn.QueryContext(ctx, s.query, args)
 }
 
