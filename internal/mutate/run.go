@@ -27,9 +27,8 @@ const (
 	faultTests = "EveryFaultOfEveryCall" // of sqlstore
 	otherTests = "^TestOnlySMTPMailerImportsGoMail$|^TestCoreImportsLittle$"
 
-	migrateTests = "(^TestTenInstancesMigrateAtOnce$|^TestMigrateAgainChangesNothing$|^TestMigrationThatDiedHalfWayIsCompleted$|" +
-		"^TestMigrateSeesWhatWasDoneWhileItWaited$)"
-	raceTests = "(^TestAttack_S40_OneTokenManyRacersOneWinner$|^TestAttack_S42_SoftLimitIsExactUnderParallelRequests$|^TestOlderTokenNeverOutlivesMailOfANewerRequest$)"
+	migrateTests = "(^TestMigrateAgainChangesNothing$|^TestMigrationThatDiedHalfWayIsCompleted$|^TestMigrateSeesWhatWasDoneWhileItWaited$)"
+	raceTests    = "(^TestAttack_S40_OneTokenManyRacersOneWinner$|^TestAttack_S42_SoftLimitIsExactUnderParallelRequests$|^TestOlderTokenNeverOutlivesMailOfANewerRequest$)"
 )
 
 // stages returns what may kill the mutants of a file, the quickest first.

@@ -212,9 +212,11 @@ func TestMigrateIsTriedAgain(t *testing.T) {
 type busyConnector struct {
 	*stub
 	left, tried int
+	leave       func() // called at every try
 }
 
 func (c *busyConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	c.leave()
 	if c.tried++; c.tried <= c.left {
 		return nil, &numberError{261, "no"} // SQLITE_BUSY_RECOVERY
 	}
@@ -224,19 +226,38 @@ func (c *busyConnector) Connect(ctx context.Context) (driver.Conn, error) {
 func TestMigrateConnectsAgain(t *testing.T) {
 	for _, c := range []struct{ busy, tried int }{{0, 1}, {2, 3}, {3, 3}, {1000, 3}} {
 		t.Run(fmt.Sprint(c.busy), func(t *testing.T) {
-			is := is.New(t)
-			s := &busyConnector{stub: newStub(SQLite), left: c.busy}
-			accounts, err := stubUsers.Accounts(SQLite)
-			is.NoErr(err)
-			db := sql.OpenDB(s)
-			defer db.Close()
-			store, err := New(db, SQLite, accounts, &Options{Attempts: 3})
-			is.NoErr(err)
-			err = store.Migrate(t.Context())
-			is.Equal(err == nil, c.busy < 3)
-			is.Equal(s.tried, c.tried)
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				s := &busyConnector{stub: newStub(SQLite), left: c.busy, leave: func() {}}
+				store := s.store(t)
+				start := time.Now()
+				err := store.Migrate(t.Context())
+				is.Equal(err == nil, c.busy < 3)
+				is.Equal(s.tried, c.tried)
+				pauses := time.Duration(c.tried - 1)
+				is.True(time.Since(start) >= pauses*firstPause)
+			})
 		})
 	}
+	t.Run("not for who left", func(t *testing.T) {
+		is := is.New(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &busyConnector{stub: newStub(SQLite), left: 1000, leave: cancel}
+		is.Equal(code(s.store(t).Migrate(ctx)), "5") // what the only try failed with
+		is.Equal(s.tried, 1)
+	})
+}
+
+func (c *busyConnector) store(t *testing.T) *Store {
+	t.Helper()
+	is := is.New(t)
+	accounts, err := stubUsers.Accounts(SQLite)
+	is.NoErr(err)
+	db := sql.OpenDB(c)
+	t.Cleanup(func() { is.NoErr(db.Close()) })
+	store, err := New(db, SQLite, accounts, &Options{Attempts: 3})
+	is.NoErr(err)
+	return store
 }
 
 func migrate(t *testing.T, d Dialect, f fault) (s *stub, err error) {
