@@ -200,6 +200,31 @@ func TestPanicOfTheMailerIsLogged(t *testing.T) {
 	is.True(!strings.Contains(w.log.String(), "alice@example.com"))
 }
 
+// A panickingHandler panics when it is told of a panic.
+type panickingHandler struct{ slog.Handler }
+
+func (h panickingHandler) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "recovery: panic" {
+		panic("no log")
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func TestPanicOfTheLoggerThatIsToldOfOne(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.ask("alice")
+	svc, err := recovery.New(w.users, w.mail, &recovery.Options{
+		Now: w.time, Logger: slog.New(panickingHandler{slog.NewTextHandler(w.log, nil)}),
+	})
+	is.NoErr(err)
+	w.mail.Fail(func(recovery.Message) error { panic("no mail") })
+	n, err := svc.Deliver(w.ctx)
+	is.NoErr(err)
+	is.Equal(n, 1)
+	is.True(strings.Contains(w.log.String(), "will be tried again")) // as after any other failure
+}
+
 // A request is reported once: neither when it is tried again nor for each account that it means.
 func TestRequestIsAcceptedOnce(t *testing.T) {
 	is := is.New(t)
