@@ -97,6 +97,21 @@ func TestLongestBackoff(t *testing.T) {
 	}
 }
 
+// What may have been accepted is tried again after 20 minutes, and a notice after a day.
+func TestBackoffOfWhatMayHaveBeenAccepted(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	token := w.token("alice")
+	w.store.added()
+	is.NoErr(w.complete(token, goodPassword))
+	notice := w.store.added()[0]
+	w.ask("billybob")
+	reset := w.store.added()[0]
+	w.mail.Fail(func(recovery.Message) error { return recovery.ErrUncertain })
+	is.Equal(w.retries(reset, 2), []time.Duration{20 * time.Minute, 20 * time.Minute})
+	is.Equal(w.retries(notice, 2), []time.Duration{24 * time.Hour, 24 * time.Hour})
+}
+
 // What failed together does not come back together: waits are spread over the upper half.
 func TestBackoffIsSpread(t *testing.T) {
 	is := is.New(t)
