@@ -69,9 +69,6 @@
 // that out takes at most a quarter of the time that is left. [Options.IdleTimeout] ends unused
 // connections, [Mailer.Close] ends all of them.
 //
-// A server that offers PIPELINING (RFC 2920) gets MAIL FROM, RCPT TO and DATA at once, and nothing of the
-// mail before it has accepted all three.
-//
 // # Limits
 //
 // A server must write the keywords of its EHLO reply in capitals, as servers do. A DKIM key is an RSA or

@@ -7,19 +7,15 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"mime/quotedprintable"
 	"net/mail"
-	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
+
+	gomail "github.com/wneessen/go-mail"
 
 	"example.com/recovery"
 	"example.com/recovery/mailer"
 )
-
-const base64Line = 76 // characters
 
 // A letter is a mail as it goes over the wire.
 type letter struct {
@@ -27,7 +23,7 @@ type letter struct {
 
 	to    string // envelope address
 	ascii bool   // to is ASCII
-	data  []byte // lines that end in CRLF, dots stuffed; 7 bit, but for a recipient that is not ASCII
+	data  []byte // without dot-stuffing; 7 bit, but for a recipient that is not ASCII
 }
 
 // compose lays a rendered mail out as a message of RFC 5322.
@@ -38,91 +34,33 @@ func (m *Mailer) compose(rendered mailer.Mail) (letter, error) {
 			recovery.ErrPermanent)
 	}
 	now := m.opts.Now().UTC()
-	text, html := crlf(rendered.Text), crlf(rendered.HTML)
-	b := new(bytes.Buffer)
-	b.Grow(2<<10 + len(text)*3/2 + len(html)*3/2)
-	writeField(b, "Auto-Submitted", "auto-generated") // RFC 3834
-	if rendered.Locale != "" {
-		writeField(b, "Content-Language", rendered.Locale)
-	}
-	writeField(b, "Date", now.Format(time.RFC1123Z))
-	writeField(b, "From", encodeAddress(m.opts.from))
-	writeField(b, "MIME-Version", "1.0")
-	writeField(b, "Message-ID", "<"+messageID(rendered.ID)+"@"+m.opts.MessageIDDomain+">")
+	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
+	msg.SetGenHeader("From", encodeAddress(m.opts.from))
 	if m.opts.ReplyTo != "" {
-		writeField(b, "Reply-To", encodeAddress(m.opts.replyTo))
+		msg.SetGenHeader("Reply-To", encodeAddress(m.opts.replyTo))
 	}
-	writeField(b, "Subject", encodeWords(rendered.Subject))
+	msg.ToMailAddress(&mail.Address{Address: to})
+	msg.SetGenHeader(gomail.HeaderSubject, encodeWords(rendered.Subject))
+	msg.SetDateWithValue(now)
+	msg.SetMessageIDWithValue(messageID(rendered.ID) + "@" + m.opts.MessageIDDomain)
+	msg.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834
 	// Exchange sends out-of-office replies in spite of Auto-Submitted. Non-delivery reports are wanted.
-	writeField(b, "X-Auto-Response-Suppress", "OOF, AutoReply")
-	writeField(b, "To", (&mail.Address{Address: to}).String())
-	boundary := newBoundary()
-	b.WriteString("Content-Type: multipart/alternative;\r\n boundary=" + boundary + "\r\n")
-	header := b.Len()
-	b.WriteString("\r\n")
-	writePart(b, boundary, "text/plain", text)
-	b.WriteString("\r\n")
-	writePart(b, boundary, "text/html", html)
-	b.WriteString("\r\n--" + boundary + "--\r\n")
-	data := b.Bytes()
+	msg.SetGenHeader("X-Auto-Response-Suppress", "OOF, AutoReply")
+	if rendered.Locale != "" {
+		msg.SetGenHeader("Content-Language", rendered.Locale)
+	}
+	text, html := crlf(rendered.Text), crlf(rendered.HTML)
+	msg.SetBodyString(gomail.TypeTextPlain, text, gomail.WithPartEncoding(encoding(text)))
+	msg.AddAlternativeString(gomail.TypeTextHTML, html, gomail.WithPartEncoding(encoding(html)))
 	if m.opts.DKIM != nil {
-		signature, err := m.opts.DKIM.signer(now).Sign(data[:header], data[header+2:])
-		if err != nil {
-			return letter{}, fmt.Errorf("smtpmailer: the mail cannot be signed: %w", err)
-		}
-		data = append([]byte(signature), data...)
+		msg.SetDKIM(m.opts.DKIM.signer(now))
 	}
-	return letter{to: to, ascii: isASCII(to), data: stuff(data)}, nil
-}
-
-func newBoundary() string {
-	var random [30]byte
-	_, _ = rand.Read(random[:]) // which never fails
-	return hex.EncodeToString(random[:])
-}
-
-// writeField writes a field of a header, folded at spaces to lines of less than 76 characters where words
-// are not too long.
-func writeField(b *bytes.Buffer, name, value string) {
-	b.WriteString(name + ":")
-	room := 72 - len(name)
-	for word := range strings.SplitSeq(value, " ") {
-		if room-len(word) <= 1 {
-			b.WriteString("\r\n")
-			room = 73
-		}
-		b.WriteString(" " + word)
-		room -= len(word) + 1
+	var b bytes.Buffer
+	b.Grow(2<<10 + len(text)*3/2 + len(html)*3/2)
+	if _, err := msg.WriteTo(&b); err != nil {
+		return letter{}, fmt.Errorf("smtpmailer: the mail cannot be composed: %w", err)
 	}
-	b.WriteString("\r\n")
-}
-
-// writePart writes a part of a multipart message, in the encoding that is shorter. Both leave no line that
-// is too long, no CR or LF alone and no byte above 127.
-func writePart(b *bytes.Buffer, boundary, mediaType, text string) {
-	encoding := "quoted-printable"
-	if wantsBase64(text) {
-		encoding = "base64"
-	}
-	b.WriteString("--" + boundary + "\r\nContent-Transfer-Encoding: " + encoding + "\r\nContent-Type: " + mediaType + "; charset=UTF-8\r\n\r\n")
-	if encoding == "base64" {
-		for line := range slices.Chunk([]byte(text), base64Line/4*3) {
-			b.Write(base64.StdEncoding.AppendEncode(b.AvailableBuffer(), line))
-			b.WriteString("\r\n")
-		}
-		return
-	}
-	w := quotedprintable.NewWriter(b)
-	_, _ = io.WriteString(w, text) // a bytes.Buffer takes everything
-	_ = w.Close()
-}
-
-// stuff doubles every dot at the start of a line (RFC 5321 section 4.5.2).
-func stuff(data []byte) []byte {
-	if !bytes.Contains(data, []byte("\n.")) {
-		return data
-	}
-	return bytes.ReplaceAll(data, []byte("\n."), []byte("\n.."))
+	return letter{to: to, ascii: isASCII(to), data: b.Bytes()}, nil
 }
 
 // messageID returns the left side of a Message-ID. It depends on the ID alone, so that a mail system
@@ -170,14 +108,19 @@ func encodeAddress(a mail.Address) string {
 	return encodeWords(a.Name) + " <" + a.Address + ">"
 }
 
-func wantsBase64(s string) bool {
+// encoding chooses the shorter one. Both leave no line that is too long, no CR or LF alone and no
+// byte above 127.
+func encoding(s string) gomail.Encoding {
 	outside := 0
-	for i := range len(s) {
+	for i := 0; i < len(s); i++ {
 		if s[i] >= utf8.RuneSelf {
 			outside++
 		}
 	}
-	return outside > len(s)/6 // each becomes three characters, against four for every three bytes
+	if outside > len(s)/6 { // each becomes three characters, against four for every three bytes
+		return gomail.EncodingB64
+	}
+	return gomail.EncodingQP
 }
 
 // crlf returns s with the line endings of a mail.

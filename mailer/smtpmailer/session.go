@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/textproto"
-	"strings"
 	"time"
 
 	"github.com/wneessen/go-mail/smtp"
@@ -22,7 +21,6 @@ type session struct {
 	conn   *boundedConn
 	kept   bool        // it has carried a mail before
 	dirty  bool        // RSET is due
-	lost   bool        // it cannot carry another mail
 	idle   *time.Timer // ends it; nil while it is used
 }
 
@@ -110,92 +108,34 @@ func (s *session) deliver(l letter, from string, probe time.Time) (step string, 
 		}
 		s.dirty = false
 	}
-	if !l.ascii && !s.offers("SMTPUTF8") {
-		return stepRcpt, errNoUTF8
+	if !l.ascii {
+		if ok, _ := s.client.Extension("SMTPUTF8"); !ok {
+			return stepRcpt, errNoUTF8
+		}
 	}
+	s.client.SkipSMTPUTF8(l.ascii)
 	s.dirty = true
-	if step, err := s.announce(l, from); err != nil {
-		return step, err
+	if err := s.client.Mail("<" + from + ">"); err != nil {
+		return stepMail, err
 	}
-	text := s.client.Text
-	_, _ = text.W.Write(l.data) // a failure is Flush's too
-	if err := text.W.Flush(); err != nil {
+	if s.kept {
+		_ = s.conn.SetDeadline(time.Time{})
+	}
+	if err := s.client.Rcpt("<" + l.to + ">"); err != nil {
+		return stepRcpt, err
+	}
+	w, err := s.client.Data()
+	if err != nil {
+		return stepData, err
+	}
+	if _, err := w.Write(l.data); err != nil {
 		return stepBody, err // the final dot was not sent
 	}
-	_ = text.PrintfLine(".") // a server that goes away may have said why
-	if _, _, err := text.ReadResponse(250); err != nil {
+	if err := w.Close(); err != nil {
 		return stepEnd, err
 	}
 	s.dirty = false
 	return stepEnd, nil
-}
-
-// announce goes from MAIL to the reply to DATA. A server that offers PIPELINING (RFC 2920) gets all three
-// commands at once, which saves two round trips of every mail.
-func (s *session) announce(l letter, from string) (step string, err error) {
-	mail := "MAIL FROM:<" + from + ">"
-	if s.offers("8BITMIME") {
-		mail += " BODY=8BITMIME"
-	}
-	if !l.ascii {
-		mail += " SMTPUTF8"
-	}
-	commands := []struct {
-		step, text string
-		code       int // of the reply, or how it begins
-	}{{stepMail, mail, 250}, {stepRcpt, "RCPT TO:<" + l.to + ">", 25}, {stepData, "DATA", 354}}
-	text, pipelining := s.client.Text, s.offers("PIPELINING")
-	if strings.ContainsAny(from+l.to, "\r\n") { // which New and compose refuse
-		return stepMail, errExchange
-	}
-	if pipelining {
-		for _, c := range commands {
-			_, _ = text.W.WriteString(c.text + "\r\n")
-		}
-		if err := text.W.Flush(); err != nil {
-			return stepMail, err
-		}
-	}
-	for i, c := range commands {
-		if !pipelining {
-			if err := text.PrintfLine("%s", c.text); err != nil {
-				return c.step, err
-			}
-		}
-		if _, _, err := text.ReadResponse(c.code); err != nil {
-			if pipelining {
-				s.skip(err, len(commands)-1-i)
-			}
-			return c.step, err
-		}
-		if s.kept && c.step == stepMail {
-			_ = s.conn.SetDeadline(time.Time{})
-		}
-	}
-	return stepData, nil
-}
-
-// skip reads the replies to the commands behind one that was refused for good, so that the session can
-// go on. A server that wants a mail without a recipient (RFC 2920 section 3.1) does not get one.
-func (s *session) skip(err error, replies int) {
-	refusal, ok := errors.AsType[*textproto.Error](err)
-	if s.lost = !ok || refusal.Code < 500; s.lost {
-		return
-	}
-	_ = s.conn.SetDeadline(time.Now().Add(skipTimeout))
-	for range replies {
-		code, _, err := s.client.Text.ReadResponse(0)
-		if s.lost = err != nil || code == 354; s.lost {
-			return
-		}
-	}
-	_ = s.conn.SetDeadline(time.Time{})
-}
-
-// offers reports whether the server has an extension.
-func (s *session) offers(extension string) bool {
-	ok, _ := s.client.Extension(extension)
-	return ok
 }
 
 // unread reports whether the server has sent more than it was asked for.

@@ -105,10 +105,7 @@ func (m *Mailer) Close() error {
 	return nil
 }
 
-const (
-	quitTimeout = 2 * time.Second
-	skipTimeout = 2 * time.Second // for what only matters to the next mail
-)
+const quitTimeout = 2 * time.Second
 
 // transfer sends a mail over s and keeps s or ends it. Again says that the fault may be the
 // connection's, and that the mail cannot have been accepted: if s was a kept one, a new one may do.
@@ -118,7 +115,7 @@ func (m *Mailer) transfer(ctx context.Context, s *session, l letter) (again bool
 	deadline, _ := ctx.Deadline()
 	step, err := s.deliver(l, m.opts.EnvelopeFrom, time.Now().Add(time.Until(deadline)/4))
 	// A reply too many would be taken for that to the next mail.
-	alive := stop() && s.conn.left > 0 && !s.unread() && !s.lost
+	alive := stop() && s.conn.left > 0 && !s.unread()
 	if err == nil || accepted(step, err) {
 		if alive && err == nil {
 			m.keep(s)

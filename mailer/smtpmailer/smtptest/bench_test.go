@@ -27,9 +27,9 @@ const (
 // which is handed the finished text, by smtpmailer, which renders it, and by the recovery worker with
 // smtpmailer. "mailer-of-bare" and "worker-of-bare" are their speed as a part of the bare loop's;
 // "worker-of-bare-one" compares the worker with a bare loop over one connection, and
-// "mailer-of-bare-and-render" leaves the templates out of the comparison. The server offers PIPELINING,
-// which go-mail does not use. One server answers at once, so that every microsecond shows; the other takes
-// 5 ms to accept a mail, as one does that writes it to a disk first.
+// "mailer-of-bare-and-render" leaves the templates out of the comparison. One server answers at once,
+// so that every microsecond shows; the other takes 5 ms to accept a mail, as one does that writes it to
+// a disk first.
 //
 //	go test -run '^$' -bench Send -benchtime 5x ./mailer/smtpmailer/smtptest
 func BenchmarkSend(b *testing.B) {
