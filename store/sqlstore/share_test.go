@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -284,6 +285,27 @@ func TestPreparedStatementsAreUsed(t *testing.T) {
 		}
 		store.prepared.close()
 	})
+}
+
+func TestStatementsAreClosedWithTheirStore(t *testing.T) {
+	is := is.New(t)
+	store, db := newStub(SQLite).store(t, nil)
+	p := store.prepared
+	open := func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.ready)
+	}
+	is.Equal(p.find("SELECT 1"), nil)
+	p.prepareMissing(db)
+	for open() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	runtime.KeepAlive(store)
+	for begin := time.Now(); open() > 0; time.Sleep(time.Millisecond) { // nobody has the Store any more
+		is.True(time.Since(begin) < 10*time.Second)
+		runtime.GC()
+	}
 }
 
 // Nobody waits for a connection that is to prepare a statement.
