@@ -84,6 +84,19 @@ func TestEventsAfterACompletion(t *testing.T) {
 	is.Equal(w.accountsTold("MailSent"), []string{"3", "3"})
 }
 
+// The account that is gone has no address, so none is taken out of what is told.
+func TestEventsOfAnAccountThatIsGone(t *testing.T) {
+	is := is.New(t)
+	down := errors.New("the sessions are not there")
+	w := newWorld(t, &recovery.Options{OnReset: func(context.Context, recovery.Account) error { return down }})
+	is.NoErr(w.complete(w.token("billybob"), goodPassword))
+	w.users.Remove("3")
+	w.deliver()
+	w.hooks.wait(t, "RequestRetried")
+	e, _ := w.hooks.last("RequestRetried").(recovery.RequestEvent)
+	is.Equal(e.Err.Error(), down.Error())
+}
+
 // A kind that a newer version put into the queue is not taken for a reset.
 func TestUnknownKindIsNotMailed(t *testing.T) {
 	for name, r := range map[string]recovery.Request{
