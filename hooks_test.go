@@ -56,6 +56,34 @@ func TestHookThatBlocks(t *testing.T) {
 	})
 }
 
+// The log is told of the first event that is lost, each time that a hook blocks.
+func TestLostEventsAreToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		log := &syncBuffer{}
+		release := make(chan struct{})
+		svc, _ := withHooks(t, log, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { <-release }})
+		refuse := func(times int) (told int) {
+			for range times {
+				_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
+				is.Equal(err, recovery.ErrInvalidToken)
+			}
+			synctest.Wait()
+			return strings.Count(log.String(), "events are being dropped")
+		}
+		for before := range 2 {
+			is.Equal(refuse(1), before)    // it blocks
+			is.Equal(refuse(1024), before) // these wait
+			is.Equal(refuse(1), before+1)
+			is.Equal(refuse(1), before+1)
+			for range 1025 {
+				release <- struct{}{}
+			}
+			synctest.Wait()
+		}
+	})
+}
+
 func TestHookThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
