@@ -184,6 +184,21 @@ func TestBodyThatAnnouncesTooMuch(t *testing.T) {
 	is.Equal(answer.Header().Get("Connection"), "close")
 }
 
+// 16,384 bytes are read, and found to be no form.
+func TestLongestBody(t *testing.T) {
+	w := newWorld(t, recovery.Options{}, Options{})
+	for size, status := range map[int]int{16384: 400, 16385: 413} {
+		for _, announced := range []int64{int64(size), -1} {
+			r := httptest.NewRequest("POST", "/reset", strings.NewReader(strings.Repeat("x", size)))
+			r.ContentLength = announced
+			r.Header.Set("Content-Type", formType)
+			response := httptest.NewRecorder()
+			w.handler.ServeHTTP(response, r)
+			is.New(t).Equal(response.Code, status)
+		}
+	}
+}
+
 // A body that does not end soon is refused after 16 KiB.
 func TestEndlessBody(t *testing.T) {
 	is := is.New(t)
