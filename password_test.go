@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +114,29 @@ func TestAttack_S81_Bcrypt(t *testing.T) {
 	}
 	is.True(errors.Is(recovery.VerifyPassword("$2x$"+hash("abc")[4:], "abc"), recovery.ErrUnsupportedHash))
 	is.True(errors.Is(recovery.VerifyPassword("$2a$xx$"+hash("abc")[7:], long+"y"), recovery.ErrUnsupportedHash)) // before its length is
+}
+
+// The blocks of hashes are freed after every second one, and the next hash waits for it.
+func TestBlocksOfHashesAreFreedByTwo(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	svc, err := recovery.New(w.users, w.mail, &recovery.Options{Now: w.time, Limits: recovery.Limits{InsecureOff: true}})
+	is.NoErr(err)
+	var tokens []string
+	for range 5 {
+		name := fmt.Sprintf("user%d", len(tokens))
+		w.put(name, name, name+"@example.com")
+		tokens = append(tokens, w.token(name))
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nothing else collects
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for _, token := range tokens {
+		_, err = svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: token, Password: goodPassword})
+		is.NoErr(err)
+	}
+	runtime.ReadMemStats(&after)
+	is.Equal(after.NumGC-before.NumGC, uint32(2))
 }
 
 func FuzzVerifyPassword(f *testing.F) {

@@ -55,7 +55,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := h.answer(w, r, l)
 	header := w.Header()
 	setHeaders(header)
-	if answer.page != nil || answer.body == nil {
+	if answer.body == nil { // a page or a redirection
 		setPageHeaders(header, h.policy)
 	}
 	if answer.page != nil {
