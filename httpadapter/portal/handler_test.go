@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"testing/iotest"
 	"time"
 
 	"github.com/matryer/is"
@@ -182,6 +183,42 @@ func TestBodyThatAnnouncesTooMuch(t *testing.T) {
 	answer := w.do("POST", "/reset", strings.Repeat("x", maxBody+1), isForm...)
 	is.Equal(answer.Code, 413)
 	is.Equal(answer.Header().Get("Connection"), "close")
+}
+
+// A body that is whole as far as it came was meant to go on.
+func TestBodyThatFails(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	r := httptest.NewRequest("POST", "/password", io.MultiReader(
+		strings.NewReader(byUsername("billybob").Encode()), iotest.ErrReader(errors.New("gone"))))
+	r.Header.Set("Content-Type", formType)
+	response := httptest.NewRecorder()
+	w.handler.ServeHTTP(response, r)
+	is.Equal(response.Code, 400)
+	is.Equal(len(w.deliver()), 0)
+}
+
+func TestBlankUsername(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	for _, blank := range []string{"", "  "} {
+		answer := w.post("/password", byUsername(blank))
+		is.Equal(answer.Code, 422)
+		is.True(strings.Contains(answer.Body.String(), "Enter your username."))
+	}
+}
+
+// That nobody answers in time is no error of the store.
+func TestBusyIsNotLogged(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{Policy: &recovery.Policy{BreachFailClosed: true, Breached: func(context.Context, string) (bool, error) {
+		return false, errors.New("no route")
+	}}}, Options{})
+	is.Equal(w.post("/reset", newPassword(w.token("billybob"), goodPassword)).Code, 503)
+	is.True(!strings.Contains(w.log.String(), "portal: the call failed"))
+	w.fail = func() error { return errors.New("no route") }
+	is.Equal(w.post("/password", byUsername("billybob")).Code, 503)
+	is.True(strings.Contains(w.log.String(), "portal: the call failed"))
 }
 
 // 16,384 bytes are read, and found to be no form.

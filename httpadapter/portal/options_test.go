@@ -37,6 +37,13 @@ func TestNilOptions(t *testing.T) {
 	is.Equal(err.Error(), "portal: New needs a Service")
 }
 
+func TestBodyTimeoutByDefault(t *testing.T) {
+	is := is.New(t)
+	s, faults := (&Options{}).settings(&recovery.Options{})
+	is.Equal(len(faults), 0)
+	is.Equal(s.BodyTimeout, 10*time.Second) // as documented
+}
+
 func TestEveryFaultOfTheOptionsAtOnce(t *testing.T) {
 	is := is.New(t)
 	_, err := New(newService(t), &Options{

@@ -18,7 +18,7 @@ func TestTokensAsTheyArePasted(t *testing.T) {
 	const link = "https://portal.example/recover/reset#token="
 	for _, pasted := range []string{
 		"TOKEN", " \t\r\nTOKEN\r\n\t ", "TOKEN\u00a0", "\u3000TOKEN\u3000", "\u200bTOKEN", "\ufeffTOKEN\u2028", "<TOKEN>", " < TOKEN > ",
-		link + "TOKEN", "<" + link + "TOKEN>", "\u200b<" + link + "TOKEN\u00a0>\u3000", link + "another#token=TOKEN", "Reset: " + link + "TOKEN", link + " TOKEN",
+		link + "TOKEN", "<" + link + "TOKEN>", "\u200b<" + link + "TOKEN\u00a0>\u3000", link + "another#token=TOKEN", "Reset: " + link + "TOKEN", link + " TOKEN", "#token=TOKEN",
 	} {
 		is := is.New(t)
 		is.Equal(tokenOf(strings.ReplaceAll(pasted, "TOKEN", noToken)), noToken)
