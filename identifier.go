@@ -99,7 +99,7 @@ func lowerASCII(s string) string {
 // isDotAtom reports whether s is a dot-atom of RFC 5322 that nobody can take for an encoded word of
 // RFC 2047, which some mail systems decode in addresses.
 func isDotAtom(s string) bool {
-	if _, word, found := strings.Cut(s, "=?"); found && strings.Contains(word, "?=") {
+	if _, word, _ := strings.Cut(s, "=?"); strings.Contains(word, "?=") {
 		return false
 	}
 	for atom := range strings.SplitSeq(s, ".") {

@@ -103,7 +103,7 @@ func TestCanonicalEmailRefuses(t *testing.T) {
 		"alice", "@example.com", "alice@", "@", "a@b@c", "alice@@example.com",
 		"a@x,evil@y", "a@x;evil@y", "a@x evil@y", "a@x%2cevil@y", "a@x%2cevil", "a@x, b", // S02
 		"Name <a@b.example>", "<a@b.example>", "a(comment)@b.example", "a@b.example(comment)", `"a"@b.example`,
-		`"x> ORCPT=y"@b.example`, "group:a@b.example;", "=?utf-8?q?a?=@b.example>", "a@[192.0.2.1]", "a@192.0.2.1", // S09
+		`"x> ORCPT=y"@b.example`, "group:a@b.example;", "=?utf-8?q?a?=@b.example>", "=?utf-8?q?a?=@b.example", "x=?utf-8?b?YQ?=x@b.example", "a@[192.0.2.1]", "a@192.0.2.1", // S09
 		".a@example.com", "a.@example.com", "a..b@example.com", "a b@example.com", "a\u00a0b@example.com", "a\u3000b@example.com",
 		"victim@xn--example-.com", "a@xn--n-", "a@b.xn--com-", // A-labels of what is ASCII
 		"a@example..com", "a@.example.com", "a@example.com.", "a@-example.com", "a@example-.com", "a@exa_mple.com",
@@ -172,6 +172,8 @@ func TestFirstAndLastCharacters(t *testing.T) {
 		"a@r3---sn-x.example":                 "a@r3---sn-x.example", // hyphens in the third and fourth place are IDNA's matter only
 		"a@xn--wgv71a119e.example":            "a@xn--wgv71a119e.example",
 		"a@日本語.example":                       "a@xn--wgv71a119e.example",
+		"=?a@b.example":                       "=?a@b.example", // no encoded word, as it has no end
+		"a?=?b@b.example":                     "a?=?b@b.example",
 		strings.Repeat("x", 64) + "@b":        strings.Repeat("x", 64) + "@b",
 		"a@" + strings.Repeat("b", 63) + ".c": "a@" + strings.Repeat("b", 63) + ".c",
 	} {

@@ -105,7 +105,7 @@ func checkURL(s string) error {
 	if strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//") {
 		return nil
 	}
-	if u.Scheme != "https" || u.Hostname() == "" || u.User != nil || !isHost.MatchString(u.Host) {
+	if u.Scheme != "https" || u.User != nil || !isHost.MatchString(u.Host) {
 		return errURL
 	}
 	if _, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && err != nil {

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -37,11 +38,12 @@ func TestNilOptions(t *testing.T) {
 	is.Equal(err.Error(), "portal: New needs a Service")
 }
 
-func TestBodyTimeoutByDefault(t *testing.T) {
+func TestDefaults(t *testing.T) {
 	is := is.New(t)
 	s, faults := (&Options{}).settings(&recovery.Options{})
 	is.Equal(len(faults), 0)
 	is.Equal(s.BodyTimeout, 10*time.Second) // as documented
+	is.Equal(s.Logger, slog.Default())
 }
 
 func TestEveryFaultOfTheOptionsAtOnce(t *testing.T) {
@@ -121,6 +123,11 @@ func TestFaultsOfPages(t *testing.T) {
 	}
 	is.Equal(strings.Count(err.Error(), `in en: must have a form`), 1) // each fault once
 
+	_, err = New(newService(t), &Options{Templates: fstest.MapFS{
+		"done.html": {Data: []byte(`{{if eq .Lang "ja"}}{{.T "no.such"}}{{end}}`)},
+	}})
+	is.True(err != nil) // one fault is enough
+
 	_, err = New(newService(t), &Options{Templates: brokenFS{}})
 	is.Equal(err.Error(), "portal: Options.Templates: open .: file does not exist")
 	_, err = New(newService(t), &Options{Templates: unreadableFS{fstest.MapFS{"start.html": {Data: []byte("x")}}}})
@@ -129,7 +136,7 @@ func TestFaultsOfPages(t *testing.T) {
 
 func TestURLs(t *testing.T) {
 	is := is.New(t)
-	for _, ok := range []string{"", "/", "/login?x=1#y", "https://example.com", "https://example.com:8443/help", "https://[2001:db8::1]/", "https://xn--r8jz45g.example:65535?x"} {
+	for _, ok := range []string{"", "/", "/login?x=1#y", "https://example.com", "https://example.com:8443/help", "https://example.com:9999/~help", "https://[2001:db8::1]/", "https://xn--r8jz45g.example:65535?x"} {
 		is.NoErr(checkURL(ok))
 	}
 	for _, bad := range []string{
@@ -163,6 +170,7 @@ func TestTextsOfTheOptions(t *testing.T) {
 func TestImagesOfThePagesOwnOrigin(t *testing.T) {
 	is := is.New(t)
 	is.True(strings.Contains(contentSecurityPolicy(""), "; img-src 'self'; "))
+	is.True(strings.Contains(contentSecurityPolicy("https://%zz/"), "; img-src 'self'; "))
 	is.True(strings.Contains(contentSecurityPolicy("/logo.svg"), "; img-src 'self'; "))
 	is.True(strings.Contains(contentSecurityPolicy("https://static.example:8443/logo.svg"), "; img-src 'self' https://static.example:8443; "))
 }
@@ -191,6 +199,7 @@ func TestAccentOfOnePreference(t *testing.T) {
 	base := css(Options{})
 	is.Equal(css(Options{Accent: "#6a1b9a"})[len(base):],
 		":root { --accent: #6a1b9a }\n@media (prefers-color-scheme: dark) { :root { --accent: #a8c7fa } }\n")
+	is.True(strings.Contains(css(Options{Accent: "#6a1b9a", AccentDark: "#e1bee7"}), "dark) { :root { --accent: #e1bee7 } }"))
 	is.Equal(css(Options{AccentDark: "#e1bee7"})[len(base):], "@media (prefers-color-scheme: dark) { :root { --accent: #e1bee7 } }\n")
 	is.Equal(css(Options{CSS: "p {}"})[len(base):], "p {}")
 }
