@@ -2,6 +2,7 @@ package portal
 
 import (
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -177,7 +178,8 @@ func TestImagesOfThePagesOwnOrigin(t *testing.T) {
 
 func TestColours(t *testing.T) {
 	is := is.New(t)
-	is.Equal(int(contrast("#000000", "#ffffff")), 21)
+	is.True(math.Abs(contrast("#000000", "#ffffff")-21) < 1e-9)
+	is.True(math.Abs(contrast("#0a0a0a", "#ffffff")-19.798) < 1e-3)
 	is.True(contrast("#777777", "#ffffff") < 4.5 && contrast("#767676", "#ffffff") > 4.5) // WCAG's own border
 	is.NoErr(checkAccent("#0B57D0", lightSurfaces))
 	for _, bad := range []string{"0b57d0", "#0b57d", "#0b57d00", "#0b57dg", "#-b57d0", "red", "#fff", "#767676"} {
