@@ -3,6 +3,8 @@ package recovery_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +154,90 @@ func TestOptionsInForce(t *testing.T) {
 	is.Equal(again.Policy.Words, []string{"word"})
 	is.Equal(again.Limits.PerIdentifier[0].Burst, 1)
 	is.Equal(len(again.Portals), 1)
+}
+
+// The defaults are those that the documentation names.
+func TestDefaultOptions(t *testing.T) {
+	is := is.New(t)
+	svc, err := recovery.New(memstore.New(), &mailertest.Recorder{}, nil)
+	is.NoErr(err)
+	o := svc.Options()
+	is.Equal(o.TokenTTL, 16*time.Hour)
+	is.Equal(o.HashConcurrency, runtime.GOMAXPROCS(0))
+	is.Equal(o.HashWait, 5*time.Second)
+	is.Equal(o.Tick, 250*time.Millisecond)
+	is.Equal(o.Workers, 2)
+	is.Equal(o.SendTimeout, 30*time.Second)
+	is.Equal(o.MaxRequestAge, time.Hour)
+	is.Equal(o.Logger, slog.Default())
+	is.True(time.Since(o.Now()).Abs() < time.Minute)
+	is.Equal(o.Limits, recovery.Limits{
+		PerIdentifier:     []recovery.Limit{{Burst: 1, Every: time.Minute}, {Burst: 3, Every: time.Hour}},
+		PerClient:         recovery.Limit{Burst: 20, Every: 30 * time.Second},
+		Global:            recovery.Limit{Burst: 1000, Every: 20 * time.Millisecond},
+		CompletePerClient: recovery.Limit{Burst: 20, Every: 30 * time.Second},
+	})
+}
+
+// What an option may be at the least and at the most, and one less or more.
+func TestBoundsOfOptions(t *testing.T) {
+	try := func(t *testing.T, o recovery.Options, ok bool) {
+		t.Helper()
+		is := is.New(t)
+		is.Helper()
+		_, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &o)
+		is.Equal(err == nil, ok)
+	}
+	for name, c := range map[string]struct {
+		least, most time.Duration
+		set         func(*recovery.Options, time.Duration)
+	}{
+		"TokenTTL":      {time.Minute, 24 * time.Hour, func(o *recovery.Options, d time.Duration) { o.TokenTTL = d }},
+		"HashWait":      {time.Millisecond, 10 * time.Minute, func(o *recovery.Options, d time.Duration) { o.HashWait = d }},
+		"Tick":          {10 * time.Millisecond, time.Minute, func(o *recovery.Options, d time.Duration) { o.Tick = d }},
+		"SendTimeout":   {time.Second, 10 * time.Minute, func(o *recovery.Options, d time.Duration) { o.SendTimeout = d }},
+		"MaxRequestAge": {time.Minute, 24 * time.Hour, func(o *recovery.Options, d time.Duration) { o.MaxRequestAge = d }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for d, ok := range map[time.Duration]bool{c.least - 1: false, c.least: true, c.most: true, c.most + 1: false} {
+				var o recovery.Options
+				c.set(&o, d)
+				try(t, o, ok)
+			}
+		})
+	}
+	for n, ok := range map[int]bool{-1: false, 1: true, 1024: true, 1025: false} {
+		try(t, recovery.Options{HashConcurrency: n}, ok)
+	}
+	for n, ok := range map[int]bool{-1: false, 1: true, 64: true, 65: false} {
+		try(t, recovery.Options{Workers: n}, ok)
+	}
+	for n, ok := range map[int]bool{1: true, 8: true, 9: false} {
+		list := make([]recovery.Limit, n)
+		for i := range list {
+			list[i] = recovery.Limit{Burst: 1, Every: time.Minute}
+		}
+		try(t, recovery.Options{Limits: recovery.Limits{PerIdentifier: list}}, ok)
+	}
+	for limit, ok := range map[recovery.Limit]bool{
+		{Burst: 0, Every: time.Hour}: false, {Burst: 1, Every: time.Hour}: true, {Burst: 1e6, Every: time.Hour}: true, {Burst: 1e6 + 1, Every: time.Hour}: false,
+		{Burst: 1, Every: 0}: false, {Burst: 1, Every: time.Microsecond}: true, {Burst: 1, Every: 24 * time.Hour}: true,
+		{Burst: 1, Every: 24*time.Hour + time.Microsecond}: false, {Burst: 1, Every: -time.Microsecond}: false,
+	} {
+		try(t, recovery.Options{Limits: recovery.Limits{Global: limit}}, ok)
+	}
+	for name, ok := range map[string]bool{strings.Repeat("n", 64): true, strings.Repeat("n", 65): false} {
+		try(t, recovery.Options{Portals: map[string]recovery.Portal{name: {URL: "https://portal.example/"}}}, ok)
+	}
+	for url, ok := range map[string]bool{
+		"https://portal.example/~!": true, "https://portal.example/a b": false, "https://portal.example/\x7f": false, "https://portal.example/#": false,
+		"ftp://localhost/": false, "http://[::1]/": true, "http://[::2]/": false, "http://localhost.example/": false, "https:///": false,
+	} {
+		try(t, recovery.Options{Portals: map[string]recovery.Portal{"p": {URL: url}}}, ok)
+	}
+	is := is.New(t)
+	w := newWorld(t, nil)
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Locale: strings.Repeat("x", 35)})) // one more is tried in TestFieldErrors
 }
 
 // States are stored in microseconds.
