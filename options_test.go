@@ -100,12 +100,13 @@ func TestNewLimitLists(t *testing.T) {
 func TestNewDoesNotKeepTheOptions(t *testing.T) {
 	is := is.New(t)
 	opts := &recovery.Options{
-		Policy:  &recovery.Policy{MinLength: 12},
+		Policy:  &recovery.Policy{MinLength: 12, Words: []string{"Contoso"}},
 		Portals: map[string]recovery.Portal{"a": {URL: "https://portal.example/"}},
 		Limits:  recovery.Limits{PerIdentifier: []recovery.Limit{{Burst: 2, Every: time.Minute}}},
 	}
 	w := newWorld(t, opts)
-	opts.Policy.MinLength = 8
+	opts.Policy.MinLength, opts.Policy.Words[0] = 8, "Fabrikam"
+	is.Equal(w.Options().Policy.Words, []string{"Contoso"})
 	opts.Portals["b"] = recovery.Portal{URL: "http://evil.example/"}
 	opts.Limits.PerIdentifier[0].Burst = 1
 	is.Equal(reasons(w.complete(tokenText, "Abcdefx-12")), "too_short")
@@ -159,11 +160,13 @@ func TestOptionsInForce(t *testing.T) {
 // The defaults are those that the documentation names.
 func TestDefaultOptions(t *testing.T) {
 	is := is.New(t)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
 	svc, err := recovery.New(memstore.New(), &mailertest.Recorder{}, nil)
 	is.NoErr(err)
 	o := svc.Options()
 	is.Equal(o.TokenTTL, 16*time.Hour)
-	is.Equal(o.HashConcurrency, runtime.GOMAXPROCS(0))
+	is.Equal(o.HashConcurrency, 3)
+	is.Equal(runtime.GOMAXPROCS(0), 3) // it is only asked for
 	is.Equal(o.HashWait, 5*time.Second)
 	is.Equal(o.Tick, 250*time.Millisecond)
 	is.Equal(o.Workers, 2)
@@ -225,6 +228,9 @@ func TestBoundsOfOptions(t *testing.T) {
 		{Burst: 1, Every: 24*time.Hour + time.Microsecond}: false, {Burst: 1, Every: -time.Microsecond}: false,
 	} {
 		try(t, recovery.Options{Limits: recovery.Limits{Global: limit}}, ok)
+	}
+	for name, ok := range map[string]bool{"アカウント": true, "a\xffb": false, "a\u200bb": false} {
+		try(t, recovery.Options{Application: name}, ok)
 	}
 	for name, ok := range map[string]bool{strings.Repeat("n", 64): true, strings.Repeat("n", 65): false} {
 		try(t, recovery.Options{Portals: map[string]recovery.Portal{name: {URL: "https://portal.example/"}}}, ok)
