@@ -242,7 +242,7 @@ func (p Portal) faults(name string) (faults []string) {
 		fault("must have an absolute https URL")
 	case u.Scheme == "http" && !p.InsecureHTTP && !isLoopback(u.Hostname()):
 		fault("must have an https URL; http is for localhost, or where InsecureHTTP is set")
-	case u.Fragment != "" || strings.Contains(p.URL, "#"):
+	case strings.Contains(p.URL, "#"):
 		fault("must have a URL without a fragment: that is where the token goes")
 	case strings.ContainsFunc(p.URL, func(r rune) bool { return r <= ' ' || r > '~' }):
 		fault("must have a URL of visible ASCII characters")
@@ -256,6 +256,6 @@ func isLoopback(host string) bool {
 	if host == "localhost" {
 		return true
 	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
+	a, _ := netip.ParseAddr(host) // what is no address is the zero one
+	return a.IsLoopback()
 }
