@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
@@ -116,27 +117,55 @@ func TestAttack_S81_Bcrypt(t *testing.T) {
 	is.True(errors.Is(recovery.VerifyPassword("$2a$xx$"+hash("abc")[7:], long+"y"), recovery.ErrUnsupportedHash)) // before its length is
 }
 
-// The blocks of hashes are freed after every second one, and the next hash waits for it.
-func TestBlocksOfHashesAreFreedByTwo(t *testing.T) {
+// collections returns how often the collector ran while passwords were hashed one after the other.
+func collections(t *testing.T, hashes int, before func()) uint32 {
+	t.Helper()
 	is := is.New(t)
 	w := newWorld(t, nil)
-	svc, err := recovery.New(w.users, w.mail, &recovery.Options{Now: w.time, Limits: recovery.Limits{InsecureOff: true}})
+	svc, err := recovery.New(w.users, w.mail, &recovery.Options{Now: w.time, HashConcurrency: 1, Limits: recovery.Limits{InsecureOff: true}})
 	is.NoErr(err)
 	var tokens []string
-	for range 5 {
+	for range hashes {
 		name := fmt.Sprintf("user%d", len(tokens))
 		w.put(name, name, name+"@example.com")
 		tokens = append(tokens, w.token(name))
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nothing else collects
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
+	before()
+	var start, end runtime.MemStats
+	runtime.ReadMemStats(&start)
 	for _, token := range tokens {
 		_, err = svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: token, Password: goodPassword})
 		is.NoErr(err)
 	}
-	runtime.ReadMemStats(&after)
-	is.Equal(after.NumGC-before.NumGC, uint32(2))
+	runtime.ReadMemStats(&end)
+	return end.NumGC - start.NumGC
+}
+
+// The blocks of hashes are freed after every second one, and the next hash waits for it.
+func TestBlocksOfHashesAreFreedByTwo(t *testing.T) {
+	is.New(t).Equal(collections(t, 5, runtime.GC), uint32(2))
+}
+
+// In a heap of 256 MiB beside the block of a hash that is made, they are left to the collector.
+func TestBlocksOfHashesInALargeHeap(t *testing.T) {
+	const large = 256<<20 + 19<<20
+	for beyond, want := range map[int]uint32{-256 << 10: 1, 256 << 10: 0} {
+		is := is.New(t)
+		var ballast []byte
+		n := collections(t, 3, func() {
+			live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+			runtime.GC()
+			metrics.Read(live)
+			ballast = make([]byte, large+beyond-int(live[0].Value.Uint64()))
+			runtime.GC()
+			metrics.Read(live)
+			off := int(live[0].Value.Uint64()) - large - beyond
+			is.True(-128<<10 < off && off < 128<<10)
+		})
+		runtime.KeepAlive(ballast)
+		is.Equal(n, want)
+	}
 }
 
 func FuzzVerifyPassword(f *testing.F) {
