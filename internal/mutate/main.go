@@ -23,8 +23,8 @@
 //	sql         leaves out a predicate, moves its boundary or turns it round, drops FOR UPDATE, SKIP LOCKED or
 //	            ORDER BY, in the statements of sqlstore
 //
-// A mutant that does not compile is not counted. One that takes several times as long as the tests take without it is
-// killed. One that no test notices has survived; then the exit status is 1, unless equivalent.txt has it
+// A mutant that does not compile is not counted. One with which a test hangs is killed: that is, the tests take several
+// times as long as without it, and one of them most of that. One that no test notices has survived; then the exit status is 1, unless equivalent.txt has it
 // with the reason why nobody could. The exit status is 1 too when a mutant of equivalent.txt is there no longer.
 //
 // Efficacy is what was killed, of the mutants that are not equivalent.
