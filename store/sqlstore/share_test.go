@@ -280,8 +280,9 @@ func TestPreparedStatementsAreUsed(t *testing.T) {
 		for range 100 {
 			store.prepared.prepareMissing(db)
 			store.prepared.mu.Lock()
-			is.True(!store.prepared.busy) // nothing is missing
+			busy := store.prepared.busy
 			store.prepared.mu.Unlock()
+			is.True(!busy) // nothing is missing
 		}
 		store.prepared.close()
 	})
