@@ -275,6 +275,17 @@ func TestTextsThatAreTooLong(t *testing.T) {
 			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
 			err = store.FinishRequest(t.Context(), recovery.Outcome{RequestID: request.ID, Lease: "lease", At: now, Add: add})
 			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
+			name := strings.Repeat("n", 65)
+			for _, set := range []func(*recovery.Request){
+				func(r *recovery.Request) { r.ID = name }, func(r *recovery.Request) { r.Portal = name }, func(r *recovery.Request) { r.Locale = name },
+			} {
+				r := request
+				set(&r)
+				is.Equal(errorText(store.AddRequest(t.Context(), r, recovery.Charges{})), "sqlstore: a text of 65 bytes is longer than 64")
+			}
+			long = reset
+			long.RequestID = name
+			is.Equal(errorText(store.CreateReset(t.Context(), long)), "sqlstore: a text of 65 bytes is longer than 64")
 			is.Equal(s.kept, nil)
 		})
 	}
