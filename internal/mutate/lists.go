@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 )
 
 // equivalents reads equivalent.txt: the name of a mutant on a line, as -list prints it, and below it, indented, the reason why
@@ -132,7 +131,7 @@ func (t *tool) byHand(pattern *regexp.Regexp) (ok bool, err error) {
 			if err := p.build(s.dir); err != nil {
 				return false, err
 			}
-			by, _ := p.test(s, 0, 4*clean.took[s]+5*time.Second)
+			by, _ := p.test(s, 0, limitOf(clean.took[s]))
 			if by == "" {
 				by = "SURVIVED"
 				failed++

@@ -105,6 +105,9 @@ func (p *program) build(dir string) error {
 
 var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
+// limitOf returns how long tests may take with a mutant that take so long without. The machine may stall meanwhile.
+func limitOf(took time.Duration) time.Duration { return 4*took + 15*time.Second }
+
 // running is a test that was not done at the time limit, and since when it ran.
 var running = regexp.MustCompile(`(?m)^\s+\S+ \((\S+)\)$`)
 
@@ -178,11 +181,11 @@ func (p *program) try(m *mutant, all []stage, number int, took map[stage]time.Du
 		if by != "" {
 			break
 		}
+		whole := s
 		if i < len(runs)-len(all) { // a part of the first
-			by, _ = p.test(s, number, 4*took[first]+5*time.Second)
-		} else {
-			by, _ = p.test(s, number, 4*took[s]+5*time.Second)
+			whole = first
 		}
+		by, _ = p.test(s, number, limitOf(took[whole]))
 	}
 	r := result{Status: survived, By: by, Took: time.Since(begin).Seconds()}
 	if by != "" {
