@@ -229,6 +229,30 @@ func TestPortalErrorIsScrubbed(t *testing.T) {
 }
 
 // The Mailer's, and the application's, errors are told without the address, of a notice too.
+// Mail systems repeat an address as it was sent, in small letters or with the domain's A-label.
+func TestAddressesAreScrubbedInEveryForm(t *testing.T) {
+	for stored, repeated := range map[string]string{
+		"Alice@Example.COM":      "550 5.1.1 <alice@example.com>: Recipient address rejected",
+		"alice@example.com":      "550 5.1.1 <ALICE@EXAMPLE.COM>: Recipient address rejected",
+		"ALICE@bücher.example":   "550 5.1.1 <alice@xn--bcher-kva.example>: Recipient address rejected",
+		"alice@XN--bcher-kva.de": "550 5.1.1 <Alice@xn--BCHER-KVA.de>: Recipient address rejected",
+	} {
+		t.Run(stored, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, nil)
+			w.put("9", "ally", stored)
+			w.mail.Fail(func(recovery.Message) error { return errors.New(repeated) })
+			is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "ally"}))
+			_, err := w.Deliver(w.ctx)
+			is.NoErr(err)
+			w.hooks.wait(t, "RequestRetried")
+			is.True(strings.Contains(w.log.String(), "550 5.1.1 <[redacted]>: Recipient address rejected"))
+			local, _, _ := strings.Cut(stored, "@")
+			is.True(!strings.Contains(strings.ToLower(w.log.String()), strings.ToLower(local)+"@"))
+		})
+	}
+}
+
 func TestErrorsAfterACompletionAreScrubbed(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{OnReset: func(_ context.Context, a recovery.Account) error { return errors.New("no sessions of " + a.Email) }})

@@ -74,7 +74,7 @@ const (
 	DropPortal       DropReason = "portal"      // Portal.Allow said no, or the portal is gone
 	DropSuperseded   DropReason = "superseded"  // a newer request's mail was accepted
 	DropTooOld       DropReason = "too_old"     // waited longer than Options.MaxRequestAge
-	DropTooManyFound DropReason = "too_many"    // beyond the first 1,000 accounts of an address
+	DropTooManyFound DropReason = "too_many"    // what may be meant beyond the first 1,000 accounts
 	DropNoUsername   DropReason = "no_username" // the address has accounts, but none has a user name
 	DropMalformed    DropReason = "malformed"   // the queue held what this version cannot read
 )

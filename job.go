@@ -93,7 +93,7 @@ func (j *job) meant(ctx context.Context) ([]Account, error) {
 	}
 	var accounts []Account
 	matched := false
-	for _, a := range found {
+	for _, a := range found[:min(len(found), maxAccounts)] {
 		stored := a.Username
 		if r.By == ByEmail {
 			stored = a.Email
@@ -116,8 +116,6 @@ func (j *job) meant(ctx context.Context) ([]Account, error) {
 			reason = DropUnverified
 		case err != nil:
 			reason = DropBadAddress
-		case len(accounts) == maxAccounts:
-			reason = DropTooManyFound
 		default:
 			accounts = append(accounts, a)
 			continue
@@ -128,6 +126,9 @@ func (j *job) meant(ctx context.Context) ([]Account, error) {
 	j.event.Account = Account{}
 	if !matched {
 		j.drop(DropNoAccount)
+	}
+	if len(found) > maxAccounts && found[maxAccounts].Eligible() { // there may be more
+		j.drop(DropTooManyFound)
 	}
 	return accounts, nil
 }
@@ -156,7 +157,7 @@ func (j *job) split(accounts []Account) {
 func (j *job) sendReset(ctx context.Context, a Account) error {
 	r := &j.request
 	j.event.Account = a
-	j.secrets = append(j.secrets, a.Email)
+	j.secrets = append(j.secrets, addresses(a.Email)...)
 	portal, byLink := j.opts.Portals[r.Portal]
 	if !byLink && r.Portal != "" {
 		j.drop(DropPortal) // it was configured when the request was made
@@ -267,7 +268,7 @@ func (j *job) account(ctx context.Context) (Account, error) {
 		}
 	}
 	j.event.Account = a
-	j.secrets = append(j.secrets, a.Email)
+	j.secrets = append(j.secrets, addresses(a.Email)...)
 	return a, nil
 }
 
@@ -285,7 +286,7 @@ func (j *job) message(kind MessageKind, a Account) Message {
 }
 
 func (j *job) send(ctx context.Context, m Message) error {
-	j.secrets = append(j.secrets, m.To)
+	j.secrets = append(j.secrets, addresses(m.To)...)
 	ctx, cancel := context.WithTimeout(ctx, j.opts.SendTimeout)
 	defer cancel()
 	if err := j.mailer.Send(ctx, m); err != nil {

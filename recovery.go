@@ -195,7 +195,7 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	if err != nil {
 		return Account{}, s.completeFailed(ctx, "find the token", r, account, err, secrets)
 	}
-	secrets = append(secrets, account.Email)
+	secrets = append(secrets, addresses(account.Email)...)
 	switch name, err := CanonicalUsername(account.Username); {
 	case !account.Eligible():
 		return Account{}, s.refuse(r, account, TokenAccountGone)

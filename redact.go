@@ -53,6 +53,7 @@ func outside(op string, err error, secrets ...string) error {
 	return &outsideError{text: "recovery: " + op + ": " + scrub(err.Error(), secrets...), err: err}
 }
 
+// scrub takes secrets out of a text, in whatever case a mail system repeats them.
 func scrub(text string, secrets ...string) string {
 	// A user name may be part of an address: the longest first.
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
@@ -62,8 +63,32 @@ func scrub(text string, secrets ...string) string {
 		}
 		quoted := strconv.Quote(s)
 		for _, form := range []string{s, quoted[1 : len(quoted)-1], url.QueryEscape(s), url.PathEscape(s)} {
-			text = strings.ReplaceAll(text, form, redact.Text)
+			text = replaceFold(text, form, redact.Text)
 		}
 	}
 	return text
+}
+
+// replaceFold is strings.ReplaceAll without regard to the case of ASCII letters.
+func replaceFold(text, old, new string) string {
+	var b strings.Builder
+	lower, old := lowerASCII(text), lowerASCII(old)
+	for {
+		i := strings.Index(lower, old)
+		if i < 0 {
+			b.WriteString(text)
+			return b.String()
+		}
+		b.WriteString(text[:i] + new)
+		text, lower = text[i+len(old):], lower[i+len(old):]
+	}
+}
+
+// addresses returns the forms in which an address is sent, and comes back in errors.
+func addresses(email string) []string {
+	forms := []string{email}
+	if canonical, err := CanonicalEmail(email); err == nil {
+		forms = append(forms, canonical)
+	}
+	return forms
 }

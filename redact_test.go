@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"bytes"
 	"encoding/base32"
+	"encoding/gob"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -85,6 +86,7 @@ func TestNothingPrintsItsSecrets(t *testing.T) {
 			if text, err := xml.Marshal(v); err == nil {
 				out.Write(text)
 			}
+			is.NoErr(gob.NewEncoder(&out).Encode(v))
 			for _, s := range []string{secret, fmt.Sprintf("%x", secret), tokenText[:8], fmt.Sprintf("%x", tokenText[:8])} {
 				is.True(!strings.Contains(out.String(), s)) // must be redacted
 			}

@@ -117,6 +117,51 @@ func TestManyAccountsOfOneAddress(t *testing.T) {
 	is.Equal(len(names), 1000) // one mail to each
 }
 
+// S13: whoever makes accounts with the address of somebody else, which stay unverified, does not keep that
+// one out.
+func TestAttack_S13_CrowdedOut(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.users.Put(w.account("z", "zoe", "zoe@example.com"), "hash of old")
+	for i := range 1001 {
+		a := w.account(fmt.Sprintf("u%04d", i), fmt.Sprintf("user%04d", i), "zoe@example.com")
+		a.Verified = false
+		w.users.Put(a, "hash of old")
+	}
+	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "zoe@example.com"}))
+	is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "zoe@example.com"}))
+	mails := w.deliver()
+	is.Equal(len(mails), 2)
+	for _, m := range mails {
+		is.Equal(m.Usernames, []string{"zoe"})
+	}
+}
+
+// A store may find more that only look like the one that is meant than the Service asks for.
+func TestTooManyFound(t *testing.T) {
+	for n, want := range map[int]bool{999: false, 1000: false, 1001: true, 2000: true} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, nil)
+			var alike []recovery.Account
+			for i := range n {
+				alike = append(alike, w.account(fmt.Sprintf("u%04d", i), "billyböb", "other@example.com"))
+			}
+			svc, err := recovery.New(&looseStore{Store: w.users, accounts: alike}, w.mail, &recovery.Options{Now: w.time, Hooks: w.hooks.all()})
+			is.NoErr(err)
+			for _, name := range []string{"billybob", "billybab"} { // events come in order
+				is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: name}))
+				_, err = svc.Deliver(w.ctx)
+				is.NoErr(err)
+			}
+			for w.hooks.count("RequestDropped no_account") < 2 {
+				time.Sleep(time.Millisecond)
+			}
+			is.Equal(w.hooks.seen("RequestDropped too_many"), want)
+		})
+	}
+}
+
 func TestFieldErrors(t *testing.T) {
 	w := newWorld(t, nil)
 	reset := func(r recovery.ResetRequest) func() error {

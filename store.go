@@ -24,7 +24,8 @@ type Store interface {
 
 // Accounts finds the application's accounts.
 type Accounts interface {
-	// FindAccounts returns the accounts that the query may mean, at most query.Max, ordered by ID.
+	// FindAccounts returns the accounts that the query may mean, at most query.Max: those that are
+	// Eligible first, so that no number of others keeps them out, and each part ordered by ID.
 	//
 	// It must return every account whose stored identifier is byte for byte query.Typed or
 	// query.Canonical. It may return others (a collation that ignores case does): the Service

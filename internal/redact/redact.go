@@ -24,5 +24,8 @@ func (Value) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Text) }
 // LogValue logs Text.
 func (Value) LogValue() slog.Value { return slog.StringValue(Text) }
 
+// GobEncode encodes Text for encoding/gob, which knows no other method of these.
+func (Value) GobEncode() ([]byte, error) { return []byte(Text), nil }
+
 // MarshalText marshals Text into JSON, XML and the like.
 func (Value) MarshalText() ([]byte, error) { return []byte(Text), nil }

@@ -154,9 +154,11 @@ func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]re
 		ids = lookUp(s.emails, q)
 	}
 	var found []recovery.Account
-	for _, id := range ids {
-		if a, ok := s.accounts[id]; ok && len(found) < q.Max {
-			found = append(found, a.current())
+	for _, eligible := range []bool{true, false} {
+		for _, id := range ids {
+			if a, ok := s.accounts[id]; ok && a.Eligible() == eligible && len(found) < q.Max {
+				found = append(found, a.current())
+			}
 		}
 	}
 	return found, nil

@@ -115,7 +115,13 @@ func (t Table) mapping(d Dialect) *mapping {
 		text(t.ID), text(t.Username), text(t.Email), text(t.PasswordHash), text(t.Locale),
 		flag(t.Active), flag(t.HasPassword), flag(t.Verified),
 	}, ", ") + " FROM " + q(t.Name) + " WHERE "
-	tail := " ORDER BY " + q(t.ID) + " LIMIT "
+	eligible := text(t.PasswordHash) + " <> ''"
+	for _, condition := range []string{t.Active, t.HasPassword, t.Verified} {
+		if condition != "" {
+			eligible += " AND (" + condition + ")"
+		}
+	}
+	tail := " ORDER BY " + flag(eligible) + " DESC, " + q(t.ID) + " LIMIT "
 	m := &mapping{canonicalOnly: map[recovery.IdentifierKind]bool{
 		recovery.ByUsername: t.CanonicalUsername != "", recovery.ByEmail: t.CanonicalEmail != "",
 	}}

@@ -128,7 +128,8 @@ func TestCanonicalColumnsAreSearchedOnce(t *testing.T) {
 	found, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByUsername, Typed: "Alice", Canonical: "alice", Max: 9})
 	is.NoErr(err)
 	is.Equal(len(found), 1)
-	is.True(strings.HasSuffix(s.calls[1], `WHERE "name_canonical" = $1 ORDER BY "id" LIMIT $2 | 616c696365 | 9`))
+	is.True(strings.HasSuffix(s.calls[1], `END DESC, "id" LIMIT $2 | 616c696365 | 9`))
+	is.True(strings.Contains(s.calls[1], ` WHERE "name_canonical" = $1 ORDER BY CASE WHEN `))
 }
 
 func TestUnknownKindFindsNothing(t *testing.T) {

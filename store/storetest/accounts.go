@@ -64,16 +64,23 @@ var accountCases = []testCase{
 		b.want(len(byEmail) == 1 && byEmail[0].ID == "2", "by address it found others than the account with the address")
 		b.want(len(b.query(recovery.ByUsername, "1", "1", 10)) == 0, "by user name it found an ID")
 	}},
-	{"MaxAndOrder", "FindAccounts returns at most query.Max accounts, ordered by ID.", func(b *bench) {
-		for _, i := range []int{3, 1, 5, 2, 4} {
-			b.put(account(fmt.Sprint(i), fmt.Sprint("user", i), "shared@example.com"), "h")
+	{"MaxAndOrder", "FindAccounts returns at most query.Max accounts: those that are Eligible first, and each part ordered by ID.", func(b *bench) {
+		for _, i := range []int{7, 3, 1, 8, 5, 6, 2, 4} {
+			a := account(fmt.Sprint(i), fmt.Sprint("user", i), "shared@example.com")
+			a.Active, a.HasPassword, a.Verified = i != 1, i != 3, i != 5
+			hash := "h"
+			if i == 7 { // no password is no local password
+				hash, a.HasPassword = "", false
+			}
+			b.put(a, hash)
 		}
-		all := b.query(recovery.ByEmail, "shared@example.com", "shared@example.com", 10)
-		b.want(len(all) == 5, "found %d of 5 accounts with one address", len(all))
-		some := b.query(recovery.ByEmail, "shared@example.com", "shared@example.com", 3)
-		b.want(len(some) == 3, "found %d accounts with Max 3", len(some))
-		for i := range some {
-			b.want(some[i].ID == fmt.Sprint(i+1), "account %d has ID %s", i, some[i].ID)
+		order := []string{"2", "4", "6", "8", "1", "3", "5", "7"}
+		for most := range len(order) + 2 {
+			found := b.query(recovery.ByEmail, "shared@example.com", "shared@example.com", most)
+			b.want(len(found) == min(most, len(order)), "found %d accounts with Max %d", len(found), most)
+			for i := range found {
+				b.want(found[i].ID == order[i], "account %d has ID %s, not %s", i, found[i].ID, order[i])
+			}
 		}
 	}},
 	{"Changes", "It returns the accounts as they are now.", func(b *bench) {

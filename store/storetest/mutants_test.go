@@ -92,7 +92,7 @@ var mutants = []struct {
 	},
 	{
 		"the account's status is not checked",
-		"case !exists || !a.Eligible():",
+		"case !a.Eligible():",
 		"case !exists:",
 		"Resets/AccountGone",
 	},
