@@ -28,7 +28,8 @@ const (
 	otherTests = "^TestOnlySMTPMailerImportsGoMail$|^TestCoreImportsLittle$"
 
 	migrateTests = "(^TestMigrateAgainChangesNothing$|^TestMigrationThatDiedHalfWayIsCompleted$|^TestMigrateSeesWhatWasDoneWhileItWaited$)"
-	raceTests    = "(^TestAttack_S40_OneTokenManyRacersOneWinner$|^TestAttack_S42_SoftLimitIsExactUnderParallelRequests$|^TestOlderTokenNeverOutlivesMailOfANewerRequest$)"
+	raceTests    = "(^TestAttack_S40_OneTokenManyRacersOneWinner$|^TestAttack_S42_SoftLimitIsExactUnderParallelRequests$|^TestOlderTokenNeverOutlivesMailOfANewerRequest$|" +
+		"^TestLongestDueComesFirst$)"
 )
 
 // stages returns what may kill the mutants of a file, the quickest first.
