@@ -137,8 +137,9 @@ func (e experiment) log(t testing.TB, r run, told []comparison, verdicts map[str
 	t.Logf("%-26s took %v", e.name, took.Round(100*time.Millisecond))
 }
 
-// small reports whether a difference is of the size of what is known and left: far less than a statement.
-func (c comparison) small() bool { return c.median.Abs() < max(2*time.Microsecond, c.typical/10) }
+// small reports whether a difference is of the size of what is known and left: of a call some 10 statements
+// long, less than the two rows take that are there already, or lie elsewhere.
+func (c comparison) small() bool { return c.median.Abs() < max(2*time.Microsecond, c.typical/4) }
 
 // longest is the longest that one run may take.
 const longest = 15 * time.Minute
