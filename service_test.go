@@ -235,6 +235,15 @@ func TestStoreErrorsAreWrappedAndScrubbed(t *testing.T) {
 	is.Equal(err.Error(), "recovery: complete the reset: store failed at [redacted] [redacted] [redacted]")
 }
 
+// Errors need not be text: what stands beside a secret is kept, byte for byte.
+func TestSecretsAmongBytesAreScrubbed(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.store.failWith(func(string) error { return errors.New("\xff\xfe ALICE@EXAMPLE.COM \xff\x80 alice@Example.com\xff") })
+	err := w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"})
+	is.Equal(err.Error(), "recovery: add the request: \xff\xfe [redacted] \xff\x80 [redacted]\xff")
+}
+
 // Secrets are taken out however they are quoted.
 func TestQuotedSecretsAreScrubbed(t *testing.T) {
 	is := is.New(t)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -165,7 +166,10 @@ func failures(results ...result) error {
 }
 
 // A benchmark is a testing.B that reports a ratio.
-type benchmark struct{ name, dir, pattern, metric string }
+type benchmark struct {
+	name, dir, pattern, metric string
+	iterations                 string // "" is 3x: a round is long
+}
 
 // benchmarkRows run the benchmarks of the packages, whose ratios are measured in one process.
 func (m *machine) benchmarkRows() (rows []row) {
@@ -178,26 +182,26 @@ func (m *machine) benchmarkRows() (rows []row) {
 		many          float64
 	}{{"SQLite", "^SQLite$", 2}, {"PostgreSQL", "^PostgreSQL_with_pgx$", 1}} {
 		want, good := atLeast(db.many)
-		add(benchmark{"RequestReset, " + db.name + ", 16 callers, of the bare insert", dbtest, "^BenchmarkRequestReset$/" + db.pattern + "/^callers=16$", "of-bare"}, want, good)
+		add(benchmark{"RequestReset, " + db.name + ", 16 callers, of the bare insert", dbtest, "^BenchmarkRequestReset$/" + db.pattern + "/^callers=16$", "of-bare", ""}, want, good)
 		want, good = atLeast(0.5)
-		add(benchmark{"RequestReset, " + db.name + ", 1 caller, of the bare insert", dbtest, "^BenchmarkRequestReset$/" + db.pattern + "/^callers=1$", "of-bare"}, want, good)
+		add(benchmark{"RequestReset, " + db.name + ", 1 caller, of the bare insert", dbtest, "^BenchmarkRequestReset$/" + db.pattern + "/^callers=1$", "of-bare", ""}, want, good)
 	}
 	want, good := atLeast(0.95)
-	add(benchmark{"CompleteReset, all cores, of bare argon2id", "example.com/recovery", "^BenchmarkCompleteReset$", "of-bare"}, want, good)
+	add(benchmark{"CompleteReset, all cores, of bare argon2id", "example.com/recovery", "^BenchmarkCompleteReset$", "of-bare", ""}, want, good)
 	want, good = atLeast(0.8)
-	add(benchmark{"mails to a server that takes 5 ms, of a bare loop", "example.com/recovery/mailer/smtpmailer/smtptest", "^BenchmarkSend$/^5ms$", "worker-of-bare"}, want, good)
-	add(benchmark{"mails to a server that answers at once, of a bare loop", "example.com/recovery/mailer/smtpmailer/smtptest", "^BenchmarkSend$/^instant$", "worker-of-bare"}, want, good)
+	add(benchmark{"mails to a server that takes 5 ms, of a bare loop", "example.com/recovery/mailer/smtpmailer/smtptest", "^BenchmarkSend$/^5ms$", "worker-of-bare", ""}, want, good)
+	add(benchmark{"mails to a server that answers at once, of a bare loop", "example.com/recovery/mailer/smtpmailer/smtptest", "^BenchmarkSend$/^instant$", "worker-of-bare", ""}, want, good)
 	want, good = atLeast(0.83) // 1 / 1.2
 	for _, db := range []struct{ name, pattern string }{{"SQLite", "^SQLite$"}, {"PostgreSQL", "^PostgreSQL_with_pgx$"}} {
-		add(benchmark{"speed with 100,000 rows of history, " + db.name + ", of 10 rows", dbtest, "^BenchmarkHistory$/" + db.pattern, "of-bare"}, want, good)
+		add(benchmark{"speed with 100,000 rows of history, " + db.name + ", of 10 rows", dbtest, "^BenchmarkHistory$/" + db.pattern, "of-bare", ""}, want, good)
 	}
 	want, good = atMost(10, "")
-	add(benchmark{"allocations of a request, memstore", "example.com/recovery", "^BenchmarkRequestReset$", "allocs/op"}, want, good)
+	add(benchmark{"allocations of a request, memstore", "example.com/recovery", "^BenchmarkRequestReset$", "allocs/op", "10000x"}, want, good)
 	return rows
 }
 
 func (b benchmark) run(ctx context.Context) (float64, error) {
-	out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", b.pattern, "-benchtime", "3x", "-count", "1", b.dir).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", b.pattern, "-benchtime", cmp.Or(b.iterations, "3x"), "-count", "1", b.dir).CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("%w: %s", err, out)
 	}
