@@ -151,7 +151,7 @@ func (p *plan) run(r *report) error {
 		_, err = io.Copy(io.Discard, response.Body)
 		return took, err
 	}
-	next, then := make([]int, len(p.First)), make([]int, len(p.First))
+	next, then := make([]int, len(p.First)), 0 // no two classes ask for the same then: the first would make its rows
 	r.Took = make([][]time.Duration, len(p.First))
 	end := time.Now().Add(p.Limit)
 	for i, c := range p.Order {
@@ -163,8 +163,8 @@ func (p *plan) run(r *report) error {
 		took, err := send(p.First[c][next[c]%len(p.First[c])])
 		next[c]++
 		if err == nil && p.Then != nil {
-			took, err = send(p.Then[c][then[c]%len(p.Then[c])])
-			then[c]++
+			took, err = send(p.Then[c][then%len(p.Then[c])])
+			then++
 		}
 		if err != nil {
 			return err
