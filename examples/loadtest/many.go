@@ -120,8 +120,13 @@ func (m *machine) burst(ctx context.Context, c config) (float64, error) {
 }
 
 // completions returns how many MiB the server takes more while so many people set a password at once,
-// beyond the 19 MiB that each of its processors hashes with. Who waits too long is told to come again.
+// beyond the 19 MiB that each of its processors hashes with and what a handler that only decodes takes for as
+// many connections. Who waits too long is told to come again.
 func (m *machine) completions(ctx context.Context, c config, n int) (float64, error) {
+	connections, err := m.connections(ctx, c, n)
+	if err != nil {
+		return 0, err
+	}
 	c.accounts = n
 	t, err := m.start(ctx, c)
 	if err != nil {
@@ -143,7 +148,26 @@ func (m *machine) completions(ctx context.Context, c config, n int) (float64, er
 		}
 		return nil
 	})
-	return grown - hashing*float64(runtime.NumCPU()), err
+	return grown - connections - hashing*float64(runtime.NumCPU()), err
+}
+
+// connections returns how many MiB the decoder takes more with so many callers.
+func (m *machine) connections(ctx context.Context, c config, n int) (float64, error) {
+	c.target = decodeOnly
+	t, err := m.start(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	defer t.stop()
+	l := t.requests(c)
+	l.callers = n
+	return t.growth(func() error {
+		_, _, failed, err := l.send(ctx)
+		if failed > 0 {
+			err = errors.Join(err, fmt.Errorf("%d requests failed", failed))
+		}
+		return err
+	})
 }
 
 // growth returns by how many MiB the resident memory grows at most while f runs.

@@ -137,7 +137,7 @@ func (m *machine) httpRows(c config) []row {
 		return t.rss()
 	})
 	want, good = atMost(32, "MiB")
-	add("memory that 1,000 completions at once add, less 19 MiB a processor", want, good, func(ctx context.Context) (float64, error) {
+	add("memory that 1,000 completions at once add, beyond 19 MiB a processor and the connections", want, good, func(ctx context.Context) (float64, error) {
 		return m.completions(ctx, sqlite, 1000)
 	})
 	add(fmt.Sprintf("memory that a burst of %d requests adds", c.burst), want, good, func(ctx context.Context) (float64, error) { return m.burst(ctx, sqlite) })
