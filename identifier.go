@@ -89,9 +89,6 @@ func isInvisible(r rune) bool {
 
 // lowerASCII leaves every other byte as it is, also those of invalid UTF-8.
 func lowerASCII(s string) string {
-	if !strings.ContainsFunc(s, func(r rune) bool { return 'A' <= r && r <= 'Z' }) {
-		return s
-	}
 	b := []byte(s)
 	for i, c := range b {
 		if 'A' <= c && c <= 'Z' {
