@@ -159,8 +159,8 @@ func TestTooManyFound(t *testing.T) {
 				_, err = svc.Deliver(w.ctx)
 				is.NoErr(err)
 			}
-			for w.hooks.count("RequestDropped no_account") < 2 {
-				time.Sleep(time.Millisecond)
+			for begin := time.Now(); w.hooks.count("RequestDropped no_account") < 2; time.Sleep(time.Millisecond) {
+				is.True(time.Since(begin) < 10*time.Second) // both were dropped
 			}
 			is.Equal(w.hooks.seen("RequestDropped too_many"), c.want)
 			is.True(!w.hooks.seen("RequestRetried"))

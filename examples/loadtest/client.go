@@ -71,6 +71,15 @@ func (l load) send(ctx context.Context) (times []time.Duration, took time.Durati
 	return times, took, failed, errors.Join(first, ctx.Err())
 }
 
+// sendAll sends the requests, and fails if one of them does.
+func (l load) sendAll(ctx context.Context) (times []time.Duration, err error) {
+	times, _, failed, err := l.send(ctx)
+	if failed > 0 {
+		err = errors.Join(err, fmt.Errorf("%d requests failed", failed))
+	}
+	return times, err
+}
+
 // wait returns when the time of the i-th request begins: at once, or when it is due. One that is sent late
 // because nobody was free to send it has waited since.
 func (l load) wait(start time.Time, i int) time.Time {

@@ -46,16 +46,16 @@ type config struct {
 	accounts int
 	runs     int
 	table    bool
+	worker   bool
+	postgres string
 	only     string
 	many     int
+	burst    int
 
-	// Of the table's alone:
+	// Set by rows of the table alone:
 	limits     string // the server's, "" is high: counted and never reached
 	names      string // the format of a user name that is asked for
 	notDurable bool   // PostgreSQL does not wait for its disk
-	worker     bool
-	postgres   string
-	burst      int
 }
 
 func parse(args []string, stderr io.Writer) (c config, err error) {

@@ -71,10 +71,7 @@ func (m *machine) fleet(ctx context.Context, c config, n, rate int) (times []tim
 				l.callers, l.rate = max(1, c.callers/n), rate/n
 				body := l.body
 				l.body = func(k int) []byte { return body(k*n + i) }
-				own, _, failed, err := l.send(ctx)
-				if failed > 0 {
-					err = errors.Join(err, fmt.Errorf("%d requests failed", failed))
-				}
+				own, err := l.sendAll(ctx)
 				mu.Lock()
 				defer mu.Unlock()
 				times, failures = append(times, own...), append(failures, err)
@@ -111,10 +108,7 @@ func (m *machine) burst(ctx context.Context, c config) (float64, error) {
 	l := t.requests(c)
 	l.count, l.time = c.burst, time.Hour
 	return t.growth(func() error {
-		_, _, failed, err := l.send(ctx)
-		if failed > 0 {
-			err = errors.Join(err, fmt.Errorf("%d requests failed", failed))
-		}
+		_, err := l.sendAll(ctx)
 		return err
 	})
 }
@@ -162,10 +156,7 @@ func (m *machine) connections(ctx context.Context, c config, n int) (float64, er
 	l := t.requests(c)
 	l.callers = n
 	return t.growth(func() error {
-		_, _, failed, err := l.send(ctx)
-		if failed > 0 {
-			err = errors.Join(err, fmt.Errorf("%d requests failed", failed))
-		}
+		_, err := l.sendAll(ctx)
 		return err
 	})
 }

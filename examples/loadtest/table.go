@@ -19,8 +19,9 @@ import (
 	"time"
 )
 
-// A row is a line of the table. One that only says what something costs has nothing wanted. Its measure returns one run's figure; rows of one run are measured one
-// after the other, so that a machine that becomes slower is slower for all.
+// A row is a line of the table. One that only says what something costs has nothing wanted. Its measure
+// returns one run's figure; rows of one run are measured one after the other, so that a machine that becomes
+// slower is slower for all.
 type row struct {
 	name    string
 	want    string
@@ -257,8 +258,8 @@ func (m *machine) put(ctx context.Context, c config) (float64, error) {
 func (t *target) tokens(ctx context.Context, c config, n int) (bodies [][]byte, err error) {
 	ask := t.requests(c)
 	ask.count = n
-	if _, _, failed, first := ask.send(ctx); first != nil || failed > 0 {
-		return nil, fmt.Errorf("%d requests failed: %w", failed, first)
+	if _, err := ask.sendAll(ctx); err != nil {
+		return nil, err
 	}
 	for ctx.Err() == nil {
 		var list []struct{ To, Token string }
