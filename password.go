@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -163,8 +162,8 @@ type hasher struct {
 	wait  time.Duration
 	hash  func(string) (string, error) // nil is HashPassword
 
-	dead       atomic.Int32 // hashes whose blocks were not collected yet
-	collecting sync.Mutex   // held meanwhile
+	mu   sync.Mutex // held while blocks are being freed
+	dead int        // hashes whose blocks were not freed yet
 }
 
 // do hashes when a slot is free. Who waits too long gets ErrBusy.
@@ -180,38 +179,41 @@ func (h *hasher) do(ctx context.Context, password string) (string, error) {
 	if h.hash != nil {
 		return h.hash(password)
 	}
-	h.awaitCollection()
+	h.free()
 	defer h.done()
 	return HashPassword(password)
 }
 
-// done has the blocks of earlier hashes freed, so that there is at most one beside those of the slots.
-// argon2 allocates 19 MiB a hash, and the collector lets the heap double before it acts: left to itself, a
-// burst holds twice the memory of its slots. Nobody waits for it but the next hash, and who is done before
-// the last collection is over; that one still has its slot.
-func (h *hasher) done() {
-	if h.dead.Add(1) < 2 {
-		return
-	}
-	h.collecting.Lock()
-	h.dead.Store(0)
-	go func() {
-		defer h.collecting.Unlock()
+// maxDead is how many blocks of earlier hashes there may be when a hash begins. argon2 allocates 19 MiB
+// a hash, and the collector lets the heap double before it acts: left to itself, a burst holds twice the
+// memory of its slots.
+const maxDead = 1
+
+// freeAfter is when blocks are freed if no hash began meanwhile: the caller should have its answer by then.
+const freeAfter = 5 * time.Millisecond
+
+// free frees the blocks of earlier hashes if there are too many, which takes well under a millisecond.
+func (h *hasher) free() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.dead > maxDead {
 		h.collect()
-	}()
+	}
+}
+
+func (h *hasher) done() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dead++
+	time.AfterFunc(freeAfter, h.free)
 }
 
 // collectBelow is the size of the host's own live heap from which a collection costs more than the
 // garbage of some hashes is worth.
 const collectBelow = 256 << 20
 
-// awaitCollection waits, for well under a millisecond, while blocks are being freed.
-func (h *hasher) awaitCollection() {
-	h.collecting.Lock()
-	defer h.collecting.Unlock()
-}
-
 func (h *hasher) collect() {
+	h.dead = 0
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
 	inUse := uint64(cap(h.slots)) * argonMemory << 10
