@@ -44,7 +44,7 @@ func withPostgres(ctx context.Context, server string, f func(url string) error) 
 }
 
 // fleet sends the load to n servers that share a database, each of which gets a part of the callers, and
-// returns the times of all requests.
+// returns the times of all requests. A rate is spread evenly over time, whatever n is.
 func (m *machine) fleet(ctx context.Context, c config, n, rate int) (times []time.Duration, err error) {
 	c.target, c.mail = "server", "shown"
 	err = withPostgres(ctx, c.postgres, func(url string) error {
@@ -62,24 +62,33 @@ func (m *machine) fleet(ctx context.Context, c config, n, rate int) (times []tim
 			}
 			targets = append(targets, t)
 		}
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		var failures []error
-		for i, t := range targets {
-			wg.Go(func() {
-				l := t.requests(c)
-				l.callers, l.rate = max(1, c.callers/n), rate/n
-				body := l.body
-				l.body = func(k int) []byte { return body(k*n + i) }
-				own, err := l.sendAll(ctx)
-				mu.Lock()
-				defer mu.Unlock()
-				times, failures = append(times, own...), append(failures, err)
-			})
+		for _, c.time = range []time.Duration{c.time / 5, c.time} { // what the first requests take is not counted
+			var mu sync.Mutex
+			var wg sync.WaitGroup
+			var failures []error
+			times = nil
+			for i, t := range targets {
+				wg.Go(func() {
+					l := t.requests(c)
+					l.callers, l.rate = max(1, c.callers/n), rate/n
+					if rate > 0 {
+						time.Sleep(time.Duration(i) * time.Second / time.Duration(rate))
+					}
+					body := l.body
+					l.body = func(k int) []byte { return body(k*n + i) }
+					own, err := l.sendAll(ctx)
+					mu.Lock()
+					defer mu.Unlock()
+					times, failures = append(times, own...), append(failures, err)
+				})
+			}
+			wg.Wait()
+			if err := errors.Join(failures...); err != nil {
+				return err
+			}
 		}
-		wg.Wait()
 		slices.Sort(times)
-		return errors.Join(failures...)
+		return nil
 	})
 	return times, err
 }
