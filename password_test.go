@@ -132,7 +132,7 @@ func collections(t *testing.T, hashes int, before func(), want uint32) uint32 {
 		tokens = append(tokens, w.token(name))
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nothing else collects
-	time.Sleep(100 * time.Millisecond) // for what earlier tests left to be freed
+	time.Sleep(100 * time.Millisecond)               // for what earlier tests left to be freed
 	before()
 	var start, end runtime.MemStats
 	runtime.ReadMemStats(&start)
