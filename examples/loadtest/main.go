@@ -50,6 +50,7 @@ type config struct {
 	postgres string
 	only     string
 	many     int
+	rows     int
 	burst    int
 
 	// Set by rows of the table alone:
@@ -71,7 +72,8 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	flags.BoolVar(&c.worker, "worker", true, "whether the server sends mails meanwhile")
 	flags.BoolVar(&c.table, "table", false, "measure everything and write a table")
 	flags.StringVar(&c.only, "only", "", "a `regexp` of the names of the rows that the table is to have, all if it is empty")
-	flags.IntVar(&c.many, "many", 1_000_000, "how many accounts the table's row of many accounts has")
+	flags.IntVar(&c.many, "many", 10_000_000, "how many accounts the table's row of many accounts has")
+	flags.IntVar(&c.rows, "rows", 1_000_000, "how many rows of history the table's rows of history have")
 	flags.IntVar(&c.burst, "burst", 1_000_000, "how many requests the table's burst has")
 	flags.StringVar(&c.postgres, "postgres", cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"), "the `URL` of the PostgreSQL of the table; databases are made there and dropped")
 	if err := flags.Parse(args); err != nil {
@@ -84,8 +86,8 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 		return c, fmt.Errorf("-target must be server or %s, is %q", decodeOnly, c.target)
 	case mailDelays[c.mail] == 0:
 		return c, fmt.Errorf("-mail must be shown, fast, slow or down, is %q", c.mail)
-	case c.callers < 1 || c.accounts < 1 || c.runs < 1 || c.burst < 1 || c.many < 1 || c.time <= 0:
-		return c, errors.New("-callers, -accounts, -runs, -burst, -many and -time must be more than zero")
+	case c.callers < 1 || c.accounts < 1 || c.runs < 1 || c.burst < 1 || c.many < 1 || c.rows < 1 || c.time <= 0:
+		return c, errors.New("-callers, -accounts, -runs, -burst, -many, -rows and -time must be more than zero")
 	}
 	return c, nil
 }

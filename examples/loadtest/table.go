@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -43,7 +44,7 @@ func writeTable(ctx context.Context, m *machine, c config, stdout io.Writer) err
 	if err != nil {
 		return fmt.Errorf("-only must be a regexp: %w", err)
 	}
-	rows := slices.DeleteFunc(append(m.httpRows(c), m.benchmarkRows()...), func(r row) bool { return !only.MatchString(r.name) })
+	rows := slices.DeleteFunc(append(m.httpRows(c), m.benchmarkRows(c.rows)...), func(r row) bool { return !only.MatchString(r.name) })
 	if len(rows) == 0 {
 		return fmt.Errorf("no row of the table matches %q", c.only)
 	}
@@ -170,10 +171,11 @@ func failures(results ...result) error {
 type benchmark struct {
 	name, dir, pattern, metric string
 	iterations                 string // "" is 3x: a round is long
+	env                        string // one more variable
 }
 
 // benchmarkRows run the benchmarks of the packages, whose ratios are measured in one process.
-func (m *machine) benchmarkRows() (rows []row) {
+func (m *machine) benchmarkRows(history int) (rows []row) {
 	add := func(b benchmark, want string, good func(float64) bool) {
 		rows = append(rows, row{b.name, want, good, func(ctx context.Context) (float64, error) { return b.run(ctx) }})
 	}
@@ -183,26 +185,28 @@ func (m *machine) benchmarkRows() (rows []row) {
 		many          float64
 	}{{"SQLite", "^SQLite$", 2}, {"PostgreSQL", "^PostgreSQL_with_pgx$", 1}} {
 		want, good := atLeast(db.many)
-		add(benchmark{"RequestReset, " + db.name + ", 16 callers, of the bare insert", dbtest, "^BenchmarkRequestReset$/" + db.pattern + "/^callers=16$", "of-bare", ""}, want, good)
+		add(benchmark{name: "RequestReset, " + db.name + ", 16 callers, of the bare insert", dir: dbtest, pattern: "^BenchmarkRequestReset$/" + db.pattern + "/^callers=16$", metric: "of-bare"}, want, good)
 		want, good = atLeast(0.5)
-		add(benchmark{"RequestReset, " + db.name + ", 1 caller, of the bare insert", dbtest, "^BenchmarkRequestReset$/" + db.pattern + "/^callers=1$", "of-bare", ""}, want, good)
+		add(benchmark{name: "RequestReset, " + db.name + ", 1 caller, of the bare insert", dir: dbtest, pattern: "^BenchmarkRequestReset$/" + db.pattern + "/^callers=1$", metric: "of-bare"}, want, good)
 	}
 	want, good := atLeast(0.95)
-	add(benchmark{"CompleteReset, all cores, of bare argon2id", "example.com/recovery", "^BenchmarkCompleteReset$", "of-bare", ""}, want, good)
+	add(benchmark{name: "CompleteReset, all cores, of bare argon2id", dir: "example.com/recovery", pattern: "^BenchmarkCompleteReset$", metric: "of-bare"}, want, good)
 	want, good = atLeast(0.8)
-	add(benchmark{"mails to a server that takes 5 ms, of a bare loop", "example.com/recovery/mailer/smtpmailer/smtptest", "^BenchmarkSend$/^5ms$", "worker-of-bare", ""}, want, good)
-	add(benchmark{"mails to a server that answers at once, of a bare loop", "example.com/recovery/mailer/smtpmailer/smtptest", "^BenchmarkSend$/^instant$", "worker-of-bare", ""}, want, good)
+	add(benchmark{name: "mails to a server that takes 5 ms, of a bare loop", dir: "example.com/recovery/mailer/smtpmailer/smtptest", pattern: "^BenchmarkSend$/^5ms$", metric: "worker-of-bare"}, want, good)
+	add(benchmark{name: "mails to a server that answers at once, of a bare loop", dir: "example.com/recovery/mailer/smtpmailer/smtptest", pattern: "^BenchmarkSend$/^instant$", metric: "worker-of-bare"}, want, good)
 	want, good = atLeast(0.83) // 1 / 1.2
 	for _, db := range []struct{ name, pattern string }{{"SQLite", "^SQLite$"}, {"PostgreSQL", "^PostgreSQL_with_pgx$"}} {
-		add(benchmark{"speed with 100,000 rows of history, " + db.name + ", of 10 rows", dbtest, "^BenchmarkHistory$/" + db.pattern, "of-bare", ""}, want, good)
+		add(benchmark{name: fmt.Sprintf("speed with %d rows of history, %s, of 10 rows", history, db.name), dir: dbtest, pattern: "^BenchmarkHistory$/" + db.pattern, metric: "of-bare", env: fmt.Sprintf("RECOVERY_ROWS=%d", history)}, want, good)
 	}
 	want, good = atMost(10, "")
-	add(benchmark{"allocations of a request, memstore", "example.com/recovery", "^BenchmarkRequestReset$", "allocs/op", "10000x"}, want, good)
+	add(benchmark{name: "allocations of a request, memstore", dir: "example.com/recovery", pattern: "^BenchmarkRequestReset$", metric: "allocs/op", iterations: "10000x"}, want, good)
 	return rows
 }
 
 func (b benchmark) run(ctx context.Context) (float64, error) {
-	out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", b.pattern, "-benchtime", cmp.Or(b.iterations, "3x"), "-count", "1", b.dir).CombinedOutput()
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", b.pattern, "-benchtime", cmp.Or(b.iterations, "3x"), "-count", "1", b.dir)
+	cmd.Env = append(os.Environ(), b.env)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("%w: %s", err, out)
 	}
