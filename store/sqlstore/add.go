@@ -49,12 +49,14 @@ func (s *Store) AddRequest(ctx context.Context, r recovery.Request, charges reco
 	if err := fitRequest(r); err != nil {
 		return fmt.Errorf("sqlstore: %w", err)
 	}
+	// A caller whose context ends does not wait until they were used.
+	charges.Hard, charges.Soft = slices.Clone(charges.Hard), slices.Clone(charges.Soft)
 	return s.adding.do(&addition{ctx: ctx, at: r.RequestedAt, charges: charges, request: &r})
 }
 
 // TakeLimits implements [recovery.Requests], as AddRequest does.
 func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery.Charge) error {
-	return s.taking.do(&addition{ctx: ctx, at: at, charges: recovery.Charges{Hard: charges}})
+	return s.taking.do(&addition{ctx: ctx, at: at, charges: recovery.Charges{Hard: slices.Clone(charges)}})
 }
 
 // share runs f in a transaction that writes: on SQLite, which has one writer, in the next one that adds
@@ -268,8 +270,8 @@ func (t *together) makeAll(calls []*addition) {
 	switch {
 	case len(calls) == 1:
 	case errors.As(err, &lone):
-		t.makeAll([]*addition{lone.call})
 		t.makeAll(slices.DeleteFunc(slices.Clone(calls), func(a *addition) bool { return a == lone.call }))
+		t.makeAll([]*addition{lone.call}) // last, for it may hang
 		return
 	case refusedData(err): // it does not say whose
 		for _, a := range calls {

@@ -36,6 +36,26 @@ func TestAdditionThatHangs(t *testing.T) {
 }
 
 // One transaction has some that are refused, some throttled, and some that pass.
+// What a caller does with its slices when it has its answer, be it before the call was made, changes nothing.
+func TestChargesAreTheCallersAgain(t *testing.T) {
+	is := is.New(t)
+	store, _ := newStub(SQLite).store(t, nil)
+	charges := recovery.Charges{Hard: []recovery.Charge{{Scope: recovery.ScopeGlobal}}, Soft: []recovery.Charge{{Scope: recovery.ScopeIdentifier}}}
+	for _, made := range []*together{&store.adding, &store.taking} {
+		made.make = func(_ context.Context, calls []*addition) error {
+			charges.Hard[0].Scope, charges.Soft[0].Scope = "changed", "changed"
+			is.Equal(calls[0].charges.Hard[0].Scope, recovery.ScopeGlobal)
+			for _, c := range calls[0].charges.Soft {
+				is.Equal(c.Scope, recovery.ScopeIdentifier)
+			}
+			charges.Hard[0].Scope, charges.Soft[0].Scope = recovery.ScopeGlobal, recovery.ScopeIdentifier
+			return nil
+		}
+	}
+	is.NoErr(store.AddRequest(t.Context(), request, charges))
+	is.NoErr(store.TakeLimits(t.Context(), now, charges.Hard))
+}
+
 func TestAddTogether(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {

@@ -43,6 +43,7 @@ type prepared struct {
 	ready   map[string]*sql.Stmt
 	missing []string
 	busy    bool // some are being prepared
+	closed  bool
 }
 
 const maxPrepare = time.Second
@@ -87,15 +88,20 @@ func (p *prepared) prepare(db *sql.DB, texts []string) {
 		stmts[text] = stmt
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	maps.Copy(p.ready, stmts)
 	p.busy = false
+	closed := p.closed
+	p.mu.Unlock()
+	if closed {
+		p.close()
+	}
 }
 
 // close releases the statements on all connections, when the Store is used no more.
 func (p *prepared) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closed = true
 	for _, stmt := range p.ready {
 		_ = stmt.Close()
 	}

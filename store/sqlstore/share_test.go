@@ -131,6 +131,31 @@ func TestWritesHaveTheirOwnContexts(t *testing.T) {
 	})
 }
 
+// One that hangs for as long as a transaction may last holds up the others, and is made after them.
+func TestWritesThatHangFailAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Second) // until nobody is waited for
+		is := is.New(t)
+		s, store, calls := sharing(t, func(ctx context.Context, _ txn) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}, writes("UPDATE 2"))
+		began := time.Now()
+		var others time.Duration
+		go func() {
+			<-calls[2].done
+			others = time.Since(began)
+		}()
+		results := made(store, calls)
+		is.NoErr(results[0])
+		is.True(errors.Is(results[1], context.DeadlineExceeded))
+		is.NoErr(results[2])
+		is.Equal(others, maxAddition)
+		is.Equal(time.Since(began), 2*maxAddition)
+		is.Equal(count(s.calls, "commit"), 1)
+	})
+}
+
 // One that ends with nobody's context ends with the transaction.
 func TestWritesEndWithTheirTransaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -329,6 +354,18 @@ func TestStatementsArePreparedInTheBackground(t *testing.T) {
 		is.True(p.find("SELECT 1") != nil)
 		p.close()
 		is.Equal(p.find("SELECT 1"), nil)
+
+		db.SetMaxOpenConns(1)
+		conn, err = db.Conn(t.Context())
+		is.NoErr(err)
+		p = &prepared{ready: map[string]*sql.Stmt{}}
+		is.Equal(p.find("SELECT 1"), nil)
+		p.prepareMissing(db)
+		synctest.Wait()
+		p.close() // while one is being prepared
+		is.NoErr(conn.Close())
+		synctest.Wait()
+		is.Equal(len(p.ready), 0)
 		var none *prepared
 		is.Equal(none.find("SELECT 1"), nil)
 		none.prepareMissing(nil)

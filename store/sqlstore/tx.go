@@ -84,6 +84,8 @@ func (s *Store) transact(ctx context.Context, once func() error) error {
 			return fmt.Errorf("%w: %w", err, ctx.Err())
 		case errors.Is(err, ErrUnknownOutcome):
 			return err
+		case errors.As(err, new(*loneError)) && ctx.Err() != nil:
+			return err // the others are made in another transaction
 		case ctx.Err() != nil:
 			return fmt.Errorf("sqlstore: %w", ctx.Err()) // drivers have words of their own for it
 		case !lostToAnother(err) || attempt == s.attempts:
