@@ -81,14 +81,18 @@ func (l load) sendAll(ctx context.Context) (times []time.Duration, err error) {
 }
 
 // wait returns when the time of the i-th request begins: at once, or when it is due. One that is sent late
-// because nobody was free to send it has waited since.
+// because nobody was free to send it has waited since; what the timer is late by is nobody's time.
 func (l load) wait(start time.Time, i int) time.Time {
 	if l.rate == 0 {
 		return time.Now()
 	}
 	due := start.Add(time.Duration(i) * time.Second / time.Duration(l.rate))
-	time.Sleep(time.Until(due))
-	return due
+	early := time.Until(due)
+	if early <= 0 {
+		return due
+	}
+	time.Sleep(early)
+	return time.Now()
 }
 
 // quantile returns the value that the part q of the sorted times does not exceed, in milliseconds.

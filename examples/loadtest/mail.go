@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"log"
 	"net"
 	"sync/atomic"
 	"time"
@@ -28,8 +29,24 @@ func (m *mailServer) start() (addr string, stop func(), err error) {
 	}
 	server := smtp.NewServer(m)
 	server.Domain = "mail.example"
+	server.ErrorLog = log.New(io.Discard, "", 0) // of connections that end with the target
 	go func() { _ = server.Serve(listener) }()
 	return listener.Addr().String(), func() { _ = server.Close() }, nil
+}
+
+// flags returns what the server is to be told of the mail server, which is started if it is to be this one.
+func (m *mailServer) flags(mail string) (flags []string, stop func(), err error) {
+	stop = func() {}
+	if mail == "shown" {
+		return nil, stop, nil
+	}
+	addr := "127.0.0.1:9" // discard: nobody listens
+	if m.delay > 0 {
+		if addr, stop, err = m.start(); err != nil {
+			return nil, nil, err
+		}
+	}
+	return []string{"-smtp", "smtp+insecure://" + addr}, stop, nil
 }
 
 type mailSession struct{ *mailServer }

@@ -2,7 +2,7 @@
 // decodes the same requests.
 //
 //	go run ./examples/loadtest                    # one target, a line of JSON
-//	go run ./examples/loadtest -table -runs 5     # every figure of the README, some minutes
+//	go run ./examples/loadtest -table -runs 5     # every figure of the README, an hour
 //
 // A target is a process of its own on this machine, and so many callers send it requests in a closed
 // loop over kept connections: each sends the next when it has the answer. Ratios of one run can be
@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 )
 
@@ -54,34 +55,53 @@ type config struct {
 	burst    int
 
 	// Set by rows of the table alone:
-	limits     string // the server's, "" is high: counted and never reached
-	names      string // the format of a user name that is asked for
-	notDurable bool   // PostgreSQL does not wait for its disk
+	limits string // the server's, "" is high: counted and never reached
+	names  string // the format of a user name that is asked for
 }
 
 func parse(args []string, stderr io.Writer) (c config, err error) {
 	flags := flag.NewFlagSet("loadtest", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "Usage of loadtest, inside the source tree, which it builds what it measures from:")
+		flags.PrintDefaults()
+	}
 	flags.StringVar(&c.target, "target", "server", "server, or "+decodeOnly+": the handler that only decodes")
 	flags.StringVar(&c.db, "db", "sqlite", "the server's `database`: sqlite (a new file), memory, or a URL as the server takes it")
 	flags.StringVar(&c.mail, "mail", "shown", "shown (in the server's mailbox), fast (a mail server that answers at once), slow (in 50 ms) or down")
 	flags.IntVar(&c.callers, "callers", 16, "how many requests are on their way at once")
 	flags.DurationVar(&c.time, "time", 5*time.Second, "how long a run takes")
 	flags.IntVar(&c.accounts, "accounts", 100_000, "how many accounts there are; each is asked for in turn")
-	flags.IntVar(&c.runs, "runs", 1, "how many runs; the targets of the table take turns")
+	flags.IntVar(&c.runs, "runs", 1, "how many runs; the rows of the table take turns")
 	flags.BoolVar(&c.worker, "worker", true, "whether the server sends mails meanwhile")
-	flags.BoolVar(&c.table, "table", false, "measure everything and write a table")
-	flags.StringVar(&c.only, "only", "", "a `regexp` of the names of the rows that the table is to have, all if it is empty")
-	flags.IntVar(&c.many, "many", 10_000_000, "how many accounts the table's row of many accounts has")
-	flags.IntVar(&c.rows, "rows", 1_000_000, "how many rows of history the table's rows of history have")
-	flags.IntVar(&c.burst, "burst", 1_000_000, "how many requests the table's burst has")
-	flags.StringVar(&c.postgres, "postgres", cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"), "the `URL` of the PostgreSQL of the table; databases are made there and dropped")
+	flags.BoolVar(&c.table, "table", false, "measure everything and write a table. It takes -runs, -time and those with it:")
+	flags.StringVar(&c.only, "only", "", "with -table: a `regexp` of the names of the rows that are measured, all if it is empty")
+	flags.IntVar(&c.many, "many", 10_000_000, "with -table: how many accounts are many")
+	flags.IntVar(&c.rows, "rows", 1_000_000, "with -table: how many rows a long history has")
+	flags.IntVar(&c.burst, "burst", 1_000_000, "with -table: how many requests a burst has")
+	flags.StringVar(&c.postgres, "postgres", cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"), "with -table: the `URL` of PostgreSQL; databases are made there and dropped")
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
+	var misplaced []string
+	flags.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "table", "runs", "time":
+		case "only", "many", "rows", "burst", "postgres":
+			if !c.table {
+				misplaced = append(misplaced, "-"+f.Name+" needs -table")
+			}
+		default:
+			if c.table {
+				misplaced = append(misplaced, "-"+f.Name+" cannot be used with -table, whose rows set it")
+			}
+		}
+	})
 	switch {
 	case flags.NArg() > 0:
 		return c, fmt.Errorf("unexpected argument %q: there are only flags", flags.Arg(0))
+	case len(misplaced) > 0:
+		return c, errors.New(strings.Join(misplaced, "; "))
 	case c.target != "server" && c.target != decodeOnly:
 		return c, fmt.Errorf("-target must be server or %s, is %q", decodeOnly, c.target)
 	case mailDelays[c.mail] == 0:
@@ -108,6 +128,7 @@ type result struct {
 	FirstError string  `json:"first_error,omitempty"`
 	CPU        float64 `json:"cpu_us_per_req"` // of the target
 	RSS        float64 `json:"rss_mib"`        // of the target, at the end
+	Mails      float64 `json:"mails_per_s"`    // that arrived meanwhile, if -mail is fast or slow
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {

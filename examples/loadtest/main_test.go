@@ -76,18 +76,52 @@ func TestQuantile(t *testing.T) {
 	is.Equal(quantile(nil, 0.5), 0.0)
 }
 
+func TestSpread(t *testing.T) {
+	is := is.New(t)
+	_, good := atLeast(2)
+	for _, c := range []struct {
+		figures                 []float64
+		median, lowest, highest float64
+		verdict                 string
+	}{
+		{[]float64{3, 2, 5}, 3, 2, 5, "reached"},
+		{[]float64{3, 1, 5, 2}, 2.5, 1, 5, "reached, not by every run"},
+		{[]float64{1}, 1, 1, 1, "missed"},
+	} {
+		median, lowest, highest, verdict := row{good: good}.spread(c.figures)
+		is.Equal([]float64{median, lowest, highest}, []float64{c.median, c.lowest, c.highest})
+		is.Equal(verdict, c.verdict)
+	}
+	_, _, _, verdict := row{}.spread([]float64{1})
+	is.Equal(verdict, "")
+}
+
+// A request that nobody was free to send has waited; one that is sent late by the timer has not.
+func TestWait(t *testing.T) {
+	is := is.New(t)
+	start := time.Now()
+	l := load{rate: 100}
+	begin := l.wait(start.Add(-time.Second), 50)
+	is.True(begin.Equal(start.Add(-500 * time.Millisecond)))
+	begin = l.wait(start, 3)
+	is.True(!begin.Before(start.Add(30*time.Millisecond)) && !begin.After(time.Now()))
+	is.True(time.Since(load{}.wait(start, 50)) < 10*time.Millisecond)
+}
+
 func TestWrongFlags(t *testing.T) {
 	for args, want := range map[string]string{
-		"more":            `unexpected argument "more": there are only flags`,
-		"-target other":   `-target must be server or decode-only, is "other"`,
-		"-mail pigeon":    `-mail must be shown, fast, slow or down, is "pigeon"`,
-		"-callers 0":      "-callers, -accounts, -runs, -burst, -many, -rows and -time must be more than zero",
-		"-target a -h":    "flag: help requested",
-		"-time -1s":       "-callers, -accounts, -runs, -burst, -many, -rows and -time must be more than zero",
-		"-db oracle:xe":   "server: -db must be sqlite:FILE",
-		"-table -only (":  "-only must be a regexp",
-		"-table -only xx": `no row of the table matches "xx"`,
-		"-accounts twice": "invalid value",
+		"more":                         `unexpected argument "more": there are only flags`,
+		"-target other":                `-target must be server or decode-only, is "other"`,
+		"-mail pigeon":                 `-mail must be shown, fast, slow or down, is "pigeon"`,
+		"-callers 0":                   "-callers, -accounts, -runs, -burst, -many, -rows and -time must be more than zero",
+		"-target a -h":                 "flag: help requested",
+		"-time -1s":                    "-callers, -accounts, -runs, -burst, -many, -rows and -time must be more than zero",
+		"-db oracle:xe":                "server: -db must be sqlite:FILE",
+		"-table -only (":               "-only must be a regexp",
+		"-table -only xx":              `no row of the table matches "xx"`,
+		"-accounts twice":              "invalid value",
+		"-many 5":                      "-many needs -table",
+		"-table -db memory -callers 1": "-callers cannot be used with -table, whose rows set it; -db cannot be used with -table, whose rows set it",
 	} {
 		t.Run(args, func(t *testing.T) {
 			is := is.New(t)

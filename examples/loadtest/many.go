@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -46,7 +47,6 @@ func withPostgres(ctx context.Context, server string, f func(url string) error) 
 // fleet sends the load to n servers that share a database, each of which gets a part of the callers, and
 // returns the times of all requests. A rate is spread evenly over time, whatever n is.
 func (m *machine) fleet(ctx context.Context, c config, n, rate int) (times []time.Duration, err error) {
-	c.target, c.mail = "server", "shown"
 	err = withPostgres(ctx, c.postgres, func(url string) error {
 		c.db = url
 		var targets []*target
@@ -107,56 +107,68 @@ func (m *machine) instances(ctx context.Context, c config, n, rate int) (float64
 	return float64(len(one)) / float64(len(many)), err
 }
 
-// burst returns how many MiB the server takes more while it answers so many requests as fast as they go.
-func (m *machine) burst(ctx context.Context, c config) (float64, error) {
-	t, err := m.start(ctx, c)
-	if err != nil {
-		return 0, err
+// onFile has f use a server that was just started, on a database that another one has prepared.
+func (m *machine) onFile(ctx context.Context, c config, prepare, f func(*target) error) error {
+	m.files++
+	c.db = "sqlite:" + filepath.Join(m.dir, fmt.Sprintf("prepared%d.db", m.files))
+	for _, use := range []func(*target) error{prepare, f} {
+		t, err := m.start(ctx, c)
+		if err != nil {
+			return err
+		}
+		err = use(t)
+		t.stop()
+		if err != nil {
+			return err
+		}
+		c.accounts = 0 // they are there
 	}
-	defer t.stop()
-	l := t.requests(c)
-	l.count, l.time = c.burst, time.Hour
-	return t.growth(func() error {
-		_, err := l.sendAll(ctx)
-		return err
-	})
+	return nil
 }
 
-// completions returns how many MiB the server takes more while so many people set a password at once,
-// beyond the 19 MiB that each of its processors hashes with and what a handler that only decodes takes for as
-// many connections. Who waits too long is told to come again.
-func (m *machine) completions(ctx context.Context, c config, n int) (float64, error) {
-	connections, err := m.connections(ctx, c, n)
-	if err != nil {
-		return 0, err
-	}
-	c.accounts = n
-	t, err := m.start(ctx, c)
-	if err != nil {
-		return 0, err
-	}
-	defer t.stop()
-	bodies, err := t.tokens(ctx, c, n)
-	if err != nil {
-		return 0, err
-	}
-	l := t.requests(c)
-	l.callers, l.count, l.time, l.method = n, n, time.Minute, http.MethodPut
-	l.body = func(i int) []byte { return bodies[i] }
-	const hashing = 19
-	grown, err := t.growth(func() error {
-		times, _, failed, first := l.send(ctx)
-		if len(times) == 0 {
-			return fmt.Errorf("none of %d completions succeeded: %w", failed, first)
-		}
-		return nil
+// burst returns how many MiB the server takes more than idle while it answers so many requests as fast as
+// they go.
+func (m *machine) burst(ctx context.Context, c config) (grown float64, err error) {
+	err = m.onFile(ctx, c, func(*target) error { return nil }, func(t *target) error {
+		l := t.requests(c)
+		l.count, l.time = c.burst, time.Hour
+		grown, err = t.growth(func() error {
+			_, err := l.sendAll(ctx)
+			return err
+		})
+		return err
 	})
-	return grown - connections - hashing*float64(runtime.NumCPU()), err
+	return grown, err
+}
+
+// completions returns how many MiB the server takes more than idle while so many people set a password at
+// once, beyond the 19 MiB that each of its processors hashes with. Who waits too long is told to come
+// again, which most are.
+func (m *machine) completions(ctx context.Context, c config, n int) (grown float64, err error) {
+	c.accounts = n
+	var bodies [][]byte
+	err = m.onFile(ctx, c, func(t *target) (err error) {
+		bodies, err = t.tokens(ctx, c, n)
+		return err
+	}, func(t *target) error {
+		l := t.requests(c)
+		l.callers, l.count, l.time, l.method = n, n, time.Minute, http.MethodPut
+		l.body = func(i int) []byte { return bodies[i] }
+		grown, err = t.growth(func() error {
+			times, _, failed, first := l.send(ctx)
+			if len(times) == 0 {
+				return fmt.Errorf("none of %d completions succeeded: %w", failed, first)
+			}
+			return nil
+		})
+		return err
+	})
+	const hashing = 19
+	return grown - hashing*float64(runtime.NumCPU()), err
 }
 
 // connections returns how many MiB the decoder takes more with so many callers.
 func (m *machine) connections(ctx context.Context, c config, n int) (float64, error) {
-	c.target = decodeOnly
 	t, err := m.start(ctx, c)
 	if err != nil {
 		return 0, err
@@ -170,27 +182,22 @@ func (m *machine) connections(ctx context.Context, c config, n int) (float64, er
 	})
 }
 
-// growth returns by how many MiB the resident memory grows at most while f runs.
+// growth returns by how many MiB the resident memory grows at most while f runs, once the server is idle.
 func (t *target) growth(f func() error) (float64, error) {
-	before, err := t.rss()
+	time.Sleep(2 * time.Second)
+	idle, err := t.memory("VmRSS")
 	if err != nil {
 		return 0, err
 	}
-	most := before
-	done := make(chan error, 1)
-	go func() { done <- f() }()
-	for {
-		select {
-		case err := <-done:
-			return most - before, err
-		case <-time.After(20 * time.Millisecond):
-		}
-		now, err := t.rss()
-		if err != nil {
-			return 0, err
-		}
-		most = max(most, now)
+	// From now on the highest is kept anew.
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", t.cmd.Process.Pid), []byte("5"), 0o600); err != nil {
+		return 0, err
 	}
+	if err := f(); err != nil {
+		return 0, err
+	}
+	most, err := t.memory("VmHWM")
+	return most - idle, err
 }
 
 func bareHash() (time.Duration, error) {

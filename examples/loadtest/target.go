@@ -30,8 +30,9 @@ type machine struct {
 
 // A target is a process that is measured.
 type target struct {
-	cmd  *exec.Cmd
-	base string
+	cmd   *exec.Cmd
+	base  string
+	mails *mailServer // that it sends to; one that nobody knows accepts none
 }
 
 func (m *machine) start(ctx context.Context, c config, flags ...string) (*target, error) {
@@ -103,13 +104,13 @@ func (t *target) stop() {
 	_ = t.cmd.Wait()
 }
 
-// rss returns the resident memory in MiB.
-func (t *target) rss() (float64, error) {
+// memory returns a figure of the process's memory in MiB: VmRSS, what is resident, or VmHWM, the most that was.
+func (t *target) memory(figure string) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", t.cmd.Process.Pid))
 	if err != nil {
 		return 0, fmt.Errorf("memory is known on Linux only: %w", err)
 	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	_, rest, _ := strings.Cut(string(status), figure+":")
 	kib, err := strconv.Atoi(strings.Fields(rest)[0])
 	return float64(kib) / 1024, err
 }
@@ -130,9 +131,7 @@ func (t *target) cpu() (time.Duration, error) {
 func (m *machine) measure(ctx context.Context, c config) (r result, err error) {
 	if c.db == newPostgres {
 		err = withPostgres(ctx, c.postgres, func(url string) error {
-			if c.db = url; c.notDurable {
-				c.db += "&synchronous_commit=off"
-			}
+			c.db = url
 			r, err = m.measure(ctx, c)
 			return err
 		})
@@ -140,12 +139,13 @@ func (m *machine) measure(ctx context.Context, c config) (r result, err error) {
 	}
 	r = result{Target: c.target, Callers: c.callers}
 	var flags []string
+	mails := &mailServer{delay: mailDelays[c.mail]}
 	if c.target == "server" {
 		r.Mail = c.mail
 		r.DB, _, _ = strings.Cut(c.db, ":")
 		var stop func()
 		var err error
-		if flags, stop, err = mailFlags(c.mail); err != nil {
+		if flags, stop, err = mails.flags(c.mail); err != nil {
 			return r, err
 		}
 		defer stop()
@@ -155,22 +155,8 @@ func (m *machine) measure(ctx context.Context, c config) (r result, err error) {
 		return r, err
 	}
 	defer t.stop()
+	t.mails = mails
 	return r, t.fill(ctx, &r, t.requests(c))
-}
-
-// mailFlags returns how the server is to send mails.
-func mailFlags(mail string) (flags []string, stop func(), err error) {
-	stop = func() {}
-	if mail == "shown" {
-		return nil, stop, nil
-	}
-	addr := "127.0.0.1:9" // discard: nobody listens
-	if delay := mailDelays[mail]; delay > 0 {
-		if addr, stop, err = (&mailServer{delay: delay}).start(); err != nil {
-			return nil, nil, err
-		}
-	}
-	return []string{"-smtp", "smtp+insecure://" + addr}, stop, nil
 }
 
 // requests asks for every account in turn.
@@ -194,12 +180,14 @@ func (t *target) fill(ctx context.Context, r *result, l load) error {
 	if err != nil {
 		return err
 	}
+	mails := t.mails.accepted.Load()
 	times, took, failed, first := l.send(ctx)
+	mails = t.mails.accepted.Load() - mails
 	after, err := t.cpu()
 	if err != nil {
 		return err
 	}
-	if r.RSS, err = t.rss(); err != nil {
+	if r.RSS, err = t.memory("VmRSS"); err != nil {
 		return err
 	}
 	r.Requests, r.Errors = len(times), failed
@@ -209,7 +197,7 @@ func (t *target) fill(ctx context.Context, r *result, l load) error {
 	if len(times) == 0 {
 		return fmt.Errorf("no request was answered: %w", first)
 	}
-	r.PerSecond = float64(len(times)) / took.Seconds()
+	r.PerSecond, r.Mails = float64(len(times))/took.Seconds(), float64(mails)/took.Seconds()
 	r.P50, r.P90, r.P99, r.Max = quantile(times, 0.5), quantile(times, 0.9), quantile(times, 0.99), quantile(times, 1)
 	r.CPU = float64((after - before).Microseconds()) / float64(len(times))
 	return nil

@@ -1,14 +1,11 @@
 package dbtest
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,21 +26,28 @@ import (
 
 const opsPerRound = 2000
 
-// compare runs both in turns and reports how fast ours is as a part of bare.
-func compare(b *testing.B, callers int, bare, ours func(ctx context.Context) error) {
+// compare runs both in turns, each as often first as second, after a round of each that is not counted,
+// and reports how fast ours is as a part of bare.
+func compare(b *testing.B, callers, ops int, bare, ours func(ctx context.Context) error) {
 	b.Helper()
-	var bareTime, ourTime time.Duration
+	both := []func(context.Context) error{bare, ours}
+	var took [2]time.Duration
+	for _, f := range both {
+		measure(b, callers, ops, f)
+	}
 	rounds := 0
 	for b.Loop() {
-		bareTime += measure(b, callers, opsPerRound, bare)
-		ourTime += measure(b, callers, opsPerRound, ours)
+		for i := range both {
+			which := (i + rounds) % 2
+			took[which] += measure(b, callers, ops, both[which])
+		}
 		rounds++
 	}
-	ops := float64(rounds * opsPerRound)
+	n := float64(rounds * ops)
 	b.ReportMetric(0, "ns/op") // a round of both means nothing
-	b.ReportMetric(float64(bareTime.Microseconds())/ops, "bare-µs/op")
-	b.ReportMetric(float64(ourTime.Microseconds())/ops, "µs/op")
-	b.ReportMetric(float64(bareTime)/float64(ourTime), "of-bare")
+	b.ReportMetric(float64(took[0].Microseconds())/n, "bare-µs/op")
+	b.ReportMetric(float64(took[1].Microseconds())/n, "µs/op")
+	b.ReportMetric(float64(took[0])/float64(took[1]), "of-bare")
 }
 
 // measure returns how long n calls of f take, made by so many callers at once.
@@ -109,6 +113,26 @@ func benchCharges() recovery.Charges {
 	}
 }
 
+// insertOnce returns the bare insert of a request and its commit: prepared, and on SQLite, which has one
+// writer and lets the others try again after a while, by one caller after the other.
+func insertOnce(b *testing.B, s databases.Server, db *sql.DB) func(context.Context) error {
+	insert, err := db.PrepareContext(b.Context(), databases.Bind(s.Dialect, insertBare))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = insert.Close() })
+	var turn sync.Mutex
+	return func(ctx context.Context) error {
+		if s.Dialect == sqlstore.SQLite {
+			turn.Lock()
+			defer turn.Unlock()
+		}
+		now := time.Now().UnixMicro()
+		_, err := insert.ExecContext(ctx, nextID(), now, now+1e12, now+1e12)
+		return err
+	}
+}
+
 const insertBare = `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
 	requested_at, due_at, free_at, throttled) VALUES (?, 'reset', 'username', 'billybob', '', '', '', '', ?, ?, ?, 0)`
 
@@ -116,53 +140,114 @@ const insertBare = `INSERT INTO recovery_requests (id, kind, by_kind, identifier
 // the same row.
 func BenchmarkAddRequest(b *testing.B) {
 	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
-		insert := databases.Bind(s.Dialect, insertBare)
-		bare := func(ctx context.Context) error {
-			now := time.Now().UnixMicro()
-			_, err := db.ExecContext(ctx, insert, nextID(), now, now+1e12, now+1e12)
-			return err
-		}
+		bare := insertOnce(b, s, db)
 		for _, callers := range []int{1, 16} {
 			b.Run(fmt.Sprintf("limits/callers=%d", callers), func(b *testing.B) {
-				compare(b, callers, bare, func(ctx context.Context) error { return store.AddRequest(ctx, benchRequest(), benchCharges()) })
+				compare(b, callers, opsPerRound, bare, func(ctx context.Context) error { return store.AddRequest(ctx, benchRequest(), benchCharges()) })
 			})
 			b.Run(fmt.Sprintf("no limits/callers=%d", callers), func(b *testing.B) {
-				compare(b, callers, bare, func(ctx context.Context) error { return store.AddRequest(ctx, benchRequest(), recovery.Charges{}) })
+				compare(b, callers, opsPerRound, bare, func(ctx context.Context) error { return store.AddRequest(ctx, benchRequest(), recovery.Charges{}) })
 			})
 		}
 	})
 }
 
-// BenchmarkRequestReset compares the whole request path in process, with all limits counted and none
-// reached, with the bare insert of one row and its commit.
+// unreached returns a service whose limits are all counted and never reached.
+func unreached(b *testing.B, store recovery.Store) *recovery.Service {
+	never := func(every time.Duration) recovery.Limit { return recovery.Limit{Burst: 1_000_000, Every: every} }
+	svc, err := recovery.New(store, &mailertest.Recorder{}, &recovery.Options{
+		Logger: slog.New(slog.DiscardHandler),
+		Limits: recovery.Limits{
+			PerIdentifier: []recovery.Limit{never(time.Microsecond), never(time.Millisecond)},
+			PerClient:     never(time.Microsecond), Global: never(time.Microsecond),
+		},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return svc
+}
+
+var benchClient = netip.MustParseAddr("192.0.2.1")
+
+// requestOnce returns the whole request path in process, for a name that was not asked for before.
+func requestOnce(b *testing.B, store recovery.Store) func(context.Context) error {
+	svc := unreached(b, store)
+	return func(ctx context.Context) error {
+		return svc.RequestReset(ctx, recovery.ResetRequest{Username: nextID(), Client: benchClient})
+	}
+}
+
+// BenchmarkRequestReset compares it, with all limits counted and none reached, with the bare insert of one
+// row and its commit.
 func BenchmarkRequestReset(b *testing.B) {
 	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
-		never := func(every time.Duration) recovery.Limit { return recovery.Limit{Burst: 1_000_000, Every: every} }
-		svc, err := recovery.New(store, &mailertest.Recorder{}, &recovery.Options{
-			Logger: slog.New(slog.DiscardHandler),
-			Limits: recovery.Limits{
-				PerIdentifier: []recovery.Limit{never(time.Microsecond), never(time.Millisecond)},
-				PerClient:     never(time.Microsecond), Global: never(time.Microsecond),
-			},
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
-		insert := databases.Bind(s.Dialect, insertBare)
-		bare := func(ctx context.Context) error {
-			now := time.Now().UnixMicro()
-			_, err := db.ExecContext(ctx, insert, nextID(), now, now+1e12, now+1e12)
-			return err
-		}
-		client := netip.MustParseAddr("192.0.2.1")
+		bare, ours := insertOnce(b, s, db), requestOnce(b, store)
 		for _, callers := range []int{1, 16} {
-			b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
-				compare(b, callers, bare, func(ctx context.Context) error {
-					return svc.RequestReset(ctx, recovery.ResetRequest{Username: nextID(), Client: client})
-				})
-			})
+			b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) { compare(b, callers, opsPerRound, bare, ours) })
 		}
 	})
+}
+
+// BenchmarkDurability tells what waiting for the disk costs: "of-bare" is the speed of requests whose
+// commits do not, as a part of the speed of those that do.
+func BenchmarkDurability(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		d     sqlstore.Dialect
+		place func(durable bool) databases.Place
+	}{
+		{"SQLite", sqlstore.SQLite, func(durable bool) databases.Place {
+			p := databases.NewSQLite(b)
+			if !durable {
+				p.DSN += "&_pragma=synchronous(OFF)"
+			}
+			return p
+		}},
+		{"PostgreSQL with pgx", sqlstore.PostgreSQL, func(durable bool) databases.Place {
+			if durable {
+				return databases.NewPostgres(b, "pgx", nil)
+			}
+			return databases.NewPostgres(b, "pgx", map[string]string{"synchronous_commit": "off"})
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			open := func(durable bool) func(context.Context) error {
+				return requestOnce(b, databases.OpenOn(b, c.d, c.place(durable).Open(b), databases.TextType(c.d)))
+			}
+			compare(b, 16, opsPerRound, open(true), open(false))
+		})
+	}
+}
+
+// BenchmarkAccounts compares a request and its mail with 1,000 accounts and with many, of which as many
+// are asked for. RECOVERY_ACCOUNTS says how many; the default is 100,000.
+func BenchmarkAccounts(b *testing.B) {
+	const few = 1000
+	many := fromEnv(b, "RECOVERY_ACCOUNTS", 100_000)
+	for _, s := range databases.Servers {
+		b.Run(s.Name, func(b *testing.B) {
+			open := func(n int) func(context.Context) error {
+				store, db := databases.Open(b, s)
+				addUsers(b, db, s.Dialect, n)
+				svc := unreached(b, store)
+				i := 0
+				return func(ctx context.Context) error {
+					name := fmt.Sprintf("name%d", i%few*(n/few))
+					i++
+					if err := svc.RequestReset(ctx, recovery.ResetRequest{Username: name, Client: benchClient}); err != nil {
+						return err
+					}
+					sent, err := svc.Deliver(ctx)
+					if err == nil && sent != 1 {
+						err = fmt.Errorf("%d mails were sent", sent)
+					}
+					return err
+				}
+			}
+			compare(b, 1, opsPerRound/4, open(few), open(many))
+		})
+	}
 }
 
 // BenchmarkCompleteReset compares a completion, less the hashing, with the three writes that cannot
@@ -356,23 +441,15 @@ func (q bareQueue) finish(ctx context.Context, r recovery.Request) error {
 	return err
 }
 
-// rows is how many rows of history the second database of BenchmarkHistory has.
-func rows() int {
-	n, err := strconv.Atoi(cmp.Or(os.Getenv("RECOVERY_ROWS"), "100000"))
-	if err != nil {
-		panic(err)
-	}
-	return n
-}
-
 // BenchmarkHistory compares a request's whole way through the store (add, claim, finish) with 10 rows
 // in every table and with many. "of-bare" is at least 0.83 where the cost grows by 1.2 at most.
 // RECOVERY_ROWS says how many; the default is 100,000.
 func BenchmarkHistory(b *testing.B) {
+	rows := fromEnv(b, "RECOVERY_ROWS", 100_000)
 	for _, s := range databases.Servers {
 		b.Run(s.Name, func(b *testing.B) {
-			few, many := historical(b, s, 10), historical(b, s, rows())
-			compare(b, 1, few, many)
+			few, many := historical(b, s, 10), historical(b, s, rows)
+			compare(b, 1, opsPerRound/4, few, many)
 		})
 	}
 }

@@ -35,7 +35,7 @@ const (
 var t0 = time.Date(2026, 2, 28, 23, 59, 59, 123456000, time.UTC)
 
 // fromEnv returns a number from the environment.
-func fromEnv(t *testing.T, name string, otherwise int) int {
+func fromEnv(t testing.TB, name string, otherwise int) int {
 	t.Helper()
 	n, err := strconv.Atoi(cmp.Or(os.Getenv(name), strconv.Itoa(otherwise)))
 	if err != nil || n < 1 {
