@@ -97,16 +97,22 @@ func (m *machine) httpRows(c config) []row {
 	sqlite.target, sqlite.mail, sqlite.db, sqlite.worker = "server", "shown", "sqlite", true
 	postgres, decoder := sqlite, sqlite
 	postgres.db, decoder.target = newPostgres, decodeOnly
-	// speed is how many requests the first answers, as a part of the second's.
-	speed := func(of, against config) func(context.Context) (float64, error) {
+	// ratio is a figure of the first as a part of the second's.
+	ratio := func(figure func(result) float64, of, against config) func(context.Context) (float64, error) {
 		return func(ctx context.Context) (float64, error) {
 			b, err := m.measure(ctx, against)
 			if err != nil {
 				return 0, err
 			}
 			a, err := m.measure(ctx, of)
-			return a.PerSecond / b.PerSecond, errors.Join(err, failures(a, b))
+			return figure(a) / figure(b), errors.Join(err, failures(a, b))
 		}
+	}
+	speed := func(of, against config) func(context.Context) (float64, error) {
+		return ratio(func(r result) float64 { return r.PerSecond }, of, against)
+	}
+	p99 := func(of, against config) func(context.Context) (float64, error) {
+		return ratio(func(r result) float64 { return r.P99 }, of, against)
 	}
 	noWorker := func(c config) config {
 		c.worker = false
@@ -114,20 +120,10 @@ func (m *machine) httpRows(c config) []row {
 	}
 	want, good := atLeast(0.40)
 	add("POST, SQLite, of the decoder", want, good, speed(sqlite, decoder))
-	add("the same on SQLite, mails sent by another process", want, good, speed(noWorker(sqlite), decoder))
+	add("POST, SQLite, mails sent by another process, of the decoder", want, good, speed(noWorker(sqlite), decoder))
 	want, good = atLeast(0.30)
 	add("POST, PostgreSQL, of the decoder", want, good, speed(postgres, decoder))
-	add("the same on PostgreSQL, mails sent by another process", want, good, speed(noWorker(postgres), decoder))
-	p99 := func(of, against config) func(context.Context) (float64, error) {
-		return func(ctx context.Context) (float64, error) {
-			b, err := m.measure(ctx, against)
-			if err != nil {
-				return 0, err
-			}
-			a, err := m.measure(ctx, of)
-			return a.P99 / b.P99, errors.Join(err, failures(a, b))
-		}
-	}
+	add("POST, PostgreSQL, mails sent by another process, of the decoder", want, good, speed(noWorker(postgres), decoder))
 	fast, slow, down := sqlite, sqlite, sqlite
 	fast.mail, slow.mail, down.mail = "fast", "slow", "down"
 	want, good = atMost(1.2, "")
@@ -143,10 +139,10 @@ func (m *machine) httpRows(c config) []row {
 	add(fmt.Sprintf("time of POST at %d requests a second, 8 instances on PostgreSQL, of 1", rate), want, good, func(ctx context.Context) (float64, error) {
 		return m.instances(ctx, postgres, servers, rate)
 	})
-	add("the same with 16 callers who wait for nothing else, mails sent by another process", want, good, func(ctx context.Context) (float64, error) {
+	add("time of POST, 16 callers, mails sent by another process, 8 instances on PostgreSQL, of 1", want, good, func(ctx context.Context) (float64, error) {
 		return m.instances(ctx, noWorker(postgres), servers, 0)
 	})
-	add("the same without limits", "", nil, func(ctx context.Context) (float64, error) {
+	add("time of POST without limits, the same way, 8 instances on PostgreSQL, of 1", "", nil, func(ctx context.Context) (float64, error) {
 		c := noWorker(postgres)
 		c.limits = "off"
 		return m.instances(ctx, c, servers, 0)
@@ -228,7 +224,7 @@ func benchmarkRows(c config) (rows []row) {
 	want, good = atLeast(flat)
 	for _, db := range databases {
 		add(benchmark{name: fmt.Sprintf("speed of a request and its mail with %d accounts, %s, of 1,000", c.many, db.name), dir: dbtest, pattern: "^BenchmarkAccounts$/" + db.pattern, metric: "of-bare", env: []string{fmt.Sprintf("RECOVERY_ACCOUNTS=%d", c.many)}}, want, good)
-		add(benchmark{name: fmt.Sprintf("the same with %d rows of history, %s, of 10 rows", c.rows, db.name), dir: dbtest, pattern: "^BenchmarkHistory$/" + db.pattern, metric: "of-bare", env: []string{fmt.Sprintf("RECOVERY_ROWS=%d", c.rows)}}, want, good)
+		add(benchmark{name: fmt.Sprintf("speed of a request and its end with %d rows of history, %s, of 10 rows", c.rows, db.name), dir: dbtest, pattern: "^BenchmarkHistory$/" + db.pattern, metric: "of-bare", env: []string{fmt.Sprintf("RECOVERY_ROWS=%d", c.rows)}}, want, good)
 	}
 	want, good = atMost(10, "")
 	add(benchmark{name: "allocations of a request, memstore", dir: "example.com/recovery", pattern: "^BenchmarkRequestReset$", metric: "allocs/op", iterations: "10000x"}, want, good)
