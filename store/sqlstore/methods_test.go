@@ -67,7 +67,7 @@ const (
 	findsAccount = "SELECT COALESCE"
 	findsHash    = "SELECT COALESCE(CAST(`password`"
 	findsReset   = "SELECT digest"
-	findsLimits  = "SELECT id, tat" // those of stub.limits
+	findsLimits  = "SELECT id, tat" // those of stub.limits; SQLite's tats begin so too
 	findsLeased  = "SELECT requested_at"
 	findsDue     = "SELECT id"
 	addsAtOnce   = "WITH n AS"

@@ -16,8 +16,9 @@ var sqlite = statements{
 	supersede: `UPDATE recovery_resets SET ended = 'superseded' WHERE account_id = ? AND ended = ''
 		AND (requested_at < ? OR requested_at = ? AND request_id < ?)`,
 
-	lockLimits: `SELECT id, tat FROM recovery_limits WHERE id IN ({?})`,
-	setLimits:  `INSERT INTO recovery_limits (id, tat) VALUES {(?, ?)} ON CONFLICT (id) DO UPDATE SET tat = excluded.tat`,
+	lockLimits: `SELECT id, tats FROM recovery_limits WHERE id IN ({?})`,
+	setLimits: `INSERT INTO recovery_limits (id, tat, tats) VALUES {(?, ?, ?)}
+		ON CONFLICT (id) DO UPDATE SET tat = excluded.tat, tats = excluded.tats`,
 	insertRequests: `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
 		requested_at, due_at, free_at, throttled) VALUES {(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)}`,
 

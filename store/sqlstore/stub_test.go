@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -206,12 +207,7 @@ func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver
 		passes = usual && c.stub.passes(args)
 		rows.columns, rows.rows = 2, [][]driver.Value{{passes, usual}}
 	} else if strings.HasPrefix(query, findsLimits) && longest != findsLimits {
-		rows.columns = 2
-		for _, key := range keysIn(args) {
-			if state, ok := c.stub.limits[key]; ok {
-				rows.rows = append(rows.rows, []driver.Value{key[:], state.UnixMicro()})
-			}
-		}
+		rows.columns, rows.rows = 2, c.stub.limitsIn(args)
 	} else if row := c.stub.rows[longest]; row != nil {
 		rows.rows, rows.columns = [][]driver.Value{row}, len(row)
 		if longest == findsDue {
@@ -362,6 +358,30 @@ func callText(query string, args []driver.NamedValue) string {
 		fmt.Fprintf(&b, " | %x", a.Value)
 	}
 	return b.String()
+}
+
+// limitsIn returns what a look-up of limits finds.
+func (s *stub) limitsIn(args []driver.NamedValue) (found [][]driver.Value) {
+	if s.dialect == SQLite {
+		for _, arg := range args {
+			g := group{id: arg.Value.([]byte)}
+			for _, key := range sortedKeys(s.limits) {
+				if bytes.HasPrefix(key[:], g.id) {
+					g.add(key, s.limits[key].UnixMicro())
+				}
+			}
+			if g.tats != nil {
+				found = append(found, []driver.Value{g.id, g.tats})
+			}
+		}
+		return found
+	}
+	for _, key := range keysIn(args) {
+		if state, ok := s.limits[key]; ok {
+			found = append(found, []driver.Value{key[:], state.UnixMicro()})
+		}
+	}
+	return found
 }
 
 // keysIn returns the keys of limits among the arguments: blobs, or the first one, an array of them.

@@ -458,13 +458,14 @@ func BenchmarkHistory(b *testing.B) {
 func historical(b *testing.B, s databases.Server, n int) func(context.Context) error {
 	store, db := databases.Open(b, s)
 	numbers := fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) ", n)
-	id := "CAST(i AS CHAR(36))"
+	id, limitColumns, tats := "CAST(i AS CHAR(36))", "id, tat", ""
 	digest := "CAST(CAST(i AS CHAR(32)) AS BINARY)"
 	switch s.Dialect {
 	case sqlstore.PostgreSQL:
 		id, digest = "CAST(i AS TEXT)", "decode(lpad(to_hex(i), 64, '0'), 'hex')"
 	case sqlstore.SQLite:
 		id, digest = "CAST(i AS TEXT)", "CAST(CAST(i AS TEXT) AS BLOB)"
+		limitColumns, tats = "id, tat, tats", ", zeroblob(16)"
 	}
 	conn, err := db.Conn(b.Context())
 	if err != nil {
@@ -482,7 +483,7 @@ func historical(b *testing.B, s databases.Server, n int) func(context.Context) e
 			%%sSELECT %s, 'reset', 'username', 'somebody', '', '', '', '', %d, %d + i, %d + i, 0 FROM n`, id, future, future, future),
 		fmt.Sprintf(`INTO recovery_resets (digest, account_id, version, request_id, requested_at, expires_at, ended)
 			%%sSELECT %s, %s, %s, %s, %d, %d + i, 'used' FROM n`, digest, id, digest, id, future, future),
-		fmt.Sprintf(`INTO recovery_limits (id, tat) %%sSELECT %s, %d + i FROM n`, digest, future),
+		fmt.Sprintf(`INTO recovery_limits (%s) %%sSELECT %s, %d + i%s FROM n`, limitColumns, digest, future, tats),
 	} {
 		if _, err := conn.ExecContext(b.Context(), "INSERT "+fmt.Sprintf(insert, numbers)); err != nil {
 			b.Fatal(err)

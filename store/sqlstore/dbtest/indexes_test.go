@@ -135,10 +135,14 @@ func fill(t *testing.T, db *sql.DB, d sqlstore.Dialect, accounts int) {
 		sqlstore.MySQL:      "UNHEX(SHA2(CONCAT('x', n), 256))",
 		sqlstore.SQLite:     "randomblob(32)",
 	}[d]
+	limitColumns, tats := "id, tat", ""
+	if d == sqlstore.SQLite {
+		limitColumns, tats = "id, tat, tats", ", randomblob(16)"
+	}
 	for _, statement := range []string{
 		fmt.Sprintf(`INSERT INTO recovery_resets (digest, account_id, version, request_id, requested_at, expires_at)
 			SELECT %[1]s, CONCAT(n, ''), %[1]s, CONCAT('r', n), %[2]d + n, %[2]d + n FROM %[3]s`, bytes, later, numbers(ownRows)),
-		fmt.Sprintf(`INSERT INTO recovery_limits (id, tat) SELECT %s, %d + n FROM %s`, bytes, later, numbers(ownRows)),
+		fmt.Sprintf(`INSERT INTO recovery_limits (%s) SELECT %s, %d + n%s FROM %s`, limitColumns, bytes, later, tats, numbers(ownRows)),
 		fmt.Sprintf(`INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
 			requested_at, due_at, free_at, throttled)
 			SELECT CONCAT('r', n), 'reset', 'username', '', '', '', '', '', %[1]d + n, %[1]d + n, %[1]d + n, 0 FROM %[2]s`, later, numbers(ownRows)),

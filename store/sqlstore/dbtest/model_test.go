@@ -2,6 +2,7 @@ package dbtest
 
 import (
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -230,7 +231,7 @@ func (m *model) sameOutcome(rt *rapid.T, oracle, store error) bool {
 // compare looks at everything that is at rest.
 func (m *model) compare(rt *rapid.T) {
 	m.seen["steps"]++
-	rest, err := atRest(m.db)
+	rest, err := atRest(m.db, m.dialect)
 	if err != nil {
 		rt.Fatal(err)
 	}
@@ -515,9 +516,13 @@ func (m *model) purge(rt *rapid.T) {
 }
 
 // atRest returns what [memstore.Store.Dump] does.
-func atRest(db *sql.DB) (string, error) {
+func atRest(db *sql.DB, d sqlstore.Dialect) (string, error) {
 	var b strings.Builder
 	micros := func(n int64) time.Time { return time.UnixMicro(n).UTC() }
+	state := "tat"
+	if d == sqlstore.SQLite {
+		state = "tats"
+	}
 	err := errors.Join(
 		each(db, `SELECT digest, account_id, version, request_id, requested_at, expires_at, ended, mailed FROM recovery_resets ORDER BY digest`, func(rows *sql.Rows) error {
 			var digest, version []byte
@@ -528,11 +533,19 @@ func atRest(db *sql.DB) (string, error) {
 			fmt.Fprintf(&b, "reset %x %s %x %s %v %v %s %v\n", digest, account, version, request, micros(requestedAt), micros(expiresAt), ended, mailed == 1)
 			return err
 		}),
-		each(db, `SELECT id, tat FROM recovery_limits WHERE tat > 0 ORDER BY id`, func(rows *sql.Rows) error {
+		each(db, "SELECT id, "+state+" FROM recovery_limits WHERE tat > 0 ORDER BY id", func(rows *sql.Rows) error {
 			var key []byte
 			var tat int64
-			err := rows.Scan(&key, &tat)
-			fmt.Fprintf(&b, "limit %x %v\n", key, micros(tat))
+			if d != sqlstore.SQLite {
+				err := rows.Scan(&key, &tat)
+				fmt.Fprintf(&b, "limit %x %v\n", key, micros(tat))
+				return err
+			}
+			var tats []byte
+			err := rows.Scan(&key, &tats)
+			for entry := range slices.Chunk(tats, 16) {
+				fmt.Fprintf(&b, "limit %x%x %v\n", key, entry[:8], micros(int64(binary.BigEndian.Uint64(entry[8:]))))
+			}
 			return err
 		}),
 		each(db, `SELECT id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease
