@@ -116,7 +116,7 @@ func (t *tally) readGroup(row *sql.Rows) error {
 		return err
 	}
 	if len(tats)%entrySize != 0 {
-		return fmt.Errorf("the tats of the limits %x are %d bytes, not some times %d", id, len(tats), entrySize)
+		return fmt.Errorf("the states of limits in a row are %d bytes, which is no multiple of %d", len(tats), entrySize)
 	}
 	var key recovery.Digest
 	copy(key[:], id)

@@ -67,7 +67,7 @@ func TestMalformedGroup(t *testing.T) {
 			is.NoErr(err)
 			continue
 		}
-		is.True(strings.Contains(errorText(err), "the tats of the limits 0200"))
+		is.True(strings.Contains(errorText(err), "the states of limits in a row are "))
 		is.Equal(s.kept, nil)
 	}
 }

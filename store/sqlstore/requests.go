@@ -85,7 +85,7 @@ func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
 	})
 }
 
-// Purge implements [recovery.Requests].
+// Purge implements [recovery.Requests]. On SQLite the limits of an identifier go together, with the last of them.
 func (s *Store) Purge(ctx context.Context, before time.Time, max int) (n int, err error) {
 	err = s.write(ctx, func(tx txn) error {
 		resets, err := affected(tx.ExecContext(ctx, s.sql.purgeResets, before.UnixMicro(), max))

@@ -76,7 +76,7 @@ func TestSQLiteRefusesMalformedLimits(t *testing.T) {
 		is.NoErr(err)
 		err = store.AddRequest(t.Context(), request(t0), recovery.Charges{Soft: charges})
 		is.True(err != nil)
-		is.True(strings.Contains(err.Error(), "the tats of the limits 0100"))
+		is.True(strings.Contains(err.Error(), "the states of limits in a row are "))
 	}
 }
 
