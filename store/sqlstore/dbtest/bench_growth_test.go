@@ -1,0 +1,109 @@
+package dbtest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
+)
+
+// These compare little with much. They are run as the other benchmarks are.
+
+// BenchmarkAccounts compares a request and its mail with 1,000 accounts and with many, of which as many
+// are asked for. RECOVERY_ACCOUNTS says how many; the default is 100,000.
+func BenchmarkAccounts(b *testing.B) {
+	const few = 1000
+	many := fromEnv(b, "RECOVERY_ACCOUNTS", 100_000)
+	for _, s := range databases.Servers {
+		b.Run(s.Name, func(b *testing.B) {
+			open := func(n int) func(context.Context) error {
+				store, db := databases.Open(b, s)
+				addUsers(b, db, s.Dialect, n)
+				svc := unreached(b, store)
+				i := 0
+				return func(ctx context.Context) error {
+					name := fmt.Sprintf("name%d", i%few*(n/few))
+					i++
+					if err := svc.RequestReset(ctx, recovery.ResetRequest{Username: name, Client: benchClient}); err != nil {
+						return err
+					}
+					sent, err := svc.Deliver(ctx)
+					if err == nil && sent != 1 {
+						err = fmt.Errorf("%d mails were sent", sent)
+					}
+					return err
+				}
+			}
+			compare(b, 1, opsPerRound/4, open(few), open(many))
+		})
+	}
+}
+
+// BenchmarkHistory compares a request's whole way through the store (add, claim, finish) with 10 rows
+// in every table and with many. "of-bare" is at least 0.83 where the cost grows by 1.2 at most.
+// RECOVERY_ROWS says how many; the default is 100,000.
+func BenchmarkHistory(b *testing.B) {
+	rows := fromEnv(b, "RECOVERY_ROWS", 100_000)
+	for _, s := range databases.Servers {
+		b.Run(s.Name, func(b *testing.B) {
+			few, many := historical(b, s, 10), historical(b, s, rows)
+			compare(b, 1, opsPerRound/4, few, many)
+		})
+	}
+}
+
+// historical returns one request's way through a store with n rows in each table.
+func historical(b *testing.B, s databases.Server, n int) func(context.Context) error {
+	store, db := databases.Open(b, s)
+	numbers := fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) ", n)
+	id, limitColumns, tats := "CAST(i AS CHAR(36))", "id, tat", ""
+	digest := "CAST(CAST(i AS CHAR(32)) AS BINARY)"
+	switch s.Dialect {
+	case sqlstore.PostgreSQL:
+		id, digest = "CAST(i AS TEXT)", "decode(lpad(to_hex(i), 64, '0'), 'hex')"
+	case sqlstore.SQLite:
+		id, digest = "CAST(i AS TEXT)", "CAST(CAST(i AS TEXT) AS BLOB)"
+		limitColumns, tats = "id, tat, tats", ", zeroblob(16)"
+	}
+	conn, err := db.Conn(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	if s.Dialect == sqlstore.MySQL {
+		if _, err := conn.ExecContext(b.Context(), fmt.Sprintf("SET SESSION max_recursive_iterations = %d", n+1)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	future := time.Now().Add(1000 * time.Hour).UnixMicro()
+	for _, insert := range []string{
+		fmt.Sprintf(`INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, free_at, throttled)
+			%%sSELECT %s, 'reset', 'username', 'somebody', '', '', '', '', %d, %d + i, %d + i, 0 FROM n`, id, future, future, future),
+		fmt.Sprintf(`INTO recovery_resets (digest, account_id, version, request_id, requested_at, expires_at, ended)
+			%%sSELECT %s, %s, %s, %s, %d, %d + i, 'used' FROM n`, digest, id, digest, id, future, future),
+		fmt.Sprintf(`INTO recovery_limits (%s) %%sSELECT %s, %d + i%s FROM n`, limitColumns, digest, future, tats),
+	} {
+		if _, err := conn.ExecContext(b.Context(), "INSERT "+fmt.Sprintf(insert, numbers)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return func(ctx context.Context) error {
+		r := benchRequest()
+		r.DueAt = r.RequestedAt
+		if err := store.AddRequest(ctx, r, benchCharges()); err != nil {
+			return err
+		}
+		claimed, err := store.ClaimRequests(ctx, recovery.Lease{ID: nextID(), At: r.DueAt, Until: r.DueAt.Add(time.Hour), Max: 1})
+		if err != nil {
+			return err
+		}
+		if len(claimed) != 1 {
+			return fmt.Errorf("claimed %d requests", len(claimed))
+		}
+		return store.FinishRequest(ctx, recovery.Outcome{RequestID: claimed[0].ID, Lease: claimed[0].Lease, At: r.DueAt})
+	}
+}
