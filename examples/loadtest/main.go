@@ -2,7 +2,7 @@
 // decodes the same requests.
 //
 //	go run ./examples/loadtest                    # one target, a line of JSON
-//	go run ./examples/loadtest -table -runs 5     # every figure of the README, an hour
+//	go run ./examples/loadtest -table -runs 5     # every figure of the README, over an hour
 //
 // A target is a process of its own on this machine, and so many callers send it requests in a closed
 // loop over kept connections: each sends the next when it has the answer. Ratios of one run can be
@@ -74,7 +74,7 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	flags.IntVar(&c.accounts, "accounts", 100_000, "how many accounts there are; each is asked for in turn")
 	flags.IntVar(&c.runs, "runs", 1, "how many runs; the rows of the table take turns")
 	flags.BoolVar(&c.worker, "worker", true, "whether the server sends mails meanwhile")
-	flags.BoolVar(&c.table, "table", false, "measure everything and write a table. It takes -runs, -time and those with it:")
+	flags.BoolVar(&c.table, "table", false, "measure everything and write a table; beside it go -runs, -time and the flags that say so")
 	flags.StringVar(&c.only, "only", "", "with -table: a `regexp` of the names of the rows that are measured, all if it is empty")
 	flags.IntVar(&c.many, "many", 10_000_000, "with -table: how many accounts are many")
 	flags.IntVar(&c.rows, "rows", 1_000_000, "with -table: how many rows a long history has")

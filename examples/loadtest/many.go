@@ -36,9 +36,6 @@ func withPostgres(ctx context.Context, server string, f func(url string) error) 
 		return err
 	}
 	u.Path = "/" + name
-	if u.RawQuery == "" {
-		u.RawQuery = "application_name=loadtest" // more can be added
-	}
 	err = f(u.String())
 	_, dropped := admin.ExecContext(context.WithoutCancel(ctx), "DROP DATABASE "+name+" WITH (FORCE)")
 	return errors.Join(err, dropped)

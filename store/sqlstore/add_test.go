@@ -35,7 +35,6 @@ func TestAdditionThatHangs(t *testing.T) {
 	}
 }
 
-// One transaction has some that are refused, some throttled, and some that pass.
 // What a caller does with its slices when it has its answer, be it before the call was made, changes nothing.
 func TestChargesAreTheCallersAgain(t *testing.T) {
 	is := is.New(t)
@@ -56,6 +55,7 @@ func TestChargesAreTheCallersAgain(t *testing.T) {
 	is.NoErr(store.TakeLimits(t.Context(), now, charges.Hard))
 }
 
+// One transaction has some that are refused, some throttled, and some that pass.
 func TestAddTogether(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {

@@ -217,7 +217,11 @@ func TestThrottledRequest(t *testing.T) {
 		is.NoErr(store.AddRequest(context.Background(), r, recovery.Charges{Hard: []recovery.Charge{free}, Soft: soft}))
 		all := plain(strings.Join(s.kept, " | "))
 		for _, c := range append([]recovery.Charge{free}, soft...) {
-			is.True(strings.Contains(all, hex.EncodeToString(c.Key[:groupSize]))) // stored, counted or not
+			id := c.Key[:]
+			if where.dialect == SQLite {
+				id = c.Key[:groupSize]
+			}
+			is.True(strings.Contains(all, hex.EncodeToString(id))) // stored, counted or not
 		}
 		before := s.limits[other.Key].UnixMicro()
 		unchanged = strings.Contains(all, fmt.Sprintf("%d", before)) || strings.Contains(all, fmt.Sprintf("| %x", before))
