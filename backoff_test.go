@@ -29,15 +29,15 @@ func TestNoticeEndsAfterAWeekAndFiveTries(t *testing.T) {
 					is.True(w.users.Dump() != "") // tried again
 				}
 			}
-			w.hooks.wait(t, "RequestFailed")
-			is.Equal(w.hooks.count("RequestRetried"), len(waits)-1)
+			w.hooks.wait(t, "JobFailed")
+			is.Equal(w.hooks.count("JobRetried"), len(waits)-1)
 		})
 	}
 }
 
 // A request that fails when it is an hour old has ended.
 func TestRequestEndsAfterAnHour(t *testing.T) {
-	for age, event := range map[time.Duration]string{time.Hour: "RequestFailed", time.Hour - time.Microsecond: "RequestRetried"} {
+	for age, event := range map[time.Duration]string{time.Hour: "JobFailed", time.Hour - time.Microsecond: "JobRetried"} {
 		t.Run(age.String(), func(t *testing.T) {
 			w := newWorld(t, nil)
 			w.mail.Fail(func(recovery.Message) error { return errDown })
@@ -53,7 +53,7 @@ func TestRequestEndsAfterAnHour(t *testing.T) {
 func (w *world) retries(start string, tries int) (waits []time.Duration) {
 	w.is.Helper()
 	for range tries {
-		retryAt, err := w.DeliverRequest(w.ctx, start)
+		retryAt, err := w.DeliverJob(w.ctx, start)
 		w.is.NoErr(err)
 		wait := retryAt.Sub(w.time())
 		waits = append(waits, wait)
@@ -120,7 +120,7 @@ func TestBackoffIsSpread(t *testing.T) {
 	early, late := 0, 0
 	for range 200 {
 		w.ask("alice")
-		retryAt, err := w.DeliverRequest(w.ctx, w.store.added()[0])
+		retryAt, err := w.DeliverJob(w.ctx, w.store.added()[0])
 		is.NoErr(err)
 		switch wait := retryAt.Sub(w.time()); {
 		case wait < 1150*time.Millisecond:

@@ -16,12 +16,12 @@ import (
 // A leaseStore keeps the leases that it was asked for.
 type leaseStore struct {
 	recovery.Store
-	leases []recovery.Lease
+	leases []recovery.Claim
 }
 
-func (s *leaseStore) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
+func (s *leaseStore) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
 	s.leases = append(s.leases, l)
-	return s.Store.ClaimRequests(ctx, l)
+	return s.Store.Claim(ctx, l)
 }
 
 // sizes returns and forgets how many requests were claimed at a time.
@@ -93,11 +93,11 @@ func TestRequestIsLeasedAlone(t *testing.T) {
 	store, svc := w.leasing(recovery.Options{})
 	w.ask("alice")
 	id := w.store.added()[0]
-	_, err := svc.DeliverRequest(w.ctx, id)
+	_, err := svc.DeliverJob(w.ctx, id)
 	is.NoErr(err)
 	is.Equal(len(store.leases), 1)
 	l := store.leases[0]
-	is.Equal(l.RequestID, id)
+	is.Equal(l.JobID, id)
 	is.Equal(l.Max, 1)
 	is.Equal(l.Until.Sub(l.At), 2*time.Minute) // four times SendTimeout
 }
@@ -106,8 +106,8 @@ func TestRequestIsLeasedAlone(t *testing.T) {
 func TestWorkersAreNotMissing(t *testing.T) {
 	for name, work := range map[string]func(w *world) (stop func()){
 		"Run": func(w *world) func() { return w.run() },
-		"DeliverRequest": func(w *world) func() {
-			_, err := w.DeliverRequest(w.ctx, "no such request")
+		"DeliverJob": func(w *world) func() {
+			_, err := w.DeliverJob(w.ctx, "no such request")
 			w.is.NoErr(err)
 			return func() {}
 		},
@@ -131,14 +131,14 @@ func TestClaimOfACallerWhoLeft(t *testing.T) {
 	w := newWorld(t, nil)
 	ctx, cancel := context.WithCancel(w.ctx)
 	cancel()
-	_, err := w.DeliverRequest(ctx, "any")
+	_, err := w.DeliverJob(ctx, "any")
 	is.Equal(err, context.Canceled)
 	is.Equal(w.log.String(), "")
 }
 
 // The hooks are told why a request failed, without addresses and tokens.
 func TestFailuresAreToldWithTheirReason(t *testing.T) {
-	for event, failure := range map[string]error{"RequestRetried": errDown, "RequestFailed": recovery.ErrPermanent} {
+	for event, failure := range map[string]error{"JobRetried": errDown, "JobFailed": recovery.ErrPermanent} {
 		t.Run(event, func(t *testing.T) {
 			is := is.New(t)
 			w := newWorld(t, nil)
@@ -148,7 +148,7 @@ func TestFailuresAreToldWithTheirReason(t *testing.T) {
 			w.ask("alice")
 			w.deliver()
 			w.hooks.wait(t, event)
-			e, _ := w.hooks.last(event).(recovery.RequestEvent)
+			e, _ := w.hooks.last(event).(recovery.JobEvent)
 			is.True(strings.HasPrefix(e.Err.Error(), "no mail for [redacted] with [redacted]: "))
 			is.Equal(e.Account.ID, "1")
 			is.Equal(e.Attempt, 1)
@@ -163,7 +163,7 @@ type finishStore struct {
 	outcomes []recovery.Outcome
 }
 
-func (s *finishStore) FinishRequest(_ context.Context, o recovery.Outcome) error {
+func (s *finishStore) Finish(_ context.Context, o recovery.Outcome) error {
 	s.outcomes = append(s.outcomes, o)
 	return errStore
 }
@@ -243,7 +243,7 @@ func TestRequestIsAcceptedOnce(t *testing.T) {
 	is.Equal(len(w.deliver()), 1)
 	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "nobody"}))
 	w.deliver()
-	w.hooks.wait(t, "RequestDropped no_account") // hooks run in order: what came before was told
-	is.Equal(w.hooks.count("RequestAccepted"), 3)
-	is.Equal(w.hooks.count("RequestRetried"), 3)
+	w.hooks.wait(t, "JobDropped no_account") // hooks run in order: what came before was told
+	is.Equal(w.hooks.count("JobStarted"), 3)
+	is.Equal(w.hooks.count("JobRetried"), 3)
 }

@@ -50,7 +50,7 @@ func BenchmarkCompleteReset(b *testing.B) {
 	}
 	for i := range round {
 		name := fmt.Sprint("user", i)
-		store.Put(recovery.Account{ID: name, Username: name, Email: name + "@example.com", Active: true, HasPassword: true, Verified: true}, "old")
+		store.Put(recovery.Account{ID: name, Username: name, Email: name + "@example.com", Active: true, HasPassword: true, EmailVerified: true}, "old")
 	}
 	fresh := func() (list []string) {
 		for i := range round {

@@ -42,7 +42,7 @@ func TestTokenDies(t *testing.T) {
 		"account deleted":      {func(w *world) { w.users.Remove("1") }, "TokenRefused account_gone"},
 		"account disabled":     {inactive(func(a *recovery.Account) { a.Active = false }), "TokenRefused account_gone"},
 		"password switched":    {inactive(func(a *recovery.Account) { a.HasPassword = false }), "TokenRefused account_gone"},
-		"address not verified": {inactive(func(a *recovery.Account) { a.Verified = false }), "TokenRefused account_gone"},
+		"address not verified": {inactive(func(a *recovery.Account) { a.EmailVerified = false }), "TokenRefused account_gone"},
 		"a newer mail":         {func(w *world) { w.token("alice") }, "TokenRefused superseded"},
 		"another token": {func(w *world) {
 			w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"}))
@@ -101,7 +101,7 @@ func TestTokenLives(t *testing.T) {
 		},
 		"a failing store": {call: func(w *world, token string) error {
 			w.store.failWith(func(method string) error {
-				if method == "CompleteReset" {
+				if method == "Redeem" {
 					return errStore
 				}
 				return nil
@@ -363,7 +363,7 @@ func TestOnlyLiveTokensAreHashed(t *testing.T) {
 func TestDefaultHashIsVerifiable(t *testing.T) {
 	is := is.New(t)
 	users, mail := memstore.New(), &mailertest.Recorder{}
-	users.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}, "x")
+	users.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}, "x")
 	svc, err := recovery.New(users, mail, &recovery.Options{Logger: slog.New(slog.DiscardHandler)})
 	is.NoErr(err)
 	is.NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"}))

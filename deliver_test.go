@@ -23,7 +23,7 @@ func TestDeliverSaysThatItsContextEnded(t *testing.T) {
 	is.Equal(n, 0)
 	is.Equal(err, context.Canceled)
 	calls := w.store.calls()
-	is.True(!strings.Contains(calls, "ClaimRequests") && !strings.Contains(calls, "Purge"))
+	is.True(!strings.Contains(calls, "Claim") && !strings.Contains(calls, "Purge"))
 	is.Equal(len(w.deliver()), 1)
 }
 
@@ -33,7 +33,7 @@ func TestDeliverRequest(t *testing.T) {
 	w := newWorld(t, nil)
 	deliver := func(id string) time.Time {
 		is.Helper()
-		retryAt, err := w.DeliverRequest(w.ctx, id)
+		retryAt, err := w.DeliverJob(w.ctx, id)
 		is.NoErr(err)
 		return retryAt
 	}
@@ -80,18 +80,18 @@ func TestDeliverRequestWhenTheStoreFails(t *testing.T) {
 		}
 		return nil
 	})
-	failing = "ClaimRequests"
-	_, err := w.DeliverRequest(w.ctx, id)
+	failing = "Claim"
+	_, err := w.DeliverJob(w.ctx, id)
 	is.True(errors.Is(err, errStore)) // it could not be claimed
-	failing = "FinishRequest"
-	retryAt, err := w.DeliverRequest(w.ctx, id)
+	failing = "Finish"
+	retryAt, err := w.DeliverJob(w.ctx, id)
 	is.NoErr(err)
 	is.Equal(len(w.mail.Messages()), 1)
 	is.True(retryAt.After(w.time())) // when its lease is over
 	failing = ""
 	is.Equal(len(w.deliver()), 0) // until then it is leased
 	w.advance(retryAt.Sub(w.time()))
-	retryAt, err = w.DeliverRequest(w.ctx, id)
+	retryAt, err = w.DeliverJob(w.ctx, id)
 	is.NoErr(err)
 	is.True(retryAt.IsZero())
 	is.Equal(len(w.mail.Messages()), 2) // the mail whose outcome was lost comes again
@@ -100,8 +100,8 @@ func TestDeliverRequestWhenTheStoreFails(t *testing.T) {
 // A lateStore claims, and fails after that.
 type lateStore struct{ recovery.Store }
 
-func (s *lateStore) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
-	claimed, err := s.Store.ClaimRequests(ctx, l)
+func (s *lateStore) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
+	claimed, err := s.Store.Claim(ctx, l)
 	return claimed, errors.Join(err, errStore)
 }
 
@@ -111,7 +111,7 @@ func TestNothingIsHandledBesideAnError(t *testing.T) {
 	w.ask("alice")
 	svc, err := recovery.New(&lateStore{w.users}, w.mail, &recovery.Options{Now: w.time, Logger: slog.New(slog.DiscardHandler)})
 	is.NoErr(err)
-	_, err = svc.DeliverRequest(w.ctx, w.store.added()[0])
+	_, err = svc.DeliverJob(w.ctx, w.store.added()[0])
 	is.True(errors.Is(err, errStore))
 	_, err = svc.Deliver(w.ctx)
 	is.True(errors.Is(err, errStore))

@@ -14,7 +14,7 @@
 //     mail follows.
 //   - [Service.RetrieveUsername], with an address, has its user names mailed to it.
 //   - [Service.Run] does the mailing. Start it once in a goroutine of yours, in every process or in
-//     one; or call [Service.Deliver] from a cron job, or [Service.DeliverRequest] from a job engine.
+//     one; or call [Service.Deliver] from a cron job, or [Service.DeliverJob] from a job engine.
 //     Without one of them nothing is ever mailed.
 //
 // [New] makes a Service of a [Store], which keeps accounts, tokens and the queue, and a [Mailer].

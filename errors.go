@@ -55,7 +55,7 @@ var (
 	// ErrSuperseded is returned by [Resets.CreateReset] when a newer request's mail was accepted.
 	ErrSuperseded = errors.New("recovery: a newer request was already mailed")
 
-	// ErrLeaseLost is returned by [Requests.FinishRequest] when the lease is not held any more.
+	// ErrLeaseLost is returned by [Queue.Finish] when the lease is not held any more.
 	ErrLeaseLost = errors.New("recovery: the lease is not held")
 )
 

@@ -40,7 +40,7 @@ func (w *world) accountsTold(event string) (ids []string) {
 	w.hooks.mu.Lock()
 	defer w.hooks.mu.Unlock()
 	for i, name := range w.hooks.events {
-		if e, ok := w.hooks.values[i].(recovery.RequestEvent); ok && name == event {
+		if e, ok := w.hooks.values[i].(recovery.JobEvent); ok && name == event {
 			ids = append(ids, e.Account.ID)
 		}
 	}
@@ -53,15 +53,15 @@ func TestEventsOfARequest(t *testing.T) {
 	w := newWorld(t, nil)
 	w.ask("billybob")
 	w.deliver()
-	is.Equal(w.told(t, "MailSent"), []string{"RequestAccepted", "MailSent"})
-	is.Equal(w.accountsTold("RequestAccepted"), []string{""}) // not settled yet
+	is.Equal(w.told(t, "MailSent"), []string{"JobStarted", "MailSent"})
+	is.Equal(w.accountsTold("JobStarted"), []string{""}) // not settled yet
 	is.Equal(w.accountsTold("MailSent"), []string{"3"})
 
 	w = newWorld(t, nil)
 	w.ask("mallory")
 	w.deliver()
-	is.Equal(w.told(t, "RequestDropped inactive"), []string{"RequestAccepted", "RequestDropped inactive"})
-	is.Equal(w.accountsTold("RequestDropped inactive"), []string{"4"})
+	is.Equal(w.told(t, "JobDropped inactive"), []string{"JobStarted", "JobDropped inactive"})
+	is.Equal(w.accountsTold("JobDropped inactive"), []string{"4"})
 
 	w = newWorld(t, nil)
 	disabled := w.account("5", "ali", "alice@example.com")
@@ -69,7 +69,7 @@ func TestEventsOfARequest(t *testing.T) {
 	w.users.Put(disabled, "hash of old")
 	is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"}))
 	w.deliver()
-	is.Equal(w.told(t, "MailSent"), []string{"RequestAccepted", "RequestDropped inactive", "MailSent"})
+	is.Equal(w.told(t, "MailSent"), []string{"JobStarted", "JobDropped inactive", "MailSent"})
 	is.Equal(w.accountsTold("MailSent"), []string{""}) // it is about the address
 }
 
@@ -79,8 +79,8 @@ func TestEventsAfterACompletion(t *testing.T) {
 	w := newWorld(t, &recovery.Options{Workers: 1, OnReset: func(context.Context, recovery.Account) error { return nil }})
 	is.NoErr(w.complete(w.token("billybob"), goodPassword))
 	w.deliver()
-	w.hooks.wait(t, "ResetCalled") // after the notice
-	is.Equal(w.accountsTold("ResetCalled"), []string{"3"})
+	w.hooks.wait(t, "OnResetCalled") // after the notice
+	is.Equal(w.accountsTold("OnResetCalled"), []string{"3"})
 	is.Equal(w.accountsTold("MailSent"), []string{"3", "3"})
 }
 
@@ -92,24 +92,24 @@ func TestEventsOfAnAccountThatIsGone(t *testing.T) {
 	is.NoErr(w.complete(w.token("billybob"), goodPassword))
 	w.users.Remove("3")
 	w.deliver()
-	w.hooks.wait(t, "RequestRetried")
-	e, _ := w.hooks.last("RequestRetried").(recovery.RequestEvent)
+	w.hooks.wait(t, "JobRetried")
+	e, _ := w.hooks.last("JobRetried").(recovery.JobEvent)
 	is.Equal(e.Err.Error(), down.Error())
 }
 
 // A kind that a newer version put into the queue is not taken for a reset.
 func TestUnknownKindIsNotMailed(t *testing.T) {
-	for name, r := range map[string]recovery.Request{
+	for name, r := range map[string]recovery.Job{
 		"kind":       {Kind: "from the future", By: recovery.ByUsername, Identifier: "billybob"},
-		"identifier": {Kind: recovery.RequestKindReset, By: recovery.ByEmail, Identifier: "no address"},
+		"identifier": {Kind: recovery.JobReset, By: recovery.ByEmail, Identifier: "no address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
 			w := newWorld(t, nil)
 			r.ID, r.RequestedAt, r.DueAt = "id", w.time(), w.time()
-			is.NoErr(w.users.AddRequest(w.ctx, r, recovery.Charges{}))
+			is.NoErr(w.users.Enqueue(w.ctx, r, recovery.Charges{}))
 			is.Equal(len(w.deliver()), 0)
-			is.Equal(w.told(t, "RequestDropped malformed"), []string{"RequestAccepted", "RequestDropped malformed"})
+			is.Equal(w.told(t, "JobDropped malformed"), []string{"JobStarted", "JobDropped malformed"})
 			is.Equal(w.users.Dump(), "")
 		})
 	}
@@ -138,7 +138,7 @@ func TestPartsOfASplitRequest(t *testing.T) {
 	is.Equal(len(finish.outcomes[0].Add), 2)
 	for _, r := range finish.outcomes[0].Add {
 		is.Equal(r.Attempts, 0)
-		is.Equal(r.Lease, "")
+		is.Equal(r.LeaseID, "")
 		is.True(r.AccountID == "1" || r.AccountID == "2")
 	}
 }
@@ -188,9 +188,9 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 			})
 			failing = true
 			is.Equal(len(w.deliver()), 0)
-			w.hooks.wait(t, "RequestRetried")
+			w.hooks.wait(t, "JobRetried")
 			is.Equal(resets, 0)
-			event, _ := w.hooks.last("RequestRetried").(recovery.RequestEvent)
+			event, _ := w.hooks.last("JobRetried").(recovery.JobEvent)
 			is.True(errors.Is(event.Err, errStore))
 			if c.method != "FindAccounts" || name != "of the work afterwards" { // there the account is not known yet
 				is.True(!strings.Contains(event.Err.Error()+w.log.String(), "lice@"))
@@ -206,11 +206,11 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 func TestPortalThatIsGone(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
-	is.NoErr(w.users.AddRequest(w.ctx, recovery.Request{ID: "id", Kind: recovery.RequestKindReset, By: recovery.ByUsername, Identifier: "alice",
+	is.NoErr(w.users.Enqueue(w.ctx, recovery.Job{ID: "id", Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice",
 		Portal: "gone", RequestedAt: w.time(), DueAt: w.time()}, recovery.Charges{}))
 	is.Equal(len(w.deliver()), 0)
-	is.Equal(w.told(t, "RequestDropped portal"), []string{"RequestAccepted", "RequestDropped portal"})
-	is.Equal(w.accountsTold("RequestDropped portal"), []string{"1"})
+	is.Equal(w.told(t, "JobDropped portal"), []string{"JobStarted", "JobDropped portal"})
+	is.Equal(w.accountsTold("JobDropped portal"), []string{"1"})
 }
 
 // A portal's error is told without the address that it was asked about.
@@ -222,8 +222,8 @@ func TestPortalErrorIsScrubbed(t *testing.T) {
 		}}}})
 	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alicia", Portal: "p"}))
 	is.Equal(len(w.deliver()), 0)
-	w.hooks.wait(t, "RequestRetried")
-	event, _ := w.hooks.last("RequestRetried").(recovery.RequestEvent)
+	w.hooks.wait(t, "JobRetried")
+	event, _ := w.hooks.last("JobRetried").(recovery.JobEvent)
 	is.Equal(event.Err.Error(), "nothing about [redacted]")
 	is.True(strings.Contains(w.log.String(), "nothing about [redacted]"))
 }
@@ -245,7 +245,7 @@ func TestAddressesAreScrubbedInEveryForm(t *testing.T) {
 			is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "ally"}))
 			_, err := w.Deliver(w.ctx)
 			is.NoErr(err)
-			w.hooks.wait(t, "RequestRetried")
+			w.hooks.wait(t, "JobRetried")
 			is.True(strings.Contains(w.log.String(), "550 5.1.1 <[redacted]>: Recipient address rejected"))
 			local, _, _ := strings.Cut(stored, "@")
 			is.True(!strings.Contains(strings.ToLower(w.log.String()), strings.ToLower(local)+"@"))

@@ -172,7 +172,7 @@ func (w *faultWorld) checkAnswers() {
 				w.violation("the delivery panics")
 			}
 		default:
-			if !w.plan.on("Store.ClaimRequests") {
+			if !w.plan.on("Store.Claim") {
 				w.violation("the delivery is answered %v", d.err)
 			}
 		}
@@ -183,7 +183,7 @@ func (w *faultWorld) checkAnswers() {
 func (w *faultWorld) claimFailed(trace []faultSpot) bool {
 	return slices.ContainsFunc(trace, func(at faultSpot) bool {
 		return slices.ContainsFunc(w.plan, func(f fault) bool {
-			return f.hits(at) && f.at.site == "Store.ClaimRequests" && w.mustBy(f) != ""
+			return f.hits(at) && f.at.site == "Store.Claim" && w.mustBy(f) != ""
 		})
 	})
 }
@@ -243,9 +243,9 @@ func (w *faultWorld) excused(a faultAsk, username string) bool {
 		}
 	}
 	return w.plan.lyingClock() && slices.ContainsFunc(w.events, func(e faultEvent) bool {
-		r, ok := e.event.(recovery.RequestEvent)
+		r, ok := e.event.(recovery.JobEvent)
 		return ok && slices.Contains(a.requests, w.origin[r.ID]) &&
-			(r.Reason == recovery.DropTooOld || r.Reason == recovery.DropSuperseded || e.hook == "RequestFailed")
+			(r.Reason == recovery.DropTooOld || r.Reason == recovery.DropSuperseded || e.hook == "JobFailed")
 	})
 }
 
@@ -253,14 +253,14 @@ func (w *faultWorld) excused(a faultAsk, username string) bool {
 func (w *faultWorld) checkRefused() {
 	for id, m := range w.refused {
 		told := slices.ContainsFunc(w.events, func(e faultEvent) bool {
-			r, ok := e.event.(recovery.RequestEvent)
-			return ok && e.hook == "RequestFailed" && r.ID == id && errors.Is(r.Err, recovery.ErrPermanent)
+			r, ok := e.event.(recovery.JobEvent)
+			return ok && e.hook == "JobFailed" && r.ID == id && errors.Is(r.Err, recovery.ErrPermanent)
 		})
 		if !told {
 			w.violation("the %s mail was refused for good, and nobody is told", m.Kind)
 		}
 		// Nobody knows of it where its outcome could not be stored, or the program ended before.
-		if n := w.sends[id]; n > 0 && !w.plan.on("Store.FinishRequest") && !w.plan.on("Options.Now") && !w.plan.on("uuid.Rand") {
+		if n := w.sends[id]; n > 0 && !w.plan.on("Store.Finish") && !w.plan.on("Options.Now") && !w.plan.on("uuid.Rand") {
 			w.violation("the %s mail was refused for good, and tried %d times more", m.Kind, n)
 		}
 	}
@@ -277,7 +277,7 @@ func (w *faultWorld) checkPasswords() {
 			w.violation("changed is %v, the token was alive is %v and is %v", c.changed, c.before, c.after)
 		case c.err == nil && !c.changed:
 			w.violation("the call returned nil, and the password is the old one")
-		case c.err != nil && c.changed && !w.plan.on("Store.CompleteReset"):
+		case c.err != nil && c.changed && !w.plan.on("Store.Redeem"):
 			w.violation("the password was changed, and the caller was told %v", c.err)
 		case len(w.completions) == 1 && c.changed != w.has(c.id, c.password):
 			w.violation("the password was changed after the call, or changed back")
@@ -307,7 +307,7 @@ func (w *faultWorld) checkMails() {
 	copies, most := make(map[string]int), 1
 	for _, f := range w.plan {
 		switch lasting := f.mode == modeDown || f.mode == modeDownAfter; {
-		case lasting && (f.on("Mailer.Send") || f.on("Store.FinishRequest")):
+		case lasting && (f.on("Mailer.Send") || f.on("Store.Finish")):
 			most += 4 // each was accepted, and the Service could not know or note it
 		case f.on("Mailer.Send"), f.on("Options.Now"):
 			most++
@@ -377,7 +377,7 @@ func (w *faultWorld) checkSecrets() {
 	for _, e := range w.events {
 		look("an event", fmt.Sprintf("%v %+v %#v", e.event, e.event, e.event))
 		switch e := e.event.(type) {
-		case recovery.RequestEvent:
+		case recovery.JobEvent:
 			printed("the error of an event", e.Err)
 		case recovery.ResetEvent:
 			printed("the error of an event", e.Err)

@@ -341,7 +341,7 @@ func errFault(secrets []string) error {
 func errDisguised(site string, secrets []string) error {
 	errs := []error{errFault(secrets), recovery.ErrInvalidRequest, recovery.ErrInvalidPassword, recovery.ErrDenied, recovery.ErrBusy,
 		&recovery.FieldError{Field: "username", Rule: "is wrong"}, &recovery.PasswordError{Reasons: []recovery.PasswordReason{{Name: "x", Text: "y"}}}}
-	if site != "Store.FindReset" && site != "Store.CompleteReset" {
+	if site != "Store.FindReset" && site != "Store.Redeem" {
 		errs = append(errs, recovery.ErrInvalidToken, &recovery.TokenError{Reason: recovery.TokenUsed})
 	}
 	if !strings.HasPrefix(site, "Store.") {
@@ -350,7 +350,7 @@ func errDisguised(site string, secrets []string) error {
 	if site != "Store.CreateReset" {
 		errs = append(errs, recovery.ErrSuperseded)
 	}
-	if site != "Store.FinishRequest" {
+	if site != "Store.Finish" {
 		errs = append(errs, recovery.ErrLeaseLost)
 	}
 	if site != "Mailer.Send" {

@@ -54,7 +54,7 @@ func (w *faultWorld) reenter() {
 	ask(recovery.MessageUsernames, func() error {
 		return w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: quinnAddress})
 	})
-	_, err := w.DeliverRequest(ctx, "00000000-0000-7000-8000-000000000000")
+	_, err := w.DeliverJob(ctx, "00000000-0000-7000-8000-000000000000")
 	answered(err)
 	_, err = w.Deliver(ctx)
 	answered(err)
@@ -74,7 +74,7 @@ func (w *faultWorld) plant(id, text string) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	if err := w.users.CreateReset(w.t.Context(), recovery.Reset{
 		Digest: token.Digest(), AccountID: id, Version: found[0].Version, RequestedAt: now,
-		RequestID: "z", // the newest of this instant, whatever a worker mails meanwhile
+		JobID:     "z", // the newest of this instant, whatever a worker mails meanwhile
 		ExpiresAt: now.Add(time.Hour),
 	}); err != nil {
 		w.t.Error(err)

@@ -77,7 +77,7 @@ func (noRandomness) Read([]byte) (int, error) { return 0, errors.New("no randomn
 
 func quietService() (*recovery.Service, *memstore.Store, *mailertest.Recorder) {
 	users, mail := memstore.New(), &mailertest.Recorder{}
-	users.Put(recovery.Account{ID: "1", Username: "alice", Email: sharedAddress, Active: true, HasPassword: true, Verified: true}, oldHash)
+	users.Put(recovery.Account{ID: "1", Username: "alice", Email: sharedAddress, Active: true, HasPassword: true, EmailVerified: true}, oldHash)
 	svc, err := recovery.New(users, mail, nil)
 	if err != nil {
 		panic(err)

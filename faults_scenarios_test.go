@@ -196,7 +196,7 @@ var faultScenarios = []faultScenario{{
 		w.dead = w.token("alice")
 		w.complete("1", w.dead, goodPassword)
 		hash, _ := w.users.PasswordHash("1")
-		w.users.Put(recovery.Account{ID: "1", Username: "alice", Email: "attacker@example.com", Active: true, HasPassword: true, Verified: true}, hash)
+		w.users.Put(recovery.Account{ID: "1", Username: "alice", Email: "attacker@example.com", Active: true, HasPassword: true, EmailVerified: true}, hash)
 	},
 	act: func(w *faultWorld) { w.deliver() },
 }, {
@@ -208,12 +208,12 @@ var faultScenarios = []faultScenario{{
 		w.delivered(runTime, func(ctx context.Context) error { return w.Run(ctx) })
 	},
 }, {
-	name: "DeliverRequest", want: []string{"ok"}, subjects: addresses[:1],
+	name: "DeliverJob", want: []string{"ok"}, subjects: addresses[:1],
 	act: func(w *faultWorld) {
 		w.askByAddress()
 		for i := 0; i < len(w.requests); i++ {
 			w.delivered(time.Hour, func(ctx context.Context) error {
-				_, err := w.DeliverRequest(ctx, w.requests[i])
+				_, err := w.DeliverJob(ctx, w.requests[i])
 				return err
 			})
 		}
@@ -236,7 +236,7 @@ func makeDeadToken(w *faultWorld) {
 		return
 	}
 	w.dead = w.token("alice")
-	alice := recovery.Account{ID: "1", Username: "alice", Email: sharedAddress, Active: true, HasPassword: true, Verified: true}
+	alice := recovery.Account{ID: "1", Username: "alice", Email: sharedAddress, Active: true, HasPassword: true, EmailVerified: true}
 	switch w.subject {
 	case "used":
 		w.complete("1", w.dead, goodPassword)

@@ -87,7 +87,7 @@ type faultEvent struct {
 	event any
 }
 
-// A faultDelivery is a call of Deliver, DeliverRequest or Run.
+// A faultDelivery is a call of Deliver, DeliverJob or Run.
 type faultDelivery struct {
 	err   error
 	took  time.Duration
@@ -102,7 +102,7 @@ func newFaultWorld(t *testing.T, s faultScenario, plan faultPlan) *faultWorld {
 		refused: make(map[string]recovery.Message), sends: make(map[string]int), nested: faultReentry{counts: make(map[string]int)},
 	}
 	put := func(id, username, email string, active bool) {
-		w.users.Put(recovery.Account{ID: id, Username: username, Email: email, Active: active, HasPassword: true, Verified: true}, oldHash)
+		w.users.Put(recovery.Account{ID: id, Username: username, Email: email, Active: active, HasPassword: true, EmailVerified: true}, oldHash)
 	}
 	put("1", "alice", sharedAddress, true)
 	put("2", "alicia", sharedAddress, true)
@@ -215,7 +215,7 @@ type faultStore struct {
 }
 
 // seen notes what the Store is given, and which request it comes from.
-func (s faultStore) seen(ctx context.Context, origin string, requests ...recovery.Request) (identifiers []string) {
+func (s faultStore) seen(ctx context.Context, origin string, requests ...recovery.Job) (identifiers []string) {
 	if ctx.Value(reentrant{}) != nil {
 		return nil
 	}
@@ -249,33 +249,33 @@ func (s faultStore) FindReset(ctx context.Context, d recovery.Digest, at time.Ti
 	return r, a, err
 }
 
-func (s faultStore) CompleteReset(ctx context.Context, c recovery.Completion) (a recovery.Account, err error) {
+func (s faultStore) Redeem(ctx context.Context, c recovery.Redemption) (a recovery.Account, err error) {
 	secrets := append(s.seen(ctx, "", c.Add...), c.PasswordHash)
-	err = s.w.faults.call(ctx, "Store.CompleteReset", secrets, func(ctx context.Context) (err error) {
-		a, err = s.Store.CompleteReset(ctx, c)
+	err = s.w.faults.call(ctx, "Store.Redeem", secrets, func(ctx context.Context) (err error) {
+		a, err = s.Store.Redeem(ctx, c)
 		return err
 	})
 	return a, err
 }
 
-func (s faultStore) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
-	return s.w.faults.call(ctx, "Store.AddRequest", s.seen(ctx, "", r), func(ctx context.Context) error { return s.Store.AddRequest(ctx, r, c) })
+func (s faultStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
+	return s.w.faults.call(ctx, "Store.Enqueue", s.seen(ctx, "", r), func(ctx context.Context) error { return s.Store.Enqueue(ctx, r, c) })
 }
 
 func (s faultStore) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
 	return s.w.faults.call(ctx, "Store.TakeLimits", nil, func(ctx context.Context) error { return s.Store.TakeLimits(ctx, at, c) })
 }
 
-func (s faultStore) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []recovery.Request, err error) {
-	err = s.w.faults.call(ctx, "Store.ClaimRequests", nil, func(ctx context.Context) (err error) {
-		claimed, err = s.Store.ClaimRequests(ctx, l)
+func (s faultStore) Claim(ctx context.Context, l recovery.Claim) (claimed []recovery.Job, err error) {
+	err = s.w.faults.call(ctx, "Store.Claim", nil, func(ctx context.Context) (err error) {
+		claimed, err = s.Store.Claim(ctx, l)
 		return err
 	})
 	return claimed, err
 }
 
-func (s faultStore) FinishRequest(ctx context.Context, o recovery.Outcome) error {
-	return s.w.faults.call(ctx, "Store.FinishRequest", s.seen(ctx, o.RequestID, o.Add...), func(ctx context.Context) error { return s.Store.FinishRequest(ctx, o) })
+func (s faultStore) Finish(ctx context.Context, o recovery.Outcome) error {
+	return s.w.faults.call(ctx, "Store.Finish", s.seen(ctx, o.JobID, o.Add...), func(ctx context.Context) error { return s.Store.Finish(ctx, o) })
 }
 
 func (s faultStore) Purge(ctx context.Context, before time.Time, most int) (n int, err error) {
@@ -405,8 +405,8 @@ func (w *faultWorld) heal() {
 	w.faults.caller(func() {})
 	if w.plan.on("Options.Now", modeLast) { // what would be due then must be asked for
 		for i := 0; i < len(w.requests); i++ {
-			if _, err := w.DeliverRequest(w.t.Context(), w.requests[i]); err != nil {
-				w.violation("DeliverRequest returns %v when everything works again", err)
+			if _, err := w.DeliverJob(w.t.Context(), w.requests[i]); err != nil {
+				w.violation("DeliverJob returns %v when everything works again", err)
 			}
 		}
 	}

@@ -15,13 +15,13 @@ import (
 // answer and delays no mail. While one blocks, up to 1,024 events wait and further ones are dropped
 // with a warning in the log.
 type Hooks struct {
-	RequestAccepted  func(RequestEvent) // the worker begins with a request; not told after a crash or a long hang
-	RequestThrottled func(RequestEvent) // over the limit of its identifier, so nothing is mailed
-	RequestDropped   func(RequestEvent) // nothing to mail; see Reason
-	RequestRetried   func(RequestEvent) // failed for now; see Err
-	RequestFailed    func(RequestEvent) // failed for good; see Err
-	MailSent         func(RequestEvent) // the mail system accepted the mail
-	ResetCalled      func(RequestEvent) // Options.OnReset returned nil
+	JobStarted    func(JobEvent) // the worker begins with a request; not told after a crash or a long hang
+	JobThrottled  func(JobEvent) // over the limit of its identifier, so nothing is mailed
+	JobDropped    func(JobEvent) // nothing to mail; see Reason
+	JobRetried    func(JobEvent) // failed for now; see Err
+	JobFailed     func(JobEvent) // failed for good; see Err
+	MailSent      func(JobEvent) // the mail system accepted the mail
+	OnResetCalled func(JobEvent) // Options.OnReset returned nil
 
 	LimitReached    func(LimitEvent) // a caller got a *LimitError
 	TokenRefused    func(ResetEvent) // see Token for the reason
@@ -29,12 +29,12 @@ type Hooks struct {
 	PasswordChanged func(ResetEvent)
 }
 
-// A RequestEvent is something that happened to a request in the queue.
-type RequestEvent struct {
+// A JobEvent is something that happened to a request in the queue.
+type JobEvent struct {
 	redacted
 
 	ID      string
-	Kind    RequestKind
+	Kind    JobKind
 	Attempt int
 	Client  netip.Addr
 	Account Account // the zero Account while it is not settled
@@ -48,7 +48,7 @@ type ResetEvent struct {
 
 	Client  netip.Addr
 	Account Account // the zero Account if the token led to none
-	Token   TokenReason
+	Reason  TokenReason
 	Err     error
 }
 
@@ -69,7 +69,7 @@ const (
 	DropNoAccount    DropReason = "no_account"  // nobody is meant
 	DropInactive     DropReason = "inactive"    // Account.Active is false
 	DropNoPassword   DropReason = "no_password" // Account.HasPassword is false
-	DropUnverified   DropReason = "unverified"  // Account.Verified is false
+	DropUnverified   DropReason = "unverified"  // Account.EmailVerified is false
 	DropBadAddress   DropReason = "bad_address" // the stored address is none
 	DropPortal       DropReason = "portal"      // Portal.Allow said no, or the portal is gone
 	DropSuperseded   DropReason = "superseded"  // a newer request's mail was accepted

@@ -19,7 +19,7 @@ import (
 func withHooks(t *testing.T, log *syncBuffer, hooks recovery.Hooks) (*recovery.Service, *mailertest.Recorder) {
 	is := is.New(t)
 	users, mail := memstore.New(), &mailertest.Recorder{}
-	users.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}, "x")
+	users.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}, "x")
 	svc, err := recovery.New(users, mail, &recovery.Options{
 		Hooks: hooks, Logger: slog.New(slog.NewTextHandler(log, nil)), Limits: recovery.Limits{InsecureOff: true},
 	})

@@ -27,9 +27,9 @@ const (
 // A job is one request being handled.
 type job struct {
 	*Service
-	request Request
+	request Job
 	began   time.Time // what the age of the request and the life of the token count from: the clock is read once
-	event   RequestEvent
+	event   JobEvent
 	outcome Outcome
 	refused bool     // the mail system does not want the mail, ever
 	unsure  bool     // the mail system may have accepted the mail
@@ -40,17 +40,17 @@ func (j *job) do(ctx context.Context) error {
 	j.began = j.now()
 	r, hooks := &j.request, &j.opts.Hooks
 	switch r.Kind {
-	case RequestKindNotice:
+	case JobNotice:
 		return j.sendNotice(ctx)
-	case RequestKindOnReset:
+	case JobOnReset:
 		return j.callOnReset(ctx)
 	}
 	if r.Throttled {
-		emit(&j.events, hooks.RequestThrottled, j.event)
+		emit(&j.events, hooks.JobThrottled, j.event)
 		return nil
 	}
 	if r.Attempts == 1 && r.AccountID == "" {
-		emit(&j.events, hooks.RequestAccepted, j.event)
+		emit(&j.events, hooks.JobStarted, j.event)
 	}
 	if j.began.Sub(r.RequestedAt) > j.opts.MaxRequestAge {
 		j.drop(DropTooOld)
@@ -61,9 +61,9 @@ func (j *job) do(ctx context.Context) error {
 		return err
 	}
 	switch {
-	case r.Kind == RequestKindUsernames:
+	case r.Kind == JobUsernames:
 		return j.sendUsernames(ctx, accounts)
-	case r.Kind != RequestKindReset:
+	case r.Kind != JobReset:
 		j.drop(DropMalformed)
 		return nil
 	case len(accounts) > 1:
@@ -112,7 +112,7 @@ func (j *job) meant(ctx context.Context) ([]Account, error) {
 			reason = DropInactive
 		case !a.HasPassword:
 			reason = DropNoPassword
-		case !a.Verified:
+		case !a.EmailVerified:
 			reason = DropUnverified
 		case err != nil:
 			reason = DropBadAddress
@@ -149,7 +149,7 @@ func (j *job) find(ctx context.Context, query AccountQuery) ([]Account, error) {
 func (j *job) split(accounts []Account) {
 	for _, a := range accounts {
 		r := j.request
-		r.ID, r.AccountID, r.Attempts, r.Lease = newID(), a.ID, 0, ""
+		r.ID, r.AccountID, r.Attempts, r.LeaseID = newID(), a.ID, 0, ""
 		j.outcome.Add = append(j.outcome.Add, r)
 	}
 }
@@ -177,7 +177,7 @@ func (j *job) sendReset(ctx context.Context, a Account) error {
 	j.secrets = append(j.secrets, token.Reveal())
 	reset := Reset{
 		Digest: token.Digest(), AccountID: a.ID, Version: a.Version,
-		RequestID: r.ID, RequestedAt: r.RequestedAt, ExpiresAt: j.began.Add(j.opts.TokenTTL),
+		JobID: r.ID, RequestedAt: r.RequestedAt, ExpiresAt: j.began.Add(j.opts.TokenTTL),
 	}
 	if err := j.createReset(ctx, reset); err != nil {
 		if errors.Is(err, ErrSuperseded) {
@@ -251,7 +251,7 @@ func (j *job) callOnReset(ctx context.Context) error {
 	if err := j.opts.OnReset(ctx, a); err != nil {
 		return err
 	}
-	emit(&j.events, j.opts.Hooks.ResetCalled, j.event)
+	emit(&j.events, j.opts.Hooks.OnResetCalled, j.event)
 	return nil
 }
 
@@ -300,16 +300,16 @@ func (j *job) send(ctx context.Context, m Message) error {
 func (j *job) drop(reason DropReason) {
 	event := j.event
 	event.Reason = reason
-	emit(&j.events, j.opts.Hooks.RequestDropped, event)
+	emit(&j.events, j.opts.Hooks.JobDropped, event)
 }
 
 // endsBefore reports whether the request is too old to be tried again.
 func (j *job) endsBefore(now time.Time) bool {
 	age := now.Sub(j.request.RequestedAt)
 	switch j.request.Kind {
-	case RequestKindOnReset:
+	case JobOnReset:
 		return false // until it returns nil
-	case RequestKindNotice: // which may have waited for a worker for as long
+	case JobNotice: // which may have waited for a worker for as long
 		return age >= maxNoticeAge && j.request.Attempts >= minNoticeTries
 	}
 	return age >= j.opts.MaxRequestAge
@@ -319,7 +319,7 @@ func (j *job) endsBefore(now time.Time) bool {
 // failed together does not come back together.
 func (j *job) backoff() time.Duration {
 	most, unsure := maxBackoff, unsureBackoff
-	if k := j.request.Kind; k == RequestKindNotice || k == RequestKindOnReset {
+	if k := j.request.Kind; k == JobNotice || k == JobOnReset {
 		most, unsure = noticeBackoff, unsureNoticeBackoff
 	}
 	if j.unsure {

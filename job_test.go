@@ -62,7 +62,7 @@ func TestAccountsWithoutUserName(t *testing.T) {
 	w.deliver()
 	is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "noname@example.com"}))
 	is.Equal(len(w.deliver()), 0)
-	w.hooks.wait(t, "RequestDropped no_username")
+	w.hooks.wait(t, "JobDropped no_username")
 }
 
 // A Store whose comparison of IDs is loose too mails nobody twice and nobody else.
@@ -103,7 +103,7 @@ func TestDropReasons(t *testing.T) {
 		"no_account":  func(a *recovery.Account) { a.Username = "someone else" },
 		"inactive":    func(a *recovery.Account) { a.Active = false },
 		"no_password": func(a *recovery.Account) { a.HasPassword = false },
-		"unverified":  func(a *recovery.Account) { a.Verified = false },
+		"unverified":  func(a *recovery.Account) { a.EmailVerified = false },
 		"bad_address": func(a *recovery.Account) { a.Email = "alice@example.com\r\nBcc: evil@example.com" },
 	} {
 		t.Run(reason, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestDropReasons(t *testing.T) {
 			w.users.Put(a, "hash of old")
 			w.ask("alice")
 			is.Equal(len(w.deliver()), 0)
-			w.hooks.wait(t, "RequestDropped "+reason)
+			w.hooks.wait(t, "JobDropped "+reason)
 			is.Equal(w.users.Dump(), "") // no token, no request
 		})
 	}
@@ -170,7 +170,7 @@ func TestAddressChangesBeforeTheMail(t *testing.T) {
 	mails := w.deliver()
 	is.Equal(len(mails), 1)
 	is.Equal(mails[0].To, "alice@example.org") // asked for by name: the new address; by the old address: nothing
-	w.hooks.wait(t, "RequestDropped no_account")
+	w.hooks.wait(t, "JobDropped no_account")
 }
 
 func TestAddressChangesBetweenSplitAndMail(t *testing.T) {
@@ -238,7 +238,7 @@ func TestOnReset(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		is.Equal(calls, []string{"1 alice", "1 alice", "1 alice"}) // until it returns nil
-		w.hooks.wait(t, "ResetCalled")
+		w.hooks.wait(t, "OnResetCalled")
 
 		// The call survives a process that does not know it, and the end of the account.
 		_, err = svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: w.token("billybob"), Password: goodPassword})
@@ -282,7 +282,7 @@ func TestPortals(t *testing.T) {
 	is.Equal(len(mails), 2)
 	is.Equal(mails[1].Kind, recovery.MessageResetLink)
 	is.Equal(len(ask("alicia", "support")), 0) // not allowed, silently
-	w.hooks.wait(t, "RequestDropped portal")
+	w.hooks.wait(t, "JobDropped portal")
 	is.Equal(ask("alicia", "")[0].Kind, recovery.MessageResetToken)
 
 	// A portal that is gone when the request is worked on.
@@ -315,7 +315,7 @@ func TestNewerMailSupersedesLateRetry(t *testing.T) {
 	is.Equal(len(newer), 1)
 	w.advance(time.Minute)
 	is.Equal(len(w.deliver()), 0) // the older request's retry is not mailed any more
-	w.hooks.wait(t, "RequestDropped superseded")
+	w.hooks.wait(t, "JobDropped superseded")
 	is.NoErr(w.complete(newer[0].Token.Reveal(), goodPassword))
 }
 
@@ -324,16 +324,16 @@ func TestMalformedRequestsAreDropped(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
 	now := w.time()
-	for i, r := range []recovery.Request{
-		{Kind: recovery.RequestKindReset, By: recovery.ByEmail, Identifier: "no address"},
+	for i, r := range []recovery.Job{
+		{Kind: recovery.JobReset, By: recovery.ByEmail, Identifier: "no address"},
 		{Kind: "from the future", By: recovery.ByUsername, Identifier: "alice"},
 	} {
 		r.ID, r.RequestedAt, r.DueAt = fmt.Sprint("id-", i), now, now
-		is.NoErr(w.users.AddRequest(w.ctx, r, recovery.Charges{}))
+		is.NoErr(w.users.Enqueue(w.ctx, r, recovery.Charges{}))
 	}
 	w.ask("alice")
 	is.Equal(len(w.deliver()), 1)
-	w.hooks.wait(t, "RequestDropped malformed")
+	w.hooks.wait(t, "JobDropped malformed")
 	is.True(!strings.Contains(w.users.Dump(), "request "))
 }
 

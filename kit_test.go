@@ -78,7 +78,7 @@ func newWorld(t *testing.T, opts *recovery.Options) *world {
 }
 
 func (w *world) account(id, username, email string) recovery.Account {
-	return recovery.Account{ID: id, Username: username, Email: email, Active: true, HasPassword: true, Verified: true}
+	return recovery.Account{ID: id, Username: username, Email: email, Active: true, HasPassword: true, EmailVerified: true}
 }
 
 func (w *world) put(id, username, email string) {
@@ -173,7 +173,7 @@ func (s *traceStore) added() []string {
 	return ids
 }
 
-func (s *traceStore) adds(requests ...recovery.Request) {
+func (s *traceStore) adds(requests ...recovery.Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range requests {
@@ -211,23 +211,23 @@ func (s *traceStore) FindReset(ctx context.Context, d recovery.Digest, at time.T
 	return s.Store.FindReset(ctx, d, at)
 }
 
-func (s *traceStore) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
-	if err := s.call("CompleteReset", ""); err != nil {
+func (s *traceStore) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
+	if err := s.call("Redeem", ""); err != nil {
 		return recovery.Account{}, err
 	}
 	s.adds(c.Add...)
-	return s.Store.CompleteReset(ctx, c)
+	return s.Store.Redeem(ctx, c)
 }
 
-// AddRequest records everything but what the caller chose or chance did: the shape of the request.
-func (s *traceStore) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+// Enqueue records everything but what the caller chose or chance did: the shape of the request.
+func (s *traceStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
 	detail := fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q portal:%q throttled:%v hard:%d soft:%d at:%v due:%v",
 		len(r.ID), r.Kind, r.By, len(r.Identifier), r.AccountID, r.Portal, r.Throttled, len(c.Hard), len(c.Soft), r.RequestedAt, r.DueAt)
-	if err := s.call("AddRequest", detail); err != nil {
+	if err := s.call("Enqueue", detail); err != nil {
 		return err
 	}
 	s.adds(r)
-	return s.Store.AddRequest(ctx, r, c)
+	return s.Store.Enqueue(ctx, r, c)
 }
 
 func (s *traceStore) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
@@ -237,19 +237,19 @@ func (s *traceStore) TakeLimits(ctx context.Context, at time.Time, c []recovery.
 	return s.Store.TakeLimits(ctx, at, c)
 }
 
-func (s *traceStore) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
-	if err := s.call("ClaimRequests", ""); err != nil {
+func (s *traceStore) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
+	if err := s.call("Claim", ""); err != nil {
 		return nil, err
 	}
-	return s.Store.ClaimRequests(ctx, l)
+	return s.Store.Claim(ctx, l)
 }
 
-func (s *traceStore) FinishRequest(ctx context.Context, o recovery.Outcome) error {
-	if err := s.call("FinishRequest", ""); err != nil {
+func (s *traceStore) Finish(ctx context.Context, o recovery.Outcome) error {
+	if err := s.call("Finish", ""); err != nil {
 		return err
 	}
 	s.adds(o.Add...)
-	return s.Store.FinishRequest(ctx, o)
+	return s.Store.Finish(ctx, o)
 }
 
 func (s *traceStore) Purge(ctx context.Context, before time.Time, max int) (int, error) {
@@ -305,24 +305,24 @@ func (h *hookLog) seen(event string) bool {
 }
 
 func (h *hookLog) all() recovery.Hooks {
-	request := func(name string) func(recovery.RequestEvent) {
-		return func(e recovery.RequestEvent) { h.add(name, string(e.Reason), e) }
+	request := func(name string) func(recovery.JobEvent) {
+		return func(e recovery.JobEvent) { h.add(name, string(e.Reason), e) }
 	}
 	reset := func(name string) func(recovery.ResetEvent) {
-		return func(e recovery.ResetEvent) { h.add(name, string(e.Token), e) }
+		return func(e recovery.ResetEvent) { h.add(name, string(e.Reason), e) }
 	}
 	return recovery.Hooks{
-		RequestAccepted:  request("RequestAccepted"),
-		RequestThrottled: request("RequestThrottled"),
-		RequestDropped:   request("RequestDropped"),
-		RequestRetried:   request("RequestRetried"),
-		RequestFailed:    request("RequestFailed"),
-		MailSent:         request("MailSent"),
-		ResetCalled:      request("ResetCalled"),
-		LimitReached:     func(e recovery.LimitEvent) { h.add("LimitReached", e.Call+" "+string(e.Err.Scope), e) },
-		TokenRefused:     reset("TokenRefused"),
-		ResetDenied:      reset("ResetDenied"),
-		PasswordChanged:  reset("PasswordChanged"),
+		JobStarted:      request("JobStarted"),
+		JobThrottled:    request("JobThrottled"),
+		JobDropped:      request("JobDropped"),
+		JobRetried:      request("JobRetried"),
+		JobFailed:       request("JobFailed"),
+		MailSent:        request("MailSent"),
+		OnResetCalled:   request("OnResetCalled"),
+		LimitReached:    func(e recovery.LimitEvent) { h.add("LimitReached", e.Call+" "+string(e.Err.Scope), e) },
+		TokenRefused:    reset("TokenRefused"),
+		ResetDenied:     reset("ResetDenied"),
+		PasswordChanged: reset("PasswordChanged"),
 	}
 }
 

@@ -96,9 +96,9 @@ type chargeStore struct {
 	charges recovery.Charges
 }
 
-func (s *chargeStore) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+func (s *chargeStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
 	s.charges = c
-	return s.Store.AddRequest(ctx, r, c)
+	return s.Store.Enqueue(ctx, r, c)
 }
 
 func newChargeStore(t *testing.T) (*chargeStore, *recovery.Service) {

@@ -115,7 +115,7 @@ func TestNewDoesNotKeepTheOptions(t *testing.T) {
 	w.ask("billybob")
 	is.Equal(len(w.deliver()) > 0, true)
 	w.hooks.wait(t, "MailSent")
-	is.True(!w.hooks.seen("RequestThrottled"))
+	is.True(!w.hooks.seen("JobThrottled"))
 }
 
 func TestErrorsDoNotOverlap(t *testing.T) {

@@ -108,8 +108,8 @@ func (s *Service) RequestReset(ctx context.Context, r ResetRequest) error {
 	if _, ok := s.opts.Portals[r.Portal]; r.Portal != "" && !ok {
 		return &FieldError{"portal", "must be one that the application configured"}
 	}
-	return s.enqueue(ctx, Request{
-		Kind: RequestKindReset, By: by, Identifier: identifier,
+	return s.enqueue(ctx, Job{
+		Kind: JobReset, By: by, Identifier: identifier,
 		Portal: r.Portal, Locale: r.Locale, Client: r.Client,
 	})
 }
@@ -117,13 +117,13 @@ func (s *Service) RequestReset(ctx context.Context, r ResetRequest) error {
 // RetrieveUsername has the user names of all eligible accounts with the address mailed to it. It
 // promises and returns what [Service.RequestReset] does.
 func (s *Service) RetrieveUsername(ctx context.Context, r UsernameRequest) error {
-	return s.enqueue(ctx, Request{
-		Kind: RequestKindUsernames, By: ByEmail, Identifier: r.Email,
+	return s.enqueue(ctx, Job{
+		Kind: JobUsernames, By: ByEmail, Identifier: r.Email,
 		Locale: r.Locale, Client: r.Client,
 	})
 }
 
-func (s *Service) enqueue(ctx context.Context, r Request) error {
+func (s *Service) enqueue(ctx context.Context, r Job) error {
 	canonical, err := canonicalIdentifier(r.By, r.Identifier)
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func (s *Service) enqueue(ctx context.Context, r Request) error {
 			charges.Soft[i] = Charge{ScopeIdentifier, identifier.variant(i, limit), limit}
 		}
 	}
-	if err := s.store.AddRequest(ctx, r, charges); err != nil {
+	if err := s.store.Enqueue(ctx, r, charges); err != nil {
 		return s.callFailed(ctx, "add the request", string(r.Kind), r.Client, err, r.Identifier, canonical)
 	}
 	s.watchForWorker()
@@ -224,8 +224,8 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	}
 
 	at := s.now()
-	completion := Completion{Digest: digest, At: at, PasswordHash: hash, Add: s.aftermath(r, account, at)}
-	account, err = s.store.CompleteReset(ctx, completion)
+	completion := Redemption{Digest: digest, At: at, PasswordHash: hash, Add: s.aftermath(r, account, at)}
+	account, err = s.store.Redeem(ctx, completion)
 	if err != nil {
 		return Account{}, s.completeFailed(ctx, "complete the reset", r, account, err, append(secrets, hash))
 	}
@@ -283,25 +283,25 @@ func (s *Service) askBreached(ctx context.Context, password string) (bool, error
 }
 
 // aftermath is what the worker has to do once the password is changed.
-func (s *Service) aftermath(r CompleteRequest, account Account, at time.Time) []Request {
-	notice := Request{
-		ID: newID(), Kind: RequestKindNotice, By: ByEmail,
+func (s *Service) aftermath(r CompleteRequest, account Account, at time.Time) []Job {
+	notice := Job{
+		ID: newID(), Kind: JobNotice, By: ByEmail,
 		// The address as it was when the password was changed: whoever changes the password may
 		// change the address next, and the notice is for the one before.
 		Identifier: account.Email, AccountID: account.ID,
 		Locale: r.Locale, Client: r.Client, RequestedAt: at, DueAt: at,
 	}
 	if s.opts.OnReset == nil {
-		return []Request{notice}
+		return []Job{notice}
 	}
 	call := notice
-	call.ID, call.Kind, call.By, call.Identifier = newID(), RequestKindOnReset, ByID, account.ID
-	return []Request{notice, call}
+	call.ID, call.Kind, call.By, call.Identifier = newID(), JobOnReset, ByID, account.ID
+	return []Job{notice, call}
 }
 
 // refuse tells the hooks the reason and the caller none.
 func (s *Service) refuse(r CompleteRequest, account Account, reason TokenReason) error {
-	emit(&s.events, s.opts.Hooks.TokenRefused, ResetEvent{Client: r.Client, Account: account, Token: reason})
+	emit(&s.events, s.opts.Hooks.TokenRefused, ResetEvent{Client: r.Client, Account: account, Reason: reason})
 	return ErrInvalidToken
 }
 

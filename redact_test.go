@@ -25,9 +25,9 @@ const secret = "s3cr3t"
 func secretValues(t *testing.T) []any {
 	t.Helper()
 	values := []any{
-		&recovery.Message{}, &recovery.Account{}, &recovery.AccountQuery{}, &recovery.Completion{}, &recovery.Request{},
+		&recovery.Message{}, &recovery.Account{}, &recovery.AccountQuery{}, &recovery.Redemption{}, &recovery.Job{},
 		&recovery.Outcome{}, &recovery.ResetRequest{}, &recovery.UsernameRequest{}, &recovery.CompleteRequest{},
-		&recovery.RequestEvent{}, &recovery.ResetEvent{}, &recovery.LimitEvent{}, &recovery.Token{},
+		&recovery.JobEvent{}, &recovery.ResetEvent{}, &recovery.LimitEvent{}, &recovery.Token{},
 	}
 	for _, v := range values {
 		fill(t, reflect.ValueOf(v).Elem())
@@ -43,7 +43,7 @@ func fill(t *testing.T, v reflect.Value) {
 		is.New(t).NoErr(err)
 		v.Set(reflect.ValueOf(token))
 		return
-	case time.Time, netip.Addr, recovery.Version, recovery.Digest, recovery.RequestKind, recovery.DropReason, recovery.TokenReason:
+	case time.Time, netip.Addr, recovery.Version, recovery.Digest, recovery.JobKind, recovery.DropReason, recovery.TokenReason:
 		return
 	}
 	switch v.Kind() {

@@ -48,7 +48,7 @@ func TestResetPassword(t *testing.T) {
 	is.Equal(mails[0].Usernames, []string{"alice"})
 	is.True(mails[0].Token.IsZero())
 	is.True(mails[0].ID != m.ID)
-	for _, event := range []string{"RequestAccepted", "MailSent", "PasswordChanged"} {
+	for _, event := range []string{"JobStarted", "MailSent", "PasswordChanged"} {
 		w.hooks.wait(t, event)
 	}
 	is.True(errors.Is(w.complete(m.Token.Reveal(), otherPassword), recovery.ErrInvalidToken)) // used
@@ -104,7 +104,7 @@ func TestManyAccountsOfOneAddress(t *testing.T) {
 	is.Equal(len(mails[0].Usernames), 50)
 	is.Equal(mails[0].MoreNames, 950)
 	is.Equal(mails[0].Locale, "ja") // the account's goes first
-	w.hooks.wait(t, "RequestDropped too_many")
+	w.hooks.wait(t, "JobDropped too_many")
 
 	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "many@example.com"}))
 	mails = w.deliver()
@@ -125,7 +125,7 @@ func TestAttack_S13_CrowdedOut(t *testing.T) {
 	w.users.Put(w.account("z", "zoe", "zoe@example.com"), "hash of old")
 	for i := range 1001 {
 		a := w.account(fmt.Sprintf("u%04d", i), fmt.Sprintf("user%04d", i), "zoe@example.com")
-		a.Verified = false
+		a.EmailVerified = false
 		w.users.Put(a, "hash of old")
 	}
 	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "zoe@example.com"}))
@@ -149,7 +149,7 @@ func TestTooManyFound(t *testing.T) {
 			var alike []recovery.Account
 			for i := range c.n {
 				a := w.account(fmt.Sprintf("u%04d", i), "billyböb", "other@example.com")
-				a.Verified = i < c.eligible
+				a.EmailVerified = i < c.eligible
 				alike = append(alike, a)
 			}
 			svc, err := recovery.New(&looseStore{Store: w.users, accounts: alike}, w.mail, &recovery.Options{Now: w.time, Hooks: w.hooks.all()})
@@ -159,11 +159,11 @@ func TestTooManyFound(t *testing.T) {
 				_, err = svc.Deliver(w.ctx)
 				is.NoErr(err)
 			}
-			for begin := time.Now(); w.hooks.count("RequestDropped no_account") < 2; time.Sleep(time.Millisecond) {
+			for begin := time.Now(); w.hooks.count("JobDropped no_account") < 2; time.Sleep(time.Millisecond) {
 				is.True(time.Since(begin) < 10*time.Second) // both were dropped
 			}
-			is.Equal(w.hooks.seen("RequestDropped too_many"), c.want)
-			is.True(!w.hooks.seen("RequestRetried"))
+			is.Equal(w.hooks.seen("JobDropped too_many"), c.want)
+			is.True(!w.hooks.seen("JobRetried"))
 		})
 	}
 }
@@ -232,7 +232,7 @@ func TestStoreErrorsAreWrappedAndScrubbed(t *testing.T) {
 	is.True(!strings.Contains(fmt.Sprintf("%#v %d", err, err), goodPassword))
 
 	w.store.failWith(func(method string) error { // once the account is known, so are its address and the new hash
-		if method != "CompleteReset" {
+		if method != "Redeem" {
 			return nil
 		}
 		return fmt.Errorf("%w at alice@example.com %s hash of %s", errStore, token, goodPassword)

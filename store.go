@@ -19,7 +19,7 @@ import (
 type Store interface {
 	Accounts
 	Resets
-	Requests
+	Queue
 }
 
 // Accounts finds the application's accounts.
@@ -39,7 +39,7 @@ type Accounts interface {
 type Resets interface {
 	// CreateReset stores a live reset. It must return ErrSuperseded, and store nothing, when a mail
 	// of a newer request for the same account was accepted (Outcome.Mailed). Newer means a later
-	// RequestedAt, or the same and a greater RequestID. It must leave the other resets alone.
+	// RequestedAt, or the same and a greater JobID. It must leave the other resets alone.
 	CreateReset(ctx context.Context, reset Reset) error
 
 	// FindReset returns the reset with the digest, and its account as it is now. It must return a
@@ -49,44 +49,44 @@ type Resets interface {
 	// is not the reset's). It must change nothing, and should cost the same for every digest.
 	FindReset(ctx context.Context, digest Digest, at time.Time) (Reset, Account, error)
 
-	// CompleteReset redeems a reset. If FindReset would refuse the digest at completion.At, it must
+	// Redeem redeems a reset. If FindReset would refuse the digest at completion.At, it must
 	// return an error that matches ErrInvalidToken and change nothing. Otherwise it must, in one
 	// transaction, set the account's password hash, end the reset as used, end every other reset of
 	// the account as voided, and add completion.Add to the queue; it returns the account as it is
 	// then. Of any number of concurrent calls with one digest at most one must succeed. It must not
 	// change anything else of the account.
-	CompleteReset(ctx context.Context, completion Completion) (Account, error)
+	Redeem(ctx context.Context, completion Redemption) (Account, error)
 }
 
-// Requests is the queue, and the limits that are counted with it.
-type Requests interface {
-	// AddRequest counts the charges and appends to the queue. If a hard charge may not pass, it must
+// Queue is the queue, and the limits that are counted with it.
+type Queue interface {
+	// Enqueue counts the charges and appends to the queue. If a hard charge may not pass, it must
 	// return a *LimitError with the Scope of that charge and the wait until it may (of several, the
 	// longest), count nothing and store nothing. Otherwise it must count all hard charges and store
 	// the request; if all soft charges may pass too it must count them, else count none of them and
 	// store the request with Throttled set. Both results must cost the same. Counting must be exact
 	// under concurrency (Limit.Take defines it) and must not depend on whether an account exists.
-	AddRequest(ctx context.Context, request Request, charges Charges) error
+	Enqueue(ctx context.Context, request Job, charges Charges) error
 
-	// TakeLimits counts hard charges alone, as AddRequest does.
+	// TakeLimits counts hard charges alone, as Enqueue does.
 	TakeLimits(ctx context.Context, at time.Time, charges []Charge) error
 
-	// ClaimRequests leases up to lease.Max requests whose DueAt has come (DueAt <= lease.At) and that
+	// Claim leases up to claim.Max requests whose DueAt has come (DueAt <= claim.At) and that
 	// no one else holds, the longest due first, and returns them with Attempts counted up by one and
-	// Lease set. Until lease.Until no other call must get them; from then on any may. No two
+	// LeaseID set. Until claim.Until no other call must get them; from then on any may. No two
 	// concurrent calls must get the same request. The order within the result is free, and an empty
-	// result is not an error. With lease.RequestID set it must lease that request alone, even before
+	// result is not an error. With claim.JobID set it must lease that request alone, even before
 	// its DueAt, unless someone else holds it.
-	ClaimRequests(ctx context.Context, lease Lease) ([]Request, error)
+	Claim(ctx context.Context, claim Claim) ([]Job, error)
 
-	// FinishRequest ends what a claim began. It must return ErrLeaseLost, and change nothing, unless
-	// the request is still leased under outcome.Lease (a lease that is over but was not taken by
+	// Finish ends what a claim began. It must return ErrLeaseLost, and change nothing, unless
+	// the request is still leased under outcome.LeaseID (a lease that is over but was not taken by
 	// another is still held). With RetryAt set it must make the request due then and free the lease.
 	// Without, it must end the request and keep none of its identifier, account, client and portal.
 	// In the same transaction it must add outcome.Add to the queue, and, if Mailed is set, end as
 	// superseded every live reset of that account whose request is older (see CreateReset) and
 	// remember that this one was mailed.
-	FinishRequest(ctx context.Context, outcome Outcome) error
+	Finish(ctx context.Context, outcome Outcome) error
 
 	// Purge deletes what is of no use from the given instant on: resets whose ExpiresAt and limits
 	// whose state is not after it. It must not delete a request that is waiting. It must delete at
@@ -125,16 +125,16 @@ type Account struct {
 	Email    string // the address on file: the only place mail is sent to
 	Locale   string // BCP 47 tag of the account's language, or ""
 
-	Active      bool // may log in: not disabled, locked or deleted
-	HasPassword bool // logs in with a password of this application, not through another provider
-	Verified    bool // the address was proven to be the account holder's
+	Active        bool // may log in: not disabled, locked or deleted
+	HasPassword   bool // logs in with a password of this application, not through another provider
+	EmailVerified bool // the address was proven to be the account holder's
 
 	Version Version // changes whenever the password or the address does
 }
 
 // Eligible reports whether the account may be recovered: active, with a local password and a
 // verified address.
-func (a Account) Eligible() bool { return a.Active && a.HasPassword && a.Verified }
+func (a Account) Eligible() bool { return a.Active && a.HasPassword && a.EmailVerified }
 
 // A Version binds a token to what its account looked like when the token was made.
 type Version [sha256.Size]byte
@@ -153,38 +153,38 @@ type Reset struct {
 	Digest      Digest
 	AccountID   string
 	Version     Version // of the account when the token was made
-	RequestID   string  // which request's mail carries the token
+	JobID       string  // which request's mail carries the token
 	RequestedAt time.Time
 	ExpiresAt   time.Time // the first instant at which the token is dead
 }
 
-// A Completion redeems a [Reset].
-type Completion struct {
+// A Redemption redeems a [Reset].
+type Redemption struct {
 	redacted
 
 	Digest       Digest
 	At           time.Time
 	PasswordHash string
-	Add          []Request // the notice, and the call of Options.OnReset
+	Add          []Job // the notice, and the call of Options.OnReset
 }
 
-// A RequestKind says what the worker has to do.
-type RequestKind string
+// A JobKind says what the worker has to do.
+type JobKind string
 
 // The kinds of requests.
 const (
-	RequestKindReset     RequestKind = "reset"     // mail a token or link to each account meant
-	RequestKindUsernames RequestKind = "usernames" // mail the user names of an address
-	RequestKindNotice    RequestKind = "notice"    // mail that the password was changed
-	RequestKindOnReset   RequestKind = "on_reset"  // call Options.OnReset
+	JobReset     JobKind = "reset"     // mail a token or link to each account meant
+	JobUsernames JobKind = "usernames" // mail the user names of an address
+	JobNotice    JobKind = "notice"    // mail that the password was changed
+	JobOnReset   JobKind = "on_reset"  // call Options.OnReset
 )
 
 // A Request is one piece of work in the queue. It never holds a token, a message or a password.
-type Request struct {
+type Job struct {
 	redacted
 
 	ID          string // UUID version 7
-	Kind        RequestKind
+	Kind        JobKind
 	By          IdentifierKind // of Identifier
 	Identifier  string         // as typed, or the address that a notice goes to; at most 254 bytes
 	AccountID   string         // set once the account is settled
@@ -195,7 +195,7 @@ type Request struct {
 	DueAt       time.Time
 	Throttled   bool // over a soft limit: answered like the others, then dropped
 	Attempts    int  // how often it was claimed, the present claim included
-	Lease       string
+	LeaseID     string
 }
 
 // Charges are the limits that one request counts against.
@@ -204,23 +204,23 @@ type Charges struct {
 	Soft []Charge // over one of these, only the worker is told
 }
 
-// A Lease asks for requests to work on.
-type Lease struct {
-	ID        string // unique for the call
-	At        time.Time
-	Until     time.Time
-	Max       int
-	RequestID string // the only request that is asked for, or ""
+// A Claim asks for requests to work on.
+type Claim struct {
+	LeaseID string // unique for the call
+	At      time.Time
+	Until   time.Time
+	Max     int
+	JobID   string // the only request that is asked for, or ""
 }
 
 // An Outcome is what became of a claimed request.
 type Outcome struct {
 	redacted
 
-	RequestID string
-	Lease     string
-	At        time.Time
-	RetryAt   time.Time // zero: the request is finished
-	Mailed    string    // ID of the account whose reset mail was accepted, or ""
-	Add       []Request
+	JobID   string
+	LeaseID string
+	At      time.Time
+	RetryAt time.Time // zero: the request is finished
+	Mailed  string    // ID of the account whose reset mail was accepted, or ""
+	Add     []Job
 }

@@ -21,7 +21,7 @@ func TestRequestsAreUniform(t *testing.T) {
 		},
 	})
 	unverified := w.account("6", "uverifie", "uverifie@example.com")
-	unverified.Verified = false
+	unverified.EmailVerified = false
 	w.users.Put(unverified, "hash of old")
 	disabled := w.account("4", "disabled", "disabled@example.com")
 	disabled.Active = false
@@ -68,7 +68,7 @@ func TestRequestsAreUniform(t *testing.T) {
 				t.Errorf("%s, %s:\n%s\nunknown:\n%s", call, class, trace, byClass["unknown"])
 			}
 			is.Equal(strings.Count(trace, "\n"), 0) // one call of the Store
-			is.True(strings.HasPrefix(trace, "AddRequest "))
+			is.True(strings.HasPrefix(trace, "Enqueue "))
 		}
 	}
 	is.Equal(len(w.mail.Messages()), sent) // nothing is mailed by a call
@@ -92,7 +92,7 @@ func TestThrottledIsSilent(t *testing.T) {
 		w.advance(time.Minute)
 	}
 	is.Equal(mailed["alice"], 4)
-	w.hooks.wait(t, "RequestThrottled")
+	w.hooks.wait(t, "JobThrottled")
 	is.True(!strings.Contains(w.users.Dump(), "alice")) // what is finished is gone
 }
 

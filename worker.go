@@ -76,9 +76,9 @@ func (s *Service) Deliver(ctx context.Context) (int, error) {
 	return b.done, b.err
 }
 
-// DeliverRequest works on one request, for an application whose own job engine drives the queue
-// instead of Run: its Store, or one around it, tells the engine the ID of every [Request] that
-// AddRequest, CompleteReset and FinishRequest add. It returns when the request is to be tried again;
+// DeliverJob works on one request, for an application whose own job engine drives the queue
+// instead of Run: its Store, or one around it, tells the engine the ID of every [Job] that
+// Enqueue, CompleteReset and Finish add. It returns when the request is to be tried again;
 // the zero Time means that nothing is left to do here, because the request is finished or another
 // worker has it. When it is called is the engine's business: DueAt does not matter. The error is that
 // of the Store when the request could not be claimed. Once claimed, it is finished even if ctx ends.
@@ -86,17 +86,17 @@ func (s *Service) Deliver(ctx context.Context) (int, error) {
 // The engine should call Deliver now and then, say every minute: for requests whose job got lost, and
 // to purge. It must not start a job the moment that it is added, or the time that the next call takes
 // tells whether there was a mail to send; it should poll.
-func (s *Service) DeliverRequest(ctx context.Context, id string) (retryAt time.Time, err error) {
+func (s *Service) DeliverJob(ctx context.Context, id string) (retryAt time.Time, err error) {
 	s.worker.Store(true)
-	lease := s.newLease(s.now())
-	lease.Max, lease.RequestID = 1, id
-	claimed, err := s.claim(ctx, lease)
+	claim := s.newClaim(s.now())
+	claim.Max, claim.JobID = 1, id
+	claimed, err := s.claim(ctx, claim)
 	if err != nil || len(claimed) == 0 {
 		return time.Time{}, err
 	}
 	retryAt, ok := s.handle(context.WithoutCancel(ctx), claimed[0])
 	if !ok {
-		return lease.Until, nil // then the request is free again
+		return claim.Until, nil // then the request is free again
 	}
 	return retryAt, nil
 }
@@ -107,7 +107,7 @@ type batch struct {
 	asOf    time.Time // what is due later is left for later; zero is now
 
 	mu       sync.Mutex
-	requests []Request
+	requests []Job
 	claimed  time.Time // when
 	until    time.Time // when the lease of requests ends
 	size     int       // how many to claim
@@ -128,7 +128,7 @@ func (b *batch) drain(ctx context.Context) {
 	}
 }
 
-func (b *batch) next(ctx context.Context) (Request, bool) {
+func (b *batch) next(ctx context.Context) (Job, bool) {
 	s := b.service
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,24 +138,24 @@ func (b *batch) next(ctx context.Context) (Request, bool) {
 	}
 	if len(b.requests) == 0 {
 		if ctx.Err() != nil {
-			return Request{}, false
+			return Job{}, false
 		}
 		b.resize(now)
-		lease := s.newLease(now)
-		lease.Max = b.size
+		claim := s.newClaim(now)
+		claim.Max = b.size
 		if !b.asOf.IsZero() {
-			lease.At = b.asOf
+			claim.At = b.asOf
 		}
-		claimed, err := s.claim(ctx, lease)
+		claimed, err := s.claim(ctx, claim)
 		if err != nil {
 			b.err = err
-			return Request{}, false
+			return Job{}, false
 		}
-		b.requests, b.claimed, b.until = claimed, now, lease.Until
+		b.requests, b.claimed, b.until = claimed, now, claim.Until
 		b.short = len(claimed) < b.size
 	}
 	if len(b.requests) == 0 {
-		return Request{}, false
+		return Job{}, false
 	}
 	r := b.requests[0]
 	b.requests = b.requests[1:]
@@ -175,15 +175,15 @@ func (b *batch) resize(now time.Time) {
 	}
 }
 
-func (s *Service) newLease(now time.Time) Lease {
-	return Lease{ID: newID(), At: now, Until: now.Add(leaseFactor * s.opts.SendTimeout), Max: claimBatch}
+func (s *Service) newClaim(now time.Time) Claim {
+	return Claim{LeaseID: newID(), At: now, Until: now.Add(leaseFactor * s.opts.SendTimeout), Max: claimBatch}
 }
 
-func (s *Service) claim(ctx context.Context, lease Lease) (claimed []Request, err error) {
+func (s *Service) claim(ctx context.Context, c Claim) (claimed []Job, err error) {
 	err = s.guard("claim requests", func() (err error) {
 		ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
 		defer cancel()
-		claimed, err = s.store.ClaimRequests(ctx, lease)
+		claimed, err = s.store.Claim(ctx, c)
 		return err
 	})
 	s.noteStore(ctx, err)
@@ -204,9 +204,9 @@ func (s *Service) noteStore(ctx context.Context, err error) {
 
 // handle does what a request asks for and writes down the outcome. It returns when the request is to
 // be tried again, and whether that could be written down.
-func (s *Service) handle(ctx context.Context, r Request) (retryAt time.Time, ok bool) {
-	j := &job{Service: s, request: r, event: RequestEvent{ID: r.ID, Kind: r.Kind, Attempt: r.Attempts, Client: r.Client}}
-	j.outcome = Outcome{RequestID: r.ID, Lease: r.Lease}
+func (s *Service) handle(ctx context.Context, r Job) (retryAt time.Time, ok bool) {
+	j := &job{Service: s, request: r, event: JobEvent{ID: r.ID, Kind: r.Kind, Attempt: r.Attempts, Client: r.Client}}
+	j.outcome = Outcome{JobID: r.ID, LeaseID: r.LeaseID}
 	err := s.guard("handle a request", func() error {
 		ctx, cancel := context.WithTimeout(ctx, workFactor*s.opts.SendTimeout)
 		defer cancel()
@@ -218,11 +218,11 @@ func (s *Service) handle(ctx context.Context, r Request) (retryAt time.Time, ok 
 	case err == nil:
 	case j.refused || j.endsBefore(now):
 		event.Err = j.scrubbed(err)
-		emit(&s.events, hooks.RequestFailed, event)
+		emit(&s.events, hooks.JobFailed, event)
 		s.opts.Logger.Error("recovery: a request failed for good", j.logAttrs(err)...)
 	default:
 		event.Err = j.scrubbed(err)
-		emit(&s.events, hooks.RequestRetried, event)
+		emit(&s.events, hooks.JobRetried, event)
 		s.opts.Logger.Warn("recovery: a request failed and will be tried again", j.logAttrs(err)...)
 		j.outcome.RetryAt = now.Add(j.backoff())
 	}
@@ -237,7 +237,7 @@ func (s *Service) finish(ctx context.Context, j *job) bool {
 		err := s.guard("finish a request", func() error {
 			ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
 			defer cancel()
-			return s.store.FinishRequest(ctx, j.outcome)
+			return s.store.Finish(ctx, j.outcome)
 		})
 		// A lost lease means that another worker has it, or that an earlier try did take effect.
 		if err == nil || errors.Is(err, ErrLeaseLost) {

@@ -53,14 +53,14 @@ func TestRunWorksOnTheTickOnly(t *testing.T) {
 		w.ask("alice")
 		time.Sleep(239 * time.Millisecond) // 1 ms before the tick
 		synctest.Wait()
-		is.Equal(strings.Count(w.store.calls(), "\n"), 0) // AddRequest alone: the insert wakes nobody
+		is.Equal(strings.Count(w.store.calls(), "\n"), 0) // Enqueue alone: the insert wakes nobody
 		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
 		is.Equal(len(w.mail.Messages()), 1)
 		w.store.calls()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		is.Equal(strings.Count(w.store.calls()+"\n", "ClaimRequests\n"), 40) // one idle claim a tick, whatever Workers is
+		is.Equal(strings.Count(w.store.calls()+"\n", "Claim\n"), 40) // one idle claim a tick, whatever Workers is
 	})
 }
 
@@ -79,7 +79,7 @@ func TestRunFinishesWhatItClaimed(t *testing.T) {
 		is.NoErr(w.Run(ctx))
 		is.Equal(len(w.mail.Messages()), 1)                     // what was claimed
 		is.Equal(strings.Count(w.users.Dump(), "request "), 19) // the rest waits for another
-		claimed, err := w.users.ClaimRequests(t.Context(), recovery.Lease{ID: "x", At: time.Now(), Until: time.Now().Add(time.Hour), Max: 100})
+		claimed, err := w.users.Claim(t.Context(), recovery.Claim{LeaseID: "x", At: time.Now(), Until: time.Now().Add(time.Hour), Max: 100})
 		is.NoErr(err)
 		is.Equal(len(claimed), 19) // and is free
 	})
@@ -120,7 +120,7 @@ func TestRunNeverBeginsLate(t *testing.T) {
 		defer stop()
 		time.Sleep(39 * time.Second) // of the last batch two are done in 18, and then too little is left of its lease of 40
 		is.Equal(len(w.mail.Messages()), quick+2)
-		other, err := w.users.ClaimRequests(t.Context(), recovery.Lease{ID: "x", At: time.Now().Add(2 * time.Second), Until: time.Now().Add(time.Hour), Max: 100})
+		other, err := w.users.Claim(t.Context(), recovery.Claim{LeaseID: "x", At: time.Now().Add(2 * time.Second), Until: time.Now().Add(time.Hour), Max: 100})
 		is.NoErr(err)
 		is.Equal(len(other), 14) // what was not begun is left to others when the lease ends
 	})
@@ -136,7 +136,7 @@ func TestSlowMailsAreClaimedOneByOne(t *testing.T) {
 		stop := w.run()
 		defer stop()
 		time.Sleep(time.Second)
-		claimed, err := w.users.ClaimRequests(t.Context(), recovery.Lease{ID: "x", At: time.Now(), Until: time.Now(), Max: 100})
+		claimed, err := w.users.Claim(t.Context(), recovery.Claim{LeaseID: "x", At: time.Now(), Until: time.Now(), Max: 100})
 		is.NoErr(err)
 		is.Equal(len(claimed), 14) // one for each worker was taken
 		time.Sleep(8*20*time.Second + time.Second)
@@ -195,11 +195,11 @@ func TestDeadlines(t *testing.T) {
 			time.Sleep(time.Hour) // until everything is due again
 		}
 		deliver(9 * time.Second) // the notice: Mailer.Send
-		store.method = "ClaimRequests"
+		store.method = "Claim"
 		deliver(ofStore)
 		store.method = "FindAccounts"
 		deliver(ofStore)
-		store.method = "FinishRequest"
+		store.method = "Finish"
 		deliver(9*time.Second, ofStore, ofStore, ofStore)
 		store.method = ""
 		time.Sleep(time.Hour)
@@ -219,11 +219,11 @@ type hangingStore struct {
 	hang   func(context.Context) error
 }
 
-func (s *hangingStore) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
-	if s.method == "ClaimRequests" {
+func (s *hangingStore) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
+	if s.method == "Claim" {
 		return nil, s.hang(ctx)
 	}
-	return s.Store.ClaimRequests(ctx, l)
+	return s.Store.Claim(ctx, l)
 }
 
 func (s *hangingStore) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
@@ -233,11 +233,11 @@ func (s *hangingStore) FindAccounts(ctx context.Context, q recovery.AccountQuery
 	return s.Store.FindAccounts(ctx, q)
 }
 
-func (s *hangingStore) FinishRequest(ctx context.Context, o recovery.Outcome) error {
-	if s.method == "FinishRequest" {
+func (s *hangingStore) Finish(ctx context.Context, o recovery.Outcome) error {
+	if s.method == "Finish" {
 		return s.hang(ctx)
 	}
-	return s.Store.FinishRequest(ctx, o)
+	return s.Store.Finish(ctx, o)
 }
 
 // A lost outcome is written again before the mail is.
@@ -246,7 +246,7 @@ func TestOutcomeIsTriedAgain(t *testing.T) {
 	w := newWorld(t, nil)
 	fails := 2
 	w.store.failWith(func(method string) error {
-		if method == "FinishRequest" && fails > 0 {
+		if method == "Finish" && fails > 0 {
 			fails--
 			return errStore
 		}
@@ -258,7 +258,7 @@ func TestOutcomeIsTriedAgain(t *testing.T) {
 	is.True(!strings.Contains(w.users.Dump(), "request "))
 
 	w.store.failWith(func(method string) error {
-		if method == "FinishRequest" {
+		if method == "Finish" {
 			return recovery.ErrLeaseLost
 		}
 		return nil
@@ -319,7 +319,7 @@ func TestRetries(t *testing.T) {
 			_, _, err := w.users.FindReset(t.Context(), parsed.Digest(), time.Now())
 			is.NoErr(err) // the tokens of one request's retries are valid together
 		}
-		w.hooks.wait(t, "RequestRetried")
+		w.hooks.wait(t, "JobRetried")
 		is.Equal(strings.Count(w.log.String(), "will be tried again"), 4)
 		is.True(!strings.Contains(w.log.String(), "alice@example.com")) // the address in the Mailer's error is not logged
 		is.True(strings.Contains(w.log.String(), "connection to [redacted] refused"))
@@ -365,7 +365,7 @@ func TestAttack_S48_MailDownForADay(t *testing.T) {
 		is.Equal(strings.Count(w.users.Dump(), "request "), requests+notices) // all are waiting
 		time.Sleep(10 * time.Minute)
 		is.Equal(strings.Count(w.users.Dump(), "request "), notices) // nobody waits longer for a token
-		ended := w.hooks.count("RequestDropped too_old") + w.hooks.count("RequestFailed")
+		ended := w.hooks.count("JobDropped too_old") + w.hooks.count("JobFailed")
 		is.Equal(ended, requests) // each with an event
 		hour := tries.Load()
 		time.Sleep(24*time.Hour - 69*time.Minute)
@@ -392,7 +392,7 @@ func TestOldRequestsAreDropped(t *testing.T) {
 		w.ask("alice")
 		time.Sleep(time.Minute + time.Microsecond)
 		is.Equal(len(w.deliver()), 0)
-		w.hooks.wait(t, "RequestDropped too_old")
+		w.hooks.wait(t, "JobDropped too_old")
 		w.ask("alice")
 		time.Sleep(time.Minute)
 		is.Equal(len(w.deliver()), 1)
@@ -417,7 +417,7 @@ func TestNoticeEndsAfterAWeek(t *testing.T) {
 		is.True(strings.Contains(w.users.Dump(), "alice@example.com")) // still tried
 		time.Sleep(16 * time.Minute)
 		stop()
-		w.hooks.wait(t, "RequestFailed")
+		w.hooks.wait(t, "JobFailed")
 		is.True(!strings.Contains(w.users.Dump(), "request "))
 
 		w.mail.Fail(nil)
@@ -434,16 +434,16 @@ func TestPermanentFailure(t *testing.T) {
 	w.mail.Fail(func(recovery.Message) error { return fmt.Errorf("550 no such user: %w", recovery.ErrPermanent) })
 	w.ask("alice")
 	is.Equal(len(w.deliver()), 0)
-	w.hooks.wait(t, "RequestFailed")
+	w.hooks.wait(t, "JobFailed")
 	is.True(!strings.Contains(w.users.Dump(), "request ")) // not tried again
 	is.True(strings.Contains(w.log.String(), "failed for good"))
 }
 
-// S44: killed between the mail system's acceptance and FinishRequest.
+// S44: killed between the mail system's acceptance and Finish.
 func TestAttack_S44_OutcomeLost(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
 		w.store.failWith(func(method string) error {
-			if method == "FinishRequest" {
+			if method == "Finish" {
 				return errStore
 			}
 			return nil
@@ -480,7 +480,7 @@ func TestStoreFailures(t *testing.T) {
 				return nil
 			})
 			w.deliver()
-			w.hooks.wait(t, "RequestRetried")
+			w.hooks.wait(t, "JobRetried")
 			is.True(!strings.Contains(w.log.String(), "alice@example.com"))
 			w.store.failWith(nil)
 			w.advance(time.Minute)

@@ -67,7 +67,7 @@ type recordingStore struct {
 	e *entries
 }
 
-func (s recordingStore) AddRequest(_ context.Context, r recovery.Request, _ recovery.Charges) error {
+func (s recordingStore) Enqueue(_ context.Context, r recovery.Job, _ recovery.Charges) error {
 	s.e.calls = append(s.e.calls, call{kind: string(r.Kind), by: string(r.By), identifier: r.Identifier, portal: r.Portal})
 	return nil
 }
@@ -77,7 +77,7 @@ func (s recordingStore) FindReset(_ context.Context, d recovery.Digest, _ time.T
 		return recovery.Reset{}, recovery.Account{}, &recovery.TokenError{Reason: recovery.TokenUnknown}
 	}
 	return recovery.Reset{Digest: d}, recovery.Account{
-		ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true,
+		ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true,
 	}, nil
 }
 

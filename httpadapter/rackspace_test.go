@@ -131,7 +131,7 @@ func TestRackspaceNeutralisesTheStoredName(t *testing.T) {
 		is := is.New(t)
 		w := newWorld(t, NewRackspace, recovery.Options{}, Options{})
 		is.NoErr(w.RequestReset(t.Context(), recovery.ResetRequest{Email: "victim@example.com"}))
-		w.users.Put(recovery.Account{ID: "9", Username: name, Email: "victim@example.com", Active: true, HasPassword: true, Verified: true}, "hash of old")
+		w.users.Put(recovery.Account{ID: "9", Username: name, Email: "victim@example.com", Active: true, HasPassword: true, EmailVerified: true}, "hash of old")
 		mails := w.deliver()
 		is.Equal(len(mails), 1)
 		response := w.send("POST", resetPath, []string{isJSON, "X-Auth-Token: " + mails[0].Token.Reveal()}, resetJSON)

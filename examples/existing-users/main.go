@@ -79,7 +79,7 @@ func run(ctx context.Context) error {
 func newRecovery(ctx context.Context, db *sql.DB, mails recovery.Mailer) (*recovery.Service, error) {
 	table := sqlstore.Table{
 		Name: "users", ID: "id", Username: "login", Email: "email", PasswordHash: "bcrypt", Locale: "language",
-		Active: "deleted_at IS NULL", Verified: "email_confirmed = 1",
+		Active: "deleted_at IS NULL", EmailVerified: "email_confirmed = 1",
 	}
 	accounts, err := table.Accounts(sqlstore.SQLite)
 	if err != nil {

@@ -24,7 +24,7 @@ func main() {
 
 	users := memstore.New()
 	users.Put(recovery.Account{
-		ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true,
+		ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true,
 	}, "forgotten")
 	mails := make(inbox, 1)
 

@@ -18,20 +18,20 @@ type jobs struct {
 	river *river.Client[pgx.Tx]
 }
 
-func (j *jobs) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
-	return j.enqueue(ctx, j.Store.AddRequest(ctx, r, c), r)
+func (j *jobs) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
+	return j.enqueue(ctx, j.Store.Enqueue(ctx, r, c), r)
 }
 
-func (j *jobs) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
-	account, err := j.Store.CompleteReset(ctx, c)
+func (j *jobs) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
+	account, err := j.Store.Redeem(ctx, c)
 	return account, j.enqueue(ctx, err, c.Add...)
 }
 
-func (j *jobs) FinishRequest(ctx context.Context, o recovery.Outcome) error {
-	return j.enqueue(ctx, j.Store.FinishRequest(ctx, o), o.Add...)
+func (j *jobs) Finish(ctx context.Context, o recovery.Outcome) error {
+	return j.enqueue(ctx, j.Store.Finish(ctx, o), o.Add...)
 }
 
-func (j *jobs) enqueue(ctx context.Context, err error, requests ...recovery.Request) error {
+func (j *jobs) enqueue(ctx context.Context, err error, requests ...recovery.Job) error {
 	for _, r := range requests {
 		if err == nil {
 			if _, failed := j.river.Insert(ctx, deliverArgs{r.ID}, nil); failed != nil {
@@ -55,7 +55,7 @@ type deliver struct {
 }
 
 func (d *deliver) Work(ctx context.Context, job *river.Job[deliverArgs]) error {
-	retryAt, err := d.svc.DeliverRequest(ctx, job.Args.Request)
+	retryAt, err := d.svc.DeliverJob(ctx, job.Args.Request)
 	if err != nil || retryAt.IsZero() {
 		return err
 	}

@@ -85,7 +85,7 @@ func TestRiverDrivesTheQueue(t *testing.T) {
 	is.NoErr(a.pool.QueryRow(t.Context(), `SELECT count(*) FROM river_job WHERE kind = 'account_recovery'`).Scan(&jobs))
 	is.Equal(jobs, 3) // a job for each request, known or not, and for the notice
 	for range 1000 {
-		is.NoErr(a.pool.QueryRow(t.Context(), `SELECT count(*) FROM recovery_requests`).Scan(&waiting))
+		is.NoErr(a.pool.QueryRow(t.Context(), `SELECT count(*) FROM recovery_jobs`).Scan(&waiting))
 		if waiting == 0 {
 			break
 		}

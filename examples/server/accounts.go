@@ -26,7 +26,7 @@ func addAccounts(ctx context.Context, db database, n int) (string, error) {
 	var accounts []recovery.Account
 	add := func(username, email string, active bool) {
 		accounts = append(accounts, recovery.Account{
-			ID: username, Username: username, Email: email, Active: active, HasPassword: true, Verified: true,
+			ID: username, Username: username, Email: email, Active: active, HasPassword: true, EmailVerified: true,
 		})
 	}
 	add("alice", "alice@example.com", true)

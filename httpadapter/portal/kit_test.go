@@ -49,7 +49,7 @@ func newWorld(t *testing.T, coreOpts recovery.Options, opts Options) *world {
 		case "billybob@example.com":
 			email = "other@example.com"
 		}
-		w.users.Put(recovery.Account{ID: id, Username: name, Email: email, Active: name != "mallory", HasPassword: true, Verified: true}, "hash of old")
+		w.users.Put(recovery.Account{ID: id, Username: name, Email: email, Active: name != "mallory", HasPassword: true, EmailVerified: true}, "hash of old")
 	}
 	logger := slog.New(slog.NewTextHandler(w.log, nil))
 	coreOpts.Logger, opts.Logger = logger, logger
@@ -77,11 +77,11 @@ type failingStore struct {
 	w *world
 }
 
-func (s failingStore) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+func (s failingStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
 	if s.w.fail != nil {
 		return s.w.fail()
 	}
-	return s.Store.AddRequest(ctx, r, c)
+	return s.Store.Enqueue(ctx, r, c)
 }
 
 func (s failingStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {

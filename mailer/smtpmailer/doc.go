@@ -44,7 +44,7 @@
 // except 5.3.4 (the mail system), 5.5.x (the protocol) and 5.7.x (policy: relaying denied, not
 // authenticated, blocked). Where a server sends no enhanced code, there is only the code to go by. A
 // notice that is refused so is tried every quarter of an hour, for a week; watch
-// recovery.Hooks.RequestRetried.
+// recovery.Hooks.JobRetried.
 //
 // A refusal is a [*ReplyError], with the step and the codes. No error contains an address of a mail,
 // the text of a reply, which usually quotes the address, or a secret.

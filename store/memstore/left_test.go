@@ -22,11 +22,11 @@ func TestNothingIsLeft(t *testing.T) {
 	is.NoErr(s.CreateReset(t.Context(), recovery.Reset{Digest: recovery.Digest{1}, AccountID: "1", ExpiresAt: day}))
 	is.NoErr(s.CreateReset(t.Context(), recovery.Reset{Digest: recovery.Digest{2}, AccountID: "1", ExpiresAt: day}))
 	charge := recovery.Charge{Key: recovery.Digest{3}, Limit: recovery.Limit{Burst: 2, Every: time.Minute}}
-	is.NoErr(s.AddRequest(t.Context(), recovery.Request{ID: "r", RequestedAt: day, DueAt: day}, recovery.Charges{Hard: []recovery.Charge{charge}}))
-	claimed, err := s.ClaimRequests(t.Context(), recovery.Lease{ID: "l", At: day, Until: day, Max: 9})
+	is.NoErr(s.Enqueue(t.Context(), recovery.Job{ID: "r", RequestedAt: day, DueAt: day}, recovery.Charges{Hard: []recovery.Charge{charge}}))
+	claimed, err := s.Claim(t.Context(), recovery.Claim{LeaseID: "l", At: day, Until: day, Max: 9})
 	is.NoErr(err)
 	is.Equal(len(claimed), 1)
-	is.NoErr(s.FinishRequest(t.Context(), recovery.Outcome{RequestID: "r", Lease: "l"}))
+	is.NoErr(s.Finish(t.Context(), recovery.Outcome{JobID: "r", LeaseID: "l"}))
 
 	for _, id := range []string{"1", "2"} {
 		s.Remove(id)

@@ -202,7 +202,7 @@ func (s *Store) CreateReset(ctx context.Context, r recovery.Reset) error {
 
 // older reports whether a's request came before b's.
 func older(a, b recovery.Reset) bool {
-	return cmp.Or(a.RequestedAt.Compare(b.RequestedAt), cmp.Compare(a.RequestID, b.RequestID)) < 0
+	return cmp.Or(a.RequestedAt.Compare(b.RequestedAt), cmp.Compare(a.JobID, b.JobID)) < 0
 }
 
 // FindReset implements [recovery.Resets].
@@ -254,8 +254,8 @@ func (s *Store) live(digest recovery.Digest, at time.Time) (*reset, *account, er
 	return r, a, nil
 }
 
-// CompleteReset implements [recovery.Resets].
-func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
+// Redeem implements [recovery.Resets].
+func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
 	if err := s.begin(ctx); err != nil {
 		return recovery.Account{}, err
 	}
@@ -275,8 +275,8 @@ func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (recov
 	return a.current(), nil
 }
 
-// AddRequest implements [recovery.Requests].
-func (s *Store) AddRequest(ctx context.Context, r recovery.Request, charges recovery.Charges) error {
+// Enqueue implements [recovery.Queue].
+func (s *Store) Enqueue(ctx context.Context, r recovery.Job, charges recovery.Charges) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
@@ -289,7 +289,7 @@ func (s *Store) AddRequest(ctx context.Context, r recovery.Request, charges reco
 	return nil
 }
 
-// TakeLimits implements [recovery.Requests].
+// TakeLimits implements [recovery.Queue].
 func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery.Charge) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -326,45 +326,45 @@ func (s *Store) take(at time.Time, charges []recovery.Charge) *recovery.LimitErr
 	return refused
 }
 
-// ClaimRequests implements [recovery.Requests].
-func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
+// Claim implements [recovery.Queue].
+func (s *Store) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer s.mu.Unlock()
 	var due []*request
-	if l.RequestID == "" {
+	if l.JobID == "" {
 		due = s.queue.take(l.At, l.Max)
-	} else if r, ok := s.requests[l.RequestID]; ok && (r.Lease == "" || !r.free.After(l.At)) {
+	} else if r, ok := s.requests[l.JobID]; ok && (r.LeaseID == "" || !r.free.After(l.At)) {
 		s.queue.remove(r)
 		due = []*request{r}
 	}
-	claimed := make([]recovery.Request, len(due))
+	claimed := make([]recovery.Job, len(due))
 	for i, r := range due {
 		r.Attempts++
-		r.Lease = l.ID
-		claimed[i] = r.Request
+		r.LeaseID = l.LeaseID
+		claimed[i] = r.Job
 		s.queue.add(r, l.Until)
 	}
 	return claimed, nil
 }
 
-// FinishRequest implements [recovery.Requests].
-func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+// Finish implements [recovery.Queue].
+func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	r, ok := s.requests[o.RequestID]
-	if !ok || r.Lease == "" || r.Lease != o.Lease {
+	r, ok := s.requests[o.JobID]
+	if !ok || r.LeaseID == "" || r.LeaseID != o.LeaseID {
 		return recovery.ErrLeaseLost
 	}
 	if o.Mailed != "" {
-		s.supersede(o.Mailed, r.Request)
+		s.supersede(o.Mailed, r.Job)
 	}
 	s.add(o.Add...)
 	if !o.RetryAt.IsZero() {
-		r.Lease, r.DueAt = "", o.RetryAt
+		r.LeaseID, r.DueAt = "", o.RetryAt
 		s.queue.remove(r)
 		s.queue.add(r, o.RetryAt)
 		return nil
@@ -375,11 +375,11 @@ func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
 }
 
 // supersede ends the live resets of the account that come from requests older than by.
-func (s *Store) supersede(accountID string, by recovery.Request) {
-	mine := recovery.Reset{RequestID: by.ID, RequestedAt: by.RequestedAt}
+func (s *Store) supersede(accountID string, by recovery.Job) {
+	mine := recovery.Reset{JobID: by.ID, RequestedAt: by.RequestedAt}
 	for _, r := range s.tokens[accountID] {
 		switch {
-		case r.RequestID == by.ID:
+		case r.JobID == by.ID:
 			r.mailed = true
 		case r.ended == "" && older(r.Reset, mine):
 			r.ended = recovery.TokenSuperseded
@@ -387,16 +387,16 @@ func (s *Store) supersede(accountID string, by recovery.Request) {
 	}
 }
 
-func (s *Store) add(requests ...recovery.Request) {
+func (s *Store) add(requests ...recovery.Job) {
 	for _, r := range requests {
-		r.Attempts, r.Lease = 0, ""
-		q := &request{Request: r}
+		r.Attempts, r.LeaseID = 0, ""
+		q := &request{Job: r}
 		s.requests[r.ID] = q
 		s.queue.add(q, r.DueAt)
 	}
 }
 
-// Purge implements [recovery.Requests].
+// Purge implements [recovery.Queue].
 func (s *Store) Purge(ctx context.Context, before time.Time, max int) (int, error) {
 	if err := s.begin(ctx); err != nil {
 		return 0, err
@@ -446,7 +446,7 @@ func (s *Store) Dump() string {
 	var b dump
 	for _, digest := range slices.SortedFunc(maps.Keys(s.resets), compareDigests) {
 		r := s.resets[digest]
-		b.line("reset", digest, r.AccountID, recovery.Digest(r.Version), r.RequestID, r.RequestedAt, r.ExpiresAt, r.ended, r.mailed)
+		b.line("reset", digest, r.AccountID, recovery.Digest(r.Version), r.JobID, r.RequestedAt, r.ExpiresAt, r.ended, r.mailed)
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(s.limits), compareDigests) {
 		b.line("limit", key, s.limits[key].tat)
@@ -454,7 +454,7 @@ func (s *Store) Dump() string {
 	for _, id := range slices.Sorted(maps.Keys(s.requests)) {
 		r := s.requests[id]
 		b.line("request", r.ID, r.Kind, r.By, r.Identifier, r.AccountID, r.Portal, r.Locale, r.Client,
-			r.RequestedAt, r.DueAt, r.Throttled, r.Attempts, r.Lease)
+			r.RequestedAt, r.DueAt, r.Throttled, r.Attempts, r.LeaseID)
 	}
 	return b.String()
 }

@@ -17,7 +17,7 @@ func TestLookUpLeavesTheIndex(t *testing.T) {
 	is := is.New(t)
 	s := memstore.New()
 	put := func(id, email string) {
-		s.Put(recovery.Account{ID: id, Username: "user" + id, Email: email, Active: true, HasPassword: true, Verified: true}, "hash")
+		s.Put(recovery.Account{ID: id, Username: "user" + id, Email: email, Active: true, HasPassword: true, EmailVerified: true}, "hash")
 	}
 	for _, id := range []string{"5", "6", "7"} { // so that the slice of IDs has room
 		put(id, "many@example.com")
@@ -84,7 +84,7 @@ func TestTokensAreVoidedAfterPurge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
 			s := memstore.New()
-			s.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}, "hash")
+			s.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}, "hash")
 			now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 			create := func(digest byte, life time.Duration) {
 				is.Helper()
@@ -105,7 +105,7 @@ func TestTokensAreVoidedAfterPurge(t *testing.T) {
 			if !before {
 				create(2, 3*time.Hour)
 			}
-			_, err = s.CompleteReset(t.Context(), recovery.Completion{Digest: recovery.Digest{2}, At: now, PasswordHash: "hash"})
+			_, err = s.Redeem(t.Context(), recovery.Redemption{Digest: recovery.Digest{2}, At: now, PasswordHash: "hash"})
 			is.NoErr(err)
 			_, _, err = s.FindReset(t.Context(), recovery.Digest{1}, now)
 			var refused *recovery.TokenError
@@ -119,18 +119,18 @@ func TestTokensAreVoidedAfterPurge(t *testing.T) {
 func TestUsedIsNotSuperseded(t *testing.T) {
 	is := is.New(t)
 	s := memstore.New()
-	s.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}, "hash")
+	s.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}, "hash")
 	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 	is.NoErr(s.CreateReset(t.Context(), recovery.Reset{
-		AccountID: "1", Version: recovery.NewVersion("hash", "alice@example.com"), RequestID: "a", RequestedAt: now, ExpiresAt: now.Add(time.Hour)}))
-	_, err := s.CompleteReset(t.Context(), recovery.Completion{At: now, PasswordHash: "new"})
+		AccountID: "1", Version: recovery.NewVersion("hash", "alice@example.com"), JobID: "a", RequestedAt: now, ExpiresAt: now.Add(time.Hour)}))
+	_, err := s.Redeem(t.Context(), recovery.Redemption{At: now, PasswordHash: "new"})
 	is.NoErr(err)
-	later := recovery.Request{ID: "b", RequestedAt: now.Add(time.Minute), DueAt: now}
-	is.NoErr(s.AddRequest(t.Context(), later, recovery.Charges{}))
-	claimed, err := s.ClaimRequests(t.Context(), recovery.Lease{ID: "l", At: now, Until: now.Add(time.Minute), Max: 1})
+	later := recovery.Job{ID: "b", RequestedAt: now.Add(time.Minute), DueAt: now}
+	is.NoErr(s.Enqueue(t.Context(), later, recovery.Charges{}))
+	claimed, err := s.Claim(t.Context(), recovery.Claim{LeaseID: "l", At: now, Until: now.Add(time.Minute), Max: 1})
 	is.NoErr(err)
 	is.Equal(len(claimed), 1)
-	is.NoErr(s.FinishRequest(t.Context(), recovery.Outcome{RequestID: "b", Lease: "l", Mailed: "1"}))
+	is.NoErr(s.Finish(t.Context(), recovery.Outcome{JobID: "b", LeaseID: "l", Mailed: "1"}))
 	_, _, err = s.FindReset(t.Context(), recovery.Digest{}, now)
 	var refused *recovery.TokenError
 	is.True(errors.As(err, &refused))
@@ -143,12 +143,12 @@ func TestClaimedByIDIsClaimedOnceLater(t *testing.T) {
 	s := memstore.New()
 	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 	// A new request was never claimed, whatever it says.
-	is.NoErr(s.AddRequest(t.Context(), recovery.Request{ID: "a", RequestedAt: now, DueAt: now, Attempts: 7, Lease: "old"}, recovery.Charges{}))
-	claimed, err := s.ClaimRequests(t.Context(), recovery.Lease{ID: "1", At: now, Until: now.Add(time.Minute), Max: 1, RequestID: "a"})
+	is.NoErr(s.Enqueue(t.Context(), recovery.Job{ID: "a", RequestedAt: now, DueAt: now, Attempts: 7, LeaseID: "old"}, recovery.Charges{}))
+	claimed, err := s.Claim(t.Context(), recovery.Claim{LeaseID: "1", At: now, Until: now.Add(time.Minute), Max: 1, JobID: "a"})
 	is.NoErr(err)
 	is.Equal(len(claimed), 1)
 	is.Equal(claimed[0].Attempts, 1)
-	claimed, err = s.ClaimRequests(t.Context(), recovery.Lease{ID: "2", At: now.Add(time.Minute), Until: now.Add(time.Hour), Max: 9})
+	claimed, err = s.Claim(t.Context(), recovery.Claim{LeaseID: "2", At: now.Add(time.Minute), Until: now.Add(time.Hour), Max: 9})
 	is.NoErr(err)
 	is.Equal(len(claimed), 1)
 	is.Equal(claimed[0].Attempts, 2)

@@ -12,7 +12,7 @@ import (
 
 // A request is a waiting or leased request and its place in the queue.
 type request struct {
-	recovery.Request
+	recovery.Job
 	free  time.Time // when it may be claimed: its DueAt, or the end of its lease
 	seq   uint64    // breaks ties, first come first served
 	index int

@@ -58,9 +58,9 @@ type Table struct {
 	CanonicalEmail    string
 
 	// Conditions; "" is always true.
-	Active      string
-	HasPassword string
-	Verified    string
+	Active        string
+	HasPassword   string
+	EmailVerified string
 }
 
 // Accounts returns the mapping for a dialect. The error names everything that is missing.
@@ -113,10 +113,10 @@ func (t Table) mapping(d Dialect) *mapping {
 	}
 	selectFrom := "SELECT " + strings.Join([]string{
 		text(t.ID), text(t.Username), text(t.Email), text(t.PasswordHash), text(t.Locale),
-		flag(t.Active), flag(t.HasPassword), flag(t.Verified),
+		flag(t.Active), flag(t.HasPassword), flag(t.EmailVerified),
 	}, ", ") + " FROM " + q(t.Name) + " WHERE "
 	eligible := text(t.PasswordHash) + " <> ''"
-	for _, condition := range []string{t.Active, t.HasPassword, t.Verified} {
+	for _, condition := range []string{t.Active, t.HasPassword, t.EmailVerified} {
 		if condition != "" {
 			eligible += " AND (" + condition + ")"
 		}
@@ -239,7 +239,7 @@ func accounts(rows *sql.Rows, err error) (found []recovery.Account, _ error) {
 		if err := rows.Scan(&a.ID, &a.Username, &a.Email, &hash, &a.Locale, &active, &hasPassword, &verified); err != nil {
 			return nil, err
 		}
-		a.Active, a.Verified = active != 0, verified != 0
+		a.Active, a.EmailVerified = active != 0, verified != 0
 		a.HasPassword = hasPassword != 0 && hash != ""
 		a.Version = recovery.NewVersion(hash, a.Email)
 		found = append(found, a)

@@ -47,7 +47,7 @@ func TestTableStatementsAreTheGoldenFiles(t *testing.T) {
 		{"Everything", Table{
 			Name: "app.users", ID: "id", Username: "name", Email: "email", PasswordHash: "password", Locale: "language",
 			CanonicalUsername: "name_canonical", CanonicalEmail: "email_canonical",
-			Active: "disabled_at IS NULL", HasPassword: "provider = 'local'", Verified: "verified",
+			Active: "disabled_at IS NULL", HasPassword: "provider = 'local'", EmailVerified: "verified",
 		}},
 	}
 	for _, d := range dialects {
@@ -195,7 +195,7 @@ func TestIDsOfAnotherType(t *testing.T) {
 				want, ok := map[string]error{
 					"FindAccounts by ID": nil,
 					"FindReset":          &recovery.TokenError{Reason: recovery.TokenAccountGone},
-					"CompleteReset":      &recovery.TokenError{Reason: recovery.TokenAccountGone},
+					"Redeem":             &recovery.TokenError{Reason: recovery.TokenAccountGone},
 				}[m.name]
 				if !ok {
 					continue

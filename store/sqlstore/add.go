@@ -21,13 +21,13 @@ const maxMoment = 250 * time.Microsecond
 // maxAddition bounds a transaction that others may wait for. It is far beyond what one takes.
 const maxAddition = 30 * time.Second
 
-// An addition is a call of AddRequest, or of TakeLimits, which adds nothing, or another write that shares
+// An addition is a call of Enqueue, or of TakeLimits, which adds nothing, or another write that shares
 // their transaction.
 type addition struct {
 	ctx     context.Context
 	at      time.Time
 	charges recovery.Charges
-	request *recovery.Request
+	request *recovery.Job
 	write   func(context.Context, txn) error // if it is one of those
 
 	err      error         // its own: its limit
@@ -43,9 +43,9 @@ func (a *addition) result() error {
 	return a.err
 }
 
-// AddRequest implements [recovery.Requests]. Calls that come while another is being committed share the
+// Enqueue implements [recovery.Queue]. Calls that come while another is being committed share the
 // next transaction. Each returns when its own request is durable, with its own error.
-func (s *Store) AddRequest(ctx context.Context, r recovery.Request, charges recovery.Charges) error {
+func (s *Store) Enqueue(ctx context.Context, r recovery.Job, charges recovery.Charges) error {
 	if err := fitRequest(r); err != nil {
 		return fmt.Errorf("sqlstore: %w", err)
 	}
@@ -54,7 +54,7 @@ func (s *Store) AddRequest(ctx context.Context, r recovery.Request, charges reco
 	return s.adding.do(&addition{ctx: ctx, at: r.RequestedAt, charges: charges, request: &r})
 }
 
-// TakeLimits implements [recovery.Requests], as AddRequest does.
+// TakeLimits implements [recovery.Queue], as Enqueue does.
 func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery.Charge) error {
 	return s.taking.do(&addition{ctx: ctx, at: at, charges: recovery.Charges{Hard: slices.Clone(charges)}})
 }
@@ -98,7 +98,7 @@ func (s *Store) addInTurn(ctx context.Context, tx txn, calls []*addition) error 
 	if err != nil {
 		return err
 	}
-	var accepted []recovery.Request
+	var accepted []recovery.Job
 	refused := 0
 	for _, c := range calls {
 		if c.write != nil { // it is charged nothing

@@ -51,7 +51,7 @@ func TestChargesAreTheCallersAgain(t *testing.T) {
 			return nil
 		}
 	}
-	is.NoErr(store.AddRequest(t.Context(), request, charges))
+	is.NoErr(store.Enqueue(t.Context(), request, charges))
 	is.NoErr(store.TakeLimits(t.Context(), now, charges.Hard))
 }
 
@@ -97,7 +97,7 @@ func TestRequestRows(t *testing.T) {
 	throttled := request
 	throttled.Client, throttled.Throttled, throttled.DueAt = netip.Addr{}, true, now.Add(time.Minute)
 	at, due := now.UnixMicro(), now.Add(time.Minute).UnixMicro()
-	rows := requestRows([]recovery.Request{request, throttled})
+	rows := requestRows([]recovery.Job{request, throttled})
 	is.Equal(rows.args(SQLite), []any{
 		"request 1", "reset", "username", "alice", "7", "shop", "en", "192.0.2.1", at, at, at, int64(0),
 		"request 1", "reset", "username", "alice", "7", "shop", "en", "", at, due, due, int64(1),

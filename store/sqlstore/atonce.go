@@ -94,7 +94,7 @@ func (s *Store) addAtOnce(ctx context.Context, calls []*addition) (made bool, er
 	if !ok {
 		return false, nil
 	}
-	var requests []recovery.Request
+	var requests []recovery.Job
 	for _, c := range calls {
 		if c.request != nil {
 			requests = append(requests, *c.request)

@@ -142,7 +142,7 @@ func TestAnswersOfAddAtOnce(t *testing.T) {
 			s.rows[addsAtOnce] = []driver.Value{"many", "many"}
 			store, _ := s.store(t, nil)
 			where.prepare(store)
-			is.True(store.AddRequest(t.Context(), request, recovery.Charges{}) != nil)
+			is.True(store.Enqueue(t.Context(), request, recovery.Charges{}) != nil)
 			is.Equal(s.kept, nil)
 		})
 	}
@@ -151,18 +151,18 @@ func TestAnswersOfAddAtOnce(t *testing.T) {
 		s := newStub(PostgreSQL)
 		s.fault = fault{call: 1, times: 1, err: &stateError{divisionByZero, secret}, when: afterRows}
 		store, _ := s.store(t, nil)
-		is.NoErr(store.AddRequest(t.Context(), request, recovery.Charges{}))
+		is.NoErr(store.Enqueue(t.Context(), request, recovery.Charges{}))
 		is.Equal(len(s.kept), 1)
-		is.True(strings.HasPrefix(s.kept[0], "INSERT INTO recovery_requests")) // in turn
+		is.True(strings.HasPrefix(s.kept[0], "INSERT INTO recovery_jobs")) // in turn
 	})
 	t.Run("undone by the commit", func(t *testing.T) { // by what was deferred to it
 		is := is.New(t)
 		s := newStub(PostgreSQL)
 		s.fault = fault{call: 2, times: 1, err: &stateError{divisionByZero, secret}}
 		store, _ := s.store(t, nil)
-		is.NoErr(store.AddRequest(t.Context(), request, recovery.Charges{}))
+		is.NoErr(store.Enqueue(t.Context(), request, recovery.Charges{}))
 		is.Equal(len(s.kept), 1)
-		is.True(strings.HasPrefix(s.kept[0], "INSERT INTO recovery_requests")) // in turn
+		is.True(strings.HasPrefix(s.kept[0], "INSERT INTO recovery_jobs")) // in turn
 	})
 	t.Run("undone without a transaction", func(t *testing.T) {
 		is := is.New(t)
@@ -170,8 +170,8 @@ func TestAnswersOfAddAtOnce(t *testing.T) {
 		s.fault = fault{call: 0, times: 1, err: &stateError{divisionByZero, secret}, when: afterRows}
 		store, _ := s.store(t, nil)
 		store.autocommits.Store(true)
-		is.NoErr(store.AddRequest(t.Context(), request, recovery.Charges{}))
-		is.True(slices.ContainsFunc(s.kept, func(text string) bool { return strings.HasPrefix(text, "INSERT INTO recovery_requests") }))
+		is.NoErr(store.Enqueue(t.Context(), request, recovery.Charges{}))
+		is.True(slices.ContainsFunc(s.kept, func(text string) bool { return strings.HasPrefix(text, "INSERT INTO recovery_jobs") }))
 	})
 }
 
@@ -180,7 +180,7 @@ func TestAnswersOfAddAtOnce(t *testing.T) {
 func TestAddAtOnceThatDoesNothing(t *testing.T) {
 	add := func(s *stub, store *Store) (err error) {
 		s.calls = nil
-		return store.AddRequest(context.Background(), request, recovery.Charges{Hard: []recovery.Charge{free}})
+		return store.Enqueue(context.Background(), request, recovery.Charges{Hard: []recovery.Charge{free}})
 	}
 	statements := func(s *stub) (calls []string) {
 		for _, c := range s.calls {
@@ -218,7 +218,7 @@ func TestAddAtOnceThatDoesNothing(t *testing.T) {
 		s := newStub(PostgreSQL)
 		store, _ := s.store(t, nil)
 		store.autocommits.Store(true)
-		err := store.AddRequest(t.Context(), request, recovery.Charges{Hard: []recovery.Charge{full}})
+		err := store.Enqueue(t.Context(), request, recovery.Charges{Hard: []recovery.Charge{full}})
 		var limit *recovery.LimitError
 		is.True(errors.As(err, &limit))
 		is.Equal(limit.RetryAfter, time.Hour) // as Take says

@@ -31,12 +31,12 @@ func TestClaimedRequests(t *testing.T) {
 					s.rows[findsDue], s.rows[claims], s.rows[claimsCTE] = row, row, row
 				}
 				want := request
-				want.DueAt, want.Attempts, want.Lease = due, 4, "mine"
-				lease := recovery.Lease{ID: "mine", At: now, Until: now.Add(time.Hour), Max: 2, RequestID: which}
+				want.DueAt, want.Attempts, want.LeaseID = due, 4, "mine"
+				lease := recovery.Claim{LeaseID: "mine", At: now, Until: now.Add(time.Hour), Max: 2, JobID: which}
 				store, _ := s.store(t, nil)
 
 				answer("192.0.2.1", 0)
-				claimed, err := store.ClaimRequests(t.Context(), lease)
+				claimed, err := store.Claim(t.Context(), lease)
 				is.NoErr(err)
 				rows := 1
 				if d == MySQL {
@@ -51,13 +51,13 @@ func TestClaimedRequests(t *testing.T) {
 
 				answer("", 1)
 				want.Client, want.Throttled = netip.Addr{}, true
-				claimed, err = store.ClaimRequests(t.Context(), lease)
+				claimed, err = store.Claim(t.Context(), lease)
 				is.NoErr(err)
 				is.Equal(claimed[0], want)
 
 				s.rows[findsDue], s.rows[claims], s.rows[claimsCTE] = nil, nil, nil
 				s.calls = nil
-				claimed, err = store.ClaimRequests(t.Context(), lease)
+				claimed, err = store.Claim(t.Context(), lease)
 				is.NoErr(err)
 				is.Equal(len(claimed), 0)
 				is.Equal(s.calls[len(s.calls)-1], "commit")
@@ -67,12 +67,12 @@ func TestClaimedRequests(t *testing.T) {
 }
 
 // claimOf returns what must be sent to claim requests.
-func claimOf(d Dialect, l recovery.Lease, claimed []recovery.Request) (calls []string) {
+func claimOf(d Dialect, l recovery.Claim, claimed []recovery.Job) (calls []string) {
 	texts := statementsOf(d)
-	id, until, at := l.ID, l.Until.UnixMicro(), l.At.UnixMicro()
+	id, until, at := l.LeaseID, l.Until.UnixMicro(), l.At.UnixMicro()
 	claim, lock, which := texts.claim, texts.lockDue, []any{at, int64(l.Max)}
-	if l.RequestID != "" {
-		claim, lock, which = texts.claimOne, texts.lockOne, []any{l.RequestID, at}
+	if l.JobID != "" {
+		claim, lock, which = texts.claimOne, texts.lockOne, []any{l.JobID, at}
 	}
 	if d != MySQL {
 		return []string{sent(claim, append([]any{id, until}, which...)...)}
@@ -100,7 +100,7 @@ func TestNoLeaseFinishesNothing(t *testing.T) {
 			is := is.New(t)
 			s := newStub(d)
 			store, _ := s.store(t, nil)
-			is.Equal(store.FinishRequest(t.Context(), recovery.Outcome{RequestID: request.ID, At: now}), recovery.ErrLeaseLost)
+			is.Equal(store.Finish(t.Context(), recovery.Outcome{JobID: request.ID, At: now}), recovery.ErrLeaseLost)
 			is.Equal(s.kept, nil)
 		})
 	}

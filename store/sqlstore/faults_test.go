@@ -246,7 +246,7 @@ func isZero(result any) bool {
 		return true
 	case []recovery.Account:
 		return r == nil
-	case []recovery.Request:
+	case []recovery.Job:
 		return r == nil
 	case recovery.Account:
 		return r == recovery.Account{}

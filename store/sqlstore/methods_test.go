@@ -37,7 +37,7 @@ func (t target) methods() []method {
 
 func (t target) atOnce() bool { return strings.HasPrefix(t.name, "PostgreSQL at once") }
 
-const overHardLimit = "AddRequest over a hard limit"
+const overHardLimit = "Enqueue over a hard limit"
 
 var dialectNames = map[Dialect]string{PostgreSQL: "PostgreSQL", MySQL: "MySQL", SQLite: "SQLite"}
 
@@ -48,18 +48,18 @@ var (
 	now   = time.Date(2030, 1, 2, 3, 4, 5, 6000, time.UTC)
 	alice = recovery.Account{
 		ID: "7", Username: "alice", Email: "alice@example.com", Locale: "en",
-		Active: true, HasPassword: true, Verified: true,
+		Active: true, HasPassword: true, EmailVerified: true,
 		Version: recovery.NewVersion("old hash", "alice@example.com"),
 	}
 	reset = recovery.Reset{
-		Digest: recovery.Digest{1}, AccountID: "7", Version: alice.Version, RequestID: "request 1",
+		Digest: recovery.Digest{1}, AccountID: "7", Version: alice.Version, JobID: "request 1",
 		RequestedAt: now, ExpiresAt: now.Add(time.Hour),
 	}
-	request = recovery.Request{
-		ID: "request 1", Kind: recovery.RequestKindReset, By: recovery.ByUsername, Identifier: "alice", AccountID: "7",
+	request = recovery.Job{
+		ID: "request 1", Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", AccountID: "7",
 		Portal: "shop", Locale: "en", Client: netip.MustParseAddr("192.0.2.1"), RequestedAt: now, DueAt: now,
 	}
-	notice = recovery.Request{ID: "request 2", Kind: recovery.RequestKindNotice, Identifier: alice.Email, RequestedAt: now, DueAt: now}
+	notice = recovery.Job{ID: "request 2", Kind: recovery.JobNotice, Identifier: alice.Email, RequestedAt: now, DueAt: now}
 )
 
 // What the look-ups find, by the beginnings of their texts.
@@ -72,7 +72,7 @@ const (
 	findsDue     = "SELECT id"
 	addsAtOnce   = "WITH n AS"
 	claimsCTE    = "WITH due"
-	claims       = "UPDATE recovery_requests"
+	claims       = "UPDATE recovery_jobs"
 	getsLock     = "SELECT GET_LOCK"
 	findsVersion = "SELECT MAX(version)"
 )
@@ -87,7 +87,7 @@ func stubRows() map[string][]driver.Value {
 	return map[string][]driver.Value{
 		findsAccount: {"7", alice.Username, alice.Email, "old hash", "en", int64(1), int64(1), int64(1)},
 		findsHash:    {"new hash"},
-		findsReset:   {reset.Digest[:], "7", alice.Version[:], reset.RequestID, now.UnixMicro(), reset.ExpiresAt.UnixMicro(), ""},
+		findsReset:   {reset.Digest[:], "7", alice.Version[:], reset.JobID, now.UnixMicro(), reset.ExpiresAt.UnixMicro(), ""},
 		findsLeased:  {now.UnixMicro()},
 		findsDue:     queued,
 		claimsCTE:    due,
@@ -124,39 +124,39 @@ var methods = []method{
 		r, a, err := s.FindReset(ctx, reset.Digest, now)
 		return []any{r, a}, err
 	}},
-	{"CompleteReset", func(ctx context.Context, s *Store) (any, error) {
-		return s.CompleteReset(ctx, recovery.Completion{
-			Digest: reset.Digest, At: now, PasswordHash: "new hash", Add: []recovery.Request{notice, request},
+	{"Redeem", func(ctx context.Context, s *Store) (any, error) {
+		return s.Redeem(ctx, recovery.Redemption{
+			Digest: reset.Digest, At: now, PasswordHash: "new hash", Add: []recovery.Job{notice, request},
 		})
 	}},
-	{"AddRequest", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.AddRequest(ctx, request, recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{other}})
+	{"Enqueue", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.Enqueue(ctx, request, recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{other}})
 	}},
-	{"AddRequest without limits", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.AddRequest(ctx, request, recovery.Charges{})
+	{"Enqueue without limits", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.Enqueue(ctx, request, recovery.Charges{})
 	}},
-	{"AddRequest over a soft limit", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.AddRequest(ctx, request, recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{other, full}})
+	{"Enqueue over a soft limit", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.Enqueue(ctx, request, recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{other, full}})
 	}},
 	{overHardLimit, func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.AddRequest(ctx, request, recovery.Charges{Hard: []recovery.Charge{free, full}})
+		return nil, s.Enqueue(ctx, request, recovery.Charges{Hard: []recovery.Charge{free, full}})
 	}},
 	{"TakeLimits", func(ctx context.Context, s *Store) (any, error) {
 		return nil, s.TakeLimits(ctx, now, []recovery.Charge{free, other})
 	}},
-	{"ClaimRequests", func(ctx context.Context, s *Store) (any, error) {
-		return s.ClaimRequests(ctx, recovery.Lease{ID: "lease", At: now, Until: now.Add(time.Minute), Max: 2})
+	{"Claim", func(ctx context.Context, s *Store) (any, error) {
+		return s.Claim(ctx, recovery.Claim{LeaseID: "lease", At: now, Until: now.Add(time.Minute), Max: 2})
 	}},
-	{"ClaimRequests of one", func(ctx context.Context, s *Store) (any, error) {
-		return s.ClaimRequests(ctx, recovery.Lease{ID: "lease", At: now, Until: now.Add(time.Minute), Max: 1, RequestID: request.ID})
+	{"Claim of one", func(ctx context.Context, s *Store) (any, error) {
+		return s.Claim(ctx, recovery.Claim{LeaseID: "lease", At: now, Until: now.Add(time.Minute), Max: 1, JobID: request.ID})
 	}},
-	{"FinishRequest for good", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.FinishRequest(ctx, recovery.Outcome{
-			RequestID: request.ID, Lease: "lease", At: now, Mailed: "7", Add: []recovery.Request{notice},
+	{"Finish for good", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.Finish(ctx, recovery.Outcome{
+			JobID: request.ID, LeaseID: "lease", At: now, Mailed: "7", Add: []recovery.Job{notice},
 		})
 	}},
-	{"FinishRequest to retry", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.FinishRequest(ctx, recovery.Outcome{RequestID: request.ID, Lease: "lease", At: now, RetryAt: now.Add(time.Minute)})
+	{"Finish to retry", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.Finish(ctx, recovery.Outcome{JobID: request.ID, LeaseID: "lease", At: now, RetryAt: now.Add(time.Minute)})
 	}},
 	{"Purge", func(ctx context.Context, s *Store) (any, error) {
 		return s.Purge(ctx, now, 100)

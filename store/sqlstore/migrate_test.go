@@ -80,7 +80,7 @@ func TestMigrate(t *testing.T) {
 				is.Equal(first, "BEGIN IMMEDIATE")
 				is.Equal(last, "COMMIT")
 			}
-			for _, table := range []string{"app_migrations", "app_requests", "app_resets", "app_limits"} {
+			for _, table := range []string{"app_migrations", "app_jobs", "app_resets", "app_limits"} {
 				is.True(slices.ContainsFunc(s.kept, func(kept string) bool {
 					return regexp.MustCompile(`CREATE TABLE (IF NOT EXISTS )?` + table + ` `).MatchString(kept)
 				}))

@@ -10,16 +10,16 @@ import (
 	"example.com/recovery"
 )
 
-// ClaimRequests implements [recovery.Requests].
-func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []recovery.Request, err error) {
+// Claim implements [recovery.Queue].
+func (s *Store) Claim(ctx context.Context, l recovery.Claim) (claimed []recovery.Job, err error) {
 	err = s.write(ctx, func(tx txn) error {
 		at, until := l.At.UnixMicro(), l.Until.UnixMicro()
 		claim, lock, which := s.sql.claim, s.sql.lockDue, []any{at, l.Max}
-		if l.RequestID != "" {
-			claim, lock, which = s.sql.claimOne, s.sql.lockOne, []any{l.RequestID, at}
+		if l.JobID != "" {
+			claim, lock, which = s.sql.claimOne, s.sql.lockOne, []any{l.JobID, at}
 		}
 		if claim != "" {
-			claimed, err = s.requests(tx.QueryContext(ctx, claim, append([]any{l.ID, until}, which...)...))
+			claimed, err = s.requests(tx.QueryContext(ctx, claim, append([]any{l.LeaseID, until}, which...)...))
 			return err
 		}
 		claimed, err = s.requests(tx.QueryContext(ctx, lock, which...))
@@ -30,9 +30,9 @@ func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []
 		for i := range claimed {
 			ids.add(claimed[i].ID)
 			claimed[i].Attempts++
-			claimed[i].Lease = l.ID
+			claimed[i].LeaseID = l.LeaseID
 		}
-		_, err = tx.ExecContext(ctx, ids.expand(s.sql.lease), append([]any{l.ID, until}, ids.values...)...)
+		_, err = tx.ExecContext(ctx, ids.expand(s.sql.lease), append([]any{l.LeaseID, until}, ids.values...)...)
 		return err
 	})
 	if err != nil {
@@ -41,13 +41,13 @@ func (s *Store) ClaimRequests(ctx context.Context, l recovery.Lease) (claimed []
 	return claimed, nil
 }
 
-// FinishRequest implements [recovery.Requests].
-func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+// Finish implements [recovery.Queue].
+func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 	if err := fitRequests(o.Add); err != nil {
 		return fmt.Errorf("sqlstore: %w", err)
 	}
 	return s.share(ctx, func(ctx context.Context, tx txn) error {
-		if o.Lease == "" {
+		if o.LeaseID == "" {
 			return recovery.ErrLeaseLost
 		}
 		var requestedAt int64
@@ -55,7 +55,7 @@ func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
 			if _, err := s.accounts.LockAccount(ctx, tx.Tx, o.Mailed); err != nil {
 				return err
 			}
-			err := tx.QueryRowContext(ctx, s.sql.findLeased, o.RequestID, o.Lease).Scan(&requestedAt)
+			err := tx.QueryRowContext(ctx, s.sql.findLeased, o.JobID, o.LeaseID).Scan(&requestedAt)
 			if errors.Is(err, sql.ErrNoRows) {
 				return recovery.ErrLeaseLost
 			}
@@ -65,19 +65,19 @@ func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
 		}
 		var err error
 		if o.RetryAt.IsZero() {
-			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.finish, o.RequestID, o.Lease))
+			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.finish, o.JobID, o.LeaseID))
 		} else {
 			at := o.RetryAt.UnixMicro()
-			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.retry, at, at, o.RequestID, o.Lease))
+			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.retry, at, at, o.JobID, o.LeaseID))
 		}
 		if err != nil {
 			return err
 		}
 		if o.Mailed != "" {
-			if _, err := tx.ExecContext(ctx, s.sql.markMailed, o.Mailed, o.RequestID); err != nil {
+			if _, err := tx.ExecContext(ctx, s.sql.markMailed, o.Mailed, o.JobID); err != nil {
 				return err
 			}
-			if _, err := tx.ExecContext(ctx, s.sql.supersede, o.Mailed, requestedAt, requestedAt, o.RequestID); err != nil {
+			if _, err := tx.ExecContext(ctx, s.sql.supersede, o.Mailed, requestedAt, requestedAt, o.JobID); err != nil {
 				return err
 			}
 		}
@@ -85,7 +85,7 @@ func (s *Store) FinishRequest(ctx context.Context, o recovery.Outcome) error {
 	})
 }
 
-// Purge implements [recovery.Requests]. On SQLite the limits of an identifier go together, with the last of them.
+// Purge implements [recovery.Queue]. On SQLite the limits of an identifier go together, with the last of them.
 func (s *Store) Purge(ctx context.Context, before time.Time, max int) (n int, err error) {
 	err = s.write(ctx, func(tx txn) error {
 		resets, err := affected(tx.ExecContext(ctx, s.sql.purgeResets, before.UnixMicro(), max))
@@ -102,14 +102,14 @@ func (s *Store) Purge(ctx context.Context, before time.Time, max int) (n int, er
 	return n, nil
 }
 
-func (s *Store) insert(ctx context.Context, tx txn, requests ...recovery.Request) error {
+func (s *Store) insert(ctx context.Context, tx txn, requests ...recovery.Job) error {
 	if len(requests) == 0 {
 		return nil
 	}
 	return s.execAll(ctx, tx, s.sql.insertRequests, requestRows(requests))
 }
 
-func requestRows(requests []recovery.Request) (rows rows) {
+func requestRows(requests []recovery.Job) (rows rows) {
 	for _, r := range requests {
 		client := ""
 		if r.Client.IsValid() {
@@ -126,7 +126,7 @@ func requestRows(requests []recovery.Request) (rows rows) {
 	return rows
 }
 
-func fitRequests(requests []recovery.Request) error {
+func fitRequests(requests []recovery.Job) error {
 	for _, r := range requests {
 		if err := fitRequest(r); err != nil {
 			return err
@@ -135,7 +135,7 @@ func fitRequests(requests []recovery.Request) error {
 	return nil
 }
 
-func fitRequest(r recovery.Request) error {
+func fitRequest(r recovery.Job) error {
 	return fit(bounded{r.ID, maxName}, bounded{r.Identifier, maxIdentifier}, bounded{r.AccountID, maxAccountID},
 		bounded{r.Portal, maxName}, bounded{r.Locale, maxName})
 }

@@ -15,7 +15,7 @@ import (
 // CreateReset implements [recovery.Resets]. The account is locked, so that the mail of a newer
 // request cannot be finished between the look and the insert.
 func (s *Store) CreateReset(ctx context.Context, r recovery.Reset) error {
-	if err := fit(bounded{r.AccountID, maxAccountID}, bounded{r.RequestID, maxName}); err != nil {
+	if err := fit(bounded{r.AccountID, maxAccountID}, bounded{r.JobID, maxName}); err != nil {
 		return fmt.Errorf("sqlstore: %w", err)
 	}
 	return s.share(ctx, func(ctx context.Context, tx txn) error {
@@ -24,8 +24,8 @@ func (s *Store) CreateReset(ctx context.Context, r recovery.Reset) error {
 		}
 		at := r.RequestedAt.UnixMicro()
 		return one(recovery.ErrSuperseded)(tx.ExecContext(ctx, s.sql.createReset,
-			r.Digest[:], r.AccountID, r.Version[:], r.RequestID, at, r.ExpiresAt.UnixMicro(),
-			r.AccountID, at, at, r.RequestID))
+			r.Digest[:], r.AccountID, r.Version[:], r.JobID, at, r.ExpiresAt.UnixMicro(),
+			r.AccountID, at, at, r.JobID))
 	})
 }
 
@@ -75,7 +75,7 @@ func (s *Store) reset(ctx context.Context, tx txn, digest recovery.Digest) (r re
 func scanReset(row *sql.Row) (r recovery.Reset, ended recovery.TokenReason, err error) {
 	var digest, version []byte
 	var requestedAt, expiresAt int64
-	if err = row.Scan(&digest, &r.AccountID, &version, &r.RequestID, &requestedAt, &expiresAt, &ended); err != nil {
+	if err = row.Scan(&digest, &r.AccountID, &version, &r.JobID, &requestedAt, &expiresAt, &ended); err != nil {
 		return r, "", err
 	}
 	copy(r.Digest[:], digest)
@@ -106,9 +106,9 @@ func live(r recovery.Reset, ended recovery.TokenReason, at time.Time, found []re
 	return found[i], nil
 }
 
-// CompleteReset implements [recovery.Resets]. Transactions about one account wait for each other at
+// Redeem implements [recovery.Resets]. Transactions about one account wait for each other at
 // the lock of its row; the guarded update decides who redeems.
-func (s *Store) CompleteReset(ctx context.Context, c recovery.Completion) (account recovery.Account, err error) {
+func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (account recovery.Account, err error) {
 	if err := fitRequests(c.Add); err != nil {
 		return recovery.Account{}, fmt.Errorf("sqlstore: %w", err)
 	}

@@ -96,7 +96,7 @@ func TestWritesThatFailAreMadeAgainAlone(t *testing.T) {
 			kept := strings.Join(s.kept, "\n")
 			is.Equal(strings.Count(kept, "UPDATE 1"), 0)
 			is.Equal(strings.Count(kept, "UPDATE 2"), 1)
-			is.Equal(strings.Count(kept, "INSERT INTO recovery_requests"), 1)
+			is.Equal(strings.Count(kept, "INSERT INTO recovery_jobs"), 1)
 			is.Equal(count(s.calls, "commit"), 1) // the others are together again
 
 			_, store, calls = sharing(t, answers(c.end))
@@ -207,8 +207,8 @@ func TestFinishRefusesWhatDoesNotFit(t *testing.T) {
 		store, _ := s.store(t, nil)
 		long := request
 		long.AccountID = strings.Repeat("x", maxAccountID+1)
-		is.True(store.FinishRequest(t.Context(), recovery.Outcome{RequestID: "r", Lease: "l", Add: []recovery.Request{long}}) != nil)
-		_, err := store.CompleteReset(t.Context(), recovery.Completion{Add: []recovery.Request{long}})
+		is.True(store.Finish(t.Context(), recovery.Outcome{JobID: "r", LeaseID: "l", Add: []recovery.Job{long}}) != nil)
+		_, err := store.Redeem(t.Context(), recovery.Redemption{Add: []recovery.Job{long}})
 		is.True(err != nil)
 		is.Equal(len(s.calls), 0)
 	}
@@ -257,7 +257,7 @@ func TestSQLiteKeepsItsStatements(t *testing.T) {
 		for i := range 4 {
 			r := request
 			r.ID = strings.Repeat("x", i+1)
-			is.NoErr(store.AddRequest(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{free, other}}))
+			is.NoErr(store.Enqueue(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{free, other}}))
 			_, _, err := store.FindReset(t.Context(), recovery.Digest{1}, now)
 			is.True(err == nil || errors.Is(err, recovery.ErrInvalidToken))
 			synctest.Wait()

@@ -18,7 +18,7 @@
 //
 // # Tables
 //
-// The store keeps three tables: recovery_requests is the queue, recovery_resets the tokens as
+// The store keeps three tables: recovery_jobs is the queue, recovery_resets the tokens as
 // digests, recovery_limits the state of the limits. [Store.Migrate] creates them, safely when many
 // instances start at once, and writes its versions into recovery_migrations; it needs the right to
 // create tables unless they are there already. [Migrations] has the same statements as numbered .sql
@@ -35,12 +35,12 @@
 // gets the error, and nothing was done. If the connection is lost or ctx ends while a transaction is
 // committed, the error wraps [ErrUnknownOutcome]: trying again is safe.
 //
-// Calls of AddRequest and TakeLimits that come while another is being committed share the next
+// Calls of Enqueue and TakeLimits that come while another is being committed share the next
 // transaction, up to 64 of them: a commit to disk is what a request costs most. Each returns when its own
 // request is durable, with its own limit or error. A call alone waits for nobody; after a shared one, the
 // next waits up to 250 µs for the same callers to come again. On PostgreSQL they are one statement, with
 // pgx one round trip, unless a limit is reached or one identifier is asked for twice at once. On SQLite,
-// which has one writer, CreateReset and FinishRequest share that transaction too; what fails in it, the
+// which has one writer, CreateReset and Finish share that transaction too; what fails in it, the
 // application's LockAccount included, is done again alone.
 //
 // # Many instances
@@ -105,8 +105,8 @@ const (
 )
 
 // ErrUnknownOutcome is wrapped by the error of a method whose transaction may have been committed or
-// not, because the connection was lost or ctx ended meanwhile. To repeat the call is safe: CompleteReset
-// changes a password once, and FinishRequest ends a request once; AddRequest refuses an ID that is
+// not, because the connection was lost or ctx ended meanwhile. To repeat the call is safe: Redeem
+// changes a password once, and Finish ends a request once; Enqueue refuses an ID that is
 // stored, and TakeLimits counts again.
 var ErrUnknownOutcome = errors.New("sqlstore: the transaction may or may not have been committed")
 

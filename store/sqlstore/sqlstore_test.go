@@ -90,19 +90,19 @@ func TestAnswers(t *testing.T) {
 		methods string
 		text    string
 	}{
-		{"an unknown token", findsReset, nil, "", "FindReset CompleteReset", "recovery: the token is not valid: unknown"},
-		{"the next one's token", findsReset, anothers, "", "FindReset CompleteReset", "recovery: the token is not valid: unknown"},
-		{"a used token", findsReset, ended("used"), "", "FindReset CompleteReset", "recovery: the token is not valid: used"},
-		{"no account", findsAccount, nil, "", "FindReset CompleteReset", "recovery: the token is not valid: account_gone"},
-		{"another account", findsAccount, account("07", 1, alice.Email), "", "FindReset CompleteReset", "recovery: the token is not valid: account_gone"},
-		{"a disabled account", findsAccount, account("7", 0, alice.Email), "", "FindReset CompleteReset", "recovery: the token is not valid: account_gone"},
-		{"another address", findsAccount, account("7", 1, "a@example.com"), "", "FindReset CompleteReset", "recovery: the token is not valid: stale"},
-		{"a redeem that lost", "", nil, "SET ended = 'used'", "CompleteReset", "recovery: the token is not valid: used"},
-		{"no row for the password", findsHash, nil, "password", "CompleteReset", "sqlstore: no row of the user table has the account's ID"},
+		{"an unknown token", findsReset, nil, "", "FindReset Redeem", "recovery: the token is not valid: unknown"},
+		{"the next one's token", findsReset, anothers, "", "FindReset Redeem", "recovery: the token is not valid: unknown"},
+		{"a used token", findsReset, ended("used"), "", "FindReset Redeem", "recovery: the token is not valid: used"},
+		{"no account", findsAccount, nil, "", "FindReset Redeem", "recovery: the token is not valid: account_gone"},
+		{"another account", findsAccount, account("07", 1, alice.Email), "", "FindReset Redeem", "recovery: the token is not valid: account_gone"},
+		{"a disabled account", findsAccount, account("7", 0, alice.Email), "", "FindReset Redeem", "recovery: the token is not valid: account_gone"},
+		{"another address", findsAccount, account("7", 1, "a@example.com"), "", "FindReset Redeem", "recovery: the token is not valid: stale"},
+		{"a redeem that lost", "", nil, "SET ended = 'used'", "Redeem", "recovery: the token is not valid: used"},
+		{"no row for the password", findsHash, nil, "password", "Redeem", "sqlstore: no row of the user table has the account's ID"},
 		{"a newer mail", "", nil, "INSERT INTO recovery_resets", "CreateReset", "recovery: a newer request was already mailed"},
-		{"no lease", findsLeased, nil, "", "FinishRequest for good", "recovery: the lease is not held"},
-		{"a lease that is lost meanwhile", "", nil, "DELETE FROM recovery_requests", "FinishRequest for good", "recovery: the lease is not held"},
-		{"a lease that is lost before a retry", "", nil, "UPDATE recovery_requests", "FinishRequest to retry", "recovery: the lease is not held"},
+		{"no lease", findsLeased, nil, "", "Finish for good", "recovery: the lease is not held"},
+		{"a lease that is lost meanwhile", "", nil, "DELETE FROM recovery_jobs", "Finish for good", "recovery: the lease is not held"},
+		{"a lease that is lost before a retry", "", nil, "UPDATE recovery_jobs", "Finish to retry", "recovery: the lease is not held"},
 	} {
 		for _, d := range dialects {
 			for _, m := range methods {
@@ -153,7 +153,7 @@ func TestAccountThatVanishes(t *testing.T) {
 		return 1
 	}
 	store, _ := s.store(t, nil)
-	_, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
+	_, err := store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
 	is.Equal(errorText(err), "sqlstore: the account is gone after its password was set")
 	is.Equal(s.kept, nil)
 }
@@ -214,7 +214,7 @@ func TestThrottledRequest(t *testing.T) {
 		where.prepare(store)
 		r := request
 		r.Throttled = true // the caller's word does not count
-		is.NoErr(store.AddRequest(context.Background(), r, recovery.Charges{Hard: []recovery.Charge{free}, Soft: soft}))
+		is.NoErr(store.Enqueue(context.Background(), r, recovery.Charges{Hard: []recovery.Charge{free}, Soft: soft}))
 		all := plain(strings.Join(s.kept, " | "))
 		for _, c := range append([]recovery.Charge{free}, soft...) {
 			id := c.Key[:]
@@ -251,11 +251,11 @@ func TestHashThatIsCut(t *testing.T) {
 	s := newStub(MySQL)
 	s.rows[findsHash] = []driver.Value{"new ha"}
 	store, _ := s.store(t, nil)
-	_, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
+	_, err := store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
 	is.Equal(errorText(err), "sqlstore: the column does not hold the whole password hash")
 	is.Equal(s.kept, nil)
 	s.rows[findsHash] = []driver.Value{"new hash  "} // a CHAR may be padded
-	account, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
+	account, err := store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
 	is.NoErr(err)
 	is.Equal(account, alice)
 }
@@ -268,27 +268,27 @@ func TestTextsThatAreTooLong(t *testing.T) {
 			store, _ := s.store(t, nil)
 			r := request
 			r.Identifier = strings.Repeat("a", 255)
-			err := store.AddRequest(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{free}})
+			err := store.Enqueue(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{free}})
 			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
 			long := reset
 			long.AccountID = strings.Repeat("a", 256)
 			err = store.CreateReset(t.Context(), long)
 			is.Equal(errorText(err), "sqlstore: a text of 256 bytes is longer than 255")
-			add := []recovery.Request{notice, r}
-			_, err = store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: now, PasswordHash: "new hash", Add: add})
+			add := []recovery.Job{notice, r}
+			_, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: now, PasswordHash: "new hash", Add: add})
 			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
-			err = store.FinishRequest(t.Context(), recovery.Outcome{RequestID: request.ID, Lease: "lease", At: now, Add: add})
+			err = store.Finish(t.Context(), recovery.Outcome{JobID: request.ID, LeaseID: "lease", At: now, Add: add})
 			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
 			name := strings.Repeat("n", 65)
-			for _, set := range []func(*recovery.Request){
-				func(r *recovery.Request) { r.ID = name }, func(r *recovery.Request) { r.Portal = name }, func(r *recovery.Request) { r.Locale = name },
+			for _, set := range []func(*recovery.Job){
+				func(r *recovery.Job) { r.ID = name }, func(r *recovery.Job) { r.Portal = name }, func(r *recovery.Job) { r.Locale = name },
 			} {
 				r := request
 				set(&r)
-				is.Equal(errorText(store.AddRequest(t.Context(), r, recovery.Charges{})), "sqlstore: a text of 65 bytes is longer than 64")
+				is.Equal(errorText(store.Enqueue(t.Context(), r, recovery.Charges{})), "sqlstore: a text of 65 bytes is longer than 64")
 			}
 			long = reset
-			long.RequestID = name
+			long.JobID = name
 			is.Equal(errorText(store.CreateReset(t.Context(), long)), "sqlstore: a text of 65 bytes is longer than 64")
 			is.Equal(s.kept, nil)
 		})
@@ -347,7 +347,7 @@ func TestRowsOfAnotherType(t *testing.T) {
 		method string
 		finds  string
 		column int
-	}{{"FindAccounts by user name", findsAccount, 5}, {"ClaimRequests", claims, 11}, {"TakeLimits", findsLimits, 1}} {
+	}{{"FindAccounts by user name", findsAccount, 5}, {"Claim", claims, 11}, {"TakeLimits", findsLimits, 1}} {
 		m := methods[slices.IndexFunc(methods, func(m method) bool { return m.name == c.method })]
 		t.Run(m.name, func(t *testing.T) {
 			is := is.New(t)

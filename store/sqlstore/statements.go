@@ -67,18 +67,18 @@ func (s statements) prefixed(prefix string) statements {
 }
 
 // requests reads what a claim returns.
-func (s *Store) requests(rows *sql.Rows, err error) (requests []recovery.Request, _ error) {
+func (s *Store) requests(rows *sql.Rows, err error) (requests []recovery.Job, _ error) {
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var r recovery.Request
+		var r recovery.Job
 		var client string
 		var requestedAt, dueAt int64
 		var throttled int
 		if err := rows.Scan(&r.ID, &r.Kind, &r.By, &r.Identifier, &r.AccountID, &r.Portal, &r.Locale, &client,
-			&requestedAt, &dueAt, &throttled, &r.Attempts, &r.Lease); err != nil {
+			&requestedAt, &dueAt, &throttled, &r.Attempts, &r.LeaseID); err != nil {
 			return nil, err
 		}
 		r.Client, _ = netip.ParseAddr(client) // "" is the zero Addr

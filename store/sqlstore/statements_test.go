@@ -121,19 +121,19 @@ func TestOrderOfStatements(t *testing.T) {
 		{"FindAccounts by user name", "account"},
 		{"CreateReset", "account createReset"},
 		{"FindReset", "findReset account"},
-		{"CompleteReset", "findReset account findReset redeem voidOthers password insertRequests account"},
-		{"AddRequest", "ensureLimits lockLimits setLimits insertRequests"},
-		{"AddRequest without limits", "insertRequests"},
-		{"AddRequest over a soft limit", "ensureLimits lockLimits setLimits insertRequests"},
+		{"Redeem", "findReset account findReset redeem voidOthers password insertRequests account"},
+		{"Enqueue", "ensureLimits lockLimits setLimits insertRequests"},
+		{"Enqueue without limits", "insertRequests"},
+		{"Enqueue over a soft limit", "ensureLimits lockLimits setLimits insertRequests"},
 		{overHardLimit, "ensureLimits lockLimits"},
 		{"TakeLimits", "ensureLimits lockLimits setLimits"},
-		{"FinishRequest for good", "account findLeased finish markMailed supersede insertRequests"},
-		{"FinishRequest to retry", "retry"},
+		{"Finish for good", "account findLeased finish markMailed supersede insertRequests"},
+		{"Finish to retry", "retry"},
 		{"Purge", "purgeResets purgeLimits"},
 	} {
 		for _, where := range targets {
 			if where.atOnce() {
-				continue // AddRequest and TakeLimits are one statement
+				continue // Enqueue and TakeLimits are one statement
 			}
 			t.Run(where.name+"/"+c.method, func(t *testing.T) {
 				is := is.New(t)

@@ -33,7 +33,7 @@ var accountCases = []testCase{
 	{"Fields", "It must return accounts whatever their status, with the status in their fields.", func(b *bench) {
 		for i := range 8 {
 			a := account(fmt.Sprint(i), fmt.Sprint("user", i), fmt.Sprintf("user%d@example.com", i))
-			a.Active, a.HasPassword, a.Verified, a.Locale = i&1 != 0, i&2 != 0, i&4 != 0, "ja"
+			a.Active, a.HasPassword, a.EmailVerified, a.Locale = i&1 != 0, i&2 != 0, i&4 != 0, "ja"
 			b.put(a, "h")
 			for _, found := range [][]recovery.Account{
 				b.query(recovery.ByUsername, a.Username, a.Username, 10),
@@ -67,7 +67,7 @@ var accountCases = []testCase{
 	{"MaxAndOrder", "FindAccounts returns at most query.Max accounts: those that are Eligible first, and each part ordered by ID.", func(b *bench) {
 		for _, i := range []int{7, 3, 1, 8, 5, 6, 2, 4} {
 			a := account(fmt.Sprint(i), fmt.Sprint("user", i), "shared@example.com")
-			a.Active, a.HasPassword, a.Verified = i != 1, i != 3, i != 5
+			a.Active, a.HasPassword, a.EmailVerified = i != 1, i != 3, i != 5
 			hash := "h"
 			if i == 7 { // no password is no local password
 				hash, a.HasPassword = "", false

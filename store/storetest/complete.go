@@ -15,11 +15,11 @@ const (
 )
 
 var completeCases = []testCase{
-	{"Redeems", "CompleteReset must set the account's password hash, end the reset as used and return the account as it is then.", func(b *bench) {
+	{"Redeems", "Redeem must set the account's password hash, end the reset as used and return the account as it is then.", func(b *bench) {
 		a := b.alice()
 		r := b.live(a, t0)
 		got, err := b.complete(r.Digest, t0.Add(time.Hour), "hash-1")
-		b.ok(err, "CompleteReset")
+		b.ok(err, "Redeem")
 		b.want(b.hash("1") == "hash-1", "the stored hash is %q", b.hash("1"))
 		b.want(got == b.byID("1"), "the account returned is not the one that is stored")
 		b.want(got.Version != a.Version, "the Version did not change")
@@ -32,7 +32,7 @@ var completeCases = []testCase{
 		b.put(account("2", "bob", "bob@example.com"), "hash-bob")
 		r := b.live(b.byID("1"), t0)
 		got, err := b.complete(r.Digest, t0, "hash-1")
-		b.ok(err, "CompleteReset")
+		b.ok(err, "Redeem")
 		a.Version = got.Version
 		b.want(b.byID("1") == a, "another field of the account changed")
 		b.want(b.hash("2") == "hash-bob", "another account's password changed")
@@ -41,14 +41,14 @@ var completeCases = []testCase{
 		r := b.live(b.alice(), t0)
 		hash := "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$" + fmt.Sprintf("%0190d", 1)
 		_, err := b.complete(r.Digest, t0, hash)
-		b.ok(err, "CompleteReset")
+		b.ok(err, "Redeem")
 		b.want(b.hash("1") == hash, "a hash of %d bytes came back as %q", len(hash), b.hash("1"))
 	}},
 	{"Once", "Of any number of calls with one digest at most one must succeed.", func(b *bench) {
 		a := b.alice()
 		r := b.live(a, t0)
 		_, err := b.complete(r.Digest, t0, "hash-1")
-		b.ok(err, "CompleteReset")
+		b.ok(err, "Redeem")
 		_, err = b.complete(r.Digest, t0, "hash-2")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "the second call returned %v", err)
 		b.want(b.hash("1") == "hash-1", "the second call set the hash")
@@ -63,7 +63,7 @@ var completeCases = []testCase{
 		bobs := b.live(b.byID("2"), t0)
 		at := t0.Add(time.Hour)
 		_, err := b.complete(mid.Digest, at, "hash-1")
-		b.ok(err, "CompleteReset")
+		b.ok(err, "Redeem")
 		b.wantReason(old.Digest, at, recovery.TokenVoided)
 		b.wantReason(young.Digest, at, recovery.TokenVoided)
 		b.wantReason(bobs.Digest, at, "")
@@ -79,13 +79,13 @@ var completeCases = []testCase{
 		a := b.alice()
 		r := b.live(a, t0)
 		notice := b.request(t0)
-		notice.Kind, notice.By, notice.Identifier, notice.AccountID = recovery.RequestKindNotice, recovery.ByEmail, a.Email, a.ID
+		notice.Kind, notice.By, notice.Identifier, notice.AccountID = recovery.JobNotice, recovery.ByEmail, a.Email, a.ID
 		call := b.request(t0)
-		call.Kind, call.By, call.Identifier, call.AccountID = recovery.RequestKindOnReset, recovery.ByID, a.ID, a.ID
-		_, err := b.Store.CompleteReset(b.ctx, recovery.Completion{
-			Digest: r.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Request{notice, call},
+		call.Kind, call.By, call.Identifier, call.AccountID = recovery.JobOnReset, recovery.ByID, a.ID, a.ID
+		_, err := b.Store.Redeem(b.ctx, recovery.Redemption{
+			Digest: r.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Job{notice, call},
 		})
-		b.ok(err, "CompleteReset")
+		b.ok(err, "Redeem")
 		claimed := b.claim(t0)
 		b.want(len(claimed) == 2, "%d requests in the queue, not 2", len(claimed))
 		for _, q := range claimed {
@@ -93,7 +93,7 @@ var completeCases = []testCase{
 			if q.ID == call.ID {
 				want = call
 			}
-			want.Lease, want.Attempts = q.Lease, 1
+			want.LeaseID, want.Attempts = q.LeaseID, 1
 			b.want(q == want, "the queued request of kind %s came back with other fields", q.Kind)
 		}
 	}},
@@ -120,8 +120,8 @@ var completeCases = []testCase{
 			b.put(a, "hash-0")
 			c.prepare()
 			before := b.dump()
-			_, err := b.Store.CompleteReset(b.ctx, recovery.Completion{
-				Digest: c.digest, At: c.at, PasswordHash: "hash-1", Add: []recovery.Request{b.request(t0)},
+			_, err := b.Store.Redeem(b.ctx, recovery.Redemption{
+				Digest: c.digest, At: c.at, PasswordHash: "hash-1", Add: []recovery.Job{b.request(t0)},
 			})
 			b.want(errors.Is(err, recovery.ErrInvalidToken), "%s: the error is %v", c.name, err)
 			b.want(b.dump() == before, "%s: what is stored changed", c.name)
@@ -131,7 +131,7 @@ var completeCases = []testCase{
 		}
 		b.put(a, "hash-0")
 		_, err := b.complete(r.Digest, r.ExpiresAt.Add(-tick), "hash-1")
-		b.ok(err, "CompleteReset in the last microsecond")
+		b.ok(err, "Redeem in the last microsecond")
 	}},
 	{"RaceOneToken", "Of any number of concurrent calls with one digest at most one must succeed.", func(b *bench) {
 		for round := range rounds {
@@ -160,7 +160,7 @@ var completeCases = []testCase{
 			return err
 		})
 		for i, err := range errs {
-			b.ok(err, "CompleteReset")
+			b.ok(err, "Redeem")
 			b.want(b.hash(resets[i].AccountID) == fmt.Sprint("new-", i), "account %d has another's hash", i)
 		}
 	}},
@@ -177,7 +177,7 @@ var completeCases = []testCase{
 			})
 			b.ok(errs[0], "Put")
 			// Put writes without looking: it wins in either order.
-			b.want(errs[1] == nil || errors.Is(errs[1], recovery.ErrInvalidToken), "CompleteReset: %v", errs[1])
+			b.want(errs[1] == nil || errors.Is(errs[1], recovery.ErrInvalidToken), "Redeem: %v", errs[1])
 			b.want(b.hash(a.ID) == "changed elsewhere", "the token overwrote a newer password")
 		}
 	}},
@@ -192,15 +192,15 @@ func (b *bench) numbered(i int) recovery.Account {
 
 // race has racers redeem at once and wants one winner, whose hash and notice are stored.
 func (b *bench) race(a recovery.Account, digest func(int) recovery.Digest) {
-	var requests []recovery.Request
+	var requests []recovery.Job
 	for range racers {
 		q := b.request(t0)
-		q.Kind, q.AccountID = recovery.RequestKindNotice, a.ID
+		q.Kind, q.AccountID = recovery.JobNotice, a.ID
 		requests = append(requests, q)
 	}
 	errs := together(racers, func(i int) error {
-		_, err := b.Store.CompleteReset(b.ctx, recovery.Completion{
-			Digest: digest(i), At: t0, PasswordHash: fmt.Sprint("hash of ", i), Add: []recovery.Request{requests[i]},
+		_, err := b.Store.Redeem(b.ctx, recovery.Redemption{
+			Digest: digest(i), At: t0, PasswordHash: fmt.Sprint("hash of ", i), Add: []recovery.Job{requests[i]},
 		})
 		return err
 	})

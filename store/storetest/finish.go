@@ -16,7 +16,7 @@ var finishCases = []testCase{
 		r := b.claimOne(t0)
 		b.finish(r, t0)
 		b.want(len(b.claim(t0.Add(1000*time.Hour))) == 0, "it came back")
-		err := b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: t0})
+		err := b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0})
 		b.want(errors.Is(err, recovery.ErrLeaseLost), "ended twice: %v", err)
 	}},
 	{"KeepsNoIdentifier", "It must keep none of the request's identifier, account, client and portal.", func(b *bench) {
@@ -24,7 +24,7 @@ var finishCases = []testCase{
 		r.By, r.Identifier, r.AccountID, r.Portal = recovery.ByEmail, "Zaphod@example.com", "account-4711", "portal-42"
 		r.Client = netip.MustParseAddr("203.0.113.77")
 		traces := []string{r.Identifier, strings.ToLower(r.Identifier), r.AccountID, r.Portal, r.Client.String()}
-		b.ok(b.Store.AddRequest(b.ctx, r, recovery.Charges{Soft: []recovery.Charge{b.charge(recovery.ScopeIdentifier, 1, time.Hour)}}), "AddRequest")
+		b.ok(b.Store.Enqueue(b.ctx, r, recovery.Charges{Soft: []recovery.Charge{b.charge(recovery.ScopeIdentifier, 1, time.Hour)}}), "Enqueue")
 		b.want(strings.Contains(b.dump(), r.Identifier), "the harness's Dump does not show a waiting request")
 		b.finish(b.claimOne(t0), t0)
 		for _, trace := range traces {
@@ -35,14 +35,14 @@ var finishCases = []testCase{
 		b.add(b.request(t0))
 		r := b.claimOne(t0)
 		retry := t0.Add(10 * time.Second) // before the lease ends
-		b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: t0, RetryAt: retry}), "FinishRequest")
+		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0, RetryAt: retry}), "Finish")
 		b.want(len(b.claim(retry.Add(-tick))) == 0, "it was due a microsecond early")
 		again := b.claimOne(retry)
 		want := r
-		want.DueAt, want.Attempts, want.Lease = retry, 2, again.Lease
+		want.DueAt, want.Attempts, want.LeaseID = retry, 2, again.LeaseID
 		b.want(again == want, "it came back with other fields")
 	}},
-	{"LeaseLost", "It must return ErrLeaseLost, and change nothing, unless the request is still leased under outcome.Lease.", func(b *bench) {
+	{"LeaseLost", "It must return ErrLeaseLost, and change nothing, unless the request is still leased under outcome.LeaseID.", func(b *bench) {
 		a := b.alice()
 		old := b.live(a, t0.Add(-time.Hour))
 		b.add(b.request(t0))
@@ -51,9 +51,9 @@ var finishCases = []testCase{
 		b.wantLost("another lease", a, first.ID, "lease")
 		b.wantLost("no lease", a, first.ID, "")
 		second := b.claimOne(t0.Add(time.Minute))
-		b.wantLost("taken by another", a, first.ID, first.Lease)
-		b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: second.ID, Lease: second.Lease, At: t0, RetryAt: t0}), "FinishRequest")
-		b.wantLost("free", a, second.ID, second.Lease)
+		b.wantLost("taken by another", a, first.ID, first.LeaseID)
+		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: second.ID, LeaseID: second.LeaseID, At: t0, RetryAt: t0}), "Finish")
+		b.wantLost("free", a, second.ID, second.LeaseID)
 		b.wantLost("free, no lease", a, second.ID, "")
 		b.wantReason(old.Digest, t0, "")
 	}},
@@ -65,8 +65,8 @@ var finishCases = []testCase{
 		b.wantLost("never claimed", a, waiting.ID, "lease")
 		b.wantLost("never claimed, no lease", a, waiting.ID, "")
 		parent := b.claimOne(t0)
-		b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: parent.ID, Lease: parent.Lease, At: t0, Add: []recovery.Request{split}}), "FinishRequest")
-		b.wantLost("added by an outcome", a, split.ID, parent.Lease)
+		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: parent.ID, LeaseID: parent.LeaseID, At: t0, Add: []recovery.Job{split}}), "Finish")
+		b.wantLost("added by an outcome", a, split.ID, parent.LeaseID)
 		b.wantLost("added by an outcome, no lease", a, split.ID, "")
 		b.want(b.claimOne(t0).Attempts == 1, "it counts as claimed before")
 		b.wantReason(old.Digest, t0, "")
@@ -79,8 +79,8 @@ var finishCases = []testCase{
 	{"Adds", "In the same transaction it must add outcome.Add to the queue.", func(b *bench) {
 		b.add(b.request(t0))
 		r := b.claimOne(t0)
-		children := []recovery.Request{b.request(t0), b.request(t0)}
-		b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: t0, Add: children}), "FinishRequest")
+		children := []recovery.Job{b.request(t0), b.request(t0)}
+		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0, Add: children}), "Finish")
 		got := b.claim(t0)
 		b.want(len(got) == 2 && hasRequest(got, children[0].ID) && hasRequest(got, children[1].ID), "the queue holds %d requests, not the 2 added", len(got))
 	}},
@@ -103,7 +103,7 @@ var finishCases = []testCase{
 		_, err := b.complete(older.Digest, at, "hash-1")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "a superseded token: %v", err)
 		_, err = b.complete(same.Digest, at, "hash-1")
-		b.ok(err, "CompleteReset with the token that was mailed")
+		b.ok(err, "Redeem with the token that was mailed")
 		b.wantReason(older.Digest, at, recovery.TokenSuperseded)
 	}},
 	{"SupersedesTheLive", "If Mailed is set it must end as superseded every live reset of that account: one that has ended keeps its reason.", func(b *bench) {
@@ -112,7 +112,7 @@ var finishCases = []testCase{
 		b.mailed(mailed)
 		used, voided := b.live(a, t0.Add(2*time.Minute)), b.live(a, t0.Add(3*time.Minute))
 		_, err := b.complete(used.Digest, t0.Add(4*time.Minute), "hash-1")
-		b.ok(err, "CompleteReset")
+		b.ok(err, "Redeem")
 		at := t0.Add(5 * time.Minute)
 		b.mailed(b.live(b.byID("1"), at))
 		b.wantReason(used.Digest, at, recovery.TokenUsed)
@@ -143,7 +143,7 @@ var finishCases = []testCase{
 			b.want(errors.Is(err, c.want), "CreateReset for a request %s: %v", c.when, err)
 		}
 	}},
-	{"Order", "Older means an earlier RequestedAt, or the same and a smaller RequestID.", func(b *bench) {
+	{"Order", "Older means an earlier RequestedAt, or the same and a smaller JobID.", func(b *bench) {
 		a := b.alice()
 		first, second, third := b.live(a, t0), b.live(a, t0), b.live(a, t0)
 		b.mailed(second)
@@ -162,15 +162,15 @@ var finishCases = []testCase{
 		for i := range 4 {
 			r := b.live(a, t0.Add(time.Duration(i)*time.Minute))
 			q := b.request(r.RequestedAt)
-			q.ID = r.RequestID
+			q.ID = r.JobID
 			b.add(q)
 			resets = append(resets, r)
 		}
 		at := t0.Add(10 * time.Minute)
-		lease := b.claim(at)[0].Lease
+		lease := b.claim(at)[0].LeaseID
 		finish := func(i int, mailed string, retry time.Time) {
-			err := b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: resets[i].RequestID, Lease: lease, At: at, Mailed: mailed, RetryAt: retry})
-			b.ok(err, "FinishRequest")
+			err := b.Store.Finish(b.ctx, recovery.Outcome{JobID: resets[i].JobID, LeaseID: lease, At: at, Mailed: mailed, RetryAt: retry})
+			b.ok(err, "Finish")
 		}
 		finish(1, a.ID, time.Time{})
 		b.wantReason(resets[0].Digest, at, recovery.TokenSuperseded)
@@ -181,7 +181,7 @@ var finishCases = []testCase{
 		finish(3, "", at.Add(time.Second))
 		b.want(len(b.claim(at)) == 0, "what is under a lease, or due later, is claimed")
 		finish(0, "", time.Time{})
-		b.want(b.claimOne(at.Add(time.Second)).ID == resets[3].RequestID, "another request than the one to try again")
+		b.want(b.claimOne(at.Add(time.Second)).ID == resets[3].JobID, "another request than the one to try again")
 	}},
 	{"NotMailed", "Without Mailed the account's resets stay as they are.", func(b *bench) {
 		a := b.alice()
@@ -194,12 +194,12 @@ var finishCases = []testCase{
 		for range rounds {
 			b.add(b.request(t0))
 			r := b.claimOne(t0)
-			children := make([]recovery.Request, 8)
+			children := make([]recovery.Job, 8)
 			for i := range children {
 				children[i] = b.request(t0)
 			}
 			errs := together(8, func(i int) error {
-				return b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: t0, Add: children[i : i+1]})
+				return b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0, Add: children[i : i+1]})
 			})
 			ended := 0
 			for _, err := range errs {
@@ -220,8 +220,8 @@ func (b *bench) wantLost(when string, a recovery.Account, id, lease string) {
 	before := b.dump()
 	for _, mailed := range []string{"", a.ID} {
 		for _, retry := range []time.Time{{}, t0} {
-			err := b.Store.FinishRequest(b.ctx, recovery.Outcome{
-				RequestID: id, Lease: lease, At: t0, RetryAt: retry, Mailed: mailed, Add: []recovery.Request{b.request(t0)},
+			err := b.Store.Finish(b.ctx, recovery.Outcome{
+				JobID: id, LeaseID: lease, At: t0, RetryAt: retry, Mailed: mailed, Add: []recovery.Job{b.request(t0)},
 			})
 			b.want(errors.Is(err, recovery.ErrLeaseLost), "%s: %v", when, err)
 			b.want(b.dump() == before, "%s: what is stored changed", when)
@@ -229,8 +229,8 @@ func (b *bench) wantLost(when string, a recovery.Account, id, lease string) {
 	}
 }
 
-func (b *bench) finish(r recovery.Request, at time.Time) {
-	b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: at}), "FinishRequest")
+func (b *bench) finish(r recovery.Job, at time.Time) {
+	b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: at}), "Finish")
 }
 
 var purgeCases = []testCase{
@@ -239,7 +239,7 @@ var purgeCases = []testCase{
 		first, second := b.live(a, t0), b.live(a, t0.Add(tick))
 		used := b.live(b.numbered(1), t0)
 		_, err := b.complete(used.Digest, t0, "hash-1")
-		b.ok(err, "CompleteReset")
+		b.ok(err, "Redeem")
 		b.want(b.purge(first.ExpiresAt.Add(-tick), 100) == 0, "it deleted a reset that is live")
 		b.want(b.purge(first.ExpiresAt, 100) == 2, "it did not delete the two that expired, used or not")
 		b.wantReason(first.Digest, t0, recovery.TokenUnknown)
@@ -267,8 +267,8 @@ var purgeCases = []testCase{
 	{"Waiting", "It must not delete a request that is waiting.", func(b *bench) {
 		b.add(b.request(t0))
 		b.add(b.request(t0))
-		leased, err := b.Store.ClaimRequests(b.ctx, recovery.Lease{ID: b.id(), At: t0, Until: t0.Add(time.Hour), Max: 1})
-		b.ok(err, "ClaimRequests")
+		leased, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: b.id(), At: t0, Until: t0.Add(time.Hour), Max: 1})
+		b.ok(err, "Claim")
 		b.want(b.purge(t0.Add(10000*time.Hour), 100) == 0, "it deleted a request")
 		b.finish(leased[0], t0)
 		b.want(len(b.claim(t0)) == 1, "a waiting request is gone")
@@ -319,20 +319,20 @@ var contextCases = []testCase{
 			}},
 			{"CreateReset", func() error { return b.Store.CreateReset(ctx, b.reset(a, t0)) }},
 			{"FindReset", func() error { _, _, err := b.Store.FindReset(ctx, r.Digest, t0); return err }},
-			{"CompleteReset", func() error {
-				_, err := b.Store.CompleteReset(ctx, recovery.Completion{Digest: r.Digest, At: t0, PasswordHash: "hash-1"})
+			{"Redeem", func() error {
+				_, err := b.Store.Redeem(ctx, recovery.Redemption{Digest: r.Digest, At: t0, PasswordHash: "hash-1"})
 				return err
 			}},
-			{"AddRequest", func() error { return b.Store.AddRequest(ctx, b.request(t0), recovery.Charges{}) }},
+			{"Enqueue", func() error { return b.Store.Enqueue(ctx, b.request(t0), recovery.Charges{}) }},
 			{"TakeLimits", func() error {
 				return b.Store.TakeLimits(ctx, t0, []recovery.Charge{b.charge(recovery.ScopeClient, 1, time.Hour)})
 			}},
-			{"ClaimRequests", func() error {
-				_, err := b.Store.ClaimRequests(ctx, recovery.Lease{ID: b.id(), At: t0, Until: t0.Add(time.Minute), Max: 1})
+			{"Claim", func() error {
+				_, err := b.Store.Claim(ctx, recovery.Claim{LeaseID: b.id(), At: t0, Until: t0.Add(time.Minute), Max: 1})
 				return err
 			}},
-			{"FinishRequest", func() error {
-				return b.Store.FinishRequest(ctx, recovery.Outcome{RequestID: leased.ID, Lease: leased.Lease, At: t0})
+			{"Finish", func() error {
+				return b.Store.Finish(ctx, recovery.Outcome{JobID: leased.ID, LeaseID: leased.LeaseID, At: t0})
 			}},
 			{"Purge", func() error { _, err := b.Store.Purge(ctx, t0.Add(1000*time.Hour), 10); return err }},
 		} {

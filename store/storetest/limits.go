@@ -12,10 +12,10 @@ var limitCases = []testCase{
 		client := b.charge(recovery.ScopeClient, 2, time.Minute)
 		global := b.charge(recovery.ScopeGlobal, 10, time.Second)
 		hard := recovery.Charges{Hard: []recovery.Charge{global, client}, Soft: []recovery.Charge{b.charge(recovery.ScopeIdentifier, 1, time.Hour)}}
-		b.ok(b.Store.AddRequest(b.ctx, b.request(t0), hard), "first AddRequest")
-		b.ok(b.Store.AddRequest(b.ctx, b.request(t0), hard), "second AddRequest")
+		b.ok(b.Store.Enqueue(b.ctx, b.request(t0), hard), "first Enqueue")
+		b.ok(b.Store.Enqueue(b.ctx, b.request(t0), hard), "second Enqueue")
 		before := b.dump()
-		b.wantLimit(b.Store.AddRequest(b.ctx, b.request(t0.Add(20*time.Second)), hard), recovery.ScopeClient, 40*time.Second)
+		b.wantLimit(b.Store.Enqueue(b.ctx, b.request(t0.Add(20*time.Second)), hard), recovery.ScopeClient, 40*time.Second)
 		b.want(b.dump() == before, "what is stored changed")
 		b.want(len(b.claim(t0.Add(time.Hour))) == 2, "a refused request is in the queue")
 	}},
@@ -77,7 +77,7 @@ var limitCases = []testCase{
 			{2 * time.Minute, true}, {time.Hour - tick, true}, {time.Hour, false}, {time.Hour + time.Minute, true},
 		} {
 			at := t0.Add(c.after)
-			b.ok(b.Store.AddRequest(b.ctx, b.request(at), soft), "AddRequest")
+			b.ok(b.Store.Enqueue(b.ctx, b.request(at), soft), "Enqueue")
 			r := b.claimOne(at)
 			b.want(r.Throttled == c.throttled, "request %d, %v later: Throttled is %v", i, c.after, r.Throttled)
 			b.finish(r, at)
@@ -88,25 +88,25 @@ var limitCases = []testCase{
 			Hard: []recovery.Charge{b.charge(recovery.ScopeClient, 2, time.Hour)},
 			Soft: []recovery.Charge{b.charge(recovery.ScopeIdentifier, 1, time.Hour)},
 		}
-		b.ok(b.Store.AddRequest(b.ctx, b.request(t0), charges), "first AddRequest")
-		b.ok(b.Store.AddRequest(b.ctx, b.request(t0), charges), "second AddRequest")
-		b.wantLimit(b.Store.AddRequest(b.ctx, b.request(t0), charges), recovery.ScopeClient, time.Hour)
+		b.ok(b.Store.Enqueue(b.ctx, b.request(t0), charges), "first Enqueue")
+		b.ok(b.Store.Enqueue(b.ctx, b.request(t0), charges), "second Enqueue")
+		b.wantLimit(b.Store.Enqueue(b.ctx, b.request(t0), charges), recovery.ScopeClient, time.Hour)
 	}},
 	{"RefusedCountsNoSoft", "If a hard charge may not pass, it must count nothing: no soft charge that may.", func(b *bench) {
 		hard, soft := b.charge(recovery.ScopeClient, 1, time.Minute), b.charge(recovery.ScopeIdentifier, 1, time.Hour)
 		charges := recovery.Charges{Hard: []recovery.Charge{hard}, Soft: []recovery.Charge{soft}}
 		b.ok(b.take(t0, hard), "TakeLimits")
 		before := b.dump()
-		b.wantLimit(b.Store.AddRequest(b.ctx, b.request(t0), charges), recovery.ScopeClient, time.Minute)
+		b.wantLimit(b.Store.Enqueue(b.ctx, b.request(t0), charges), recovery.ScopeClient, time.Minute)
 		b.want(b.dump() == before, "what is stored changed")
-		b.ok(b.Store.AddRequest(b.ctx, b.request(t0.Add(time.Minute)), charges), "AddRequest a minute later")
+		b.ok(b.Store.Enqueue(b.ctx, b.request(t0.Add(time.Minute)), charges), "Enqueue a minute later")
 		b.want(!b.claimOne(t0.Add(time.Minute)).Throttled, "the refused request was counted")
 	}},
 	{"ThrottledCountsNoNew", "If not all soft charges may pass it must count none of them, those of new keys neither.", func(b *bench) {
 		old, new := b.charge(recovery.ScopeIdentifier, 1, time.Hour), b.charge(recovery.ScopeIdentifier, 1, time.Minute)
 		b.ok(b.take(t0, old), "TakeLimits")
 		for _, charges := range [][]recovery.Charge{{old, new}, {new, old}} {
-			b.ok(b.Store.AddRequest(b.ctx, b.request(t0), recovery.Charges{Soft: charges}), "AddRequest")
+			b.ok(b.Store.Enqueue(b.ctx, b.request(t0), recovery.Charges{Soft: charges}), "Enqueue")
 			r := b.claimOne(t0)
 			b.want(r.Throttled, "Throttled is not set")
 			b.finish(r, t0)
@@ -120,7 +120,7 @@ var limitCases = []testCase{
 			throttled bool
 		}{{0, false}, {recovery.MaxClockSkew, true}, {recovery.MaxClockSkew + tick, false}, {recovery.MaxClockSkew + tick, true}} {
 			at := t0.Add(-c.back)
-			b.ok(b.Store.AddRequest(b.ctx, b.request(at), soft), "AddRequest")
+			b.ok(b.Store.Enqueue(b.ctx, b.request(at), soft), "Enqueue")
 			r := b.claimOne(at)
 			b.want(r.Throttled == c.throttled, "%v back: Throttled is %v", c.back, r.Throttled)
 			b.finish(r, at)
@@ -129,11 +129,11 @@ var limitCases = []testCase{
 	{"ThrottledIsClaimed", "A request with Throttled set is in the queue like the others.", func(b *bench) {
 		soft := recovery.Charges{Soft: []recovery.Charge{b.charge(recovery.ScopeIdentifier, 1, time.Hour)}}
 		want := b.request(t0)
-		b.ok(b.Store.AddRequest(b.ctx, b.request(t0), soft), "first AddRequest")
-		b.ok(b.Store.AddRequest(b.ctx, want, soft), "second AddRequest")
+		b.ok(b.Store.Enqueue(b.ctx, b.request(t0), soft), "first Enqueue")
+		b.ok(b.Store.Enqueue(b.ctx, want, soft), "second Enqueue")
 		for _, got := range b.claim(t0) {
 			if got.ID == want.ID {
-				want.Throttled, want.Attempts, want.Lease = true, 1, got.Lease
+				want.Throttled, want.Attempts, want.LeaseID = true, 1, got.LeaseID
 				b.want(got == want, "it came back with other fields")
 				return
 			}
@@ -150,19 +150,19 @@ var limitCases = []testCase{
 		}
 		b.wantLimit(b.take(t0, first), recovery.ScopeClient, time.Hour)
 	}},
-	{"OneState", "TakeLimits counts hard charges alone, as AddRequest does.", func(b *bench) {
+	{"OneState", "TakeLimits counts hard charges alone, as Enqueue does.", func(b *bench) {
 		c := b.charge(recovery.ScopeClient, 2, time.Hour)
 		b.ok(b.take(t0, c), "TakeLimits")
-		b.ok(b.Store.AddRequest(b.ctx, b.request(t0), recovery.Charges{Hard: []recovery.Charge{c}}), "AddRequest")
+		b.ok(b.Store.Enqueue(b.ctx, b.request(t0), recovery.Charges{Hard: []recovery.Charge{c}}), "Enqueue")
 		b.wantLimit(b.take(t0, c), recovery.ScopeClient, time.Hour)
-		b.wantLimit(b.Store.AddRequest(b.ctx, b.request(t0), recovery.Charges{Hard: []recovery.Charge{c}}), recovery.ScopeClient, time.Hour)
+		b.wantLimit(b.Store.Enqueue(b.ctx, b.request(t0), recovery.Charges{Hard: []recovery.Charge{c}}), recovery.ScopeClient, time.Hour)
 		b.want(len(b.claim(t0)) == 1, "TakeLimits put something in the queue")
 	}},
 	{"NoCharges", "Without charges nothing is counted and nothing refused.", func(b *bench) {
 		b.ok(b.take(t0), "TakeLimits")
 		for range 50 {
 			r := b.request(t0)
-			r.Throttled = true // AddRequest decides
+			r.Throttled = true // Enqueue decides
 			b.add(r)
 		}
 		claimed := b.claim(t0)
@@ -191,11 +191,11 @@ var limitCases = []testCase{
 			Hard: []recovery.Charge{b.charge(recovery.ScopeClient, 150, time.Hour), b.charge(recovery.ScopeGlobal, 180, time.Hour)},
 			Soft: []recovery.Charge{b.charge(recovery.ScopeIdentifier, 3, time.Hour)},
 		}
-		requests := make([]recovery.Request, 200)
+		requests := make([]recovery.Job, 200)
 		for i := range requests {
 			requests[i] = b.request(t0)
 		}
-		errs := together(len(requests), func(i int) error { return b.Store.AddRequest(b.ctx, requests[i], charges) })
+		errs := together(len(requests), func(i int) error { return b.Store.Enqueue(b.ctx, requests[i], charges) })
 		accepted := 0
 		for _, err := range errs {
 			if err == nil {

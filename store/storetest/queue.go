@@ -11,8 +11,8 @@ import (
 )
 
 var queueCases = []testCase{
-	{"RoundTrip", "AddRequest stores the request; ClaimRequests returns it with Attempts counted up by one and Lease set.", func(b *bench) {
-		wants := map[string]recovery.Request{}
+	{"RoundTrip", "Enqueue stores the request; Claim returns it with Attempts counted up by one and Lease set.", func(b *bench) {
+		wants := map[string]recovery.Job{}
 		for _, identifier := range []string{
 			"alice", "Alice@Example.com", `'; DROP TABLE users; --`, "ünï\\cødé", "日本語", "% _ * ?", "😀", strings.Repeat("ß", 127),
 		} {
@@ -26,7 +26,7 @@ var queueCases = []testCase{
 				wants[r.ID] = r
 			}
 		}
-		for _, kind := range []recovery.RequestKind{recovery.RequestKindUsernames, recovery.RequestKindNotice, recovery.RequestKindOnReset} {
+		for _, kind := range []recovery.JobKind{recovery.JobUsernames, recovery.JobNotice, recovery.JobOnReset} {
 			r := b.request(t0)
 			r.Kind, r.By, r.RequestedAt = kind, recovery.ByEmail, t0.Add(-time.Hour+tick)
 			b.add(r)
@@ -38,19 +38,19 @@ var queueCases = []testCase{
 			want, ok := wants[got.ID]
 			b.want(ok, "a request came back twice, or that was never added")
 			delete(wants, got.ID)
-			b.want(got.Lease != "", "Lease is not set")
-			want.Attempts, want.Lease = 1, got.Lease
+			b.want(got.LeaseID != "", "Lease is not set")
+			want.Attempts, want.LeaseID = 1, got.LeaseID
 			b.want(got == want, "request %s came back with other fields", got.ID)
 		}
 	}},
-	{"Due", "ClaimRequests leases requests whose DueAt has come (DueAt <= lease.At).", func(b *bench) {
+	{"Due", "Claim leases requests whose DueAt has come (DueAt <= lease.At).", func(b *bench) {
 		r := b.request(t0)
 		r.DueAt = t0.Add(time.Hour)
 		b.add(r)
 		b.want(len(b.claim(r.DueAt.Add(-tick))) == 0, "it was claimed a microsecond early")
 		b.want(b.claimOne(r.DueAt).ID == r.ID, "it was not claimed when due")
 	}},
-	{"LongestDueFirst", "ClaimRequests leases up to lease.Max requests, the longest due first.", func(b *bench) {
+	{"LongestDueFirst", "Claim leases up to lease.Max requests, the longest due first.", func(b *bench) {
 		var ids [5]string
 		for _, i := range []int{3, 0, 4, 1, 2} {
 			r := b.request(t0)
@@ -59,8 +59,8 @@ var queueCases = []testCase{
 			b.add(r)
 		}
 		for _, want := range [][]string{ids[:2], ids[2:4], ids[4:], nil} {
-			got, err := b.Store.ClaimRequests(b.ctx, recovery.Lease{ID: b.id(), At: t0.Add(time.Hour), Until: t0.Add(2 * time.Hour), Max: 2})
-			b.ok(err, "ClaimRequests")
+			got, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: b.id(), At: t0.Add(time.Hour), Until: t0.Add(2 * time.Hour), Max: 2})
+			b.ok(err, "Claim")
 			b.want(len(got) == len(want), "%d requests, not %d", len(got), len(want))
 			for i := range got {
 				b.want(hasRequest(got, want[i]), "a request that was due later came first")
@@ -72,28 +72,28 @@ var queueCases = []testCase{
 	}},
 	{"Leased", "Until lease.Until no other call must get them; from then on any may.", func(b *bench) {
 		b.add(b.request(t0))
-		first, err := b.Store.ClaimRequests(b.ctx, recovery.Lease{ID: "lease-1", At: t0, Until: t0.Add(time.Minute), Max: 10})
-		b.ok(err, "ClaimRequests")
-		b.want(len(first) == 1 && first[0].Lease == "lease-1" && first[0].Attempts == 1, "the claim is not as asked for")
+		first, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: "lease-1", At: t0, Until: t0.Add(time.Minute), Max: 10})
+		b.ok(err, "Claim")
+		b.want(len(first) == 1 && first[0].LeaseID == "lease-1" && first[0].Attempts == 1, "the claim is not as asked for")
 		b.want(len(b.claim(t0)) == 0, "another call got it at once")
 		b.want(len(b.claim(t0.Add(time.Minute-tick))) == 0, "another call got it a microsecond early")
 		again := b.claimOne(t0.Add(time.Minute))
-		b.want(again.ID == first[0].ID && again.Attempts == 2 && again.Lease != "lease-1", "the second claim is not one of its own")
+		b.want(again.ID == first[0].ID && again.Attempts == 2 && again.LeaseID != "lease-1", "the second claim is not one of its own")
 	}},
-	{"OneRequest", "With lease.RequestID set it must lease that request alone, even before its DueAt, unless someone else holds it.", func(b *bench) {
+	{"OneRequest", "With lease.JobID set it must lease that request alone, even before its DueAt, unless someone else holds it.", func(b *bench) {
 		r, other := b.request(t0), b.request(t0)
 		r.DueAt = t0.Add(time.Hour)
 		b.add(r)
 		b.add(other)
-		claim := func(at time.Time, id string) []recovery.Request {
-			got, err := b.Store.ClaimRequests(b.ctx, recovery.Lease{ID: b.id(), At: at, Until: at.Add(time.Minute), Max: 1, RequestID: id})
-			b.ok(err, "ClaimRequests")
+		claim := func(at time.Time, id string) []recovery.Job {
+			got, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: b.id(), At: at, Until: at.Add(time.Minute), Max: 1, JobID: id})
+			b.ok(err, "Claim")
 			return got
 		}
 		b.want(len(claim(t0, b.id())) == 0, "a request that is not there was claimed")
 		got := claim(t0, r.ID)
-		b.want(len(got) == 1 && got[0].ID == r.ID && got[0].Attempts == 1 && got[0].Lease != "", "the claim did not lease the request alone")
-		r.Attempts, r.Lease = 1, got[0].Lease
+		b.want(len(got) == 1 && got[0].ID == r.ID && got[0].Attempts == 1 && got[0].LeaseID != "", "the claim did not lease the request alone")
+		r.Attempts, r.LeaseID = 1, got[0].LeaseID
 		b.want(got[0] == r, "it came back with other fields")
 		b.want(len(claim(t0, r.ID)) == 0, "another call got it at once")
 		b.want(len(claim(t0.Add(time.Minute-tick), r.ID)) == 0, "another call got it a microsecond early")
@@ -101,30 +101,30 @@ var queueCases = []testCase{
 		b.want(len(claim(t0, other.ID)) == 0, "it leased what a claim of the queue holds")
 		again := claim(t0.Add(time.Minute), r.ID)
 		b.want(len(again) == 1 && again[0].Attempts == 2, "it was not leased when the lease was over")
-		b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{
-			RequestID: r.ID, Lease: again[0].Lease, At: t0, RetryAt: t0.Add(2 * time.Hour),
-		}), "FinishRequest")
+		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{
+			JobID: r.ID, LeaseID: again[0].LeaseID, At: t0, RetryAt: t0.Add(2 * time.Hour),
+		}), "Finish")
 		b.want(len(claim(t0, r.ID)) == 1, "a request to be tried again was not leased before its time")
 	}},
 	{"RaceOneRequest", "No two concurrent calls must get the same request.", func(b *bench) {
 		for range rounds {
 			r := b.request(t0)
 			b.add(r)
-			leases := make([]recovery.Lease, 16)
+			leases := make([]recovery.Claim, 16)
 			for i := range leases {
-				leases[i] = recovery.Lease{ID: b.id(), At: t0, Until: t0.Add(time.Minute), Max: 1}
+				leases[i] = recovery.Claim{LeaseID: b.id(), At: t0, Until: t0.Add(time.Minute), Max: 1}
 				if i%2 == 0 {
-					leases[i].RequestID = r.ID
+					leases[i].JobID = r.ID
 				}
 			}
 			var got atomic.Int64
 			errs := together(len(leases), func(i int) error {
-				claimed, err := b.Store.ClaimRequests(b.ctx, leases[i])
+				claimed, err := b.Store.Claim(b.ctx, leases[i])
 				got.Add(int64(len(claimed)))
 				return err
 			})
 			for _, err := range errs {
-				b.ok(err, "ClaimRequests")
+				b.ok(err, "Claim")
 			}
 			b.want(got.Load() == 1, "a request was claimed %d times", got.Load())
 		}
@@ -142,7 +142,7 @@ var queueCases = []testCase{
 		}
 		errs := together(claimers, func(i int) error {
 			for {
-				claimed, err := b.Store.ClaimRequests(b.ctx, recovery.Lease{ID: leases[i], At: t0, Until: t0.Add(time.Minute), Max: 7})
+				claimed, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: leases[i], At: t0, Until: t0.Add(time.Minute), Max: 7})
 				if err != nil || len(claimed) == 0 {
 					return err
 				}
@@ -154,7 +154,7 @@ var queueCases = []testCase{
 			}
 		})
 		for _, err := range errs {
-			b.ok(err, "ClaimRequests")
+			b.ok(err, "Claim")
 		}
 		b.want(len(got) == requests, "%d of %d requests were claimed", len(got), requests)
 		for _, n := range got {
@@ -163,7 +163,7 @@ var queueCases = []testCase{
 	}},
 }
 
-func hasRequest(requests []recovery.Request, id string) bool {
+func hasRequest(requests []recovery.Job, id string) bool {
 	for _, r := range requests {
 		if r.ID == id {
 			return true

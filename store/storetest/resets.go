@@ -47,7 +47,7 @@ var resetCases = []testCase{
 		for _, change := range []func(*recovery.Account){
 			func(a *recovery.Account) { a.Active = false },
 			func(a *recovery.Account) { a.HasPassword = false },
-			func(a *recovery.Account) { a.Verified = false },
+			func(a *recovery.Account) { a.EmailVerified = false },
 		} {
 			bad := a
 			change(&bad)
@@ -100,14 +100,14 @@ var resetCases = []testCase{
 		b.ok(b.Store.CreateReset(b.ctx, old), "CreateReset")
 		b.wantReason(old.Digest, t0.Add(time.Minute), "")
 	}},
-	{"Order", "Newer means a later RequestedAt, or the same and a greater RequestID.", func(b *bench) {
+	{"Order", "Newer means a later RequestedAt, or the same and a greater JobID.", func(b *bench) {
 		a := b.alice()
 		first, second, third := b.reset(a, t0), b.reset(a, t0), b.reset(a, t0)
 		b.ok(b.Store.CreateReset(b.ctx, second), "CreateReset")
 		b.mailed(second)
 		err := b.Store.CreateReset(b.ctx, first)
-		b.want(errors.Is(err, recovery.ErrSuperseded), "with a smaller RequestID: %v", err)
-		b.ok(b.Store.CreateReset(b.ctx, third), "CreateReset with a greater RequestID")
+		b.want(errors.Is(err, recovery.ErrSuperseded), "with a smaller JobID: %v", err)
+		b.ok(b.Store.CreateReset(b.ctx, third), "CreateReset with a greater JobID")
 		again := second
 		again.Digest = b.digest()
 		b.ok(b.Store.CreateReset(b.ctx, again), "CreateReset for a retry of the same request")

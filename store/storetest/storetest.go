@@ -66,10 +66,10 @@ var groups = []struct {
 }{
 	{"FindAccounts", accountCases},
 	{"Resets", resetCases},
-	{"CompleteReset", completeCases},
+	{"Redeem", completeCases},
 	{"Limits", limitCases},
 	{"Queue", queueCases},
-	{"FinishRequest", finishCases},
+	{"Finish", finishCases},
 	{"Purge", purgeCases},
 	{"Context", contextCases},
 }
@@ -130,7 +130,7 @@ const (
 
 // account returns an eligible account, not yet stored.
 func account(id, username, email string) recovery.Account {
-	return recovery.Account{ID: id, Username: username, Email: email, Active: true, HasPassword: true, Verified: true}
+	return recovery.Account{ID: id, Username: username, Email: email, Active: true, HasPassword: true, EmailVerified: true}
 }
 
 func (b *bench) put(a recovery.Account, hash string) { b.ok(b.Put(a, hash), "Put") }
@@ -176,7 +176,7 @@ func (b *bench) digest() (d recovery.Digest) {
 func (b *bench) reset(a recovery.Account, at time.Time) recovery.Reset {
 	return recovery.Reset{
 		Digest: b.digest(), AccountID: a.ID, Version: a.Version,
-		RequestID: b.id(), RequestedAt: at, ExpiresAt: at.Add(ttl),
+		JobID: b.id(), RequestedAt: at, ExpiresAt: at.Add(ttl),
 	}
 }
 
@@ -188,40 +188,40 @@ func (b *bench) live(a recovery.Account, at time.Time) recovery.Reset {
 }
 
 // request returns one of the common kind, not yet stored.
-func (b *bench) request(at time.Time) recovery.Request {
-	return recovery.Request{
-		ID: b.id(), Kind: recovery.RequestKindReset, By: recovery.ByUsername, Identifier: "alice",
+func (b *bench) request(at time.Time) recovery.Job {
+	return recovery.Job{
+		ID: b.id(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice",
 		RequestedAt: at, DueAt: at,
 	}
 }
 
-func (b *bench) add(r recovery.Request) {
-	b.ok(b.Store.AddRequest(b.ctx, r, recovery.Charges{}), "AddRequest")
+func (b *bench) add(r recovery.Job) {
+	b.ok(b.Store.Enqueue(b.ctx, r, recovery.Charges{}), "Enqueue")
 }
 
 // claim leases everything that is due.
-func (b *bench) claim(at time.Time) []recovery.Request {
-	claimed, err := b.Store.ClaimRequests(b.ctx, recovery.Lease{ID: b.id(), At: at, Until: at.Add(time.Minute), Max: 1000})
-	b.ok(err, "ClaimRequests")
+func (b *bench) claim(at time.Time) []recovery.Job {
+	claimed, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: b.id(), At: at, Until: at.Add(time.Minute), Max: 1000})
+	b.ok(err, "Claim")
 	return claimed
 }
 
 // claimOne leases what is due and wants it to be one.
-func (b *bench) claimOne(at time.Time) recovery.Request {
+func (b *bench) claimOne(at time.Time) recovery.Job {
 	claimed := b.claim(at)
-	b.want(len(claimed) == 1, "ClaimRequests returned %d requests, not 1", len(claimed))
+	b.want(len(claimed) == 1, "Claim returned %d requests, not 1", len(claimed))
 	return claimed[0]
 }
 
 // mailed walks a reset's request through the queue to the end: mailed.
 func (b *bench) mailed(r recovery.Reset) {
 	q := b.request(r.RequestedAt)
-	q.ID = r.RequestID
+	q.ID = r.JobID
 	b.add(q)
 	q = b.claimOne(r.RequestedAt)
-	b.ok(b.Store.FinishRequest(b.ctx, recovery.Outcome{
-		RequestID: q.ID, Lease: q.Lease, At: r.RequestedAt, Mailed: r.AccountID,
-	}), "FinishRequest")
+	b.ok(b.Store.Finish(b.ctx, recovery.Outcome{
+		JobID: q.ID, LeaseID: q.LeaseID, At: r.RequestedAt, Mailed: r.AccountID,
+	}), "Finish")
 }
 
 // find returns the reason for which the token is refused, "" if it is live.
@@ -231,5 +231,5 @@ func (b *bench) find(d recovery.Digest, at time.Time) recovery.TokenReason {
 }
 
 func (b *bench) complete(d recovery.Digest, at time.Time, hash string) (recovery.Account, error) {
-	return b.Store.CompleteReset(b.ctx, recovery.Completion{Digest: d, At: at, PasswordHash: hash})
+	return b.Store.Redeem(b.ctx, recovery.Redemption{Digest: d, At: at, PasswordHash: hash})
 }

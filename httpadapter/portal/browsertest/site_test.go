@@ -51,7 +51,7 @@ func serve(t *testing.T, core recovery.Options, opts portal.Options) *site {
 	s := &site{t: t, users: memstore.New(), mail: &mailertest.Recorder{}}
 	for id, name := range map[string]string{"1": "alice", "2": "alicia", "3": "billybob"} {
 		email := strings.Replace(name, "alicia", "alice", 1) + "@example.com"
-		s.users.Put(recovery.Account{ID: id, Username: name, Email: email, Active: true, HasPassword: true, Verified: true}, "old")
+		s.users.Put(recovery.Account{ID: id, Username: name, Email: email, Active: true, HasPassword: true, EmailVerified: true}, "old")
 	}
 	server := httptest.NewUnstartedServer(nil)
 	s.base = "http://" + server.Listener.Addr().String() + "/recover/"
@@ -143,11 +143,11 @@ type flaky struct {
 	s *site
 }
 
-func (f flaky) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+func (f flaky) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
 	if err := f.s.trouble(); err != nil {
 		return err
 	}
-	return f.Store.AddRequest(ctx, r, c)
+	return f.Store.Enqueue(ctx, r, c)
 }
 
 func (f flaky) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {

@@ -47,7 +47,7 @@ func TestAttack_S78_Panics(t *testing.T) {
 		portal.Allow = func(context.Context, recovery.Account) (bool, error) { boom("Allow"); return true, nil }
 		o.Portals = map[string]recovery.Portal{"web": portal}
 		hooks := o.Hooks
-		o.Hooks.RequestAccepted = func(e recovery.RequestEvent) { hooks.RequestAccepted(e); boom("hook") }
+		o.Hooks.JobStarted = func(e recovery.JobEvent) { hooks.JobStarted(e); boom("hook") }
 		o.Hooks.PasswordChanged = func(e recovery.ResetEvent) { hooks.PasswordChanged(e); boom("hook") }
 		o.Limits = recovery.Limits{
 			PerIdentifier: []recovery.Limit{{Burst: 1000, Every: time.Second}}, PerClient: recovery.Limit{Burst: 10000, Every: time.Second},
@@ -68,13 +68,13 @@ func TestAttack_S78_Panics(t *testing.T) {
 			}
 		}
 		for _, a := range e.asks() {
-			s.trace.fail(panicOn("AddRequest"))
+			s.trace.fail(panicOn("Enqueue"))
 			got, panicked := panics(func() answer { return a.ask(a.of("billybob")) })
 			shown(got, panicked, a.name)
 			other, _ := panics(func() answer { return a.ask(unknown(a.kind, "billybob")) })
 			s.is.Equal(got, other)
 		}
-		for _, method := range []string{"TakeLimits", "FindReset", "CompleteReset"} {
+		for _, method := range []string{"TakeLimits", "FindReset", "Redeem"} {
 			s.trace.fail(panicOn(method))
 			got, panicked := panics(func() answer { return e.complete(token, newPassword) })
 			shown(got, panicked, method)
@@ -122,11 +122,11 @@ func TestAttack_S78_Panics(t *testing.T) {
 		last, _ := s.mail.Last()
 		s.is.Equal(last.Kind, recovery.MessagePasswordChanged)
 		s.flush()
-		s.is.True(!strings.Contains(s.events.String(), "ResetCalled"))
+		s.is.True(!strings.Contains(s.events.String(), "OnResetCalled"))
 		s.advance(time.Hour)
 		s.deliver()
 		s.flush()
-		s.is.True(strings.Contains(s.events.String(), "ResetCalled"))
+		s.is.True(strings.Contains(s.events.String(), "OnResetCalled"))
 		s.is.True(!strings.Contains(s.log.String(), panicText)) // it may hold anything
 		s.sound("8")
 	})

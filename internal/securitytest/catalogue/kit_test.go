@@ -69,7 +69,7 @@ var accounts = func() (all []recovery.Account) {
 		{"victim@example.com", "attacker@evil.example"}, {"attacker", "attacker@evil.example"},
 	} {
 		account := eligible(fmt.Sprint(i+1), a[0], a[1])
-		account.Active, account.HasPassword, account.Verified = a[0] != "mallory", a[0] != "federate", a[0] != "unproven"
+		account.Active, account.HasPassword, account.EmailVerified = a[0] != "mallory", a[0] != "federate", a[0] != "unproven"
 		all = append(all, account)
 	}
 	return all
@@ -186,7 +186,7 @@ func (s *site) putAll(accounts []recovery.Account) {
 
 // eligible returns an account that may be recovered, not yet stored.
 func eligible(id, username, email string) recovery.Account {
-	return recovery.Account{ID: id, Username: username, Email: email, Active: true, HasPassword: true, Verified: true}
+	return recovery.Account{ID: id, Username: username, Email: email, Active: true, HasPassword: true, EmailVerified: true}
 }
 
 func (s *site) clock() time.Time {
@@ -318,8 +318,8 @@ func (l *eventLog) next() netip.Addr {
 }
 
 func (l *eventLog) hooks() recovery.Hooks {
-	request := func(name string) func(recovery.RequestEvent) {
-		return func(e recovery.RequestEvent) {
+	request := func(name string) func(recovery.JobEvent) {
+		return func(e recovery.JobEvent) {
 			fmt.Fprintf(l, "%s %s %s %s %s %d %s %s\n", name, e.Reason, e.ID, e.Kind, e.Client, e.Attempt, accountText(e.Account), errorText(e.Err))
 		}
 	}
@@ -329,17 +329,17 @@ func (l *eventLog) hooks() recovery.Hooks {
 				l.flushed <- e.Client
 				return
 			}
-			fmt.Fprintf(l, "%s %s %s %s %s\n", name, e.Token, e.Client, accountText(e.Account), errorText(e.Err))
+			fmt.Fprintf(l, "%s %s %s %s %s\n", name, e.Reason, e.Client, accountText(e.Account), errorText(e.Err))
 		}
 	}
 	return recovery.Hooks{
-		RequestAccepted:  request("RequestAccepted"),
-		RequestThrottled: request("RequestThrottled"),
-		RequestDropped:   request("RequestDropped"),
-		RequestRetried:   request("RequestRetried"),
-		RequestFailed:    request("RequestFailed"),
-		MailSent:         request("MailSent"),
-		ResetCalled:      request("ResetCalled"),
+		JobStarted:    request("JobStarted"),
+		JobThrottled:  request("JobThrottled"),
+		JobDropped:    request("JobDropped"),
+		JobRetried:    request("JobRetried"),
+		JobFailed:     request("JobFailed"),
+		MailSent:      request("MailSent"),
+		OnResetCalled: request("OnResetCalled"),
 		LimitReached: func(e recovery.LimitEvent) {
 			fmt.Fprintf(l, "LimitReached %s %s %s\n", e.Call, e.Client, errorText(e.Err))
 		},

@@ -156,7 +156,7 @@ func TestAttack_S53_LimitsTellNothing(t *testing.T) {
 					got = append(got, a.ask(a.of(name)))
 					calls := s.trace.calls()
 					s.is.Equal(len(calls), 1)
-					s.is.True(strings.HasPrefix(calls[0], "AddRequest ")) // nothing else
+					s.is.True(strings.HasPrefix(calls[0], "Enqueue ")) // nothing else
 				}
 				if want == nil {
 					want = got
@@ -255,7 +255,7 @@ func TestAttack_S55_OneAnswerForEveryToken(t *testing.T) {
 			{"address changed", func() string { return change(func(a *recovery.Account) { a.Email = "new@example.com" }) }},
 			{"disabled", func() string { return change(func(a *recovery.Account) { a.Active = false }) }},
 			{"without password", func() string { return change(func(a *recovery.Account) { a.HasPassword = false }) }},
-			{"unproven", func() string { return change(func(a *recovery.Account) { a.Verified = false }) }},
+			{"unproven", func() string { return change(func(a *recovery.Account) { a.EmailVerified = false }) }},
 			{"deleted", func() string {
 				token := s.token("victim")
 				s.is.NoErr(s.Remove("8"))

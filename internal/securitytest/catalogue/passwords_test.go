@@ -172,7 +172,7 @@ func TestAttack_S84_LogOfTheEntries(t *testing.T) {
 			if !s.turn(e, i) {
 				continue
 			}
-			for _, method := range []string{"AddRequest", "FindReset"} {
+			for _, method := range []string{"Enqueue", "FindReset"} {
 				s.trace.fail(func(m string) error {
 					if m == method {
 						return errors.New(v.Value)
@@ -181,7 +181,7 @@ func TestAttack_S84_LogOfTheEntries(t *testing.T) {
 				})
 				before := len(s.log.String())
 				op := "recovery: add the request: "
-				if method == "AddRequest" {
+				if method == "Enqueue" {
 					s.is.Equal(e.byName("billybob").outcome, unavailable)
 				} else {
 					op = "recovery: find the token: "
@@ -286,7 +286,7 @@ func TestAttack_S84_LogOfTheWorker(t *testing.T) {
 				})
 			}
 			try("the claim", v, "error", func() {
-				failing("ClaimRequests", hostile)
+				failing("Claim", hostile)
 				_, _ = s.Deliver(s.ctx)
 			})
 			failing("", nil)

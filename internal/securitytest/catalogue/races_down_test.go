@@ -26,13 +26,13 @@ func (s *lateStore) after(method string, err error) error {
 	return err
 }
 
-func (s *lateStore) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
-	return s.after("AddRequest", s.Store.AddRequest(ctx, r, c))
+func (s *lateStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
+	return s.after("Enqueue", s.Store.Enqueue(ctx, r, c))
 }
 
-func (s *lateStore) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
-	a, err := s.Store.CompleteReset(ctx, c)
-	return a, s.after("CompleteReset", err)
+func (s *lateStore) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
+	a, err := s.Store.Redeem(ctx, c)
+	return a, s.after("Redeem", err)
 }
 
 // What is left when the database has tried again in vain: the caller is told to come back, no more,
@@ -47,7 +47,7 @@ func TestAttack_S45_DatabaseFails(t *testing.T) {
 			}
 			text, ok := written(v.Value, token)
 			s.is.True(ok)
-			for _, method := range []string{"TakeLimits", "FindReset", "CompleteReset", "AddRequest"} {
+			for _, method := range []string{"TakeLimits", "FindReset", "Redeem", "Enqueue"} {
 				s.trace.fail(func(m string) error {
 					if m == method {
 						return errors.New(text)
@@ -55,7 +55,7 @@ func TestAttack_S45_DatabaseFails(t *testing.T) {
 					return nil
 				})
 				call, got := "complete", answer{}
-				if method == "AddRequest" { // which knows neither token nor password
+				if method == "Enqueue" { // which knows neither token nor password
 					call, text = "reset", strings.NewReplacer("{}", "billybob", newPassword, "").Replace(v.Value)
 					got = e.byName("billybob")
 				} else {
@@ -84,13 +84,13 @@ func TestAttack_S45_DatabaseFailsAfterTheEffect(t *testing.T) {
 	cut := errors.New("read tcp 127.0.0.1:5432: connection reset by peer")
 	throughEach(t, generous, func(s *site, e *entry) {
 		s.put(billybob)
-		s.trace.Store = &lateStore{s.Store, "AddRequest", cut}
+		s.trace.Store = &lateStore{s.Store, "Enqueue", cut}
 		s.is.Equal(e.byName("billybob").outcome, unavailable)
 		s.trace.Store = s.Store
 		mails := s.deliver()
 		s.is.Equal(len(mails), 1) // what was stored is mailed
 		token := mails[0].Token.Reveal()
-		s.trace.Store = &lateStore{s.Store, "CompleteReset", cut}
+		s.trace.Store = &lateStore{s.Store, "Redeem", cut}
 		s.is.Equal(e.complete(token, newPassword).outcome, unavailable)
 		s.trace.Store = s.Store
 		s.is.True(s.verifies("3", newPassword))
@@ -103,7 +103,7 @@ func TestAttack_S45_DatabaseFailsAfterTheEffect(t *testing.T) {
 // The worker meets the same faults at each of its calls, and the mail comes all the same.
 func TestAttack_S45_DatabaseFailsTheWorker(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
-		for _, method := range []string{"FindAccounts", "CreateReset", "ClaimRequests", "Purge"} {
+		for _, method := range []string{"FindAccounts", "CreateReset", "Claim", "Purge"} {
 			for _, v := range vectors(s.t, "races", "S45")[:4] {
 				s.put(billybob)
 				s.direct().byName("billybob")
@@ -117,7 +117,7 @@ func TestAttack_S45_DatabaseFailsTheWorker(t *testing.T) {
 				})
 				before := len(s.mail.Messages())
 				_, err := s.Deliver(s.ctx)
-				s.is.Equal(err != nil, method == "ClaimRequests")
+				s.is.Equal(err != nil, method == "Claim")
 				s.advance(20 * time.Minute)
 				s.deliver()
 				s.trace.fail(nil)
@@ -142,7 +142,7 @@ func (s *site) befalls(what string) {
 		case "no password":
 			a.HasPassword = false
 		case "unverified":
-			a.Verified = false
+			a.EmailVerified = false
 		case "restored":
 			s.is.NoErr(s.Put(a, s.hashes["3"]))
 			a = billybob
@@ -228,13 +228,13 @@ func TestAttack_S47_NoWorker(t *testing.T) {
 			s.direct().names("victim@example.com")
 			s.advance(idle)
 			s.flush()
-			dropped := strings.Count(s.events.String(), "RequestDropped too_old ")
+			dropped := strings.Count(s.events.String(), "JobDropped too_old ")
 			to := map[recovery.MessageKind]int{}
 			for _, m := range s.deliver() {
 				to[m.Kind]++
 			}
 			s.flush()
-			dropped = strings.Count(s.events.String(), "RequestDropped too_old ") - dropped
+			dropped = strings.Count(s.events.String(), "JobDropped too_old ") - dropped
 			s.is.Equal(to[recovery.MessagePasswordChanged], 1) // the notice is sent, however late
 			if v.Want == "mailed" {
 				s.is.Equal([]int{to[recovery.MessageResetToken] + to[recovery.MessageResetLink], to[recovery.MessageUsernames], dropped}, []int{waiting, 1, 0})
@@ -284,7 +284,7 @@ func TestAttack_S48_NoMailServer(t *testing.T) {
 		}
 		s.flush()
 		ended := slices.DeleteFunc(strings.Split(s.events.String(), "\n"), func(line string) bool {
-			return !strings.HasPrefix(line, "RequestFailed ") && !strings.HasPrefix(line, "RequestDropped too_old ")
+			return !strings.HasPrefix(line, "JobFailed ") && !strings.HasPrefix(line, "JobDropped too_old ")
 		})
 		s.is.Equal(len(ended), 2*3) // each request with an event
 		s.sound("3")

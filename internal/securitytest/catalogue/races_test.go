@@ -153,7 +153,7 @@ func TestAttack_S42_FiveHundredRequestsAtOnce(t *testing.T) {
 		mails := s.deliver()
 		s.is.True(len(mails) >= 1 && len(mails) <= 3) // a request that was overtaken by a newer one is not mailed
 		s.flush()
-		s.is.Equal(strings.Count(s.events.String(), "RequestThrottled"), 497)
+		s.is.Equal(strings.Count(s.events.String(), "JobThrottled"), 497)
 		s.lives(s.direct(), "3", mails[len(mails)-1].Token.Reveal())
 		s.sound("3")
 	})
@@ -167,7 +167,7 @@ func TestAttack_S44_OutcomeLost(t *testing.T) {
 				ctx, kill := context.WithCancel(s.ctx)
 				s.mail.Fail(func(recovery.Message) error { kill(); return nil })
 				s.trace.fail(func(method string) error {
-					if method == "FinishRequest" {
+					if method == "Finish" {
 						return errors.New("killed")
 					}
 					return nil

@@ -96,7 +96,7 @@ func (g ground) empty(t *testing.T) {
 	tx, err := g.db.Begin()
 	is.NoErr(err)
 	defer tx.Rollback()
-	for _, table := range []string{"users", "recovery_limits", "recovery_requests", "recovery_resets"} {
+	for _, table := range []string{"users", "recovery_limits", "recovery_jobs", "recovery_resets"} {
 		_, err := tx.Exec("DELETE FROM " + table)
 		is.NoErr(err)
 	}
@@ -116,7 +116,7 @@ func insert(g ground, accounts []recovery.Account, hash string) error {
 			if a.HasPassword {
 				password = 1
 			}
-			if a.Verified {
+			if a.EmailVerified {
 				verified = 1
 			}
 			values = append(values, a.ID, a.Username, a.Email, hash, a.Locale, status, password, verified)
@@ -234,24 +234,24 @@ func (s *traceStore) FindReset(ctx context.Context, d recovery.Digest, at time.T
 	return s.Store.FindReset(ctx, d, at)
 }
 
-func (s *traceStore) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
-	if err := s.call("CompleteReset", ""); err != nil {
+func (s *traceStore) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
+	if err := s.call("Redeem", ""); err != nil {
 		return recovery.Account{}, err
 	}
-	return s.Store.CompleteReset(ctx, c)
+	return s.Store.Redeem(ctx, c)
 }
 
-// AddRequest records all but what the caller typed and chance decided.
-func (s *traceStore) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+// Enqueue records all but what the caller typed and chance decided.
+func (s *traceStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
 	detail := fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q portal:%q throttled:%v hard:%d soft:%d due:%v",
 		len(r.ID), r.Kind, r.By, len(r.Identifier), r.AccountID, r.Portal, r.Throttled, len(c.Hard), len(c.Soft), r.DueAt.Equal(r.RequestedAt))
-	if err := s.call("AddRequest", detail); err != nil {
+	if err := s.call("Enqueue", detail); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	s.last = r.ID
 	s.mu.Unlock()
-	return s.Store.AddRequest(ctx, r, c)
+	return s.Store.Enqueue(ctx, r, c)
 }
 
 func (s *traceStore) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
@@ -261,18 +261,18 @@ func (s *traceStore) TakeLimits(ctx context.Context, at time.Time, c []recovery.
 	return s.Store.TakeLimits(ctx, at, c)
 }
 
-func (s *traceStore) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
-	if err := s.call("ClaimRequests", ""); err != nil {
+func (s *traceStore) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
+	if err := s.call("Claim", ""); err != nil {
 		return nil, err
 	}
-	return s.Store.ClaimRequests(ctx, l)
+	return s.Store.Claim(ctx, l)
 }
 
-func (s *traceStore) FinishRequest(ctx context.Context, o recovery.Outcome) error {
-	if err := s.call("FinishRequest", ""); err != nil {
+func (s *traceStore) Finish(ctx context.Context, o recovery.Outcome) error {
+	if err := s.call("Finish", ""); err != nil {
 		return err
 	}
-	return s.Store.FinishRequest(ctx, o)
+	return s.Store.Finish(ctx, o)
 }
 
 func (s *traceStore) Purge(ctx context.Context, before time.Time, max int) (int, error) {

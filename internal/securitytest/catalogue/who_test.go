@@ -134,7 +134,7 @@ func (s *site) users() string {
 		found, err := s.Store.FindAccounts(s.ctx, recovery.AccountQuery{By: recovery.ByID, Typed: id, Canonical: id, Max: 10})
 		s.is.NoErr(err)
 		for _, a := range found {
-			fmt.Fprintf(&b, "%s %v %v %v\n", accountText(a), a.Active, a.HasPassword, a.Verified)
+			fmt.Fprintf(&b, "%s %v %v %v\n", accountText(a), a.Active, a.HasPassword, a.EmailVerified)
 		}
 	}
 	if s.db != nil {
@@ -187,7 +187,7 @@ func TestAttack_S13_ManyAccountsOfOneAddress(t *testing.T) {
 			}
 			onEntries(t, about, func(_ *site, o *recovery.Options) { o.Workers = 8 }, func(s *site, e *entry) {
 				const address = "shared@example.com"
-				shared := []recovery.Account{{ID: "2000", Username: "sharedx", Email: address, HasPassword: true, Verified: true}}
+				shared := []recovery.Account{{ID: "2000", Username: "sharedx", Email: address, HasPassword: true, EmailVerified: true}}
 				for i := range n {
 					shared = append(shared, eligible(fmt.Sprint(1000+i), fmt.Sprintf("shared%03d", i), address))
 				}
@@ -268,7 +268,7 @@ func TestAttack_S14_AccountsThatMayNotBeRecovered(t *testing.T) {
 		for i, unfit := range []func(*recovery.Account){
 			func(a *recovery.Account) { a.Active = false },
 			func(a *recovery.Account) { a.HasPassword = false },
-			func(a *recovery.Account) { a.Verified = false },
+			func(a *recovery.Account) { a.EmailVerified = false },
 		} {
 			s.put(eligible("8", "victim", "victim@example.com"))
 			token := s.token("victim")

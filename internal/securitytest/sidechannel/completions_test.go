@@ -98,7 +98,7 @@ func (w *world) unsent(a recovery.Account, expires time.Time) string {
 	token, err := recovery.ParseToken(text)
 	w.is.NoErr(err)
 	w.is.NoErr(w.store.CreateReset(w.t.Context(), recovery.Reset{
-		Digest: token.Digest(), AccountID: a.ID, Version: a.Version, RequestID: "another", RequestedAt: w.now, ExpiresAt: expires,
+		Digest: token.Digest(), AccountID: a.ID, Version: a.Version, JobID: "another", RequestedAt: w.now, ExpiresAt: expires,
 	}))
 	return text
 }

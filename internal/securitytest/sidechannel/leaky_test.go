@@ -17,7 +17,7 @@ import (
 // Services that tell what they should not, as they are found in the field. The suite must find each.
 
 // meant returns the accounts that a request means.
-func meant(ctx context.Context, store recovery.Store, r recovery.Request) []recovery.Account {
+func meant(ctx context.Context, store recovery.Store, r recovery.Job) []recovery.Account {
 	found, _ := store.FindAccounts(ctx, recovery.AccountQuery{By: r.By, Typed: r.Identifier, Canonical: r.Identifier, Max: 100})
 	return found
 }
@@ -25,11 +25,11 @@ func meant(ctx context.Context, store recovery.Store, r recovery.Request) []reco
 // An earlyReturn looks first and stores a request only if there is somebody to mail.
 type earlyReturn struct{ recovery.Store }
 
-func (s earlyReturn) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+func (s earlyReturn) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
 	if len(meant(ctx, s.Store, r)) == 0 {
 		return nil
 	}
-	return s.Store.AddRequest(ctx, r, c)
+	return s.Store.Enqueue(ctx, r, c)
 }
 
 // A fireAndForget answers at once and does the work on a goroutine.
@@ -40,7 +40,7 @@ type fireAndForget struct {
 	running  sync.WaitGroup
 }
 
-func (s *fireAndForget) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+func (s *fireAndForget) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
 	if err := s.Store.TakeLimits(ctx, r.RequestedAt, c.Hard); err != nil {
 		return err
 	}
@@ -48,14 +48,14 @@ func (s *fireAndForget) AddRequest(ctx context.Context, r recovery.Request, c re
 	return nil
 }
 
-func (s *fireAndForget) mail(ctx context.Context, r recovery.Request) {
+func (s *fireAndForget) mail(ctx context.Context, r recovery.Job) {
 	for _, a := range meant(ctx, s.Store, r) {
 		token, err := recovery.ParseToken(randomToken())
 		if err != nil || !a.Eligible() {
 			continue
 		}
 		_ = s.Store.CreateReset(ctx, recovery.Reset{
-			Digest: token.Digest(), AccountID: a.ID, Version: a.Version, RequestID: r.ID, RequestedAt: r.RequestedAt,
+			Digest: token.Digest(), AccountID: a.ID, Version: a.Version, JobID: r.ID, RequestedAt: r.RequestedAt,
 			ExpiresAt: r.RequestedAt.Add(time.Hour),
 		})
 		m := recovery.Message{
@@ -72,11 +72,11 @@ func (s *fireAndForget) mail(ctx context.Context, r recovery.Request) {
 // A limitKnown counts only what leads to a mail.
 type limitKnown struct{ recovery.Store }
 
-func (s limitKnown) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
+func (s limitKnown) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
 	if len(meant(ctx, s.Store, r)) == 0 {
 		c.Hard = slices.DeleteFunc(c.Hard, func(c recovery.Charge) bool { return c.Scope == recovery.ScopeClient })
 	}
-	return s.Store.AddRequest(ctx, r, c)
+	return s.Store.Enqueue(ctx, r, c)
 }
 
 var (

@@ -43,7 +43,7 @@ func shared(more int) func(*world, subject) {
 var classes = []class{
 	{name: "known", make: known},
 	{name: "disabled", make: changed(func(a *recovery.Account) { a.Active = false })},
-	{name: "unverified", make: changed(func(a *recovery.Account) { a.Verified = false })},
+	{name: "unverified", make: changed(func(a *recovery.Account) { a.EmailVerified = false })},
 	{name: "without a password", make: changed(func(a *recovery.Account) { a.HasPassword = false })},
 	{name: "in another language", make: changed(func(a *recovery.Account) { a.Locale = "ja" })},
 	{name: "3 accounts", make: shared(2)},
@@ -133,7 +133,7 @@ func compareRequests(w *world, actions []action) (found []string) {
 			}
 		}
 		// Nothing is looked up, not even for everybody.
-		if !strings.HasPrefix(want.calls, "AddRequest ") || strings.Contains(want.calls, "\n") || requestsOnly(want.rows) == "" {
+		if !strings.HasPrefix(want.calls, "Enqueue ") || strings.Contains(want.calls, "\n") || requestsOnly(want.rows) == "" {
 			found = append(found, fmt.Sprintf("%s does not do what it should:\n%s\n%s", a.name, want.calls, want.rows))
 		}
 	}
@@ -210,7 +210,7 @@ func TestAttack_S52_FailuresAreAnsweredAlike(t *testing.T) {
 		is := is.New(t)
 		browser := w.browser()
 		failing := func(method string) error {
-			if method == "AddRequest" || method == "TakeLimits" || method == "FindReset" {
+			if method == "Enqueue" || method == "TakeLimits" || method == "FindReset" {
 				return errors.New("connection refused")
 			}
 			return nil

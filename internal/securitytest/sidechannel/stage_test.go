@@ -88,7 +88,7 @@ func (s scale) population() []recovery.Account {
 		one := numbered(i)
 		all[i] = recovery.Account{
 			ID: one.username[4:], Username: one.username, Email: one.email,
-			Active: true, HasPassword: true, Verified: true,
+			Active: true, HasPassword: true, EmailVerified: true,
 		}
 		switch pool := i / s.pool; {
 		case pool == 2 || pool == gonePools:
@@ -116,16 +116,16 @@ type queue struct {
 	left atomic.Int64
 }
 
-func (q *queue) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
-	err := q.Store.AddRequest(ctx, r, c)
+func (q *queue) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
+	err := q.Store.Enqueue(ctx, r, c)
 	if err == nil {
 		q.left.Add(1)
 	}
 	return err
 }
 
-func (q *queue) FinishRequest(ctx context.Context, o recovery.Outcome) error {
-	err := q.Store.FinishRequest(ctx, o)
+func (q *queue) Finish(ctx context.Context, o recovery.Outcome) error {
+	err := q.Store.Finish(ctx, o)
 	if err == nil {
 		q.left.Add(int64(len(o.Add)))
 		if o.RetryAt.IsZero() {
@@ -142,7 +142,7 @@ func (g *stage) rest() {
 		time.Sleep(time.Millisecond)
 	}
 	if g.rests++; g.rests%50 == 1 && g.dialect == sqlstore.PostgreSQL {
-		_, err := g.db.Exec("VACUUM (ANALYZE) recovery_requests, recovery_resets, recovery_limits")
+		_, err := g.db.Exec("VACUUM (ANALYZE) recovery_jobs, recovery_resets, recovery_limits")
 		g.is.NoErr(err)
 	}
 }
@@ -242,7 +242,7 @@ type charged struct {
 	soft []recovery.Charge
 }
 
-func (c *charged) AddRequest(_ context.Context, _ recovery.Request, charges recovery.Charges) error {
+func (c *charged) Enqueue(_ context.Context, _ recovery.Job, charges recovery.Charges) error {
 	c.soft = charges.Soft
 	return nil
 }
@@ -284,7 +284,7 @@ func (g *stage) tokens(pool int, lives time.Duration, end func(digest recovery.D
 		one := numbered(pool*g.scale.pool + i)
 		g.is.NoErr(g.store.CreateReset(context.Background(), recovery.Reset{
 			Digest: token.Digest(), AccountID: one.username[4:], Version: recovery.NewVersion(oldHash, one.email),
-			RequestID: "request", RequestedAt: now, ExpiresAt: now.Add(lives),
+			JobID: "request", RequestedAt: now, ExpiresAt: now.Add(lives),
 		}))
 		if end != nil {
 			g.is.NoErr(end(token.Digest()))

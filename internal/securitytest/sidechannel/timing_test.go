@@ -261,7 +261,7 @@ func (g *stage) deadTokens() [][]string {
 		all[c] = g.unknownTokens()
 	}
 	all[timedUsed] = g.tokens(usedPools, 16*time.Hour, func(digest recovery.Digest) error {
-		_, err := g.store.CompleteReset(context.Background(), recovery.Completion{
+		_, err := g.store.Redeem(context.Background(), recovery.Redemption{
 			Digest: digest, At: time.Now().Truncate(time.Microsecond).UTC(), PasswordHash: "another",
 		})
 		return err

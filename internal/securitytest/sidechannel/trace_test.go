@@ -49,7 +49,7 @@ func (s *traced) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]r
 }
 
 func (s *traced) CreateReset(ctx context.Context, r recovery.Reset) error {
-	if err := s.call("CreateReset", "account:%d request:%d", len(r.AccountID), len(r.RequestID)); err != nil {
+	if err := s.call("CreateReset", "account:%d request:%d", len(r.AccountID), len(r.JobID)); err != nil {
 		return err
 	}
 	return s.Store.CreateReset(ctx, r)
@@ -62,18 +62,18 @@ func (s *traced) FindReset(ctx context.Context, d recovery.Digest, at time.Time)
 	return s.Store.FindReset(ctx, d, at)
 }
 
-func (s *traced) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
-	if err := s.call("CompleteReset", "at:%v hash:%d add:%d", c.At, len(c.PasswordHash), len(c.Add)); err != nil {
+func (s *traced) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
+	if err := s.call("Redeem", "at:%v hash:%d add:%d", c.At, len(c.PasswordHash), len(c.Add)); err != nil {
 		return recovery.Account{}, err
 	}
-	return s.Store.CompleteReset(ctx, c)
+	return s.Store.Redeem(ctx, c)
 }
 
-func (s *traced) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
-	if err := s.call("AddRequest", "%s hard:%s soft:%s", shape(r), shapes(c.Hard), shapes(c.Soft)); err != nil {
+func (s *traced) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
+	if err := s.call("Enqueue", "%s hard:%s soft:%s", shape(r), shapes(c.Hard), shapes(c.Soft)); err != nil {
 		return err
 	}
-	return s.Store.AddRequest(ctx, r, c)
+	return s.Store.Enqueue(ctx, r, c)
 }
 
 func (s *traced) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
@@ -83,24 +83,24 @@ func (s *traced) TakeLimits(ctx context.Context, at time.Time, c []recovery.Char
 	return s.Store.TakeLimits(ctx, at, c)
 }
 
-func (s *traced) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
-	if err := s.call("ClaimRequests", "max:%d id:%d", l.Max, len(l.RequestID)); err != nil {
+func (s *traced) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
+	if err := s.call("Claim", "max:%d id:%d", l.Max, len(l.JobID)); err != nil {
 		return nil, err
 	}
-	return s.Store.ClaimRequests(ctx, l)
+	return s.Store.Claim(ctx, l)
 }
 
-func (s *traced) FinishRequest(ctx context.Context, o recovery.Outcome) error {
-	if err := s.call("FinishRequest", "mailed:%d add:%d", len(o.Mailed), len(o.Add)); err != nil {
+func (s *traced) Finish(ctx context.Context, o recovery.Outcome) error {
+	if err := s.call("Finish", "mailed:%d add:%d", len(o.Mailed), len(o.Add)); err != nil {
 		return err
 	}
-	return s.Store.FinishRequest(ctx, o)
+	return s.Store.Finish(ctx, o)
 }
 
-func shape(r recovery.Request) string {
+func shape(r recovery.Job) string {
 	return fmt.Sprintf("id:%d %s by:%s identifier:%d account:%d portal:%s locale:%s client:%v at:%v due:%v throttled:%v attempts:%d lease:%d",
 		len(r.ID), r.Kind, r.By, len(r.Identifier), len(r.AccountID), r.Portal, r.Locale, r.Client,
-		r.RequestedAt, r.DueAt, r.Throttled, r.Attempts, len(r.Lease))
+		r.RequestedAt, r.DueAt, r.Throttled, r.Attempts, len(r.LeaseID))
 }
 
 func shapes(charges []recovery.Charge) string {

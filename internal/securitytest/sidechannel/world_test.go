@@ -140,7 +140,7 @@ func (w *world) add(username, email string, change func(*recovery.Account)) reco
 	w.ids++
 	a := recovery.Account{
 		ID: fmt.Sprintf("%06d", w.ids), Username: username, Email: email,
-		Active: true, HasPassword: true, Verified: true,
+		Active: true, HasPassword: true, EmailVerified: true,
 	}
 	if change != nil {
 		change(&a)

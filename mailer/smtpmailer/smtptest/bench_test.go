@@ -141,7 +141,7 @@ func deliver(b *testing.B, m *smtpmailer.Mailer) time.Duration {
 	}
 	for i := range mailsPerRound {
 		store.Put(recovery.Account{
-			ID: fmt.Sprint(i), Username: fmt.Sprintf("user%d", i), Email: address(i), Active: true, HasPassword: true, Verified: true,
+			ID: fmt.Sprint(i), Username: fmt.Sprintf("user%d", i), Email: address(i), Active: true, HasPassword: true, EmailVerified: true,
 		}, "hash")
 		if err := svc.RequestReset(b.Context(), recovery.ResetRequest{Email: address(i)}); err != nil {
 			b.Fatal(err)

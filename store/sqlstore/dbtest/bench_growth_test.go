@@ -81,9 +81,9 @@ func historical(b *testing.B, s databases.Server, n int) func(context.Context) e
 	}
 	future := time.Now().Add(1000 * time.Hour).UnixMicro()
 	for _, insert := range []string{
-		fmt.Sprintf(`INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, free_at, throttled)
+		fmt.Sprintf(`INTO recovery_jobs (id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, free_at, throttled)
 			%%sSELECT %s, 'reset', 'username', 'somebody', '', '', '', '', %d, %d + i, %d + i, 0 FROM n`, id, future, future, future),
-		fmt.Sprintf(`INTO recovery_resets (digest, account_id, version, request_id, requested_at, expires_at, ended)
+		fmt.Sprintf(`INTO recovery_resets (digest, account_id, version, job_id, requested_at, expires_at, ended)
 			%%sSELECT %s, %s, %s, %s, %d, %d + i, 'used' FROM n`, digest, id, digest, id, future, future),
 		fmt.Sprintf(`INTO recovery_limits (%s) %%sSELECT %s, %d + i%s FROM n`, limitColumns, digest, future, tats),
 	} {
@@ -94,16 +94,16 @@ func historical(b *testing.B, s databases.Server, n int) func(context.Context) e
 	return func(ctx context.Context) error {
 		r := benchRequest()
 		r.DueAt = r.RequestedAt
-		if err := store.AddRequest(ctx, r, benchCharges()); err != nil {
+		if err := store.Enqueue(ctx, r, benchCharges()); err != nil {
 			return err
 		}
-		claimed, err := store.ClaimRequests(ctx, recovery.Lease{ID: nextID(), At: r.DueAt, Until: r.DueAt.Add(time.Hour), Max: 1})
+		claimed, err := store.Claim(ctx, recovery.Claim{LeaseID: nextID(), At: r.DueAt, Until: r.DueAt.Add(time.Hour), Max: 1})
 		if err != nil {
 			return err
 		}
 		if len(claimed) != 1 {
 			return fmt.Errorf("claimed %d requests", len(claimed))
 		}
-		return store.FinishRequest(ctx, recovery.Outcome{RequestID: claimed[0].ID, Lease: claimed[0].Lease, At: r.DueAt})
+		return store.Finish(ctx, recovery.Outcome{JobID: claimed[0].ID, LeaseID: claimed[0].LeaseID, At: r.DueAt})
 	}
 }

@@ -89,10 +89,10 @@ var benchIDs atomic.Int64
 
 func nextID() string { return fmt.Sprintf("bench-%d", benchIDs.Add(1)) }
 
-func benchRequest() recovery.Request {
+func benchRequest() recovery.Job {
 	now := time.UnixMicro(time.Now().UnixMicro()).UTC()
-	return recovery.Request{
-		ID: nextID(), Kind: recovery.RequestKindReset, By: recovery.ByUsername, Identifier: "billybob",
+	return recovery.Job{
+		ID: nextID(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "billybob",
 		RequestedAt: now, DueAt: now.Add(24 * time.Hour),
 	}
 }
@@ -133,7 +133,7 @@ func insertOnce(b *testing.B, s databases.Server, db *sql.DB) func(context.Conte
 	}
 }
 
-const insertBare = `INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
+const insertBare = `INSERT INTO recovery_jobs (id, kind, by_kind, identifier, account_id, portal, locale, client,
 	requested_at, due_at, free_at, throttled) VALUES (?, 'reset', 'username', 'billybob', '', '', '', '', ?, ?, ?, 0)`
 
 // BenchmarkAddRequest compares one request, with and without its four limits, with the bare insert of
@@ -143,10 +143,10 @@ func BenchmarkAddRequest(b *testing.B) {
 		bare := insertOnce(b, s, db)
 		for _, callers := range []int{1, 16} {
 			b.Run(fmt.Sprintf("limits/callers=%d", callers), func(b *testing.B) {
-				compare(b, callers, opsPerRound, bare, func(ctx context.Context) error { return store.AddRequest(ctx, benchRequest(), benchCharges()) })
+				compare(b, callers, opsPerRound, bare, func(ctx context.Context) error { return store.Enqueue(ctx, benchRequest(), benchCharges()) })
 			})
 			b.Run(fmt.Sprintf("no limits/callers=%d", callers), func(b *testing.B) {
-				compare(b, callers, opsPerRound, bare, func(ctx context.Context) error { return store.AddRequest(ctx, benchRequest(), recovery.Charges{}) })
+				compare(b, callers, opsPerRound, bare, func(ctx context.Context) error { return store.Enqueue(ctx, benchRequest(), recovery.Charges{}) })
 			})
 		}
 	})
@@ -227,8 +227,8 @@ func BenchmarkCompleteReset(b *testing.B) {
 		now := time.UnixMicro(time.Now().UnixMicro()).UTC()
 		newReset := func(ctx context.Context) (recovery.Reset, error) {
 			id := nextID()
-			a := recovery.Account{ID: id, Username: id, Email: id + "@example.com", Active: true, HasPassword: true, Verified: true}
-			r := recovery.Reset{AccountID: id, Version: recovery.NewVersion("old", a.Email), RequestID: id, RequestedAt: now, ExpiresAt: now.Add(time.Hour)}
+			a := recovery.Account{ID: id, Username: id, Email: id + "@example.com", Active: true, HasPassword: true, EmailVerified: true}
+			r := recovery.Reset{AccountID: id, Version: recovery.NewVersion("old", a.Email), JobID: id, RequestedAt: now, ExpiresAt: now.Add(time.Hour)}
 			copy(r.Digest[:], id)
 			if err := databases.Put(db, s.Dialect, a, "old"); err != nil {
 				return r, err
@@ -268,7 +268,7 @@ func BenchmarkCompleteReset(b *testing.B) {
 		}
 		ours := func(ctx context.Context) error {
 			r := <-queue
-			_, err := store.CompleteReset(ctx, recovery.Completion{Digest: r.Digest, At: now, PasswordHash: "new", Add: []recovery.Request{benchRequest()}})
+			_, err := store.Redeem(ctx, recovery.Redemption{Digest: r.Digest, At: now, PasswordHash: "new", Add: []recovery.Job{benchRequest()}})
 			return err
 		}
 		var bareTime, ourTime time.Duration
@@ -296,7 +296,7 @@ func BenchmarkClaimFinish(b *testing.B) {
 			for range claimed {
 				r := benchRequest()
 				r.RequestedAt, r.DueAt = now, now
-				if err := store.AddRequest(b.Context(), r, recovery.Charges{}); err != nil {
+				if err := store.Enqueue(b.Context(), r, recovery.Charges{}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -305,14 +305,14 @@ func BenchmarkClaimFinish(b *testing.B) {
 		for b.Loop() {
 			fill()
 			bare := bareQueue{db, s.Dialect}
-			claim, finish := drain(b, func(lease string) ([]recovery.Request, error) { return bare.claim(b.Context(), lease, now) },
-				func(r recovery.Request) error { return bare.finish(b.Context(), r) })
+			claim, finish := drain(b, func(lease string) ([]recovery.Job, error) { return bare.claim(b.Context(), lease, now) },
+				func(r recovery.Job) error { return bare.finish(b.Context(), r) })
 			bareClaim, bareFinish = bareClaim+claim, bareFinish+finish
 			fill()
-			claim, finish = drain(b, func(lease string) ([]recovery.Request, error) {
-				return store.ClaimRequests(b.Context(), recovery.Lease{ID: lease, At: now, Until: now.Add(time.Hour), Max: claimBatch})
-			}, func(r recovery.Request) error {
-				return store.FinishRequest(b.Context(), recovery.Outcome{RequestID: r.ID, Lease: r.Lease, At: now})
+			claim, finish = drain(b, func(lease string) ([]recovery.Job, error) {
+				return store.Claim(b.Context(), recovery.Claim{LeaseID: lease, At: now, Until: now.Add(time.Hour), Max: claimBatch})
+			}, func(r recovery.Job) error {
+				return store.Finish(b.Context(), recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: now})
 			})
 			ourClaim, ourFinish = ourClaim+claim, ourFinish+finish
 		}
@@ -327,7 +327,7 @@ func BenchmarkClaimFinish(b *testing.B) {
 }
 
 // drain claims and finishes everything, and returns how long each took.
-func drain(b *testing.B, claim func(lease string) ([]recovery.Request, error), finish func(recovery.Request) error) (claiming, finishing time.Duration) {
+func drain(b *testing.B, claim func(lease string) ([]recovery.Job, error), finish func(recovery.Job) error) (claiming, finishing time.Duration) {
 	b.Helper()
 	total := 0
 	for {
@@ -361,7 +361,7 @@ type bareQueue struct {
 	dialect sqlstore.Dialect
 }
 
-func (q bareQueue) claim(ctx context.Context, lease string, now time.Time) (batch []recovery.Request, err error) {
+func (q bareQueue) claim(ctx context.Context, lease string, now time.Time) (batch []recovery.Job, err error) {
 	tx, err := q.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -371,20 +371,20 @@ func (q bareQueue) claim(ctx context.Context, lease string, now time.Time) (batc
 	var rows *sql.Rows
 	switch q.dialect {
 	case sqlstore.MySQL:
-		rows, err = tx.QueryContext(ctx, `SELECT id, identifier FROM recovery_requests WHERE free_at <= ? ORDER BY free_at LIMIT ? FOR UPDATE SKIP LOCKED`, at, claimBatch)
+		rows, err = tx.QueryContext(ctx, `SELECT id, identifier FROM recovery_jobs WHERE free_at <= ? ORDER BY free_at LIMIT ? FOR UPDATE SKIP LOCKED`, at, claimBatch)
 	case sqlstore.PostgreSQL:
-		rows, err = tx.QueryContext(ctx, `UPDATE recovery_requests SET lease = $1, free_at = $2 WHERE id IN
-			(SELECT id FROM recovery_requests WHERE free_at <= $3 ORDER BY free_at LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING id, identifier`, lease, until, at, claimBatch)
+		rows, err = tx.QueryContext(ctx, `UPDATE recovery_jobs SET lease = $1, free_at = $2 WHERE id IN
+			(SELECT id FROM recovery_jobs WHERE free_at <= $3 ORDER BY free_at LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING id, identifier`, lease, until, at, claimBatch)
 	default:
-		rows, err = tx.QueryContext(ctx, `UPDATE recovery_requests SET lease = ?, free_at = ? WHERE id IN
-			(SELECT id FROM recovery_requests WHERE free_at <= ? ORDER BY free_at LIMIT ?) RETURNING id, identifier`, lease, until, at, claimBatch)
+		rows, err = tx.QueryContext(ctx, `UPDATE recovery_jobs SET lease = ?, free_at = ? WHERE id IN
+			(SELECT id FROM recovery_jobs WHERE free_at <= ? ORDER BY free_at LIMIT ?) RETURNING id, identifier`, lease, until, at, claimBatch)
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		r := recovery.Request{Lease: lease}
+		r := recovery.Job{LeaseID: lease}
 		if err := rows.Scan(&r.ID, &r.Identifier); err != nil {
 			return nil, err
 		}
@@ -399,14 +399,14 @@ func (q bareQueue) claim(ctx context.Context, lease string, now time.Time) (batc
 			args = append(args, r.ID)
 		}
 		in := strings.Repeat(", ?", len(batch))[2:]
-		if _, err := tx.ExecContext(ctx, "UPDATE recovery_requests SET lease = ?, free_at = ? WHERE id IN ("+in+")", args...); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE recovery_jobs SET lease = ?, free_at = ? WHERE id IN ("+in+")", args...); err != nil {
 			return nil, err
 		}
 	}
 	return batch, tx.Commit()
 }
 
-func (q bareQueue) finish(ctx context.Context, r recovery.Request) error {
-	_, err := q.db.ExecContext(ctx, databases.Bind(q.dialect, "DELETE FROM recovery_requests WHERE id = ? AND lease = ?"), r.ID, r.Lease)
+func (q bareQueue) finish(ctx context.Context, r recovery.Job) error {
+	_, err := q.db.ExecContext(ctx, databases.Bind(q.dialect, "DELETE FROM recovery_jobs WHERE id = ? AND lease = ?"), r.ID, r.LeaseID)
 	return err
 }

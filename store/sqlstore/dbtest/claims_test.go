@@ -27,7 +27,7 @@ func TestLongestDueComesFirst(t *testing.T) {
 			is.NoErr(err)
 		}
 		is.NoErr(tx.Commit())
-		claimed, err := store.ClaimRequests(t.Context(), recovery.Lease{ID: "lease", At: t0, Until: t0.Add(time.Hour), Max: max})
+		claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: "lease", At: t0, Until: t0.Add(time.Hour), Max: max})
 		is.NoErr(err)
 		var ids, want []string
 		for i := range max {

@@ -87,11 +87,11 @@ func newSite(t *testing.T, h hostile) *site {
 		Limits:       recovery.Limits{InsecureOff: true},
 		Workers:      1,
 		Hooks: recovery.Hooks{
-			RequestDropped: func(e recovery.RequestEvent) { s.dropped = append(s.dropped, e.Reason) },
-			RequestRetried: func(e recovery.RequestEvent) { s.trouble = append(s.trouble, e.Err) },
-			RequestFailed:  func(e recovery.RequestEvent) { s.trouble = append(s.trouble, e.Err) },
+			JobDropped: func(e recovery.JobEvent) { s.dropped = append(s.dropped, e.Reason) },
+			JobRetried: func(e recovery.JobEvent) { s.trouble = append(s.trouble, e.Err) },
+			JobFailed:  func(e recovery.JobEvent) { s.trouble = append(s.trouble, e.Err) },
 			TokenRefused: func(e recovery.ResetEvent) {
-				if e.Token == recovery.TokenMalformed {
+				if e.Reason == recovery.TokenMalformed {
 					s.settled <- struct{}{}
 				}
 			},
@@ -156,7 +156,7 @@ func TestLookAlikesGetNoMail(t *testing.T) {
 		for _, reason := range s.dropped {
 			is.Equal(reason, recovery.DropNoAccount)
 		}
-		is.Equal(texts(t, s.db, "SELECT COUNT(*) FROM recovery_requests"), []string{"0"}) // nothing is tried again
+		is.Equal(texts(t, s.db, "SELECT COUNT(*) FROM recovery_jobs"), []string{"0"}) // nothing is tried again
 	})
 }
 

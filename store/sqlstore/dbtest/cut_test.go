@@ -76,11 +76,11 @@ func (c *cutter) complete(up bool, n int) int {
 	c.t.Helper()
 	is := is.New(c.t)
 	ctx := c.t.Context()
-	for _, table := range []string{"recovery_requests", "recovery_resets"} {
+	for _, table := range []string{"recovery_jobs", "recovery_resets"} {
 		_, err := c.db.Exec("DELETE FROM " + table)
 		is.NoErr(err)
 	}
-	account := recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, Verified: true}
+	account := recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}
 	is.NoErr(databases.Put(c.db, c.dialect, account, "old"))
 	now := time.Now().Truncate(time.Microsecond).UTC()
 	if c.serial++; c.serial == 0 {
@@ -89,11 +89,11 @@ func (c *cutter) complete(up bool, n int) int {
 	digest := recovery.Digest{1, c.round, c.serial}
 	is.NoErr(c.direct.CreateReset(ctx, recovery.Reset{
 		Digest: digest, AccountID: "1", Version: recovery.NewVersion("old", account.Email),
-		RequestID: "request", RequestedAt: now, ExpiresAt: now.Add(time.Hour),
+		JobID: "request", RequestedAt: now, ExpiresAt: now.Add(time.Hour),
 	}))
-	completion := func(hash string) recovery.Completion {
-		return recovery.Completion{Digest: digest, At: now, PasswordHash: hash, Add: []recovery.Request{{
-			ID: "notice of " + hash, Kind: recovery.RequestKindNotice, By: recovery.ByEmail, Identifier: account.Email,
+	completion := func(hash string) recovery.Redemption {
+		return recovery.Redemption{Digest: digest, At: now, PasswordHash: hash, Add: []recovery.Job{{
+			ID: "notice of " + hash, Kind: recovery.JobNotice, By: recovery.ByEmail, Identifier: account.Email,
 			AccountID: "1", RequestedAt: now, DueAt: now,
 		}}}
 	}
@@ -105,11 +105,11 @@ func (c *cutter) complete(up bool, n int) int {
 	is.NoErr(db.Ping())
 	store := databases.StoreOn(c.t, c.dialect, db, "")
 	c.proxy.cutAfter(up, n)
-	_, first := store.CompleteReset(ctx, completion("first"))
+	_, first := store.Redeem(ctx, completion("first"))
 	passed := c.proxy.stop()
 	seen := c.state(digest)
 
-	_, second := store.CompleteReset(ctx, completion("second"))
+	_, second := store.Redeem(ctx, completion("second"))
 	again := c.state(digest)
 	fail := func(what string) {
 		c.t.Helper()
@@ -163,7 +163,7 @@ func (c *cutter) state(digest recovery.Digest) string {
 	is.NoErr(tx.QueryRow(databases.Bind(c.dialect, "SELECT ended FROM recovery_resets WHERE digest = ?"), digest[:]).Scan(&ended))
 	is.NoErr(tx.QueryRow("SELECT password_hash FROM users").Scan(&hash))
 	notices := ""
-	is.NoErr(each(tx, "SELECT id FROM recovery_requests", func(rows *sql.Rows) error {
+	is.NoErr(each(tx, "SELECT id FROM recovery_jobs", func(rows *sql.Rows) error {
 		var id string
 		err := rows.Scan(&id)
 		notices += ", " + id

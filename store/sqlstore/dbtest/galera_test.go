@@ -69,12 +69,12 @@ func TestGalera(t *testing.T) {
 		databases.Empty(t, dbs[0])
 		for i := range 200 {
 			r := request(t0)
-			is.NoErr(stores[i%galeraNodes].AddRequest(t.Context(), r, recovery.Charges{}))
-			claimed, err := stores[(i+1)%galeraNodes].ClaimRequests(t.Context(), recovery.Lease{ID: newID(), At: t0, Until: t0.Add(time.Hour), Max: 16})
+			is.NoErr(stores[i%galeraNodes].Enqueue(t.Context(), r, recovery.Charges{}))
+			claimed, err := stores[(i+1)%galeraNodes].Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Hour), Max: 16})
 			is.NoErr(err)
 			is.Equal(len(claimed), 1)
 			is.Equal(claimed[0].ID, r.ID)
-			is.NoErr(stores[(i+2)%galeraNodes].FinishRequest(t.Context(), recovery.Outcome{RequestID: r.ID, Lease: claimed[0].Lease, At: t0}))
+			is.NoErr(stores[(i+2)%galeraNodes].Finish(t.Context(), recovery.Outcome{JobID: r.ID, LeaseID: claimed[0].LeaseID, At: t0}))
 		}
 	})
 
@@ -88,7 +88,7 @@ func TestGalera(t *testing.T) {
 			is.NoErr(stores[i%galeraNodes].CreateReset(t.Context(), reset))
 			_, _, err := stores[(i+1)%galeraNodes].FindReset(t.Context(), reset.Digest, t0)
 			is.NoErr(err)
-			_, err = stores[(i+1)%galeraNodes].CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: fmt.Sprint("hash-", i)})
+			_, err = stores[(i+1)%galeraNodes].Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: fmt.Sprint("hash-", i)})
 			is.NoErr(err)
 			_, _, err = stores[(i+2)%galeraNodes].FindReset(t.Context(), reset.Digest, t0)
 			is.True(err != nil) // it is used
@@ -101,11 +101,11 @@ func TestGalera(t *testing.T) {
 		for range 5 {
 			databases.Empty(t, dbs[0])
 			for range requests {
-				is.NoErr(stores[0].AddRequest(t.Context(), request(t0), recovery.Charges{}))
+				is.NoErr(stores[0].Enqueue(t.Context(), request(t0), recovery.Charges{}))
 			}
-			claimed := make([][]recovery.Request, claimers)
+			claimed := make([][]recovery.Job, claimers)
 			for _, err := range together(claimers, func(i int) (err error) {
-				claimed[i], err = stores[i%galeraNodes].ClaimRequests(t.Context(), recovery.Lease{ID: newID(), At: t0, Until: t0.Add(time.Hour), Max: 16})
+				claimed[i], err = stores[i%galeraNodes].Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Hour), Max: 16})
 				return err
 			}) {
 				is.NoErr(err)
@@ -126,10 +126,10 @@ func TestGalera(t *testing.T) {
 		soft := recovery.Charges{Soft: []recovery.Charge{{
 			Scope: recovery.ScopeIdentifier, Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 3, Every: time.Hour},
 		}}}
-		for _, err := range together(60, func(i int) error { return stores[i%galeraNodes].AddRequest(t.Context(), request(t0), soft) }) {
+		for _, err := range together(60, func(i int) error { return stores[i%galeraNodes].Enqueue(t.Context(), request(t0), soft) }) {
 			is.NoErr(err)
 		}
-		is.Equal(texts(t, dbs[0], "SELECT COUNT(*) FROM recovery_requests WHERE throttled = 0"), []string{"3"})
+		is.Equal(texts(t, dbs[0], "SELECT COUNT(*) FROM recovery_jobs WHERE throttled = 0"), []string{"3"})
 	})
 }
 

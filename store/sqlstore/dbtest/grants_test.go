@@ -43,7 +43,7 @@ func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
 			grantee += "@'%'"
 		}
 		for _, grant := range []string{
-			"SELECT, INSERT, UPDATE, DELETE ON recovery_requests",
+			"SELECT, INSERT, UPDATE, DELETE ON recovery_jobs",
 			"SELECT, INSERT, UPDATE, DELETE ON recovery_resets",
 			"SELECT, INSERT, UPDATE, DELETE ON recovery_limits",
 			"SELECT, UPDATE (password_hash) ON users",

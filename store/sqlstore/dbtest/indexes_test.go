@@ -140,17 +140,17 @@ func fill(t *testing.T, db *sql.DB, d sqlstore.Dialect, accounts int) {
 		limitColumns, tats = "id, tat, tats", ", randomblob(16)"
 	}
 	for _, statement := range []string{
-		fmt.Sprintf(`INSERT INTO recovery_resets (digest, account_id, version, request_id, requested_at, expires_at)
+		fmt.Sprintf(`INSERT INTO recovery_resets (digest, account_id, version, job_id, requested_at, expires_at)
 			SELECT %[1]s, CONCAT(n, ''), %[1]s, CONCAT('r', n), %[2]d + n, %[2]d + n FROM %[3]s`, bytes, later, numbers(ownRows)),
 		fmt.Sprintf(`INSERT INTO recovery_limits (%s) SELECT %s, %d + n%s FROM %s`, limitColumns, bytes, later, tats, numbers(ownRows)),
-		fmt.Sprintf(`INSERT INTO recovery_requests (id, kind, by_kind, identifier, account_id, portal, locale, client,
+		fmt.Sprintf(`INSERT INTO recovery_jobs (id, kind, by_kind, identifier, account_id, portal, locale, client,
 			requested_at, due_at, free_at, throttled)
 			SELECT CONCAT('r', n), 'reset', 'username', '', '', '', '', '', %[1]d + n, %[1]d + n, %[1]d + n, 0 FROM %[2]s`, later, numbers(ownRows)),
 	} {
 		_, err := db.Exec(statement)
 		is.NoErr(err)
 	}
-	analyze(t, db, d, "recovery_resets", "recovery_limits", "recovery_requests")
+	analyze(t, db, d, "recovery_resets", "recovery_limits", "recovery_jobs")
 }
 
 // exercise calls every method in every way that has a statement of its own.
@@ -168,26 +168,26 @@ func exercise(t *testing.T, store *sqlstore.Store) {
 	}
 	charge := recovery.Charge{Scope: recovery.ScopeIdentifier, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}
 	first, second := request(t0), request(t0)
-	for _, r := range []recovery.Request{first, second} {
-		is.NoErr(store.AddRequest(t.Context(), r, recovery.Charges{Soft: []recovery.Charge{charge}}))
+	for _, r := range []recovery.Job{first, second} {
+		is.NoErr(store.Enqueue(t.Context(), r, recovery.Charges{Soft: []recovery.Charge{charge}}))
 	}
-	claimed, err := store.ClaimRequests(t.Context(), recovery.Lease{ID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 16})
+	claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 16})
 	is.NoErr(err)
 	is.Equal(len(claimed), 2)
 	third := request(t0)
-	is.NoErr(store.AddRequest(t.Context(), third, recovery.Charges{}))
-	one, err := store.ClaimRequests(t.Context(), recovery.Lease{ID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 1, RequestID: third.ID})
+	is.NoErr(store.Enqueue(t.Context(), third, recovery.Charges{}))
+	one, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 1, JobID: third.ID})
 	is.NoErr(err)
 	is.Equal(len(one), 1)
-	is.NoErr(store.FinishRequest(t.Context(), recovery.Outcome{RequestID: third.ID, Lease: one[0].Lease, At: t0}))
+	is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: third.ID, LeaseID: one[0].LeaseID, At: t0}))
 	a := found(t, store, "77")
 	reset := resetOf(a, t0)
 	is.NoErr(store.CreateReset(t.Context(), reset))
-	is.NoErr(store.FinishRequest(t.Context(), recovery.Outcome{RequestID: claimed[0].ID, Lease: claimed[0].Lease, At: t0, RetryAt: t0}))
-	is.NoErr(store.FinishRequest(t.Context(), recovery.Outcome{RequestID: claimed[1].ID, Lease: claimed[1].Lease, At: t0, Mailed: a.ID}))
+	is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: claimed[0].ID, LeaseID: claimed[0].LeaseID, At: t0, RetryAt: t0}))
+	is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: claimed[1].ID, LeaseID: claimed[1].LeaseID, At: t0, Mailed: a.ID}))
 	_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
 	is.NoErr(err)
-	_, err = store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: "hash-1"})
+	_, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1"})
 	is.NoErr(err)
 	_, err = store.Purge(t.Context(), t0, 500)
 	is.NoErr(err)
@@ -280,7 +280,7 @@ func TestPostgresUpdatesHotLimitsInPlace(t *testing.T) {
 	store := databases.OpenOn(t, sqlstore.PostgreSQL, db, "VARCHAR(36)")
 	charges := benchCharges()
 	for range requests {
-		is.NoErr(store.AddRequest(t.Context(), benchRequest(), recovery.Charges{Hard: charges.Hard}))
+		is.NoErr(store.Enqueue(t.Context(), benchRequest(), recovery.Charges{Hard: charges.Hard}))
 	}
 	updates, inPlace := 0, 0
 	deadline := time.Now().Add(10 * time.Second) // a session tells its figures about once a second

@@ -55,24 +55,24 @@ func (n manyStores) FindReset(ctx context.Context, d recovery.Digest, at time.Ti
 	return n.one().FindReset(ctx, d, at)
 }
 
-func (n manyStores) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
-	return n.one().CompleteReset(ctx, c)
+func (n manyStores) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
+	return n.one().Redeem(ctx, c)
 }
 
-func (n manyStores) AddRequest(ctx context.Context, r recovery.Request, c recovery.Charges) error {
-	return n.one().AddRequest(ctx, r, c)
+func (n manyStores) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
+	return n.one().Enqueue(ctx, r, c)
 }
 
 func (n manyStores) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
 	return n.one().TakeLimits(ctx, at, c)
 }
 
-func (n manyStores) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
-	return n.one().ClaimRequests(ctx, l)
+func (n manyStores) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
+	return n.one().Claim(ctx, l)
 }
 
-func (n manyStores) FinishRequest(ctx context.Context, o recovery.Outcome) error {
-	return n.one().FinishRequest(ctx, o)
+func (n manyStores) Finish(ctx context.Context, o recovery.Outcome) error {
+	return n.one().Finish(ctx, o)
 }
 
 func (n manyStores) Purge(ctx context.Context, before time.Time, max int) (int, error) {

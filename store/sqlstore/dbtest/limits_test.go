@@ -74,7 +74,7 @@ func TestSQLiteRefusesMalformedLimits(t *testing.T) {
 	for _, tats := range []string{"x'00'", "zeroblob(15)", "zeroblob(17)", "'many'", "7"} {
 		_, err := db.Exec("UPDATE recovery_limits SET tats = " + tats)
 		is.NoErr(err)
-		err = store.AddRequest(t.Context(), request(t0), recovery.Charges{Soft: charges})
+		err = store.Enqueue(t.Context(), request(t0), recovery.Charges{Soft: charges})
 		is.True(err != nil)
 		is.True(strings.Contains(err.Error(), "the states of limits in a row are "))
 	}
@@ -101,7 +101,7 @@ func TestSQLiteCountsLimitsOfARowApart(t *testing.T) {
 			want, err = oracle.TakeLimits(t.Context(), at, charges), store.TakeLimits(t.Context(), at, charges)
 		} else {
 			r, all := request(at), recovery.Charges{Hard: charges[:1], Soft: charges[1:]}
-			want, err = oracle.AddRequest(t.Context(), r, all), store.AddRequest(t.Context(), r, all)
+			want, err = oracle.Enqueue(t.Context(), r, all), store.Enqueue(t.Context(), r, all)
 		}
 		if outcome(err) != outcome(want) {
 			t.Fatalf("%v: %v, in memory %v", charges, err, want)

@@ -25,7 +25,7 @@ func TestLockedRowsArePassedOver(t *testing.T) {
 		defer cancel()
 		a := stored(t, store, db, s.Dialect, 1)
 		for range 2 {
-			is.NoErr(store.AddRequest(ctx, request(t0), recovery.Charges{}))
+			is.NoErr(store.Enqueue(ctx, request(t0), recovery.Charges{}))
 			is.NoErr(store.CreateReset(ctx, resetOf(a, t0)))
 		}
 		is.NoErr(store.TakeLimits(ctx, t0, []recovery.Charge{
@@ -39,8 +39,8 @@ func TestLockedRowsArePassedOver(t *testing.T) {
 			var found any
 			is.NoErr(tx.QueryRowContext(ctx, "SELECT "+key+" FROM "+table+" ORDER BY "+key+" LIMIT 1 FOR UPDATE").Scan(&found))
 		}
-		lock("recovery_requests", "id")
-		claimed, err := store.ClaimRequests(ctx, recovery.Lease{ID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 10})
+		lock("recovery_jobs", "id")
+		claimed, err := store.Claim(ctx, recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 10})
 		is.NoErr(err)
 		is.Equal(len(claimed), 1)
 		if s.Dialect == sqlstore.PostgreSQL { // MySQL has no such DELETE

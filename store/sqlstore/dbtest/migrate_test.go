@@ -32,7 +32,7 @@ func tableNames(t *testing.T, db *sql.DB, d sqlstore.Dialect) []string {
 	return names
 }
 
-var ownTables = []string{"recovery_limits", "recovery_migrations", "recovery_requests", "recovery_resets"}
+var ownTables = []string{"recovery_limits", "recovery_migrations", "recovery_jobs", "recovery_resets"}
 
 func TestTenInstancesMigrateAtOnce(t *testing.T) {
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
@@ -68,7 +68,7 @@ func TestMigrateAgainChangesNothing(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		store, db := databases.Open(t, s)
-		is.NoErr(store.AddRequest(t.Context(), request(t0), recovery.Charges{}))
+		is.NoErr(store.Enqueue(t.Context(), request(t0), recovery.Charges{}))
 		before, err := databases.Dump(db)
 		is.NoErr(err)
 		for range 3 {
@@ -77,7 +77,7 @@ func TestMigrateAgainChangesNothing(t *testing.T) {
 		after, err := databases.Dump(db)
 		is.NoErr(err)
 		is.Equal(after, before)
-		is.True(strings.Contains(after, "recovery_requests"))
+		is.True(strings.Contains(after, "recovery_jobs"))
 	})
 }
 
@@ -90,7 +90,7 @@ func TestPrefixesLiveBesideEachOther(t *testing.T) {
 		_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, databases.TextType(s.Dialect), databases.TextType(s.Dialect)))
 		is.NoErr(err)
 		is.NoErr(databases.Put(db, s.Dialect, recovery.Account{
-			ID: "77", Username: "name77", Email: "name77@example.com", Active: true, HasPassword: true, Verified: true,
+			ID: "77", Username: "name77", Email: "name77@example.com", Active: true, HasPassword: true, EmailVerified: true,
 		}, "hash-0"))
 		other, store := databases.StoreOn(t, s.Dialect, db, "recovery_b_"), databases.StoreOn(t, s.Dialect, db, "")
 		is.NoErr(other.Migrate(t.Context()))
@@ -101,7 +101,7 @@ func TestPrefixesLiveBesideEachOther(t *testing.T) {
 		is.Equal(len(tableNames(t, db, s.Dialect)), 1+2*len(ownTables))
 		before, err := databases.DumpOf(db, "recovery_b_")
 		is.NoErr(err)
-		is.True(strings.Contains(before, "requests") && strings.Contains(before, "resets")) // there is something to harm
+		is.True(strings.Contains(before, "jobs") && strings.Contains(before, "resets")) // there is something to harm
 		exercise(t, store)
 		after, err := databases.DumpOf(db, "recovery_b_")
 		is.NoErr(err)
@@ -111,7 +111,7 @@ func TestPrefixesLiveBesideEachOther(t *testing.T) {
 
 // MySQL's DDL does not roll back: an instance that dies leaves some of the tables.
 func TestMigrationThatDiedHalfWayIsCompleted(t *testing.T) {
-	for _, table := range []string{"recovery_requests", "recovery_resets", "recovery_limits"} {
+	for _, table := range []string{"recovery_jobs", "recovery_resets", "recovery_limits"} {
 		t.Run("without "+table, func(t *testing.T) {
 			is := is.New(t)
 			s := databases.Servers[slices.IndexFunc(databases.Servers, func(s databases.Server) bool { return s.Dialect == sqlstore.MySQL })]

@@ -54,24 +54,24 @@ func TestModel(t *testing.T) {
 			m := &model{oracle: memstore.New(), store: store, db: db, dialect: s.Dialect, now: time.UnixMicro(1_800_000_000_000_000).UTC(), free: map[string]time.Time{}, seen: seen}
 			m.begin(rt)
 			rt.Repeat(map[string]func(*rapid.T){
-				"":                m.compare,
-				"Put":             m.put,
-				"Remove":          m.remove,
-				"Time":            m.time,
-				"FindAccounts":    m.findAccounts,
-				"CreateReset":     m.createReset,
-				"CreateReset 2":   m.createReset, // more often than the rest
-				"FindReset":       m.findReset,
-				"CompleteReset":   m.completeReset,
-				"CompleteReset 2": m.completeReset,
-				"AddRequest":      m.addRequest,
-				"AddRequest 2":    m.addRequest,
-				"TakeLimits":      m.takeLimits,
-				"ClaimRequests":   m.claimRequests,
-				"ClaimRequests 2": m.claimRequests,
-				"FinishRequest":   m.finishRequest,
-				"FinishRequest 2": m.finishRequest,
-				"Purge":           m.purge,
+				"":              m.compare,
+				"Put":           m.put,
+				"Remove":        m.remove,
+				"Time":          m.time,
+				"FindAccounts":  m.findAccounts,
+				"CreateReset":   m.createReset,
+				"CreateReset 2": m.createReset, // more often than the rest
+				"FindReset":     m.findReset,
+				"Redeem":        m.completeReset,
+				"Redeem 2":      m.completeReset,
+				"Enqueue":       m.addRequest,
+				"Enqueue 2":     m.addRequest,
+				"TakeLimits":    m.takeLimits,
+				"Claim":         m.claimRequests,
+				"Claim 2":       m.claimRequests,
+				"Finish":        m.finishRequest,
+				"Finish 2":      m.finishRequest,
+				"Purge":         m.purge,
 			})
 		})
 		t.Log(seen)
@@ -119,9 +119,9 @@ type model struct {
 	now      time.Time // whole and half seconds; unique adds the microseconds
 	serial   int
 	resets   []recovery.Reset
-	requests []recovery.Request   // all that were ever added
+	requests []recovery.Job       // all that were ever added
 	free     map[string]time.Time // when a waiting request may be claimed
-	claims   []recovery.Request
+	claims   []recovery.Job
 	instants []time.Time // at which something begins or ends
 
 	seen map[string]int // outcomes
@@ -136,13 +136,13 @@ var (
 )
 
 func (m *model) begin(rt *rapid.T) {
-	for _, table := range []string{"recovery_requests", "recovery_resets", "recovery_limits", "users"} {
+	for _, table := range []string{"recovery_jobs", "recovery_resets", "recovery_limits", "users"} {
 		if _, err := m.db.Exec("DELETE FROM " + table); err != nil {
 			rt.Fatal(err)
 		}
 	}
 	for _, id := range accountIDs[:2] {
-		a := recovery.Account{ID: id, Username: "user " + id, Email: id + "@example.com", Active: true, HasPassword: true, Verified: true}
+		a := recovery.Account{ID: id, Username: "user " + id, Email: id + "@example.com", Active: true, HasPassword: true, EmailVerified: true}
 		m.oracle.Put(a, "h1")
 		if err := databases.Put(m.db, m.dialect, a, "h1"); err != nil {
 			rt.Fatal(err)
@@ -266,7 +266,7 @@ func (m *model) put(rt *rapid.T) {
 	a := recovery.Account{
 		ID: one(rt, "account", accountIDs), Username: one(rt, "name", names), Email: one(rt, "address", addresses),
 		Locale: one(rt, "locale", []string{"", "ja"}),
-		Active: !seldom(rt, "inactive"), HasPassword: !seldom(rt, "no password"), Verified: !seldom(rt, "unverified"),
+		Active: !seldom(rt, "inactive"), HasPassword: !seldom(rt, "no password"), EmailVerified: !seldom(rt, "unverified"),
 	}
 	hash := one(rt, "hash", []string{"h1", "h2"}) // an old one may come back
 	m.oracle.Put(a, hash)
@@ -337,7 +337,7 @@ func (m *model) createReset(rt *rapid.T) {
 	m.serial++
 	r := recovery.Reset{
 		Digest:    recovery.Digest{rapid.Byte().Draw(rt, "digest"), byte(m.serial >> 8), byte(m.serial)},
-		AccountID: one(rt, "account", accountIDs), RequestID: request.ID, RequestedAt: request.RequestedAt,
+		AccountID: one(rt, "account", accountIDs), JobID: request.ID, RequestedAt: request.RequestedAt,
 		ExpiresAt: m.unique(m.now.Add(seconds(rt, "lifetime", 1, 300))),
 		Version:   recovery.NewVersion("h1", one(rt, "address", addresses)),
 	}
@@ -375,9 +375,9 @@ func sameAccount(rt *rapid.T, a, b recovery.Account) {
 
 func (m *model) completeReset(rt *rapid.T) {
 	m.serial++
-	c := recovery.Completion{Digest: m.digest(rt), At: m.at(rt), PasswordHash: "new " + strconv.Itoa(m.serial), Add: m.more(rt)}
-	a1, err1 := m.oracle.CompleteReset(rt.Context(), c)
-	a2, err2 := m.store.CompleteReset(rt.Context(), c)
+	c := recovery.Redemption{Digest: m.digest(rt), At: m.at(rt), PasswordHash: "new " + strconv.Itoa(m.serial), Add: m.more(rt)}
+	a1, err1 := m.oracle.Redeem(rt.Context(), c)
+	a2, err2 := m.store.Redeem(rt.Context(), c)
 	if m.sameOutcome(rt, err1, err2) {
 		m.seen["redeemed"]++
 		m.added(c.Add...)
@@ -385,30 +385,30 @@ func (m *model) completeReset(rt *rapid.T) {
 	sameAccount(rt, a1, a2)
 }
 
-func (m *model) request(rt *rapid.T) recovery.Request {
-	r := recovery.Request{
-		ID: m.id(rt), Kind: one(rt, "kind", []recovery.RequestKind{recovery.RequestKindReset, recovery.RequestKindNotice}),
+func (m *model) request(rt *rapid.T) recovery.Job {
+	r := recovery.Job{
+		ID: m.id(rt), Kind: one(rt, "kind", []recovery.JobKind{recovery.JobReset, recovery.JobNotice}),
 		By: one(rt, "by", []recovery.IdentifierKind{recovery.ByUsername, recovery.ByEmail}), Identifier: one(rt, "identifier", anyText),
 		AccountID: one(rt, "account", append(accountIDs, "")), Portal: one(rt, "portal", anyText), Locale: one(rt, "locale", []string{"", "en-GB"}),
 		Client:      one(rt, "client", []netip.Addr{{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}),
 		RequestedAt: m.now, DueAt: m.unique(m.now.Add(seconds(rt, "due", -5, 10))), Throttled: seldom(rt, "throttled"),
 	}
 	if seldom(rt, "claimed before") { // nobody should, and it must not matter
-		r.Attempts, r.Lease = 7, "left over"
+		r.Attempts, r.LeaseID = 7, "left over"
 	}
 	return r
 }
 
 // more are the requests that a call adds on its way.
-func (m *model) more(rt *rapid.T) []recovery.Request {
-	add := make([]recovery.Request, rapid.IntRange(0, 2).Draw(rt, "more"))
+func (m *model) more(rt *rapid.T) []recovery.Job {
+	add := make([]recovery.Job, rapid.IntRange(0, 2).Draw(rt, "more"))
 	for i := range add {
 		add[i] = m.request(rt)
 	}
 	return add
 }
 
-func (m *model) added(requests ...recovery.Request) {
+func (m *model) added(requests ...recovery.Job) {
 	for _, r := range requests {
 		m.requests = append(m.requests, r)
 		m.free[r.ID] = r.DueAt
@@ -432,7 +432,7 @@ func (m *model) charges(rt *rapid.T, label string, least int) []recovery.Charge 
 func (m *model) addRequest(rt *rapid.T) {
 	r := m.request(rt)
 	charges := recovery.Charges{Hard: m.charges(rt, "hard", 0), Soft: m.charges(rt, "soft", 0)}
-	if m.sameOutcome(rt, m.oracle.AddRequest(rt.Context(), r, charges), m.store.AddRequest(rt.Context(), r, charges)) {
+	if m.sameOutcome(rt, m.oracle.Enqueue(rt.Context(), r, charges), m.store.Enqueue(rt.Context(), r, charges)) {
 		m.added(r)
 	}
 }
@@ -443,7 +443,7 @@ func (m *model) takeLimits(rt *rapid.T) {
 }
 
 func (m *model) claimRequests(rt *rapid.T) {
-	l := recovery.Lease{ID: m.id(rt), At: m.at(rt), Max: rapid.IntRange(1, 4).Draw(rt, "max")}
+	l := recovery.Claim{LeaseID: m.id(rt), At: m.at(rt), Max: rapid.IntRange(1, 4).Draw(rt, "max")}
 	l.Until = m.unique(l.At.Add(seconds(rt, "lease", 1, 30)))
 	// Requests that were leased together are free together, and any of them may come first.
 	var due []time.Time
@@ -456,10 +456,10 @@ func (m *model) claimRequests(rt *rapid.T) {
 	for l.Max < len(due) && due[l.Max].Equal(due[l.Max-1]) {
 		l.Max++
 	}
-	first, err1 := m.oracle.ClaimRequests(rt.Context(), l)
-	second, err2 := m.store.ClaimRequests(rt.Context(), l)
+	first, err1 := m.oracle.Claim(rt.Context(), l)
+	second, err2 := m.store.Claim(rt.Context(), l)
 	m.sameOutcome(rt, err1, err2)
-	byID := func(a, b recovery.Request) int { return strings.Compare(a.ID, b.ID) }
+	byID := func(a, b recovery.Job) int { return strings.Compare(a.ID, b.ID) }
 	slices.SortFunc(first, byID)
 	slices.SortFunc(second, byID)
 	if !slices.Equal(first, second) {
@@ -476,26 +476,26 @@ func (m *model) finishRequest(rt *rapid.T) {
 		rt.Skip("nothing was claimed yet")
 	}
 	claim := recent(rt, "claim", m.claims)
-	o := recovery.Outcome{RequestID: claim.ID, Lease: claim.Lease, At: m.now, Add: m.more(rt)}
+	o := recovery.Outcome{JobID: claim.ID, LeaseID: claim.LeaseID, At: m.now, Add: m.more(rt)}
 	if seldom(rt, "wrong lease") {
-		o.Lease = one(rt, "lease", []string{"", "another", recent(rt, "claim", m.claims).Lease})
+		o.LeaseID = one(rt, "lease", []string{"", "another", recent(rt, "claim", m.claims).LeaseID})
 	}
 	if seldom(rt, "retry") {
 		o.RetryAt = m.unique(m.now.Add(seconds(rt, "in", 0, 10)))
 	}
 	if !seldom(rt, "not mailed") {
 		o.Mailed = one(rt, "account", accountIDs)
-		i := slices.IndexFunc(m.resets, func(r recovery.Reset) bool { return r.RequestID == o.RequestID })
+		i := slices.IndexFunc(m.resets, func(r recovery.Reset) bool { return r.JobID == o.JobID })
 		if i >= 0 && !seldom(rt, "another's") {
 			o.Mailed = m.resets[i].AccountID
 		}
 	}
-	if !m.sameOutcome(rt, m.oracle.FinishRequest(rt.Context(), o), m.store.FinishRequest(rt.Context(), o)) {
+	if !m.sameOutcome(rt, m.oracle.Finish(rt.Context(), o), m.store.Finish(rt.Context(), o)) {
 		return
 	}
-	delete(m.free, o.RequestID)
+	delete(m.free, o.JobID)
 	if !o.RetryAt.IsZero() {
-		m.free[o.RequestID] = o.RetryAt
+		m.free[o.JobID] = o.RetryAt
 	}
 	m.added(o.Add...)
 }
@@ -524,7 +524,7 @@ func atRest(db *sql.DB, d sqlstore.Dialect) (string, error) {
 		state = "tats"
 	}
 	err := errors.Join(
-		each(db, `SELECT digest, account_id, version, request_id, requested_at, expires_at, ended, mailed FROM recovery_resets ORDER BY digest`, func(rows *sql.Rows) error {
+		each(db, `SELECT digest, account_id, version, job_id, requested_at, expires_at, ended, mailed FROM recovery_resets ORDER BY digest`, func(rows *sql.Rows) error {
 			var digest, version []byte
 			var account, request, ended string
 			var requestedAt, expiresAt int64
@@ -549,7 +549,7 @@ func atRest(db *sql.DB, d sqlstore.Dialect) (string, error) {
 			return err
 		}),
 		each(db, `SELECT id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease
-			FROM recovery_requests ORDER BY id`, func(rows *sql.Rows) error {
+			FROM recovery_jobs ORDER BY id`, func(rows *sql.Rows) error {
 			var id, kind, by, identifier, account, portal, locale, client, lease string
 			var requestedAt, dueAt int64
 			var throttled, attempts int

@@ -25,23 +25,23 @@ func TestTablesChangeWhileInUse(t *testing.T) {
 			a := stored(t, store, db, s.Dialect, 1)
 			through := func() {
 				r := request(t0)
-				is.NoErr(store.AddRequest(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{
+				is.NoErr(store.Enqueue(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{
 					{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1000, Every: time.Second}},
 				}}))
-				claimed, err := store.ClaimRequests(t.Context(), recovery.Lease{ID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 1})
+				claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 1})
 				is.NoErr(err)
 				is.Equal(len(claimed), 1)
 				reset := resetOf(a, t0)
-				reset.RequestID = r.ID
+				reset.JobID = r.ID
 				is.NoErr(store.CreateReset(t.Context(), reset))
-				is.NoErr(store.FinishRequest(t.Context(), recovery.Outcome{RequestID: r.ID, Lease: claimed[0].Lease, At: t0, Mailed: a.ID}))
+				is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: r.ID, LeaseID: claimed[0].LeaseID, At: t0, Mailed: a.ID}))
 				_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
 				is.NoErr(err)
 				time.Sleep(10 * time.Millisecond) // statements are prepared meanwhile
 			}
 			for _, change := range []string{
-				"ALTER TABLE recovery_requests ADD COLUMN more TEXT", "ALTER TABLE recovery_limits ADD COLUMN more TEXT",
-				"ALTER TABLE recovery_resets ADD COLUMN more TEXT", "CREATE INDEX more ON recovery_resets (request_id)",
+				"ALTER TABLE recovery_jobs ADD COLUMN more TEXT", "ALTER TABLE recovery_limits ADD COLUMN more TEXT",
+				"ALTER TABLE recovery_resets ADD COLUMN more TEXT", "CREATE INDEX more ON recovery_resets (job_id)",
 			} {
 				through()
 				through()

@@ -39,10 +39,10 @@ func raceForToken(ctx context.Context, store *sqlstore.Store, i int, who string)
 	hashes := make([]string, racersEach)
 	errs := together(racersEach, func(j int) error {
 		notice := request(t0)
-		notice.Kind = recovery.RequestKindNotice
+		notice.Kind = recovery.JobNotice
 		hashes[j] = fmt.Sprintf("%s-%d-%d", who, i, j)
-		_, err := store.CompleteReset(ctx, recovery.Completion{
-			Digest: sharedDigest(i), At: t0, PasswordHash: hashes[j], Add: []recovery.Request{notice},
+		_, err := store.Redeem(ctx, recovery.Redemption{
+			Digest: sharedDigest(i), At: t0, PasswordHash: hashes[j], Add: []recovery.Job{notice},
 		})
 		return err
 	})
@@ -132,7 +132,7 @@ func TestAttack_S40_TwoProcessesRaceOnOneSQLiteFile(t *testing.T) {
 	is.NoErr(in.Close())
 	_, _ = io.Copy(io.Discard, out)
 	is.NoErr(command.Wait())
-	is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_requests"), []string{strconv.Itoa(sharedTokens)}) // one notice each
-	is.True(wins["this"] > 0 && wins["other"] > 0)                                                         // it was a race
+	is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_jobs"), []string{strconv.Itoa(sharedTokens)}) // one notice each
+	is.True(wins["this"] > 0 && wins["other"] > 0)                                                     // it was a race
 	t.Log(wins)
 }

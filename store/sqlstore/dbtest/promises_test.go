@@ -162,11 +162,11 @@ func (p *promises) tables(t *testing.T) (
 		add(used, id, digest.String())
 		return err
 	}))
-	is.NoErr(each(tx, "SELECT id, kind, identifier FROM recovery_requests", func(rows *sql.Rows) error {
+	is.NoErr(each(tx, "SELECT id, kind, identifier FROM recovery_jobs", func(rows *sql.Rows) error {
 		var id, kind, identifier string
 		err := rows.Scan(&id, &kind, &identifier)
 		waiting[id] = true
-		if kind == string(recovery.RequestKindNotice) {
+		if kind == string(recovery.JobNotice) {
 			add(notices, identifier, id)
 		}
 		return err

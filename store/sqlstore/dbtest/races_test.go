@@ -96,7 +96,7 @@ func isMariaDB(t testing.TB, c *mysql.Config) bool {
 func account(i int) recovery.Account {
 	name := fmt.Sprint("user", i)
 	return recovery.Account{
-		ID: strconv.Itoa(1000 + i), Username: name, Email: name + "@example.com", Active: true, HasPassword: true, Verified: true,
+		ID: strconv.Itoa(1000 + i), Username: name, Email: name + "@example.com", Active: true, HasPassword: true, EmailVerified: true,
 	}
 }
 
@@ -120,7 +120,7 @@ func found(t *testing.T, store *sqlstore.Store, id string) recovery.Account {
 // resetOf returns a reset, not yet stored, of a request made at the given time.
 func resetOf(a recovery.Account, at time.Time) recovery.Reset {
 	r := recovery.Reset{
-		AccountID: a.ID, Version: a.Version, RequestID: newID(), RequestedAt: at, ExpiresAt: at.Add(16 * time.Hour),
+		AccountID: a.ID, Version: a.Version, JobID: newID(), RequestedAt: at, ExpiresAt: at.Add(16 * time.Hour),
 	}
 	_, _ = rand.Read(r.Digest[:])
 	return r
@@ -128,9 +128,9 @@ func resetOf(a recovery.Account, at time.Time) recovery.Reset {
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
-func request(at time.Time) recovery.Request {
-	return recovery.Request{
-		ID: newID(), Kind: recovery.RequestKindReset, By: recovery.ByUsername, Identifier: "alice", RequestedAt: at, DueAt: at,
+func request(at time.Time) recovery.Job {
+	return recovery.Job{
+		ID: newID(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", RequestedAt: at, DueAt: at,
 	}
 }
 
@@ -188,13 +188,13 @@ func race(t *testing.T, d sqlstore.Dialect, db *sql.DB, tokens int, stores ...*s
 		a := stored(t, stores[0], db, d, i)
 		reset := resetOf(a, t0)
 		is.NoErr(stores[0].CreateReset(t.Context(), reset))
-		notices := make([]recovery.Request, racers)
+		notices := make([]recovery.Job, racers)
 		for j := range notices {
 			notices[j] = request(t0)
-			notices[j].Kind, notices[j].AccountID = recovery.RequestKindNotice, a.ID
+			notices[j].Kind, notices[j].AccountID = recovery.JobNotice, a.ID
 		}
 		errs := together(racers, func(j int) error {
-			_, err := stores[j%len(stores)].CompleteReset(t.Context(), recovery.Completion{
+			_, err := stores[j%len(stores)].Redeem(t.Context(), recovery.Redemption{
 				Digest: reset.Digest, At: t0, PasswordHash: fmt.Sprint("hash of ", j), Add: notices[j : j+1],
 			})
 			return err
@@ -215,9 +215,9 @@ func race(t *testing.T, d sqlstore.Dialect, db *sql.DB, tokens int, stores ...*s
 		is.True(winner >= 0) // somebody wins
 		hash, err := databases.PasswordHash(db, d, a.ID)
 		is.NoErr(err)
-		is.Equal(hash, fmt.Sprint("hash of ", winner))                                           // the winner's hash is stored
-		is.Equal(texts(t, db, "SELECT id FROM recovery_requests"), []string{notices[winner].ID}) // only the winner's notice is queued
-		_, err = db.Exec("DELETE FROM recovery_requests")
+		is.Equal(hash, fmt.Sprint("hash of ", winner))                                       // the winner's hash is stored
+		is.Equal(texts(t, db, "SELECT id FROM recovery_jobs"), []string{notices[winner].ID}) // only the winner's notice is queued
+		_, err = db.Exec("DELETE FROM recovery_jobs")
 		is.NoErr(err)
 	}
 }
@@ -238,7 +238,7 @@ func TestAddressChangeUnderWayKillsTheToken(t *testing.T) {
 			is.NoErr(err)
 			done := make(chan error)
 			go func() {
-				_, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: "hash-1"})
+				_, err := store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1"})
 				done <- err
 			}()
 			time.Sleep(10 * time.Millisecond) // only so that it is likely to wait
@@ -270,7 +270,7 @@ func TestCompletionRacesAddressChange(t *testing.T) {
 						}
 					}
 				} else {
-					after, err = store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: "hash-1"})
+					after, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1"})
 				}
 				return err
 			})
@@ -298,11 +298,11 @@ func TestAttack_S42_SoftLimitIsExactUnderParallelRequests(t *testing.T) {
 			Hard: []recovery.Charge{{Scope: recovery.ScopeGlobal, Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1000, Every: time.Second}}},
 			Soft: []recovery.Charge{{Scope: recovery.ScopeIdentifier, Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 3, Every: time.Hour}}},
 		}
-		for _, err := range together(500, func(int) error { return store.AddRequest(t.Context(), request(t0), charges) }) {
+		for _, err := range together(500, func(int) error { return store.Enqueue(t.Context(), request(t0), charges) }) {
 			is.NoErr(err) // the answer is the same for all
 		}
-		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_requests"), []string{"500"})
-		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_requests WHERE throttled = 0"), []string{"3"}) // three are mailed
+		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_jobs"), []string{"500"})
+		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_jobs WHERE throttled = 0"), []string{"3"}) // three are mailed
 	})
 }
 
@@ -314,11 +314,11 @@ func TestOlderTokenNeverOutlivesMailOfANewerRequest(t *testing.T) {
 		for i := range 25 {
 			a := stored(t, store, db, s.Dialect, i)
 			newer := request(t0)
-			is.NoErr(store.AddRequest(t.Context(), newer, recovery.Charges{}))
-			claimed, err := store.ClaimRequests(t.Context(), recovery.Lease{ID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 1})
+			is.NoErr(store.Enqueue(t.Context(), newer, recovery.Charges{}))
+			claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 1})
 			is.NoErr(err)
 			mailed := resetOf(a, t0)
-			mailed.RequestID = newer.ID
+			mailed.JobID = newer.ID
 			is.NoErr(store.CreateReset(t.Context(), mailed))
 			resets := make([]recovery.Reset, older)
 			for j := range resets {
@@ -326,7 +326,7 @@ func TestOlderTokenNeverOutlivesMailOfANewerRequest(t *testing.T) {
 			}
 			errs := together(older+1, func(j int) error {
 				if j == older/2 {
-					return store.FinishRequest(t.Context(), recovery.Outcome{RequestID: newer.ID, Lease: claimed[0].Lease, At: t0, Mailed: a.ID})
+					return store.Finish(t.Context(), recovery.Outcome{JobID: newer.ID, LeaseID: claimed[0].LeaseID, At: t0, Mailed: a.ID})
 				}
 				if j > older/2 {
 					j--

@@ -40,7 +40,7 @@ func TestPgxAddsInOneRoundTrip(t *testing.T) {
 	config.Tracer = sent
 	store := databases.StoreOn(t, sqlstore.PostgreSQL, databases.Limited(t, stdlib.OpenDB(*config)), "")
 	for range 2 {
-		is.NoErr(store.AddRequest(t.Context(), benchRequest(), benchCharges()))
+		is.NoErr(store.Enqueue(t.Context(), benchRequest(), benchCharges()))
 	}
 	is.Equal(len(sent.queries), 2)
 	for _, query := range sent.queries {

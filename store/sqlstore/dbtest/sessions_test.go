@@ -63,10 +63,10 @@ func TestLongestTextsComeBackWhole(t *testing.T) {
 		r := request(t0)
 		r.Identifier, r.AccountID = strings.Repeat("é", 127), strings.Repeat("i", 254)+"x"
 		r.Portal, r.Locale = strings.Repeat("p", 64), strings.Repeat("l", 35)
-		is.NoErr(store.AddRequest(t.Context(), r, recovery.Charges{}))
-		claimed, err := store.ClaimRequests(t.Context(), recovery.Lease{ID: newID(), At: t0, Until: t0, Max: 1})
+		is.NoErr(store.Enqueue(t.Context(), r, recovery.Charges{}))
+		claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0, Max: 1})
 		is.NoErr(err)
-		r.Attempts, r.Lease = 1, claimed[0].Lease
+		r.Attempts, r.LeaseID = 1, claimed[0].LeaseID
 		is.True(claimed[0] == r) // every field is as it was
 
 		for i, length := range []int{255, 256, 1024} {
@@ -74,7 +74,7 @@ func TestLongestTextsComeBackWhole(t *testing.T) {
 			reset := resetOf(a, t0)
 			is.NoErr(store.CreateReset(t.Context(), reset))
 			hash := strings.Repeat("h", length-1) + "x"
-			_, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: hash})
+			_, err := store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: hash})
 			is.NoErr(err)
 			got, err := databases.PasswordHash(db, s.Dialect, a.ID)
 			is.NoErr(err)
@@ -87,16 +87,16 @@ func TestTooLongTextsAreRefusedAndNeverCut(t *testing.T) {
 	onEachMode(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		store, db := databases.Open(t, s)
-		for _, change := range []func(*recovery.Request){
-			func(r *recovery.Request) { r.Identifier = strings.Repeat("i", 255) },
-			func(r *recovery.Request) { r.AccountID = strings.Repeat("i", 256) },
-			func(r *recovery.Request) { r.Portal = strings.Repeat("i", 65) },
-			func(r *recovery.Request) { r.Locale = strings.Repeat("i", 65) },
-			func(r *recovery.Request) { r.ID = strings.Repeat("i", 65) },
+		for _, change := range []func(*recovery.Job){
+			func(r *recovery.Job) { r.Identifier = strings.Repeat("i", 255) },
+			func(r *recovery.Job) { r.AccountID = strings.Repeat("i", 256) },
+			func(r *recovery.Job) { r.Portal = strings.Repeat("i", 65) },
+			func(r *recovery.Job) { r.Locale = strings.Repeat("i", 65) },
+			func(r *recovery.Job) { r.ID = strings.Repeat("i", 65) },
 		} {
 			r := request(t0)
 			change(&r)
-			is.True(store.AddRequest(t.Context(), r, recovery.Charges{}) != nil) // refused
+			is.True(store.Enqueue(t.Context(), r, recovery.Charges{}) != nil) // refused
 		}
 		reset := resetOf(recovery.Account{ID: strings.Repeat("i", 256)}, t0)
 		is.True(store.CreateReset(t.Context(), reset) != nil) // a cut ID could be another account's
@@ -124,7 +124,7 @@ func TestHashThatTheColumnCutsIsRefused(t *testing.T) {
 		a := stored(t, store, db, s.Dialect, 1)
 		reset := resetOf(a, t0)
 		is.NoErr(store.CreateReset(t.Context(), reset))
-		_, err = store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: strings.Repeat("h", 61)})
+		_, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: strings.Repeat("h", 61)})
 		is.True(err != nil && !errors.Is(err, recovery.ErrInvalidToken)) // the mistake shows
 		hash, err := databases.PasswordHash(db, s.Dialect, a.ID)
 		is.NoErr(err)
@@ -141,7 +141,7 @@ func TestHashMayBeTheSameAsBefore(t *testing.T) {
 		store, db := databases.Open(t, s)
 		reset := resetOf(stored(t, store, db, s.Dialect, 1), t0)
 		is.NoErr(store.CreateReset(t.Context(), reset))
-		_, err := store.CompleteReset(t.Context(), recovery.Completion{Digest: reset.Digest, At: t0, PasswordHash: "hash-0"})
+		_, err := store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-0"})
 		is.NoErr(err)
 	})
 }

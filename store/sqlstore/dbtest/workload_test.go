@@ -70,10 +70,10 @@ type workOptions struct {
 
 // points are the places between the calls of the Store and the Mailer.
 var points = []string{
-	"before AddRequest", "after AddRequest", "before ClaimRequests", "after ClaimRequests",
+	"before Enqueue", "after Enqueue", "before Claim", "after Claim",
 	"before FindAccounts", "after FindAccounts", "before CreateReset", "after CreateReset",
-	"before Send", "after Send", "before FinishRequest", "after FinishRequest",
-	"before FindReset", "after FindReset", "before CompleteReset", "after CompleteReset",
+	"before Send", "after Send", "before Finish", "after Finish",
+	"before FindReset", "after FindReset", "before Redeem", "after Redeem",
 	"before SetPassword", "after SetPassword", "before Purge", "after Purge",
 }
 
@@ -86,7 +86,7 @@ func prepareWork(t *testing.T, d sqlstore.Dialect, db *sql.DB) {
 	is.NoErr(err)
 	for i := range workAccounts {
 		is.NoErr(databases.Put(db, d, recovery.Account{
-			ID: workName(i), Username: workName(i), Email: workAddress(i), Active: true, HasPassword: true, Verified: true,
+			ID: workName(i), Username: workName(i), Email: workAddress(i), Active: true, HasPassword: true, EmailVerified: true,
 		}, "first"))
 	}
 }
@@ -129,7 +129,7 @@ func (w *workload) ask(ctx context.Context) error {
 	if behind {
 		return nil
 	}
-	var accepted recovery.Request
+	var accepted recovery.Job
 	i := rand.IntN(workAccounts)
 	if err := w.service.RequestReset(context.WithValue(ctx, acceptedKey{}, &accepted), recovery.ResetRequest{Username: workName(i)}); err != nil {
 		return fmt.Errorf("RequestReset: %w", err)
@@ -233,18 +233,18 @@ func (w *workload) FindReset(ctx context.Context, d recovery.Digest, at time.Tim
 	return w.Store.FindReset(ctx, d, at)
 }
 
-func (w *workload) CompleteReset(ctx context.Context, c recovery.Completion) (recovery.Account, error) {
-	return around(w, "CompleteReset", func() (recovery.Account, error) { return w.Store.CompleteReset(ctx, c) })
+func (w *workload) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
+	return around(w, "Redeem", func() (recovery.Account, error) { return w.Store.Redeem(ctx, c) })
 }
 
-func (w *workload) AddRequest(ctx context.Context, r recovery.Request, charges recovery.Charges) error {
-	if accepted, ok := ctx.Value(acceptedKey{}).(*recovery.Request); ok {
+func (w *workload) Enqueue(ctx context.Context, r recovery.Job, charges recovery.Charges) error {
+	if accepted, ok := ctx.Value(acceptedKey{}).(*recovery.Job); ok {
 		*accepted = r
 		w.mu.Lock()
 		w.pending[r.ID] = true
 		w.mu.Unlock()
 	}
-	err := aroundOne(w, "AddRequest", func() error { return w.Store.AddRequest(ctx, r, charges) })
+	err := aroundOne(w, "Enqueue", func() error { return w.Store.Enqueue(ctx, r, charges) })
 	if err != nil {
 		w.mu.Lock()
 		delete(w.pending, r.ID)
@@ -253,15 +253,15 @@ func (w *workload) AddRequest(ctx context.Context, r recovery.Request, charges r
 	return err
 }
 
-func (w *workload) ClaimRequests(ctx context.Context, l recovery.Lease) ([]recovery.Request, error) {
-	return around(w, "ClaimRequests", func() ([]recovery.Request, error) { return w.Store.ClaimRequests(ctx, l) })
+func (w *workload) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
+	return around(w, "Claim", func() ([]recovery.Job, error) { return w.Store.Claim(ctx, l) })
 }
 
-func (w *workload) FinishRequest(ctx context.Context, o recovery.Outcome) error {
+func (w *workload) Finish(ctx context.Context, o recovery.Outcome) error {
 	w.mu.Lock()
-	delete(w.pending, o.RequestID)
+	delete(w.pending, o.JobID)
 	w.mu.Unlock()
-	return aroundOne(w, "FinishRequest", func() error { return w.Store.FinishRequest(ctx, o) })
+	return aroundOne(w, "Finish", func() error { return w.Store.Finish(ctx, o) })
 }
 
 func (w *workload) Purge(ctx context.Context, before time.Time, most int) (int, error) {

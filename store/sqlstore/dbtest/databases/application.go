@@ -18,7 +18,7 @@ import (
 // Users is the application's table in these tests, with every optional column.
 var Users = sqlstore.Table{
 	Name: "users", ID: "id", Username: "username", Email: "email", PasswordHash: "password_hash", Locale: "locale",
-	Active: "status = 'active'", HasPassword: "local_password = 1", Verified: "verified_at IS NOT NULL",
+	Active: "status = 'active'", HasPassword: "local_password = 1", EmailVerified: "verified_at IS NOT NULL",
 }
 
 // CreateUsers makes their table, given the types of the key and of the texts.
@@ -97,7 +97,7 @@ func Put(db *sql.DB, d sqlstore.Dialect, a recovery.Account, hash string) error 
 	if a.HasPassword {
 		local = 1
 	}
-	if a.Verified {
+	if a.EmailVerified {
 		verified = 1
 	}
 	insert := `INSERT INTO users (username, email, password_hash, locale, status, local_password, verified_at, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?) `
@@ -118,7 +118,7 @@ func Dump(db *sql.DB) (string, error) { return DumpOf(db, "recovery_") }
 // DumpOf returns those of the store with the prefix.
 func DumpOf(db *sql.DB, prefix string) (string, error) {
 	var b strings.Builder
-	for table, key := range map[string]string{"limits": "id", "requests": "id", "resets": "digest"} {
+	for table, key := range map[string]string{"limits": "id", "jobs": "id", "resets": "digest"} {
 		if err := dumpTable(&b, db, prefix+table, key); err != nil {
 			return "", err
 		}
@@ -183,7 +183,7 @@ func PasswordHash(db *sql.DB, d sqlstore.Dialect, id string) (hash string, err e
 // Empty deletes all rows of the application and the store.
 func Empty(t testing.TB, db *sql.DB) {
 	t.Helper()
-	for _, table := range []string{"users", "recovery_limits", "recovery_requests", "recovery_resets"} {
+	for _, table := range []string{"users", "recovery_limits", "recovery_jobs", "recovery_resets"} {
 		_, err := db.Exec("DELETE FROM " + table)
 		is.New(t).NoErr(err)
 	}

@@ -1,5 +1,5 @@
 -- +goose Up
-CREATE TABLE IF NOT EXISTS recovery_requests (
+CREATE TABLE IF NOT EXISTS recovery_jobs (
 	id           VARBINARY(64) NOT NULL PRIMARY KEY,
 	kind         VARBINARY(32) NOT NULL,
 	by_kind      VARBINARY(32) NOT NULL,
@@ -14,13 +14,13 @@ CREATE TABLE IF NOT EXISTS recovery_requests (
 	throttled    TINYINT NOT NULL,
 	attempts     INT NOT NULL DEFAULT 0,
 	lease        VARBINARY(64) NOT NULL DEFAULT '',
-	INDEX recovery_requests_free_at (free_at)
+	INDEX recovery_jobs_free_at (free_at)
 ) ENGINE=InnoDB CHARACTER SET utf8mb4;
 CREATE TABLE IF NOT EXISTS recovery_resets (
 	digest       VARBINARY(32) NOT NULL PRIMARY KEY,
 	account_id   VARBINARY(255) NOT NULL,
 	version      VARBINARY(32) NOT NULL,
-	request_id   VARBINARY(64) NOT NULL,
+	job_id   VARBINARY(64) NOT NULL,
 	requested_at BIGINT NOT NULL,
 	expires_at   BIGINT NOT NULL,
 	ended        VARBINARY(32) NOT NULL DEFAULT '',

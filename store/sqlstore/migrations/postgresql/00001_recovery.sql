@@ -1,5 +1,5 @@
 -- +goose Up
-CREATE TABLE recovery_requests (
+CREATE TABLE recovery_jobs (
 	id           TEXT COLLATE "C" PRIMARY KEY,
 	kind         TEXT COLLATE "C" NOT NULL,
 	by_kind      TEXT COLLATE "C" NOT NULL,
@@ -15,12 +15,12 @@ CREATE TABLE recovery_requests (
 	attempts     INTEGER NOT NULL DEFAULT 0,
 	lease        TEXT COLLATE "C" NOT NULL DEFAULT ''
 );
-CREATE INDEX recovery_requests_free_at ON recovery_requests (free_at);
+CREATE INDEX recovery_jobs_free_at ON recovery_jobs (free_at);
 CREATE TABLE recovery_resets (
 	digest       BYTEA PRIMARY KEY,
 	account_id   TEXT COLLATE "C" NOT NULL,
 	version      BYTEA NOT NULL,
-	request_id   TEXT COLLATE "C" NOT NULL,
+	job_id   TEXT COLLATE "C" NOT NULL,
 	requested_at BIGINT NOT NULL,
 	expires_at   BIGINT NOT NULL,
 	ended        TEXT COLLATE "C" NOT NULL DEFAULT '',

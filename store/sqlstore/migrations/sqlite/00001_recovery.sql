@@ -1,5 +1,5 @@
 -- +goose Up
-CREATE TABLE recovery_requests (
+CREATE TABLE recovery_jobs (
 	id           TEXT NOT NULL PRIMARY KEY,
 	kind         TEXT NOT NULL,
 	by_kind      TEXT NOT NULL,
@@ -15,12 +15,12 @@ CREATE TABLE recovery_requests (
 	attempts     INTEGER NOT NULL DEFAULT 0,
 	lease        TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
-CREATE INDEX recovery_requests_free_at ON recovery_requests (free_at);
+CREATE INDEX recovery_jobs_free_at ON recovery_jobs (free_at);
 CREATE TABLE recovery_resets (
 	digest       BLOB NOT NULL PRIMARY KEY,
 	account_id   TEXT NOT NULL,
 	version      BLOB NOT NULL,
-	request_id   TEXT NOT NULL,
+	job_id   TEXT NOT NULL,
 	requested_at INTEGER NOT NULL,
 	expires_at   INTEGER NOT NULL,
 	ended        TEXT NOT NULL DEFAULT '',
