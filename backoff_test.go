@@ -26,7 +26,7 @@ func TestNoticeEndsAfterAWeekAndFiveTries(t *testing.T) {
 				w.advance(wait)
 				w.deliver()
 				if i < len(waits)-1 {
-					is.True(w.users.Dump() != "") // tried again
+					is.Equal(w.waiting(), 1) // tried again
 				}
 			}
 			w.hooks.wait(t, "JobFailed")

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,10 +48,10 @@ func TestTokenDies(t *testing.T) {
 		"another token": {func(w *world) {
 			w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"}))
 			w.mail.Fail(func(m recovery.Message) error {
-				if m.Token.IsZero() {
+				if len(m.Resets) == 0 {
 					return nil
 				}
-				return errors.Join(errors.New("down"), w.complete(m.Token.Reveal(), otherPassword))
+				return errors.Join(errors.New("down"), w.complete(tokenOf(m), otherPassword))
 			})
 			w.deliver()
 			w.mail.Fail(nil)
@@ -70,7 +71,7 @@ func TestTokenDies(t *testing.T) {
 }
 
 func TestTokenLives(t *testing.T) {
-	denied := errors.New("second factor")
+	denied := fmt.Errorf("second factor: %w", recovery.ErrDenied)
 	for name, c := range map[string]struct {
 		opts recovery.Options
 		call func(w *world, token string) error
@@ -100,12 +101,7 @@ func TestTokenLives(t *testing.T) {
 			call: func(w *world, token string) error { return w.complete(token, goodPassword) }, want: errHash,
 		},
 		"a failing store": {call: func(w *world, token string) error {
-			w.store.failWith(func(method string) error {
-				if method == "Redeem" {
-					return errStore
-				}
-				return nil
-			})
+			w.store.failAt("Redeem", errStore)
 			defer w.store.failWith(nil)
 			return w.complete(token, goodPassword)
 		}, want: errStore},
@@ -146,7 +142,7 @@ func onceFailing() func(string) (string, error) {
 
 func TestApproveSeesTheRequest(t *testing.T) {
 	is := is.New(t)
-	reason := errors.New("code for " + goodPassword + " of alice@example.com is missing")
+	reason := fmt.Errorf("code for %s of alice@example.com is missing: %w", goodPassword, recovery.ErrDenied)
 	var seen recovery.CompleteRequest
 	w := newWorld(t, &recovery.Options{Approve: func(_ context.Context, a recovery.Account, r recovery.CompleteRequest) error {
 		is.Equal(a.Username, "alice")
@@ -199,9 +195,8 @@ func TestIneligibleAccountFromTheStore(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
 	token := w.token("alice")
-	svc, err := recovery.New(&forgetfulStore{w.users}, w.mail, &recovery.Options{Now: w.time, Hooks: w.hooks.all()})
-	is.NoErr(err)
-	_, err = svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
+	svc := w.service(&forgetfulStore{w.users}, recovery.Options{})
+	_, err := svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
 	is.Equal(err, recovery.ErrInvalidToken)
 	w.hooks.wait(t, "TokenRefused account_gone")
 }
@@ -286,28 +281,26 @@ func TestAttack_S40_OneWinner(t *testing.T) {
 func TestCompletionsAreLimited(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{
-		PerIdentifier:     []recovery.Limit{{Burst: 1000, Every: time.Second}},
 		CompletePerClient: recovery.Limit{Burst: 5, Every: time.Minute},
 	}})
 	token := w.token("alice")
 	for range 50 {
-		is.True(errors.Is(w.complete("malformed", goodPassword), recovery.ErrInvalidToken)) // costs nothing, counts nothing
-		is.True(errors.Is(w.complete(token, "short"), recovery.ErrInvalidPassword))
+		is.True(errors.Is(w.complete(token, "short"), recovery.ErrInvalidPassword)) // costs nothing, counts nothing
 	}
-	for range 5 {
-		is.True(errors.Is(w.complete(tokenText, goodPassword), recovery.ErrInvalidToken))
+	for _, refused := range []string{tokenText, "malformed", "", tokenText, "malformed"} {
+		is.True(errors.Is(w.complete(refused, goodPassword), recovery.ErrInvalidToken))
 	}
+	is.True(errors.Is(w.complete("malformed", goodPassword), recovery.ErrLimited))
 	is.True(errors.Is(w.complete(token, goodPassword), recovery.ErrLimited))
 	w.hooks.wait(t, "LimitReached complete client")
 	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword, Client: netip.MustParseAddr("192.0.2.99")})
 	is.NoErr(err) // another client, and the token lives
 }
 
-// An IPv4 address is one client, however it is written; who has none is not counted.
+// An IPv4 address is one client, however it is written; all who have none are one.
 func TestCompletionsAreLimitedPerAddress(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{
-		PerIdentifier:     []recovery.Limit{{Burst: 1000, Every: time.Second}},
 		CompletePerClient: recovery.Limit{Burst: 1, Every: time.Minute},
 	}})
 	guess := func(addr string) error {
@@ -321,23 +314,22 @@ func TestCompletionsAreLimitedPerAddress(t *testing.T) {
 	is.Equal(guess("::ffff:192.0.2.1"), recovery.ErrInvalidToken)
 	is.True(errors.Is(guess("192.0.2.1"), recovery.ErrLimited))
 	is.Equal(guess("::ffff:192.0.2.2"), recovery.ErrInvalidToken) // another
-	w.store.calls()
 	is.Equal(guess(""), recovery.ErrInvalidToken)
-	is.Equal(w.store.calls(), "FindReset") // there is nothing to count
+	is.True(errors.Is(guess(""), recovery.ErrLimited))
 }
 
 // Why Approve said no is told to the hook, without what it was asked about.
 func TestDenialIsScrubbed(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{Approve: func(_ context.Context, a recovery.Account, r recovery.CompleteRequest) error {
-		return fmt.Errorf("no second factor for %s %s %s", a.Email, r.Token, r.Password)
+		return fmt.Errorf("no second factor for %s %s %s: %w", a.Email, r.Token, r.Password, recovery.ErrDenied)
 	}})
 	err := w.complete(w.token("alice"), goodPassword)
 	is.True(errors.Is(err, recovery.ErrDenied))
 	is.Equal(err.Error(), recovery.ErrDenied.Error())
 	w.hooks.wait(t, "ResetDenied")
 	event, _ := w.hooks.last("ResetDenied").(recovery.ResetEvent)
-	is.Equal(event.Err.Error(), "recovery: approve: no second factor for [redacted] [redacted] [redacted]")
+	is.Equal(event.Err.Error(), "recovery: approve: no second factor for [redacted] [redacted] [redacted]: recovery: the application denied the reset")
 }
 
 func TestOnlyLiveTokensAreHashed(t *testing.T) {
@@ -371,8 +363,220 @@ func TestDefaultHashIsVerifiable(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(n, 1)
 	m, _ := mail.Last()
-	_, err = svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: m.Token.Reveal(), Password: goodPassword})
+	_, err = svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: tokenOf(m), Password: goodPassword})
 	is.NoErr(err)
 	hash, _ := users.PasswordHash("1")
 	is.NoErr(recovery.VerifyPassword(hash, goodPassword))
+}
+
+// denying is an Options.Approve that says no for a wrong password, and counts.
+func denying(calls *atomic.Int32) func(context.Context, recovery.Account, recovery.CompleteRequest) error {
+	return func(_ context.Context, _ recovery.Account, r recovery.CompleteRequest) error {
+		calls.Add(1)
+		if r.Password != goodPassword {
+			return fmt.Errorf("wrong code: %w", recovery.ErrDenied)
+		}
+		return nil
+	}
+}
+
+// A token survives four denials, and dies of the fifth.
+func TestFiveDenialsKillAToken(t *testing.T) {
+	is := is.New(t)
+	var calls atomic.Int32
+	w := newWorld(t, &recovery.Options{Approve: denying(&calls)})
+	four, five := w.token("alice"), w.token("billybob")
+	for range recovery.MaxTries - 1 {
+		is.True(errors.Is(w.complete(four, otherPassword), recovery.ErrDenied))
+		is.True(errors.Is(w.complete(five, otherPassword), recovery.ErrDenied))
+	}
+	is.True(errors.Is(w.complete(five, otherPassword), recovery.ErrDenied))
+	is.NoErr(w.complete(four, goodPassword))
+	calls.Store(0)
+	is.Equal(w.complete(five, goodPassword), recovery.ErrInvalidToken)
+	is.Equal(calls.Load(), int32(0)) // Approve is not asked any more
+	w.hooks.wait(t, "TokenRefused denied")
+	is.Equal(w.hash("3"), "hash of old")
+
+	w.deliver() // the notice
+	again := w.token("billybob")
+	is.NoErr(w.complete(again, goodPassword)) // another token has tries of its own
+}
+
+// No number of callers, at two instances, has more tries than there are.
+func TestDenialsAreCountedAtOnce(t *testing.T) {
+	is := is.New(t)
+	var calls atomic.Int32
+	w := newWorld(t, &recovery.Options{Approve: denying(&calls)})
+	second := w.service(w.store, recovery.Options{Approve: denying(&calls)})
+	token := w.token("alice")
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			svc := w.Service
+			if i%2 == 0 {
+				svc = second
+			}
+			_, err := svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: otherPassword, Client: client})
+			is.True(errors.Is(err, recovery.ErrDenied) || err == recovery.ErrInvalidToken)
+		})
+	}
+	wg.Wait()
+	is.Equal(calls.Load(), int32(recovery.MaxTries))
+}
+
+// What is no denial costs no try: the application failed, or the caller left.
+func TestFailuresOfApproveAreNotCounted(t *testing.T) {
+	errFactor := errors.New("the second factor of alice@example.com is out of order")
+	for name, c := range map[string]struct {
+		fail func() error
+		want error
+		text string
+	}{
+		"an error":      {func() error { return errFactor }, errFactor, "recovery: approve: the second factor of [redacted] is out of order"},
+		"busy":          {func() error { return fmt.Errorf("wait: %w", recovery.ErrBusy) }, recovery.ErrBusy, recovery.ErrBusy.Error()},
+		"no own answer": {func() error { return recovery.ErrInvalidToken }, nil, "recovery: approve: recovery: the token is not valid"},
+		"a panic":       {func() error { panic("boom") }, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			failing := true
+			w := newWorld(t, &recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
+				if failing {
+					return c.fail()
+				}
+				return nil
+			}})
+			token := w.token("alice")
+			for range 2 * recovery.MaxTries {
+				var err error
+				func() {
+					defer func() { is.Equal(recover() != nil, name == "a panic") }()
+					err = w.complete(token, goodPassword)
+				}()
+				if name == "a panic" {
+					continue
+				}
+				is.Equal(err.Error(), c.text)
+				is.True(c.want == nil || errors.Is(err, c.want))
+				for _, ours := range []error{recovery.ErrDenied, recovery.ErrInvalidToken} {
+					is.True(!errors.Is(err, ours))
+				}
+			}
+			failing = false
+			is.NoErr(w.complete(token, goodPassword))
+			is.True(!w.hooks.seen("ResetDenied"))
+		})
+	}
+}
+
+// A caller who leaves while Approve is asked is told so, and loses no try.
+func TestCallersWhoLeaveLoseNoTry(t *testing.T) {
+	is := is.New(t)
+	var leave context.CancelFunc
+	w := newWorld(t, &recovery.Options{Approve: func(ctx context.Context, _ recovery.Account, _ recovery.CompleteRequest) error {
+		leave()
+		return ctx.Err()
+	}})
+	token := w.token("alice")
+	for range 2 * recovery.MaxTries {
+		ctx, cancel := context.WithCancel(w.ctx)
+		leave = cancel
+		_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
+		is.Equal(err, context.Canceled)
+		cancel()
+	}
+	is.Equal(strings.Count(w.store.calls(), "CountTry"), 4*recovery.MaxTries)
+	parsed, err := recovery.ParseToken(token)
+	is.NoErr(err)
+	r, _, err := w.users.FindReset(w.ctx, parsed.Digest(), w.time())
+	is.NoErr(err)
+	is.Equal(r.Tries, 0)
+}
+
+// Nobody is asked before the try is counted, and nothing is counted where nobody is asked.
+func TestTriesAreCountedBeforeApprove(t *testing.T) {
+	is := is.New(t)
+	var calls atomic.Int32
+	w := newWorld(t, &recovery.Options{Approve: denying(&calls)})
+	token := w.token("alice")
+	w.store.failAt("CountTry", errStore)
+	is.True(errors.Is(w.complete(token, goodPassword), errStore))
+	is.Equal(calls.Load(), int32(0))
+
+	w = newWorld(t, nil)
+	token = w.token("alice")
+	w.store.calls()
+	is.NoErr(w.complete(token, goodPassword))
+	is.Equal(w.store.calls(), "FindReset\nRedeem")
+}
+
+// A try that cannot be given back is told to the log, and the completion goes on.
+func TestTryThatCannotBeGivenBack(t *testing.T) {
+	is := is.New(t)
+	var calls atomic.Int32
+	w := newWorld(t, &recovery.Options{Approve: denying(&calls)})
+	token := w.token("alice")
+	n := 0
+	w.store.failWith(func(method string) error {
+		if method == "CountTry" {
+			if n++; n == 2 {
+				return errors.New("no route for " + token)
+			}
+		}
+		return nil
+	})
+	is.NoErr(w.complete(token, goodPassword))
+	is.True(strings.Contains(w.log.String(), "a try that was not denied could not be given back"))
+	is.True(strings.Contains(w.log.String(), "no route for [redacted]"))
+}
+
+// Malformed tokens are charged like others, before they are refused.
+func TestMalformedTokensAreCharged(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{CompletePerClient: recovery.Limit{Burst: 3, Every: time.Minute}}})
+	for _, token := range []string{"", "x", tokenText + "a"} {
+		is.Equal(w.complete(token, goodPassword), recovery.ErrInvalidToken)
+	}
+	is.True(errors.Is(w.complete("", goodPassword), recovery.ErrLimited))
+	w.hooks.wait(t, "TokenRefused malformed")
+	w.hooks.wait(t, "LimitReached complete client")
+}
+
+// Nobody waits for the Store longer than StoreTimeout, whatever is asked.
+func TestStoreTimeout(t *testing.T) {
+	approve := func(context.Context, recovery.Account, recovery.CompleteRequest) error { return recovery.ErrDenied }
+	for method, call := range map[string]func(*world, string) error{
+		"Enqueue": func(w *world, _ string) error {
+			return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client})
+		},
+		"TakeLimits": func(w *world, token string) error { return w.complete(token, goodPassword) },
+		"FindReset":  func(w *world, token string) error { return w.complete(token, goodPassword) },
+		"CountTry":   func(w *world, token string) error { return w.complete(token, goodPassword) },
+		"Redeem": func(w *world, token string) error {
+			svc := w.service(w.store, recovery.Options{Now: time.Now, StoreTimeout: 3 * time.Second})
+			_, err := svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
+			return err
+		},
+		"Stats": func(w *world, _ string) error { _, err := w.Stats(w.ctx); return err },
+	} {
+		t.Run(method, func(t *testing.T) {
+			opts := recovery.Options{StoreTimeout: 3 * time.Second, Approve: approve, Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 9, Every: time.Second}}}
+			inBubble(t, opts, func(_ *testing.T, is *is.I, w *world) {
+				token := w.token("alice")
+				w.store.around = func(ctx context.Context, m string, _ any, call func(context.Context) error) error {
+					if m == method {
+						return hangs(ctx)
+					}
+					return call(ctx)
+				}
+				start := time.Now()
+				err := call(w, token)
+				is.True(errors.Is(err, context.DeadlineExceeded))
+				is.True(strings.HasPrefix(err.Error(), "recovery: "))
+				is.Equal(time.Since(start), 3*time.Second)
+				is.NoErr(w.deadOrAlive(token, true))
+			})
+		})
+	}
 }

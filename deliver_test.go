@@ -3,8 +3,8 @@ package recovery_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,8 +27,8 @@ func TestDeliverSaysThatItsContextEnded(t *testing.T) {
 	is.Equal(len(w.deliver()), 1)
 }
 
-// A job engine drives single requests.
-func TestDeliverRequest(t *testing.T) {
+// A job engine drives single jobs.
+func TestDeliverJob(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
 	deliver := func(id string) time.Time {
@@ -57,38 +57,27 @@ func TestDeliverRequest(t *testing.T) {
 	is.True(deliver(ids[0]).IsZero()) // when to call is the engine's business
 	is.Equal(len(w.mail.Messages()), 2)
 
-	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "alice@example.com", Client: client}))
-	is.True(deliver(w.store.added()[0]).IsZero()) // it became one request for each account
-	parts := w.store.added()
-	is.Equal(len(parts), 2)
-	for _, id := range parts {
-		is.True(deliver(id).IsZero())
-	}
-	is.Equal(len(w.mail.Messages()), 4)
-	is.True(!strings.Contains(w.users.Dump(), "request "))
+	w.store.added()
+	w.askEmail("alice@example.com")
+	is.True(deliver(w.store.added()[0]).IsZero())
+	is.Equal(len(w.mail.Messages()), 3)
+	is.Equal(w.waiting(), 0)
 }
 
-func TestDeliverRequestWhenTheStoreFails(t *testing.T) {
+func TestDeliverJobWhenTheStoreFails(t *testing.T) {
 	is := is.New(t)
-	w := newWorld(t, nil)
+	w := newWorld(t, &recovery.Options{SendTimeout: time.Second, StoreTimeout: 100 * time.Millisecond})
 	w.ask("alice")
 	id := w.store.added()[0]
-	failing := ""
-	w.store.failWith(func(method string) error {
-		if method == failing {
-			return errStore
-		}
-		return nil
-	})
-	failing = "Claim"
+	w.store.failAt("Claim", errStore)
 	_, err := w.DeliverJob(w.ctx, id)
 	is.True(errors.Is(err, errStore)) // it could not be claimed
-	failing = "Finish"
+	w.store.failAt("Finish", errStore)
 	retryAt, err := w.DeliverJob(w.ctx, id)
 	is.NoErr(err)
 	is.Equal(len(w.mail.Messages()), 1)
 	is.True(retryAt.After(w.time())) // when its lease is over
-	failing = ""
+	w.store.failWith(nil)
 	is.Equal(len(w.deliver()), 0) // until then it is leased
 	w.advance(retryAt.Sub(w.time()))
 	retryAt, err = w.DeliverJob(w.ctx, id)
@@ -97,23 +86,61 @@ func TestDeliverRequestWhenTheStoreFails(t *testing.T) {
 	is.Equal(len(w.mail.Messages()), 2) // the mail whose outcome was lost comes again
 }
 
-// A lateStore claims, and fails after that.
-type lateStore struct{ recovery.Store }
-
-func (s *lateStore) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
-	claimed, err := s.Store.Claim(ctx, l)
-	return claimed, errors.Join(err, errStore)
-}
-
 func TestNothingIsHandledBesideAnError(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
 	w.ask("alice")
-	svc, err := recovery.New(&lateStore{w.users}, w.mail, &recovery.Options{Now: w.time, Logger: slog.New(slog.DiscardHandler)})
-	is.NoErr(err)
-	_, err = svc.DeliverJob(w.ctx, w.store.added()[0])
+	svc := w.service(seam{w.users, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
+		err := call(ctx)
+		if method == "Claim" { // it claims, and fails after that
+			err = errors.Join(err, errStore)
+		}
+		return err
+	}}, recovery.Options{})
+	_, err := svc.DeliverJob(w.ctx, w.store.added()[0])
 	is.True(errors.Is(err, errStore))
 	_, err = svc.Deliver(w.ctx)
 	is.True(errors.Is(err, errStore))
 	is.Equal(len(w.mail.Messages()), 0)
+}
+
+// Deliver comes to an end though requests come as fast as they are handled.
+func TestDeliverEndsUnderSteadyRequests(t *testing.T) {
+	inBubble(t, recovery.Options{Workers: 2}, func(_ *testing.T, is *is.I, w *world) {
+		var mails atomic.Int32
+		w.mail.Fail(func(recovery.Message) error {
+			time.Sleep(100 * time.Millisecond)
+			if mails.Add(1) >= 100 {
+				return nil
+			}
+			ask := recovery.ResetRequest{Username: "billybob", Client: client}
+			return errors.Join(w.RequestReset(w.ctx, ask), w.RequestReset(w.ctx, ask))
+		})
+		for range 50 {
+			w.ask("alice")
+		}
+		done, err := w.Deliver(w.ctx)
+		is.NoErr(err)
+		is.True(done >= 2 && done < 20) // few of those that came
+	})
+}
+
+// Requests that come while Deliver runs do not keep it from those that were there.
+func TestDeliverDoesNotEndWithWhatWasAdded(t *testing.T) {
+	inBubble(t, recovery.Options{Workers: 2}, func(_ *testing.T, is *is.I, w *world) {
+		var mails atomic.Int32
+		w.mail.Fail(func(recovery.Message) error {
+			time.Sleep(100 * time.Millisecond)
+			if mails.Add(1) > 3 {
+				return nil
+			}
+			return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Client: client})
+		})
+		for range 40 {
+			w.ask("billybob")
+		}
+		done, err := w.Deliver(w.ctx)
+		is.NoErr(err)
+		is.Equal(done, 43)
+	})
 }

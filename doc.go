@@ -24,44 +24,78 @@
 // # What a caller can learn
 //
 // Nothing about an account. RequestReset and RetrieveUsername look nothing up: they check the form
-// of the request, count limits and insert one row, and that for every name alike. Whether somebody
-// is meant is found out later, by the worker, on a fixed tick that no request can hasten. The answer,
-// the error, the limits and the calls of the Store are the same for an account that exists, does
-// not, is disabled, or was asked for a moment ago. CompleteReset has one error for every token that
-// cannot be used. What the caller is not told goes to [Hooks].
+// of the request, count the limits of whoever asks, and insert one row, for every name alike. The
+// worker finds out later whether somebody is meant, on a fixed tick that no request can hasten. The
+// answer, the error, the limits and the calls of the Store are the same for an account that exists,
+// does not, is disabled, or was asked for a moment ago. CompleteReset has one error for every token
+// that cannot be used. [Hooks] get what the caller is not told.
+//
+// Nor does a caller learn it from what happens later. The worker has a number of places, and a
+// request takes its place for as long as a mail takes, whether or not one leaves; if mails have to
+// be tried again, so does it. So the time and order of other mails say nothing. What remains:
+// somebody whose own mail server is much slower than most takes a place for longer, and a process
+// that has just begun knows no mails yet.
 //
 // What a caller does learn: that a request is malformed, that a portal is not configured, that a
-// password breaks the policy, and that the limit of its own client or of everybody is reached.
+// password breaks the policy, and that the limit of its own networks or of everybody is reached.
+//
+// # Nobody is kept out
+//
+// Limits at the door are about who asks, never about who is meant. Limits on the mails to one
+// person are counted by mails alone, when they are about to leave: a name that nobody has, a portal
+// that says no and a request that is dropped use nothing up. So whoever is over them has a mail
+// with a live token in the mailbox already. A network for which the mailbox was not mailed lately
+// goes first: with the default [Limits] your request is mailed as long as fewer than 9 other
+// networks ask for you.
+//
+// The queue has three lanes: mails that people wait for, notices, and calls of OnReset. Each has
+// places of its own, so a mail server that hangs delays no call of OnReset, and the other way
+// round. In the first lane, whoever asked for little goes before whoever asked for much, and what
+// is new before what has waited for long. Under a flood of all that the door lets through, a
+// person's mail leaves within a minute while Workers / (time of a mail, rounded up to Ticks) is at
+// least what Limits.Global lets through; with slower mails it still goes before the requests of
+// networks that have many waiting.
 //
 // # Tokens
 //
 // A token is 32 bytes from crypto/rand. It exists in the memory of the worker and in the mail; the
 // Store keeps its SHA-256, and the queue no message at all. It is valid for 16 hours, once, for one
 // account, and only while that account's password and address are what they were. A completed reset
-// voids the account's other tokens, and so does a newer mail, once it is accepted by the mail system.
-// A rejected password, a denied approval or [ErrBusy] leave a token alive.
+// voids the account's other tokens. A newer mail voids, once it is accepted by the mail system, the
+// older tokens that the same client network asked for; what others ask for leaves yours alive. A
+// rejected password or [ErrBusy] leave a token alive, and so do [MaxTries] - 1 denials by
+// Options.Approve.
 //
 // # Nothing is lost
 //
 // Every method of the Store is one transaction. An accepted request is stored before the call
 // returns; a worker leases it, and if the worker dies another takes over. A password is never
-// changed without its notice, and the call of Options.OnReset, being queued in the same transaction.
-// A crash, or a mail system that answers too late, may repeat a mail. Requests that cannot be mailed
-// for [Options.MaxRequestAge] are dropped, because nobody waits for them any more; notices are tried
-// for a week.
+// changed without its notice, and the call of Options.OnReset, being queued in the same
+// transaction. A crash, or a mail system that answers too late, may repeat a mail. Requests that
+// cannot be mailed for [Options.MaxRequestAge] are dropped, because nobody waits for them any more:
+// a hook tells each, the log and [Service.Stats] how many. Notices are tried for a week, and
+// OnReset until it returns nil.
+//
+// # Clocks
+//
+// Processes that share a database follow its clock: what one of them has by itself may be wrong,
+// and a difference of more than a second is logged. See [Options.Now].
 //
 // # Whose account
 //
 // Identifiers are compared by [CanonicalUsername] and [CanonicalEmail], byte for byte, whatever the
 // database's collation says. Mail goes to the stored address, never to the one that was typed, and
 // only for an account that is active, has a local password and a verified address: anything else is
-// silence, and a hook.
+// silence, and a hook. Several accounts of one address get one mail, with a token for each of at
+// most ten. Of accounts whose names or addresses differ in case only, the one that is exactly as
+// typed is meant, or else the one in lower case; the others hear nothing. If neither exists, nobody
+// is mailed.
 //
 // # Errors
 //
 // Match them with [errors.Is]: [ErrInvalidRequest], [ErrInvalidToken], [ErrInvalidPassword],
-// [ErrLimited], [ErrDenied], [ErrBusy]. An error of a Store, a Mailer or the application is wrapped,
-// and [errors.As] finds it.
+// [ErrLimited], [ErrDenied], [ErrBusy]. An error of a Store, a Mailer or the application is
+// wrapped, and [errors.As] finds it.
 //
 // # Secrets
 //
@@ -69,8 +103,8 @@
 // password or an address: requests, messages and accounts print as "[redacted]". From the text of
 // foreign errors everything is taken out that the call knows. One thing is the application's to
 // avoid: fmt does not ask what stands in an unexported field of a struct how to print itself, so a
-// struct that keeps a [Message] or a [CompleteRequest] in one should not be printed. A [Token] is safe
-// even there.
+// struct that keeps a [Message] or a [CompleteRequest] in one should not be printed. A [Token] is
+// safe even there.
 //
 // # Compatibility
 //

@@ -10,10 +10,10 @@ import (
 // The errors that callers branch on. All are matched with [errors.Is]; the typed ones carry data
 // and are reached with [errors.As].
 var (
-	// ErrInvalidToken refuses a completion whose token is unknown, expired, used, superseded,
-	// another user's, or belongs to an account that may not be recovered any more. It is one error
-	// on purpose: to tell these apart would tell a stranger what exists and what was done.
-	// [Hooks.TokenRefused] gets the reason.
+	// ErrInvalidToken refuses a completion whose token is unknown, expired, used, superseded, voided,
+	// denied too often, another user's, or belongs to an account that may not be recovered any more.
+	// It is one error on purpose: to tell these apart would tell a stranger what exists and what was
+	// done. [Hooks.TokenRefused] gets the reason.
 	ErrInvalidToken = errors.New("recovery: the token is not valid")
 
 	// ErrInvalidRequest is matched by every [*FieldError]: the call is malformed and nothing was
@@ -27,19 +27,20 @@ var (
 	// ErrLimited is matched by every [*LimitError]: too many calls, come back later.
 	ErrLimited = errors.New("recovery: too many requests")
 
-	// ErrDenied refuses a completion that [Options.Approve] rejected. The error of Approve is
-	// wrapped beside it. The token stays valid.
+	// ErrDenied is what [Options.Approve] returns, or wraps, to deny a completion, and what the caller
+	// then gets, with the error of Approve beside it. A token survives MaxTries - 1 denials.
 	ErrDenied = errors.New("recovery: the application denied the reset")
 
-	// ErrBusy refuses a completion because too many passwords were being hashed, or because the
-	// breach service did not answer and [Policy.BreachFailClosed] is set. The token stays valid.
+	// ErrBusy refuses a completion because too many passwords were being hashed, another completion
+	// with the token did not end, or the breach service did not answer and [Policy.BreachFailClosed]
+	// is set. The token stays valid.
 	ErrBusy = errors.New("recovery: too busy, try again")
 
 	// ErrPermanent is wrapped by a [Mailer]'s error when trying again is pointless.
 	ErrPermanent = errors.New("recovery: the mail was refused for good")
 
-	// ErrUncertain is wrapped by a [Mailer]'s error when the mail system may have accepted the mail, say
-	// because its answer came too late. Such a mail is tried again, but not often.
+	// ErrUncertain is wrapped by a [Mailer]'s error when the mail system may have accepted the mail,
+	// say because its answer came too late. Such a mail is tried again, but not often.
 	ErrUncertain = errors.New("recovery: the mail may have been accepted")
 
 	// ErrPasswordMismatch is returned by [VerifyPassword] for a wrong password.
@@ -52,10 +53,8 @@ var (
 
 // The errors that a [Store] returns to the Service, beside [*LimitError].
 var (
-	// ErrSuperseded is returned by [Resets.CreateReset] when a newer request's mail was accepted.
-	ErrSuperseded = errors.New("recovery: a newer request was already mailed")
-
-	// ErrLeaseLost is returned by [Queue.Finish] when the lease is not held any more.
+	// ErrLeaseLost is returned by [Resets.CreateResets] and [Queue.Finish] when the lease is not held
+	// any more.
 	ErrLeaseLost = errors.New("recovery: the lease is not held")
 )
 
@@ -120,7 +119,8 @@ const (
 	TokenUnknown      TokenReason = "unknown"       // no such token, or purged after it expired
 	TokenExpired      TokenReason = "expired"       // older than Options.TokenTTL
 	TokenUsed         TokenReason = "used"          // redeemed before
-	TokenSuperseded   TokenReason = "superseded"    // a newer request's mail was accepted
+	TokenSuperseded   TokenReason = "superseded"    // the mail of a newer request of the same client network was accepted
+	TokenDenied       TokenReason = "denied"        // Options.Approve denied it MaxTries times
 	TokenVoided       TokenReason = "voided"        // the account was recovered with another token
 	TokenStale        TokenReason = "stale"         // password or address changed since
 	TokenAccountGone  TokenReason = "account_gone"  // the account was deleted, disabled or lost its eligibility

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ func (w *faultWorld) check() {
 	w.checkPromises()
 	w.checkPasswords()
 	w.checkMails()
+	w.checkTries()
 	w.checkRefused()
 	w.checkEvents()
 	w.checkNested()
@@ -73,14 +75,25 @@ func (w *faultWorld) mustBy(f fault) string {
 		}
 		return "busy"
 	}
+	failing := f.on(f.at.site, modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeDown, modeDownAfter)
+	switch {
+	case f.on("Store.Stats", modeCancel, modeCancelAfter, modeFailCancel): // ctx's error goes first
+		return "canceled"
+	case f.at.site == "Store.Now": // what is known of the time holds on
+		return ""
+	case f.at.site == "Store.CountTry" && f.at.n%2 == 1 && failing: // a try is given back, if that can be
+		return ""
+	}
 	switch f.mode {
 	case modePanic, modePanicAfter:
 		return "panic"
 	case modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeDown, modeDownAfter, modeEmpty, modeShort:
-		switch f.at.site {
-		case "Options.Approve":
+		switch {
+		case f.at.site == "Options.Approve" && f.mode == modeDisguised: // as a denial, among others
 			return "denied"
-		case "uuid.Rand":
+		case f.at.site == "Options.Approve" && f.mode == modeFailAfter: // the effect may be a denial
+			return ""
+		case f.at.site == "uuid.Rand":
 			return "panic"
 		}
 		return "other"
@@ -99,7 +112,8 @@ func (w *faultWorld) legal(class, want string) bool {
 
 func (w *faultWorld) legalBy(f fault, class, want string) bool {
 	failing := f.on(f.at.site, modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeDown, modeDownAfter, modeEmpty)
-	ours := strings.HasPrefix(f.at.site, "Store.") || f.at.site == "Options.HashPassword"
+	ofStore := strings.HasPrefix(f.at.site, "Store.")
+	ours := ofStore || f.at.site == "Options.HashPassword" || f.at.site == "Options.Approve"
 	switch {
 	case strings.HasPrefix(f.at.site, "Hooks."):
 		return class == "canceled" && f.mode == modeCancel
@@ -108,7 +122,7 @@ func (w *faultWorld) legalBy(f fault, class, want string) bool {
 	case f.at.site == "Policy.Breached" && class == "busy":
 		return w.Options().Policy.BreachFailClosed
 	case f.at.site == "Options.Approve" && class == "denied":
-		return true
+		return f.mode == modeDisguised
 	case class == "token" && w.plan.lyingClock():
 		return true
 	case want == "password" && class == "ok": // the service that knows it did not answer
@@ -117,14 +131,16 @@ func (w *faultWorld) legalBy(f fault, class, want string) bool {
 		return len(w.completions) > 1
 	case want == "token" && class == "ok":
 		return len(w.completions) > 1
+	case f.at.site == "Store.Now": // it changes no answer
+		return class == "canceled" && f.on(f.at.site, modeCancel, modeCancelAfter, modeFailCancel) || class == "deadline" && f.mode == modeSlow
 	case class == "panic":
 		return f.on(f.at.site, modePanic, modePanicAfter) || f.on("uuid.Rand", modeFail, modeShort)
 	case class == "canceled":
 		return f.on(f.at.site, modeCancel, modeCancelAfter, modeFailCancel)
-	case class == "deadline":
-		return f.on(f.at.site, modeBlock, modeBlockAfter, modeSlow)
+	case class == "deadline": // the caller's; a Store has one of its own
+		return f.mode == modeSlow || !ofStore && f.on(f.at.site, modeBlock, modeBlockAfter)
 	case class == "other":
-		return ours && failing
+		return ours && failing || ofStore && f.on(f.at.site, modeBlock, modeBlockAfter)
 	}
 	return false
 }
@@ -133,11 +149,11 @@ func (w *faultWorld) checkAnswers() {
 	var classes, musts []string
 	for _, a := range w.asks {
 		classes, musts = append(classes, classOf(a.err)), append(musts, w.must(a.trace))
-		w.checkTook(a.took, time.Minute)
+		w.checkTook(a.took, w.mostByStore())
 	}
 	for _, c := range w.completions {
 		classes, musts = append(classes, classOf(c.err)), append(musts, w.must(c.trace))
-		if w.checkTook(c.took, time.Minute); w.plan.on("Policy.Breached") && c.took > 2*time.Second {
+		if w.checkTook(c.took, w.mostByStore()); w.plan.on("Policy.Breached") && c.took > 2*time.Second {
 			w.violation("the breach service held up the call for %v", c.took)
 		}
 	}
@@ -156,7 +172,7 @@ func (w *faultWorld) checkAnswers() {
 	for _, d := range w.deliveries {
 		w.checkTook(d.took, time.Duration(max(1, len(w.plan)))*4*30*time.Second) // as Run promises
 		if len(w.plan) == 1 && (w.plan.on("Mailer.Send", modeBlock) || w.plan.on("Options.OnReset", modeBlock)) {
-			w.checkTook(d.took, 35*time.Second) // Run began a little before
+			w.checkTook(d.took, time.Duration(max(1, len(w.asks)))*35*time.Second) // who is not mailed takes as long
 		}
 		switch classOf(d.err) {
 		case "ok":
@@ -188,8 +204,22 @@ func (w *faultWorld) claimFailed(trace []faultSpot) bool {
 	})
 }
 
+// mostByStore returns how long a caller waits at most: no single call of the Store takes longer than
+// StoreTimeout, and nobody waits for its clock.
+func (w *faultWorld) mostByStore() time.Duration {
+	switch {
+	case w.plan.onHook():
+		return 0
+	case len(w.plan) != 1 || !strings.HasPrefix(w.plan[0].at.site, "Store."):
+		return time.Minute
+	case w.plan.on("Store.Now"):
+		return 500 * time.Millisecond
+	}
+	return 5 * time.Second
+}
+
 // checkTook checks how long a call took. Time passes only while something foreign takes it, and no call
-// waits for a hook.
+// waits for a hook. A delivery may pretend to send mails.
 func (w *faultWorld) checkTook(took, most time.Duration) {
 	for _, f := range w.plan {
 		if f.mode == modeSlow && !w.plan.onHook() {
@@ -197,10 +227,7 @@ func (w *faultWorld) checkTook(took, most time.Duration) {
 		}
 	}
 	if w.plan.onHook() {
-		most = 0
-		if w.scenario.name == "Run" {
-			most = runTime
-		}
+		most = min(most, runTime)
 	}
 	if took > most {
 		w.violation("a call took %v", took)
@@ -209,7 +236,7 @@ func (w *faultWorld) checkTook(took, most time.Duration) {
 
 // checkPromises checks that what was accepted is mailed, with a token that works.
 func (w *faultWorld) checkPromises() {
-	if strings.Contains(w.users.Dump(), "request ") {
+	if w.waiting() > 0 {
 		w.violation("the queue does not get empty")
 	}
 	mails := w.mail.Messages()
@@ -220,33 +247,71 @@ func (w *faultWorld) checkPromises() {
 		for _, username := range a.expects {
 			var last recovery.Message
 			for _, m := range mails[a.before:] {
-				if m.Kind == a.kind && slices.Contains(m.Usernames, username) {
+				if m.Kind == a.kind && slices.Contains(namesIn(m), username) {
 					last = m
 				}
 			}
 			switch {
 			case last.ID == "" && !w.excused(a, username):
 				w.violation("the %s mail to %s is lost", a.kind, username)
-			case last.ID != "" && !last.Token.IsZero() && time.Now().Before(last.ExpiresAt) && !w.alive(last.Token.Reveal(), time.Now()) && !w.plan.lyingClock():
-				w.violation("the last token of %s is dead", username)
+			case last.ID != "" && time.Now().Before(last.ExpiresAt) && !w.plan.lyingClock():
+				for _, r := range last.Resets {
+					if r.Username == username && !w.alive(r.Token.Reveal(), time.Now()) {
+						w.violation("the last token of %s is dead", username)
+					}
+				}
 			}
 		}
 	}
 }
 
+// namesIn returns the user names that a mail is about.
+func namesIn(m recovery.Message) []string {
+	names := slices.Clone(m.Usernames)
+	for _, r := range m.Resets {
+		names = append(names, r.Username)
+	}
+	return names
+}
+
 // excused reports whether a mail need not be there: the mail system refused this very one for good, or
-// the application was told that the request is too old, by a clock that lies.
+// one that was counted before it, or the application was told that the request is too old, by a clock
+// that lies.
 func (w *faultWorld) excused(a faultAsk, username string) bool {
+	throttled := slices.ContainsFunc(w.events, func(e faultEvent) bool {
+		r, ok := e.event.(recovery.JobEvent)
+		return ok && e.hook == "JobThrottled" && slices.Contains(a.jobs, r.ID)
+	})
 	for id, m := range w.refused {
-		if slices.Contains(a.requests, w.origin[id]) && m.Kind == a.kind && slices.Contains(m.Usernames, username) {
+		if (throttled || slices.Contains(a.jobs, id)) && m.Kind == a.kind && slices.Contains(namesIn(m), username) {
 			return true
 		}
 	}
 	return w.plan.lyingClock() && slices.ContainsFunc(w.events, func(e faultEvent) bool {
 		r, ok := e.event.(recovery.JobEvent)
-		return ok && slices.Contains(a.requests, w.origin[r.ID]) &&
+		return ok && slices.Contains(a.jobs, r.ID) &&
 			(r.Reason == recovery.DropTooOld || r.Reason == recovery.DropSuperseded || e.hook == "JobFailed")
 	})
+}
+
+// checkTries checks that a token has lost the tries that were denied, and no others.
+func (w *faultWorld) checkTries() {
+	for _, c := range w.completions {
+		token, err := recovery.ParseToken(c.token)
+		if err != nil || w.plan.on("Store.CountTry") {
+			continue
+		}
+		denied := 0
+		for _, other := range w.completions {
+			if other.token == c.token && errors.Is(other.err, recovery.ErrDenied) {
+				denied++
+			}
+		}
+		r, _, err := w.users.FindReset(w.t.Context(), token.Digest(), time.Now())
+		if err == nil && r.Tries != denied {
+			w.violation("a token has lost %d tries, and %d were denied", r.Tries, denied)
+		}
+	}
 }
 
 // checkRefused checks that what the mail system refuses for good is told, and not tried again.
@@ -400,14 +465,16 @@ func (w *faultWorld) checkAfterwards() {
 			}
 		}
 	}
-	if err := finish(w.token("zoe")); err != nil {
+	if err := finish(w.token("zoe", netip.MustParseAddr("203.0.113.7"))); err != nil {
 		w.violation("another account cannot be recovered: %v", err)
 	}
 	time.Sleep(96 * time.Hour)
 	if _, err := w.Deliver(w.t.Context()); err != nil {
 		w.violation("Deliver: %v", err)
 	}
-	if m, _ := w.mail.Last(); m.Kind != recovery.MessagePasswordChanged || m.To != "zoe@example.com" {
+	if !slices.ContainsFunc(w.mail.Messages(), func(m recovery.Message) bool {
+		return m.Kind == recovery.MessagePasswordChanged && m.To == "zoe@example.com"
+	}) {
 		w.violation("another account gets no notice")
 	}
 	time.Sleep(time.Hour)
@@ -416,7 +483,7 @@ func (w *faultWorld) checkAfterwards() {
 	}
 	for line := range strings.Lines(w.users.Dump()) {
 		// What was counted or made at the last instant is of use until then.
-		if !w.plan.on("Options.Now", modeLast) || strings.HasPrefix(line, "request ") || !strings.Contains(line, " 294247-01-1") {
+		if !w.plan.on("Options.Now", modeLast) || strings.HasPrefix(line, "job ") || !strings.Contains(line, " 294247-01-1") {
 			w.violation("something is left in the Store: %s", line)
 		}
 	}

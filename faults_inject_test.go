@@ -341,16 +341,13 @@ func errFault(secrets []string) error {
 func errDisguised(site string, secrets []string) error {
 	errs := []error{errFault(secrets), recovery.ErrInvalidRequest, recovery.ErrInvalidPassword, recovery.ErrDenied, recovery.ErrBusy,
 		&recovery.FieldError{Field: "username", Rule: "is wrong"}, &recovery.PasswordError{Reasons: []recovery.PasswordReason{{Name: "x", Text: "y"}}}}
-	if site != "Store.FindReset" && site != "Store.Redeem" {
+	if site != "Store.FindReset" && site != "Store.CountTry" && site != "Store.Redeem" {
 		errs = append(errs, recovery.ErrInvalidToken, &recovery.TokenError{Reason: recovery.TokenUsed})
 	}
 	if !strings.HasPrefix(site, "Store.") {
 		errs = append(errs, recovery.ErrLimited, &recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: time.Hour})
 	}
-	if site != "Store.CreateReset" {
-		errs = append(errs, recovery.ErrSuperseded)
-	}
-	if site != "Store.Finish" {
+	if site != "Store.CreateResets" && site != "Store.Finish" {
 		errs = append(errs, recovery.ErrLeaseLost)
 	}
 	if site != "Mailer.Send" {

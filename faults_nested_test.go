@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -72,11 +73,14 @@ func (w *faultWorld) plant(id, text string) {
 		return
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	if err := w.users.CreateReset(w.t.Context(), recovery.Reset{
-		Digest: token.Digest(), AccountID: id, Version: found[0].Version, RequestedAt: now,
-		JobID:     "z", // the newest of this instant, whatever a worker mails meanwhile
-		ExpiresAt: now.Add(time.Hour),
-	}); err != nil {
+	const job = "z" // the newest of this instant, whatever a worker mails meanwhile
+	err1 := w.users.Enqueue(w.t.Context(), recovery.Job{ID: job, Kind: recovery.JobReset, RequestedAt: now, Turn: now}, nil)
+	_, err2 := w.users.Claim(w.t.Context(), recovery.Claim{LeaseID: job, JobID: job, At: now, Until: now, Max: 1})
+	_, err3 := w.users.CreateResets(w.t.Context(), recovery.Mint{JobID: job, LeaseID: job, At: now, Resets: []recovery.Reset{{
+		Digest: token.Digest(), AccountID: id, Version: found[0].Version, RequestedAt: now, JobID: job, ExpiresAt: now.Add(time.Hour),
+	}}})
+	err4 := w.users.Finish(w.t.Context(), recovery.Outcome{JobID: job, LeaseID: job, At: now})
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		w.t.Error(err)
 	}
 }

@@ -95,7 +95,7 @@ func mailedToken() string {
 		panic(err)
 	}
 	m, _ := mail.Last()
-	return m.Token.Reveal()
+	return tokenOf(m)
 }
 
 // A source of IDs may also fail now and then. The answers must be as uniform as without, and what is

@@ -1,13 +1,13 @@
 package recovery_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,28 +46,27 @@ type faultWorld struct {
 	deliveries  []faultDelivery
 	violations  []string
 
-	mu       sync.Mutex
-	events   []faultEvent
-	counts   map[string]int              // of events, by hook
-	requests []string                    // IDs of the requests that the Store has seen
-	origin   map[string]string           // by ID of a request, that of the one that it came from
-	sends    map[string]int              // by ID of a message, since it was refused for good
-	refused  map[string]recovery.Message // for good, by ID
-	changes  map[string]int              // of passwords, by ID of the account
-	resets   []string                    // IDs of the accounts that OnReset was called for, successfully
+	mu      sync.Mutex
+	events  []faultEvent
+	counts  map[string]int              // of events, by hook
+	jobs    []string                    // IDs of the jobs that the Store was given
+	sends   map[string]int              // by ID of a message, since it was refused for good
+	refused map[string]recovery.Message // for good, by ID
+	changes map[string]int              // of passwords, by ID of the account
+	resets  []string                    // IDs of the accounts that OnReset was called for, successfully
 
 	nested faultReentry
 }
 
 // A faultAsk is a call of RequestReset or RetrieveUsername.
 type faultAsk struct {
-	kind     recovery.MessageKind
-	expects  []string // user names that mails are promised to
-	before   int      // mails that were there before
-	requests []string // IDs of what the Store was given
-	err      error
-	took     time.Duration
-	trace    []faultSpot
+	kind    recovery.MessageKind
+	expects []string // user names that mails are promised to
+	before  int      // mails that were there before
+	jobs    []string // IDs of what the Store was given
+	err     error
+	took    time.Duration
+	trace   []faultSpot
 }
 
 // A faultCompletion is a call of CompleteReset.
@@ -98,7 +97,7 @@ func newFaultWorld(t *testing.T, s faultScenario, plan faultPlan) *faultWorld {
 	w := &faultWorld{
 		t: t, scenario: s, plan: plan, users: memstore.New(), mail: &mailertest.Recorder{}, log: &syncBuffer{},
 		faults: &faults{plan: plan, healed: make(chan struct{}), cancel: func() {}},
-		counts: make(map[string]int), origin: make(map[string]string), changes: make(map[string]int),
+		counts: make(map[string]int), changes: make(map[string]int),
 		refused: make(map[string]recovery.Message), sends: make(map[string]int), nested: faultReentry{counts: make(map[string]int)},
 	}
 	put := func(id, username, email string, active bool) {
@@ -118,7 +117,7 @@ func newFaultWorld(t *testing.T, s faultScenario, plan faultPlan) *faultWorld {
 		s.options(w, &o)
 	}
 	var err error
-	if w.Service, err = recovery.New(faultStore{w.users, w}, faultMailer{w}, &o); err != nil {
+	if w.Service, err = recovery.New(seam{w.users, w.stored}, faultMailer{w}, &o); err != nil {
 		t.Fatal(err)
 	}
 	w.faults.reenter = w.reenter
@@ -155,7 +154,7 @@ func (w *faultWorld) breached(ctx context.Context, password string) (breached bo
 func (w *faultWorld) approve(ctx context.Context, a recovery.Account, r recovery.CompleteRequest) error {
 	return w.faults.call(ctx, "Options.Approve", []string{a.Email, r.Password, r.Token}, func(context.Context) error {
 		if r.Password == deniedPassword {
-			return errors.New("second factor is missing for " + a.Email)
+			return fmt.Errorf("second factor is missing for %s: %w", a.Email, recovery.ErrDenied)
 		}
 		return nil
 	})
@@ -195,7 +194,11 @@ func (w *faultWorld) hooks() (hooks recovery.Hooks) {
 type faultMailer struct{ w *faultWorld }
 
 func (m faultMailer) Send(ctx context.Context, msg recovery.Message) error {
-	err := m.w.faults.call(ctx, "Mailer.Send", []string{msg.To, msg.Token.Reveal(), msg.Link}, func(ctx context.Context) error {
+	secrets := []string{msg.To}
+	for _, r := range msg.Resets {
+		secrets = append(secrets, r.Token.Reveal(), r.Link)
+	}
+	err := m.w.faults.call(ctx, "Mailer.Send", secrets, func(ctx context.Context) error {
 		return m.w.mail.Send(ctx, msg)
 	})
 	m.w.mu.Lock()
@@ -209,81 +212,24 @@ func (m faultMailer) Send(ctx context.Context, msg recovery.Message) error {
 	return err
 }
 
-type faultStore struct {
-	recovery.Store
-	w *faultWorld
-}
-
-// seen notes what the Store is given, and which request it comes from.
-func (s faultStore) seen(ctx context.Context, origin string, requests ...recovery.Job) (identifiers []string) {
-	if ctx.Value(reentrant{}) != nil {
-		return nil
+// stored is what happens around a call of the Store.
+func (w *faultWorld) stored(ctx context.Context, method string, arg any, call func(context.Context) error) error {
+	var secrets []string
+	switch arg := arg.(type) {
+	case recovery.AccountQuery:
+		secrets = []string{arg.Typed, arg.Canonical}
+	case recovery.Redemption:
+		secrets = []string{arg.PasswordHash}
 	}
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	for _, r := range requests {
-		s.w.requests = append(s.w.requests, r.ID)
-		s.w.origin[r.ID] = cmp.Or(s.w.origin[origin], r.ID)
-		identifiers = append(identifiers, r.Identifier)
+	if ctx.Value(reentrant{}) == nil {
+		w.mu.Lock()
+		for _, j := range jobsIn(arg) {
+			w.jobs = append(w.jobs, j.ID)
+			secrets = append(secrets, j.Identifier)
+		}
+		w.mu.Unlock()
 	}
-	return identifiers
-}
-
-func (s faultStore) FindAccounts(ctx context.Context, q recovery.AccountQuery) (found []recovery.Account, err error) {
-	err = s.w.faults.call(ctx, "Store.FindAccounts", []string{q.Typed, q.Canonical}, func(ctx context.Context) (err error) {
-		found, err = s.Store.FindAccounts(ctx, q)
-		return err
-	})
-	return found, err
-}
-
-func (s faultStore) CreateReset(ctx context.Context, r recovery.Reset) error {
-	return s.w.faults.call(ctx, "Store.CreateReset", nil, func(ctx context.Context) error { return s.Store.CreateReset(ctx, r) })
-}
-
-func (s faultStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (r recovery.Reset, a recovery.Account, err error) {
-	err = s.w.faults.call(ctx, "Store.FindReset", nil, func(ctx context.Context) (err error) {
-		r, a, err = s.Store.FindReset(ctx, d, at)
-		return err
-	})
-	return r, a, err
-}
-
-func (s faultStore) Redeem(ctx context.Context, c recovery.Redemption) (a recovery.Account, err error) {
-	secrets := append(s.seen(ctx, "", c.Add...), c.PasswordHash)
-	err = s.w.faults.call(ctx, "Store.Redeem", secrets, func(ctx context.Context) (err error) {
-		a, err = s.Store.Redeem(ctx, c)
-		return err
-	})
-	return a, err
-}
-
-func (s faultStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	return s.w.faults.call(ctx, "Store.Enqueue", s.seen(ctx, "", r), func(ctx context.Context) error { return s.Store.Enqueue(ctx, r, c) })
-}
-
-func (s faultStore) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
-	return s.w.faults.call(ctx, "Store.TakeLimits", nil, func(ctx context.Context) error { return s.Store.TakeLimits(ctx, at, c) })
-}
-
-func (s faultStore) Claim(ctx context.Context, l recovery.Claim) (claimed []recovery.Job, err error) {
-	err = s.w.faults.call(ctx, "Store.Claim", nil, func(ctx context.Context) (err error) {
-		claimed, err = s.Store.Claim(ctx, l)
-		return err
-	})
-	return claimed, err
-}
-
-func (s faultStore) Finish(ctx context.Context, o recovery.Outcome) error {
-	return s.w.faults.call(ctx, "Store.Finish", s.seen(ctx, o.JobID, o.Add...), func(ctx context.Context) error { return s.Store.Finish(ctx, o) })
-}
-
-func (s faultStore) Purge(ctx context.Context, before time.Time, most int) (n int, err error) {
-	err = s.w.faults.call(ctx, "Store.Purge", nil, func(ctx context.Context) (err error) {
-		n, err = s.Store.Purge(ctx, before, most)
-		return err
-	})
-	return n, err
+	return w.faults.call(ctx, "Store."+method, secrets, call)
 }
 
 // What the application does.
@@ -310,9 +256,9 @@ func (w *faultWorld) asked(kind recovery.MessageKind, expects []string, f func(c
 	if w.known {
 		a.expects = expects
 	}
-	from := len(w.requests)
+	from := len(w.jobs)
 	a.took, a.trace, a.err = w.call(time.Minute, f)
-	a.requests = w.requests[from:]
+	a.jobs = w.jobs[from:]
 	w.asks = append(w.asks, a)
 }
 
@@ -371,19 +317,21 @@ func (w *faultWorld) deliver() {
 }
 
 // token returns a token of the account, made without faults.
-func (w *faultWorld) token(username string) string {
-	if err := w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username, Client: netip.Addr{}}); err != nil {
+func (w *faultWorld) token(username string, from netip.Addr) string {
+	if err := w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username, Client: from}); err != nil {
 		w.t.Fatal(err)
 	}
 	if _, err := w.Deliver(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
-	m, ok := w.mail.Last()
-	if !ok || m.Token.IsZero() {
-		w.t.Fatal("there must be a mail with a token")
+	for _, m := range slices.Backward(w.mail.Messages()) {
+		if len(m.Resets) > 0 && m.Resets[0].Username == username {
+			time.Sleep(time.Hour) // until the limits forget it
+			return tokenOf(m)
+		}
 	}
-	time.Sleep(time.Hour) // until the limit of the identifier forgets it
-	return m.Token.Reveal()
+	w.t.Fatal("there must be a mail with a token")
+	return ""
 }
 
 // answers is all that a caller can see of the calls, and what the Store sees of them.
@@ -398,20 +346,32 @@ func (w *faultWorld) answers() string {
 	return b.String()
 }
 
+// waiting returns how many jobs are in the queue.
+func (w *faultWorld) waiting() (n int) {
+	lanes, err := w.users.Stats(w.t.Context())
+	if err != nil {
+		w.t.Error(err)
+	}
+	for _, lane := range lanes {
+		n += lane.Jobs
+	}
+	return n
+}
+
 // heal makes everything work again, and works until nothing is left to do.
 func (w *faultWorld) heal() {
 	w.faults.heal()
 	synctest.Wait()
 	w.faults.caller(func() {})
 	if w.plan.on("Options.Now", modeLast) { // what would be due then must be asked for
-		for i := 0; i < len(w.requests); i++ {
-			if _, err := w.DeliverJob(w.t.Context(), w.requests[i]); err != nil {
+		for i := 0; i < len(w.jobs); i++ {
+			if _, err := w.DeliverJob(w.t.Context(), w.jobs[i]); err != nil {
 				w.violation("DeliverJob returns %v when everything works again", err)
 			}
 		}
 	}
 	// At least half an hour, in which everything that was slow comes to its end.
-	for i := 0; i < 7 || strings.Contains(w.users.Dump(), "request ") && i < 30; i++ {
+	for i := 0; i < 7 || w.waiting() > 0 && i < 30; i++ {
 		if _, err := w.Deliver(w.t.Context()); err != nil {
 			w.violation("Deliver returns %v when everything works again", err)
 		}

@@ -12,21 +12,24 @@ import (
 // are for those who ask for them.
 //
 // Hooks run one after the other, outside of every call: a hook that blocks or panics changes no
-// answer and delays no mail. While one blocks, up to 1,024 events wait and further ones are dropped
-// with a warning in the log.
+// answer and delays no mail. What matters and what a stranger can cause in any number wait in two
+// queues of 1,024 events, and what matters goes first. Events beyond that are dropped, counted in
+// [Stats] and told to the log.
 type Hooks struct {
-	JobStarted    func(JobEvent) // the worker begins with a request; not told after a crash or a long hang
-	JobThrottled  func(JobEvent) // over the limit of its identifier, so nothing is mailed
-	JobDropped    func(JobEvent) // nothing to mail; see Reason
-	JobRetried    func(JobEvent) // failed for now; see Err
-	JobFailed     func(JobEvent) // failed for good; see Err
-	MailSent      func(JobEvent) // the mail system accepted the mail
-	OnResetCalled func(JobEvent) // Options.OnReset returned nil
-
-	LimitReached    func(LimitEvent) // a caller got a *LimitError
-	TokenRefused    func(ResetEvent) // see Token for the reason
+	// What matters.
+	JobFailed       func(JobEvent)   // failed for good; see Err
+	OnResetCalled   func(JobEvent)   // Options.OnReset returned nil
 	ResetDenied     func(ResetEvent) // by Options.Approve; see Err
 	PasswordChanged func(ResetEvent)
+
+	// What a stranger can cause in any number.
+	MailSent     func(JobEvent)   // the mail system accepted the mail
+	JobStarted   func(JobEvent)   // the worker begins with a request; not told after a crash or a long hang
+	JobThrottled func(JobEvent)   // over a limit of the account or mailbox, so nothing is mailed; see Err
+	JobDropped   func(JobEvent)   // nothing to mail; see Reason
+	JobRetried   func(JobEvent)   // failed for now; see Err
+	LimitReached func(LimitEvent) // a caller got a *LimitError
+	TokenRefused func(ResetEvent) // see Reason
 }
 
 // A JobEvent is something that happened to a request in the queue.
@@ -72,39 +75,51 @@ const (
 	DropUnverified   DropReason = "unverified"  // Account.EmailVerified is false
 	DropBadAddress   DropReason = "bad_address" // the stored address is none
 	DropPortal       DropReason = "portal"      // Portal.Allow said no, or the portal is gone
-	DropSuperseded   DropReason = "superseded"  // a newer request's mail was accepted
+	DropNamesake     DropReason = "namesake"    // another account's identifier is exactly what was typed, or several differ in case only
+	DropSuperseded   DropReason = "superseded"  // the mail of a newer request of the same client network was accepted
 	DropTooOld       DropReason = "too_old"     // waited longer than Options.MaxRequestAge
 	DropTooManyFound DropReason = "too_many"    // what may be meant beyond the first 1,000 accounts
 	DropNoUsername   DropReason = "no_username" // the address has accounts, but none has a user name
 	DropMalformed    DropReason = "malformed"   // the queue held what this version cannot read
 )
 
-const maxEvents = 1024
+const maxEvents = 1024 // of a rank
+
+// A rank says which events may push out which: none of another rank.
+type rank int
+
+const (
+	matters rank = iota
+	routine      // a stranger can cause any number
+	ranks
+)
 
 // events runs hooks in order on a goroutine that exists only while there are some to run.
 type events struct {
 	log *slog.Logger
 
 	mu      sync.Mutex
-	queue   []func()
+	queues  [ranks][]func()
 	running bool
-	lost    int
+	lost    int // since the queues were last empty
+	allLost int
 }
 
 // emit queues one call of hook, which may be nil.
-func emit[T any](e *events, hook func(T), event T) {
+func emit[T any](e *events, r rank, hook func(T), event T) {
 	if hook == nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.queue) >= maxEvents {
+	if len(e.queues[r]) >= maxEvents {
+		e.allLost++
 		if e.lost++; e.lost == 1 {
-			e.log.Warn("recovery: a hook blocks, events are being dropped")
+			e.log.Warn("recovery: hooks are slower than what happens, events are being dropped")
 		}
 		return
 	}
-	e.queue = append(e.queue, func() { hook(event) })
+	e.queues[r] = append(e.queues[r], func() { hook(event) })
 	if !e.running {
 		e.running = true
 		go e.run()
@@ -119,18 +134,37 @@ func (e *events) run() {
 		}
 	}()
 	for {
-		e.mu.Lock()
-		if len(e.queue) == 0 {
-			e.running, e.lost, e.queue = false, 0, nil
-			e.mu.Unlock()
+		f := e.next()
+		if f == nil {
 			ended = true
 			return
 		}
-		f := e.queue[0]
-		e.queue = e.queue[1:]
-		e.mu.Unlock()
 		e.call(f)
 	}
+}
+
+// next takes the next event out of its queue; nil if there is none.
+func (e *events) next() func() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for r := range e.queues {
+		if q := e.queues[r]; len(q) > 0 {
+			e.queues[r] = q[1:]
+			return q[0]
+		}
+	}
+	if e.lost > 0 {
+		e.log.Warn("recovery: events were dropped", "events", e.lost)
+	}
+	e.running, e.lost, e.queues = false, 0, [ranks][]func(){}
+	return nil
+}
+
+// dropped returns how many events were dropped.
+func (e *events) dropped() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.allLost
 }
 
 func (e *events) call(f func()) {

@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"log/slog"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -53,6 +54,40 @@ func TestHookThatBlocks(t *testing.T) {
 		is.Equal(err, recovery.ErrInvalidToken)
 		synctest.Wait()
 		is.Equal(seen.Load(), int32(1024+2)) // events flow again
+	})
+}
+
+// A flood of what a stranger can cause does not push out what matters, and does not go before it.
+func TestFloodDoesNotPushOutWhatMatters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		log := &syncBuffer{}
+		release := make(chan struct{})
+		var events []string
+		svc, mail := withHooks(t, log, recovery.Hooks{
+			TokenRefused:    func(recovery.ResetEvent) { <-release; events = append(events, "refused") },
+			PasswordChanged: func(recovery.ResetEvent) { events = append(events, "changed") },
+		})
+		is.NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"}))
+		_, err := svc.Deliver(t.Context())
+		is.NoErr(err)
+		m, _ := mail.Last()
+		for range 3000 {
+			_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
+			is.Equal(err, recovery.ErrInvalidToken)
+			synctest.Wait() // the first hook blocks
+		}
+		_, err = svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: tokenOf(m), Password: goodPassword})
+		is.NoErr(err)
+		const lost = 3000 - 1 - 1024
+		stats, err := svc.Stats(t.Context())
+		is.NoErr(err)
+		is.Equal(stats.LostEvents, lost)
+		close(release)
+		synctest.Wait()
+		is.Equal(len(events), 3000-lost+1)
+		is.Equal(events[:2], []string{"refused", "changed"}) // the one that blocked, and what matters
+		is.True(strings.Contains(log.String(), "events were dropped\" events="+strconv.Itoa(lost)))
 	})
 }
 

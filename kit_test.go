@@ -41,15 +41,14 @@ type world struct {
 	now time.Time
 }
 
-// newWorld has alice and alicia on one address, billybob, and mallory, who is disabled. Hashing is
-// quick unless opts says otherwise, and limits are off unless opts sets some.
+// newWorld has alice and alicia on one address, billybob, and mallory, who is disabled.
 func newWorld(t *testing.T, opts *recovery.Options) *world {
 	t.Helper()
 	w := &world{
 		is: is.New(t), ctx: t.Context(), users: memstore.New(), mail: &mailertest.Recorder{},
 		log: &syncBuffer{}, hooks: &hookLog{}, now: time.Date(2026, 11, 21, 18, 30, 0, 0, time.UTC),
 	}
-	w.store = &traceStore{Store: w.users}
+	w.store = newTraceStore(w.users)
 	w.put("1", "alice", "alice@example.com")
 	w.put("2", "alicia", "alice@example.com")
 	w.put("3", "billybob", "billybob@example.com")
@@ -60,22 +59,36 @@ func newWorld(t *testing.T, opts *recovery.Options) *world {
 	if opts != nil {
 		o = *opts
 	}
+	w.Service = w.service(w.store, o)
+	return w
+}
+
+// service returns one more Service on the world. Hashing is quick, ticks are short and limits are off,
+// unless the options say otherwise.
+func (w *world) service(store recovery.Store, o recovery.Options) *recovery.Service {
+	w.is.Helper()
 	if o.HashPassword == nil {
 		o.HashPassword = func(password string) (string, error) { return "hash of " + password, nil }
 	}
-	if o.Limits.PerIdentifier == nil {
+	if o.Limits == (recovery.Limits{}) {
 		o.Limits.InsecureOff = true
 	}
 	if o.Now == nil {
 		o.Now = w.time
 	}
-	o.Logger = slog.New(slog.NewTextHandler(w.log, nil))
+	if o.Tick == 0 {
+		o.Tick = 10 * time.Millisecond // what a job without a mail takes, while no mail was sent yet
+	}
+	if o.Logger == nil {
+		o.Logger = w.logger()
+	}
 	o.Hooks = w.hooks.all()
-	svc, err := recovery.New(w.store, w.mail, &o)
+	svc, err := recovery.New(store, w.mail, &o)
 	w.is.NoErr(err)
-	w.Service = svc
-	return w
+	return svc
 }
+
+func (w *world) logger() *slog.Logger { return slog.New(slog.NewTextHandler(w.log, nil)) }
 
 func (w *world) account(id, username, email string) recovery.Account {
 	return recovery.Account{ID: id, Username: username, Email: email, Active: true, HasPassword: true, EmailVerified: true}
@@ -106,13 +119,59 @@ func (w *world) deliver() []recovery.Message {
 	return w.mail.Messages()[before:]
 }
 
+// drain works the queue off until nothing waits in it, and returns the mails that were sent.
+func (w *world) drain() (mails []recovery.Message) {
+	w.is.Helper()
+	for range 100 {
+		mails = append(mails, w.deliver()...)
+		if w.waiting() == 0 {
+			return mails
+		}
+		w.advance(time.Minute)
+	}
+	w.is.Fail() // the queue gets empty
+	return nil
+}
+
 // token asks for a reset and returns the token that was mailed.
 func (w *world) token(username string) string {
 	w.is.Helper()
-	w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: username, Client: client}))
+	w.ask(username)
 	mails := w.deliver()
-	w.is.Equal(len(mails), 1) // one mail to one account
-	return mails[0].Token.Reveal()
+	w.is.Equal(len(mails), 1)           // one mail
+	w.is.Equal(len(mails[0].Resets), 1) // for one account
+	return tokenOf(mails[0])
+}
+
+// ask asks for a reset by user name.
+func (w *world) ask(username string) {
+	w.is.Helper()
+	w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: username, Client: client}))
+}
+
+// askEmail asks for a reset by address.
+func (w *world) askEmail(email string) {
+	w.is.Helper()
+	w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: email, Client: client}))
+}
+
+// tokenOf returns the first token of a mail, "" if it has none.
+func tokenOf(m recovery.Message) string {
+	if len(m.Resets) == 0 {
+		return ""
+	}
+	return m.Resets[0].Token.Reveal()
+}
+
+// waiting returns how many jobs wait in the queue.
+func (w *world) waiting() (n int) {
+	w.is.Helper()
+	lanes, err := w.users.Stats(context.Background())
+	w.is.NoErr(err)
+	for _, lane := range lanes {
+		n += lane.Jobs
+	}
+	return n
 }
 
 func (w *world) complete(token, password string) error {
@@ -126,7 +185,7 @@ func (w *world) deadOrAlive(token string, alive bool) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = w.users.FindReset(w.ctx, parsed.Digest(), w.time())
+	_, _, err = w.users.FindReset(w.ctx, parsed.Digest(), w.Options().Now())
 	if alive == (err == nil) {
 		return nil
 	}
@@ -140,45 +199,69 @@ func (w *world) hash(id string) string {
 
 // A traceStore records the calls that it passes on, and can be made to fail.
 type traceStore struct {
-	recovery.Store
+	seam
 
 	mu    sync.Mutex
 	trace []string
-	ids   []string // of the requests that were added
+	ids   []string // of the jobs that were added
 	fail  func(method string) error
 }
 
-func (s *traceStore) call(method, detail string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.trace = append(s.trace, method+detail)
-	if s.fail != nil {
-		return s.fail(method)
-	}
-	return nil
+func newTraceStore(store recovery.Store) *traceStore {
+	s := &traceStore{seam: seam{Store: store}}
+	s.around = s.record
+	return s
 }
 
+// record notes of a job everything but what the caller chose or chance did: its shape.
+func (s *traceStore) record(ctx context.Context, method string, arg any, call func(context.Context) error) error {
+	detail := ""
+	if e, ok := arg.(enqueued); ok {
+		j := e.job
+		detail = fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q portal:%q charges:%d at:%v turn:%v",
+			len(j.ID), j.Kind, j.By, len(j.Identifier), j.AccountID, j.Portal, len(e.charges), j.RequestedAt, j.Turn)
+	}
+	s.mu.Lock()
+	s.trace = append(s.trace, method+detail)
+	fail := s.fail
+	s.mu.Unlock()
+	if fail != nil {
+		if err := fail(method); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	for _, j := range jobsIn(arg) {
+		s.ids = append(s.ids, j.ID)
+	}
+	s.mu.Unlock()
+	return call(ctx)
+}
+
+// failWith has calls fail for which f returns an error.
 func (s *traceStore) failWith(f func(method string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = f
 }
 
-// added returns and forgets the IDs of the requests that were added.
+// failAt has the calls of one method fail.
+func (s *traceStore) failAt(failing string, err error) {
+	s.failWith(func(method string) error {
+		if method == failing {
+			return err
+		}
+		return nil
+	})
+}
+
+// added returns and forgets the IDs of the jobs that were added.
 func (s *traceStore) added() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ids := s.ids
 	s.ids = nil
 	return ids
-}
-
-func (s *traceStore) adds(requests ...recovery.Job) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range requests {
-		s.ids = append(s.ids, r.ID)
-	}
 }
 
 // calls returns and forgets what was recorded.
@@ -188,75 +271,6 @@ func (s *traceStore) calls() string {
 	trace := strings.Join(s.trace, "\n")
 	s.trace = nil
 	return trace
-}
-
-func (s *traceStore) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
-	if err := s.call("FindAccounts", ""); err != nil {
-		return nil, err
-	}
-	return s.Store.FindAccounts(ctx, q)
-}
-
-func (s *traceStore) CreateReset(ctx context.Context, r recovery.Reset) error {
-	if err := s.call("CreateReset", ""); err != nil {
-		return err
-	}
-	return s.Store.CreateReset(ctx, r)
-}
-
-func (s *traceStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
-	if err := s.call("FindReset", ""); err != nil {
-		return recovery.Reset{}, recovery.Account{}, err
-	}
-	return s.Store.FindReset(ctx, d, at)
-}
-
-func (s *traceStore) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
-	if err := s.call("Redeem", ""); err != nil {
-		return recovery.Account{}, err
-	}
-	s.adds(c.Add...)
-	return s.Store.Redeem(ctx, c)
-}
-
-// Enqueue records everything but what the caller chose or chance did: the shape of the request.
-func (s *traceStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	detail := fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q portal:%q throttled:%v hard:%d soft:%d at:%v due:%v",
-		len(r.ID), r.Kind, r.By, len(r.Identifier), r.AccountID, r.Portal, r.Throttled, len(c.Hard), len(c.Soft), r.RequestedAt, r.DueAt)
-	if err := s.call("Enqueue", detail); err != nil {
-		return err
-	}
-	s.adds(r)
-	return s.Store.Enqueue(ctx, r, c)
-}
-
-func (s *traceStore) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
-	if err := s.call("TakeLimits", ""); err != nil {
-		return err
-	}
-	return s.Store.TakeLimits(ctx, at, c)
-}
-
-func (s *traceStore) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
-	if err := s.call("Claim", ""); err != nil {
-		return nil, err
-	}
-	return s.Store.Claim(ctx, l)
-}
-
-func (s *traceStore) Finish(ctx context.Context, o recovery.Outcome) error {
-	if err := s.call("Finish", ""); err != nil {
-		return err
-	}
-	s.adds(o.Add...)
-	return s.Store.Finish(ctx, o)
-}
-
-func (s *traceStore) Purge(ctx context.Context, before time.Time, max int) (int, error) {
-	if err := s.call("Purge", ""); err != nil {
-		return 0, err
-	}
-	return s.Store.Purge(ctx, before, max)
 }
 
 // A hookLog records events as "Name reason".

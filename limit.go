@@ -2,8 +2,6 @@ package recovery
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
-	"net/netip"
 	"time"
 )
 
@@ -11,31 +9,39 @@ import (
 // do more than Burst pass, so {3, time.Hour} is never more than three an hour.
 //
 // Limits are counted by the generic cell rate algorithm (ITU-T I.371), whose whole state is one
-// instant per key: the theoretical arrival time. Events are not counted in the order of their times:
-// processes have clocks of their own, and transactions overtake each other. So a state may be up to
-// MaxClockSkew further ahead than an event at this time could have made it. One that is still further
-// ahead is no state, so that a clock that was wrong locks nobody out for long.
+// instant per key: the theoretical arrival time.
 type Limit struct {
 	Burst int
 	Every time.Duration
 }
 
-// MaxClockSkew is how far apart the clocks of processes that share a Store may be for limits to hold.
-// They should agree to the second: if they are apart by more than Options.SendTimeout, one may take up
-// what the other is mailing, and the mail comes twice.
+// MaxClockSkew is how far apart the clocks of processes that share a Store may be. A Service
+// follows the Store's clock where there is one (Queue.Now).
 const MaxClockSkew = 10 * time.Minute
+
+// overtaking is how much later than an event its limit may be counted: calls of the Store overtake
+// each other, and all end within Options.StoreTimeout.
+const overtaking = maxStoreTimeout
 
 // Take counts one event at now against a key whose state is tat. If it may pass, wait is zero and
 // next is the key's new state. Otherwise wait, more than zero, is how long until it may, and the
 // state does not change. The state of a key that is not stored is the zero time.
+//
+// A state further ahead than events at about now can have made it comes from a clock that was
+// wrong. It is no state: nobody is refused because of it.
 func (l Limit) Take(tat, now time.Time) (next time.Time, wait time.Duration) {
+	return l.take(tat, now, l.Burst)
+}
+
+// take is Take for an event that may only pass while the first burst of l.Burst are not used up.
+func (l Limit) take(tat, now time.Time, burst int) (next time.Time, wait time.Duration) {
 	full := time.Duration(l.Burst) * l.Every
 	next = now
-	if tat.After(now) && !tat.After(now.Add(full+MaxClockSkew)) {
+	if tat.After(now) && !tat.After(now.Add(full+overtaking)) {
 		next = tat
 	}
 	next = next.Add(l.Every)
-	if wait = next.Sub(now) - full; wait > 0 {
+	if wait = next.Sub(now) - time.Duration(burst)*l.Every; wait > 0 {
 		return tat, wait
 	}
 	return next, 0
@@ -46,6 +52,65 @@ type Charge struct {
 	Scope Scope
 	Key   Digest
 	Limit Limit
+
+	// Repeat, if it is not zero, takes the place of Limit.Burst while the state of the key Share is
+	// not over. Share stands for who asks: whoever had a mail lately goes after those who had none.
+	Repeat int
+	Share  Digest
+
+	// Lenient refuses nobody: a state that has no room stays as it is.
+	Lenient bool
+}
+
+// Charges are taken together or not at all.
+type Charges []Charge
+
+// Take counts all of the charges, in states, or none. If one of them may not pass, the error is a
+// [*LimitError] with its Scope and the wait until it may; of several, the one that waits longest.
+// The states are those of the charges' keys; a key without one has the zero time.
+func (c Charges) Take(at time.Time, states map[Digest]time.Time) error {
+	var refused *LimitError
+	for _, charge := range c {
+		if charge.Lenient {
+			continue
+		}
+		burst := charge.Limit.Burst
+		if charge.Repeat > 0 && states[charge.Share].After(at) {
+			burst = charge.Repeat
+		}
+		if _, wait := charge.Limit.take(states[charge.Key], at, burst); wait > 0 && (refused == nil || wait > refused.RetryAfter) {
+			refused = &LimitError{Scope: charge.Scope, RetryAfter: wait}
+		}
+	}
+	if refused != nil {
+		return refused
+	}
+	for _, charge := range c {
+		states[charge.Key], _ = charge.Limit.Take(states[charge.Key], at)
+	}
+	return nil
+}
+
+// Refund gives back what Take took, in states, for a mail that did not leave.
+func (c Charges) Refund(states map[Digest]time.Time) {
+	for _, charge := range c {
+		if tat := states[charge.Key]; !tat.IsZero() {
+			states[charge.Key] = tat.Add(-charge.Limit.Every)
+		}
+	}
+}
+
+// Turn returns the place in the queue of a job that was asked for at the given instant, by the
+// states after Take: the instant, less what the client's networks have used up of their limits. So
+// whoever asked for little goes before whoever asked for much.
+func (c Charges) Turn(at time.Time, states map[Digest]time.Time) time.Time {
+	used := time.Duration(0)
+	for _, charge := range c {
+		if charge.Scope == ScopeClient {
+			used = max(used, states[charge.Key].Sub(at)-charge.Limit.Every)
+		}
+	}
+	return at.Add(-used)
 }
 
 // A Scope says what a limit is counted by.
@@ -53,37 +118,69 @@ type Scope string
 
 // The scopes of [Limits].
 const (
-	ScopeIdentifier Scope = "identifier"
-	ScopeClient     Scope = "client"
-	ScopeGlobal     Scope = "global"
+	ScopeClient  Scope = "client"
+	ScopeGlobal  Scope = "global"
+	ScopeAccount Scope = "account" // of one client network
+	ScopeMailbox Scope = "mailbox"
 )
 
-// clientPrefix returns what counts as one client: an IPv4 address, or the /64 that an IPv6 customer
-// gets at the least.
-func clientPrefix(a netip.Addr) netip.Prefix {
-	bits := 64
-	if a.Is4() {
-		bits = 32
-	}
-	p, _ := a.Prefix(bits)
-	return p
-}
-
-// limitKey names the state of one limit. The call is part of it: asking for a reset does not use up
-// asking for a user name.
-func limitKey(call string, scope Scope, subject string) Digest {
+// limitKey names the state of one limit. The call is part of it: requests do not use up
+// completions.
+func limitKey(call string, scope Scope, subject ...string) Digest {
 	buf := make([]byte, 0, 512)
 	buf = append(buf, call...)
 	buf = append(buf, 0)
 	buf = append(buf, scope...)
-	buf = append(buf, 0)
-	buf = append(buf, subject...)
+	for _, s := range subject {
+		buf = append(buf, 0)
+		buf = append(buf, s...)
+	}
 	return sha256.Sum256(buf)
 }
 
-// variant names the state of one of several limits of the same subject: each counts on its own. Their
-// names differ at the end only, so that a database keeps them beside each other.
-func (d Digest) variant(i int, l Limit) Digest {
-	binary.BigEndian.PutUint64(d[len(d)-8:], uint64(i)<<56^uint64(l.Every))
-	return d
+// doorCharges are the limits of who asks: of the client's networks, and of everybody.
+func doorCharges(call string, n networks, perClient, global Limit) Charges {
+	charges := make(Charges, 0, 5)
+	for _, network := range n {
+		limit := Limit{perClient.Burst * network.times, max(perClient.Every/time.Duration(network.times), time.Microsecond).Truncate(time.Microsecond)}
+		charges = append(charges, Charge{Scope: ScopeClient, Key: limitKey(call, ScopeClient, network.name), Limit: limit})
+	}
+	if global != (Limit{}) {
+		charges = append(charges,
+			Charge{Scope: ScopeClient, Key: limitKey("turn", ScopeClient, n[len(n)-1].name), Limit: turnLimit, Lenient: true},
+			Charge{Scope: ScopeGlobal, Key: limitKey(call, ScopeGlobal), Limit: global})
+	}
+	return charges
+}
+
+// turnLimit refuses nobody. It remembers what the widest network asked for, for longer than its
+// other limits do, so that whoever keeps just below those goes behind whoever asks seldom.
+var turnLimit = Limit{100, 5 * time.Minute}
+
+// resetRepeats is how many mails may have gone to a mailbox lately for a network that caused one of
+// them to cause another.
+//
+// With Limits.PerMailbox of {10, 6 minutes} the first mail for a network always passes as long as
+// fewer than 9 others have asked within the hour that Limits.PerRequester remembers: those that had
+// a mail bring the mailbox to no more than 2 at once, and the others by one an hour each.
+const resetRepeats = 2
+
+// resetCharges are the limits of one mail with tokens to a mailbox, for a client network.
+func (l *Limits) resetCharges(mailbox, requester string, accounts []Account) Charges {
+	share := limitKey("reset", ScopeMailbox, mailbox, requester)
+	charges := Charges{
+		{Scope: ScopeMailbox, Key: share, Limit: l.PerRequester},
+		{Scope: ScopeMailbox, Key: limitKey("reset", ScopeMailbox, mailbox), Limit: l.PerMailbox,
+			Repeat: min(resetRepeats, l.PerMailbox.Burst), Share: share},
+	}
+	for _, a := range accounts {
+		charges = append(charges, Charge{Scope: ScopeAccount, Key: limitKey("reset", ScopeAccount, a.ID, requester), Limit: l.PerAccount})
+	}
+	return charges
+}
+
+// usernameCharges are the limits of one mail with user names to a mailbox. Whoever asks, it says
+// the same: who is over the limit has it already.
+func (l *Limits) usernameCharges(mailbox string) Charges {
+	return Charges{{Scope: ScopeMailbox, Key: limitKey("usernames", ScopeMailbox, mailbox), Limit: l.UsernamesPerMailbox}}
 }

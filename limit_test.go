@@ -3,9 +3,13 @@ package recovery_test
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,15 +44,15 @@ func TestLimitAfterTheClockWasAhead(t *testing.T) {
 	is := is.New(t)
 	l := recovery.Limit{Burst: 2, Every: time.Minute}
 	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
-	most := now.Add(2*time.Minute + 10*time.Minute) // full, by a clock that is ahead by ten minutes
+	most := now.Add(2*time.Minute + 10*time.Second) // full, by events that were overtaken
 	_, wait := l.Take(most, now)
-	is.Equal(wait, time.Minute+10*time.Minute)
+	is.Equal(wait, time.Minute+10*time.Second)
 	next, wait := l.Take(most.Add(time.Microsecond), now)
 	is.Equal(wait, time.Duration(0))
 	is.Equal(next, now.Add(time.Minute))
 }
 
-// Events that overtake each other, or come from clocks that differ, are counted like others.
+// Events that overtake each other are counted like others.
 func TestLimitCountsEventsOutOfOrder(t *testing.T) {
 	is := is.New(t)
 	for range 200 {
@@ -57,7 +61,7 @@ func TestLimitCountsEventsOutOfOrder(t *testing.T) {
 		var state time.Time
 		passed := 0
 		for range 100 {
-			next, wait := l.Take(state, start.Add(time.Duration(rand.Int64N(int64(min(recovery.MaxClockSkew, l.Every))))))
+			next, wait := l.Take(state, start.Add(time.Duration(rand.Int64N(int64(min(10*time.Second, l.Every))))))
 			if wait == 0 {
 				passed++
 			}
@@ -90,62 +94,242 @@ func TestLimitHoldsInEveryPeriod(t *testing.T) {
 	}
 }
 
-// chargeStore keeps what the last request was charged with.
-type chargeStore struct {
-	recovery.Store
-	charges recovery.Charges
-}
-
-func (s *chargeStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	s.charges = c
-	return s.Store.Enqueue(ctx, r, c)
-}
-
-func newChargeStore(t *testing.T) (*chargeStore, *recovery.Service) {
+// charging returns a Service with default options, and what its Store was last charged.
+func charging(t *testing.T) (*recovery.Service, *recovery.Charges) {
 	t.Helper()
-	s := &chargeStore{Store: memstore.New()}
-	svc, err := recovery.New(s, &mailertest.Recorder{}, nil)
+	var charges recovery.Charges
+	svc, err := recovery.New(seam{memstore.New(), func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
+		switch arg := arg.(type) {
+		case enqueued:
+			charges = arg.charges
+		case recovery.Charges:
+			charges = arg
+		}
+		return call(ctx)
+	}}, &mailertest.Recorder{}, &recovery.Options{Logger: slog.New(slog.DiscardHandler)})
 	is.New(t).NoErr(err)
-	return s, svc
+	return svc, &charges
 }
 
 // While instances are replaced by a newer version, the old and the new ones count one limit under one key.
 func TestLimitKeysStayAsTheyAre(t *testing.T) {
 	is := is.New(t)
-	s, svc := newChargeStore(t)
+	svc, charges := charging(t)
 	is.NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: " Alice ", Client: client}))
-	is.Equal(len(s.charges.Hard), 2)
-	is.Equal(s.charges.Hard[0].Key, recovery.Digest(sha256.Sum256([]byte("request\x00client\x00192.0.2.10/32"))))
-	is.Equal(s.charges.Hard[1].Key, recovery.Digest(sha256.Sum256([]byte("request\x00global\x00"))))
-	is.Equal(len(s.charges.Soft), 2)
-	for i, every := range []time.Duration{time.Minute, time.Hour} {
-		key := sha256.Sum256([]byte("reset/username\x00identifier\x00alice"))
-		binary.BigEndian.PutUint64(key[24:], uint64(every))
-		key[24] = byte(i) // no period is so long
-		is.Equal(s.charges.Soft[i].Key, recovery.Digest(key))
+	is.Equal(len(*charges), 3)
+	is.Equal((*charges)[0].Key, recovery.Digest(sha256.Sum256([]byte("request\x00client\x00192.0.2.10"))))
+	is.Equal((*charges)[1].Key, recovery.Digest(sha256.Sum256([]byte("turn\x00client\x00192.0.2.10"))))
+	is.Equal((*charges)[2].Key, recovery.Digest(sha256.Sum256([]byte("request\x00global"))))
+	_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: tokenText, Password: goodPassword, Client: client})
+	is.Equal(err, recovery.ErrInvalidToken)
+	is.Equal(len(*charges), 1)
+	is.Equal((*charges)[0].Key, recovery.Digest(sha256.Sum256([]byte("complete\x00client\x00192.0.2.10"))))
+}
+
+// keys returns the keys of limits that have nothing to do with each other.
+func keys(n int) []recovery.Digest {
+	keys := make([]recovery.Digest, n)
+	for i := range keys {
+		keys[i][0] = byte(i + 1)
+	}
+	return keys
+}
+
+var limitDay = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+
+// Charges that may not all be taken change nothing, and the error is of the one that waits longest.
+func TestChargesAreTakenAllOrNone(t *testing.T) {
+	is := is.New(t)
+	k := keys(3)
+	charges := recovery.Charges{
+		{Scope: recovery.ScopeClient, Key: k[0], Limit: recovery.Limit{Burst: 1, Every: time.Minute}},
+		{Scope: recovery.ScopeAccount, Key: k[1], Limit: recovery.Limit{Burst: 1, Every: time.Hour}},
+		{Scope: recovery.ScopeGlobal, Key: k[2], Limit: recovery.Limit{Burst: 9, Every: time.Second}},
+	}
+	states := map[recovery.Digest]time.Time{}
+	is.NoErr(charges.Take(limitDay, states)) // a key without a state
+	taken := maps.Clone(states)
+	is.Equal(taken, map[recovery.Digest]time.Time{k[0]: limitDay.Add(time.Minute), k[1]: limitDay.Add(time.Hour), k[2]: limitDay.Add(time.Second)})
+	for at, want := range map[time.Duration]recovery.LimitError{
+		time.Second:     {Scope: recovery.ScopeAccount, RetryAfter: time.Hour - time.Second},
+		2 * time.Minute: {Scope: recovery.ScopeAccount, RetryAfter: time.Hour - 2*time.Minute},
+	} {
+		var e *recovery.LimitError
+		is.True(errors.As(charges.Take(limitDay.Add(at), states), &e))
+		is.Equal(*e, want)
+		is.Equal(states, taken)
+	}
+	is.NoErr(charges.Take(limitDay.Add(time.Hour), states))
+	is.NoErr(recovery.Charges(nil).Take(limitDay, nil)) // no charges may always be taken
+}
+
+// Who had a share goes after those who had none.
+func TestChargesOfWhoHadAShare(t *testing.T) {
+	is := is.New(t)
+	k := keys(4)
+	states := map[recovery.Digest]time.Time{}
+	ask := func(who recovery.Digest, at time.Duration) bool {
+		return recovery.Charges{
+			{Key: who, Limit: recovery.Limit{Burst: 10, Every: time.Hour}},
+			{Key: k[3], Limit: recovery.Limit{Burst: 4, Every: 10 * time.Minute}, Repeat: 2, Share: who},
+		}.Take(limitDay.Add(at), states) == nil
+	}
+	is.True(ask(k[0], 0))
+	is.True(ask(k[0], 0))
+	is.True(!ask(k[0], 0)) // two are used up
+	is.True(ask(k[1], 0))  // who had none may use four
+	is.True(!ask(k[1], 0))
+	is.True(ask(k[2], 0))
+	is.True(!ask(k[0], 29*time.Minute))
+	is.True(ask(k[0], 30*time.Minute)) // when but one is used up
+	is.True(!ask(k[1], 30*time.Minute))
+
+	clear(states)
+	states[k[3]] = limitDay.Add(20 * time.Minute)
+	states[k[0]] = limitDay
+	is.True(ask(k[0], 0)) // a share that is over is none
+
+	clear(states)
+	states[k[0]] = limitDay.Add(time.Hour)
+	once := recovery.Charges{{Key: k[3], Limit: recovery.Limit{Burst: 4, Every: 10 * time.Minute}, Repeat: 1, Share: k[0]}}
+	is.NoErr(once.Take(limitDay, states))
+	is.True(once.Take(limitDay, states) != nil)
+}
+
+// The turn is the instant of the request, less what the client has used up of its limits.
+func TestTurn(t *testing.T) {
+	is := is.New(t)
+	k := keys(3)
+	charges := recovery.Charges{
+		{Scope: recovery.ScopeClient, Key: k[0], Limit: recovery.Limit{Burst: 3, Every: time.Minute}},
+		{Scope: recovery.ScopeClient, Key: k[1], Limit: recovery.Limit{Burst: 12, Every: 15 * time.Second}},
+		{Scope: recovery.ScopeGlobal, Key: k[2], Limit: recovery.Limit{Burst: 100, Every: time.Minute}},
+	}
+	states := map[recovery.Digest]time.Time{}
+	for n := range 3 {
+		is.NoErr(charges.Take(limitDay, states))
+		is.Equal(charges.Turn(limitDay, states), limitDay.Add(-time.Duration(n)*time.Minute)) // all share what is global
+	}
+	charges[0].Key = recovery.Digest{9} // another client of the wider network
+	is.NoErr(charges.Take(limitDay, states))
+	is.Equal(charges.Turn(limitDay, states), limitDay.Add(-45*time.Second))
+	is.Equal(recovery.Charges(nil).Turn(limitDay, nil), limitDay)
+}
+
+// Whoever asked for little goes before whoever asked for much, whichever asked first.
+func TestWhoAskedForLittleGoesFirst(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Workers: 1, Limits: recovery.Limits{PerAccount: recovery.Limit{Burst: 100, Every: time.Second}}})
+	much := func() {
+		for range 10 {
+			w.ask("alice")
+		}
+		w.advance(time.Second)
+	}
+	little := func() {
+		w.from("192.0.2.99", "billybob")
+		w.advance(time.Second)
+	}
+	much()
+	little()
+	is.Equal(w.deliver()[0].To, "billybob@example.com")
+	w.advance(2 * time.Hour)
+	little()
+	much()
+	mails := w.deliver()
+	is.Equal(mails[0].To, "alice@example.com") // her first, which came later
+	is.Equal(mails[1].To, "billybob@example.com")
+}
+
+// Whoever keeps just below the limits goes after whoever asks seldom.
+func TestWhoAsksSeldomGoesFirst(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Workers: 1, Limits: deskOnly})
+	for range 20 {
+		w.ask("nobody")
+		w.advance(30 * time.Second)
+	}
+	w.from("192.0.2.99", "billybob")
+	w.advance(time.Second)
+	w.ask("alice")
+	is.Equal(w.deliver()[0].To, "billybob@example.com")
+}
+
+// Whoever keeps just below its limit goes behind whoever asks seldom, for as long as it asked, and
+// from whatever address of its widest network. It is not refused.
+func TestWhoKeepsBelowItsLimitGoesLast(t *testing.T) {
+	for busy, fresh := range map[string]string{"192.0.2.1": "192.0.2.2", "2001:db8:0:%x::1": "2001:db8:1::1"} {
+		t.Run(busy, func(t *testing.T) {
+			is := is.New(t)
+			often := recovery.Limit{Burst: 1000, Every: time.Millisecond}
+			w := newWorld(t, &recovery.Options{Workers: 1, Limits: recovery.Limits{PerAccount: often, PerRequester: often, PerMailbox: often}})
+			n := 0
+			steady := func() {
+				addr := busy
+				if strings.Contains(addr, "%") {
+					addr = fmt.Sprintf(addr, n)
+				}
+				n++
+				w.from(addr, "alice")
+			}
+			first := func() string {
+				mails := w.deliver()
+				is.Equal(len(mails), 2)
+				return mails[0].To
+			}
+			w.from(fresh, "billybob")
+			w.advance(time.Second)
+			steady()
+			is.Equal(first(), "alice@example.com") // the latest
+			for range 120 {
+				w.advance(30 * time.Second)
+				steady()
+				w.deliver()
+			}
+			w.advance(30 * time.Minute)
+			w.from(fresh, "billybob")
+			w.advance(time.Second)
+			steady()
+			is.Equal(first(), "billybob@example.com")
+			w.advance(10 * time.Hour) // a request counts for five minutes
+			w.from(fresh, "billybob")
+			w.advance(time.Second)
+			steady()
+			is.Equal(first(), "alice@example.com")
+		})
 	}
 }
 
-// A client is an IPv4 address, or a /64 of IPv6: its neighbours are others.
-func TestNeighboursAreOtherClients(t *testing.T) {
-	s, svc := newChargeStore(t)
-	key := func(addr string) recovery.Digest {
-		is.New(t).NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)}))
-		return s.charges.Hard[0].Key
-	}
-	for _, c := range []struct {
-		a, b string
-		same bool
-	}{
-		{"192.0.2.0", "192.0.2.1", false},
-		{"192.0.2.0", "::ffff:192.0.2.0", true},
-		{"2001:db8::", "2001:db8:0:1::", false},
-		{"2001:db8::", "2001:db8::8000:0:0:0", true},
-		{"fe80::1%eth0", "fe80::1%eth1", true},
+// Every limit that New accepts works, for as many as its Burst says.
+func TestExtremeLimits(t *testing.T) {
+	for _, l := range []recovery.Limit{
+		{Burst: 1, Every: time.Microsecond}, {Burst: 1, Every: 24 * time.Hour}, {Burst: 365, Every: 24 * time.Hour},
+		{Burst: 1_000_000, Every: time.Microsecond}, {Burst: 1_000_000, Every: 31 * time.Second},
 	} {
-		t.Run(c.a+" "+c.b, func(t *testing.T) {
+		t.Run(fmt.Sprint(l), func(t *testing.T) {
 			is := is.New(t)
-			is.Equal(key(c.a) == key(c.b), c.same)
+			w := newWorld(t, &recovery.Options{Limits: recovery.Limits{PerClient: l, Global: recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}}})
+			for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
+				for range min(l.Burst, 1000) {
+					is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)}))
+				}
+				if l.Burst <= 1000 {
+					err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)})
+					is.True(errors.Is(err, recovery.ErrLimited))
+				}
+			}
 		})
 	}
+}
+
+// The limit that only orders requests refuses nobody, however many ask.
+func TestTurnLimitRefusesNobody(t *testing.T) {
+	inBubble(t, recovery.Options{Limits: recovery.Limits{
+		PerClient: recovery.Limit{Burst: 100_000, Every: time.Second}, Global: recovery.Limit{Burst: 100_000, Every: time.Second},
+	}}, func(_ *testing.T, is *is.I, w *world) {
+		for range 1000 {
+			w.ask("nobody")
+		}
+		is.Equal(w.hooks.count("LimitReached client"), 0)
+	})
 }

@@ -25,17 +25,16 @@ func heap() uint64 {
 // with random tokens, and with live ones, of which some are hashed and the others get ErrBusy. S82.
 func TestAttack_S82_MemoryOfManyCompletions(t *testing.T) {
 	const completions, slot, slack = 1000, 19 << 20, 32 << 20
-	is := is.New(t)
 	w := newWorld(t, nil)
 	slots := 0
 	var hashing *recovery.Service
 	use := func(n int) {
-		var err error
 		slots = n
+		var err error
 		hashing, err = recovery.New(w.store, w.mail, &recovery.Options{
 			Now: w.time, HashConcurrency: n, HashWait: time.Second, Limits: recovery.Limits{InsecureOff: true},
 		})
-		is.NoErr(err)
+		w.is.NoErr(err)
 	}
 	tokens := make([]string, completions)
 	for i := range tokens {

@@ -9,11 +9,11 @@ import (
 // A Mailer hands messages to a mail system. Package mailer renders them.
 type Mailer interface {
 	// Send must return nil once a mail system has accepted responsibility for the message, and
-	// only then. An error must wrap ErrPermanent when trying again is pointless, and should wrap
-	// ErrUncertain when the mail may have been accepted after all; any other error is
-	// tried again later, with a new token. Send must return soon after ctx ends, must be safe for
-	// concurrent use, and must send to Message.To and nobody else. Messages that share an ID are
-	// the same mail tried again.
+	// only then. An error must wrap ErrPermanent when trying again is pointless, and ErrUncertain or
+	// ctx's error when the mail may have been accepted after all: then its tokens stay alive. After
+	// any other error they are void, and the mail is tried again later with new ones. Send must return
+	// soon after ctx ends, must be safe for concurrent use, and must send to Message.To and nobody
+	// else. Messages that share an ID are the same mail tried again.
 	Send(ctx context.Context, m Message) error
 }
 
@@ -35,14 +35,23 @@ type Message struct {
 
 	ID          string // stable across retries of the same mail, unique otherwise
 	Kind        MessageKind
-	To          string // the stored address of the account
-	Locale      string // BCP 47 tag, "" if neither account nor request has one
-	Application string // Options.Application
-	Usernames   []string
-	MoreNames   int        // how many user names were left out of Usernames
-	Token       Token      // set for MessageResetToken and MessageResetLink
-	Link        string     // set for MessageResetLink; contains the token
-	ExpiresAt   time.Time  // when Token ends
-	RequestedAt time.Time  // when the mail was asked for, or the password changed
-	Client      netip.Addr // who asked, the zero Addr if unknown
+	To          string         // the stored address of the account
+	Locale      string         // BCP 47 tag, "" if neither account nor request has one
+	Application string         // Options.Application
+	Usernames   []string       // of MessageUsernames and MessagePasswordChanged
+	MoreNames   int            // how many user names were left out of Usernames
+	Resets      []MessageReset // of MessageResetToken and MessageResetLink: from 1 to 10
+	MoreResets  int            // how many accounts were left out of Resets
+	ExpiresAt   time.Time      // when the tokens end
+	RequestedAt time.Time      // when the mail was asked for, or the password changed
+	Client      netip.Addr     // who asked, the zero Addr if unknown
+}
+
+// A MessageReset is what a mail has for one account.
+type MessageReset struct {
+	redacted
+
+	Username string // "" if the account has none
+	Token    Token
+	Link     string // set for MessageResetLink; contains the token
 }

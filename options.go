@@ -34,8 +34,8 @@ type Options struct {
 	// default hash takes 19 MiB each, and at most one block more waits for the collector, unless the
 	// live heap of the application is above 256 MiB: then the collector's own pace decides.
 	HashConcurrency int
-	// HashWait is how long a completion waits for its turn to hash before it gets ErrBusy: default 5
-	// seconds.
+	// HashWait is how long a completion waits for another one with its token, and then for its turn to
+	// hash, before it gets ErrBusy: default 5 seconds.
 	HashWait time.Duration
 
 	Limits Limits
@@ -45,8 +45,9 @@ type Options struct {
 	Portals map[string]Portal
 
 	// Approve, if set, has the last word on a completion: a second factor, an administrator. It is
-	// called for a live token and a password that meets the policy, before the token is used. An
-	// error denies the completion and leaves the token alive.
+	// called for a live token and a password that meets the policy, before the token is used. An error
+	// that wraps ErrDenied denies the completion; any other one is a failure, and so is told to the
+	// caller. A token has MaxTries tries that end in a denial, over all clients and instances.
 	Approve func(ctx context.Context, account Account, request CompleteRequest) error
 
 	// OnReset, if set, is called after a password was reset, to end sessions and revoke API tokens.
@@ -60,17 +61,30 @@ type Options struct {
 	// ever logged.
 	Logger *slog.Logger
 
-	// Now is the clock; default time.Now.
+	// Now is the clock; default time.Now. If the Store has a clock of its own, that one is followed,
+	// unless Now is set and more than an hour apart from it, as a test's clock is meant to be.
 	Now func() time.Time
+
+	// StoreTimeout bounds one call of the Store: default 5 seconds, from 100 ms to 10 seconds. A
+	// caller who has to wait longer gets an error, whoever was named.
+	StoreTimeout time.Duration
 
 	// Tick is how often the worker looks for work: default 250 ms, from 10 ms to 1 minute. The worker
 	// is never woken by a request, because the wake-up would be seen in the answer's time.
 	Tick time.Duration
-	// Workers is how many requests the worker handles at once: default 2, at most 64.
+	// Workers is how many mails that people wait for are handled at once: default 36, at most 256.
+	// With one, a stranger may see from his own mails whether somebody else's had to be tried again
+	// after the mail system was down. A quarter as many places, at least one, are for notices, and as
+	// many for calls of OnReset. The Mailer should be able to send Workers × 5/4 mails at once: who
+	// has to wait there for a mail of somebody else could tell that it is sent.
+	//
+	// A place is taken for as long as a mail takes, in whole Ticks, also where none leaves. So
+	// Workers / (time of a mail, rounded up to Ticks) should not be less than what Limits.Global lets
+	// through: with the defaults, 36 places and mails of a second are 28 a second, and Global is 20.
 	Workers int
 	// SendTimeout is when the context of one call of Mailer.Send or OnReset ends: default 30 seconds,
-	// from 1 second to 10 minutes. The worker's calls of the Store have almost a third of it. A crashed
-	// worker's requests are taken up by another after 4 times as long.
+	// from 1 second to 10 minutes. A crashed worker's jobs are taken up by another after 4 times as
+	// long.
 	SendTimeout time.Duration
 	// MaxRequestAge is how long a request that could not be mailed is tried: default 1 hour, from 1
 	// minute to 24 hours. Nobody waits longer, and a late mail is a riddle. A notice is tried for a
@@ -78,25 +92,44 @@ type Options struct {
 	MaxRequestAge time.Duration
 }
 
-// Limits bound how often the calls may be made. See [Limit] for what one means. A zero Limit is the
-// default.
+// Limits bound how often the calls may be made, and how often one person is mailed. See [Limit] for
+// what one means. A zero Limit is the default.
+//
+// The first three are about who asks, whoever is meant, and are told to the caller. A client is an
+// IPv4 address or an IPv6 /64; an IPv6 /56 has four times its limit and a /48 sixteen times. An
+// IPv4 address inside NAT64, 6to4 or Teredo counts as itself. All calls without a Client count as
+// one client.
+//
+// The others are about who is mailed, and are silent but for a hook. They are counted when a mail
+// is about to leave, and by nothing else: whoever is over them has a mail with a live token
+// already. A client network is an IPv4 address or an IPv6 /48.
 type Limits struct {
-	// PerIdentifier limits how often one user name or address is mailed, whether it exists or not:
-	// default 1 a minute and 3 an hour. All of them hold. Over it the answer is the same, and nothing
-	// is mailed. Asking for a reset and asking for user names count apart.
-	PerIdentifier []Limit
-
-	// PerClient limits RequestReset and RetrieveUsername together, per IPv4 address or IPv6 /64:
-	// default 20 at once, then one per 30 seconds. It does not apply to a request without Client.
+	// PerClient limits RequestReset and RetrieveUsername together, per client: default 20 at once,
+	// then one per 30 seconds.
 	PerClient Limit
 
 	// Global limits RequestReset and RetrieveUsername together, over all clients and all instances
-	// that share the Store: default 1,000 at once, then one per 20 ms.
+	// that share the Store: default 500 at once, then one per 50 ms. See Options.Workers.
 	Global Limit
 
-	// CompletePerClient limits CompleteReset for well-formed tokens, per client: default 20 at once,
-	// then one per 30 seconds.
+	// CompletePerClient limits CompleteReset per client: default 20 at once, then one per 30 seconds.
 	CompletePerClient Limit
+
+	// PerAccount limits the tokens for one account and client network: default one a minute.
+	PerAccount Limit
+
+	// PerRequester limits the mails with tokens to one mailbox for one client network: default 6 at
+	// once, then one an hour.
+	PerRequester Limit
+
+	// PerMailbox limits the mails with tokens to one mailbox, whoever asks: default 10 at once, then
+	// one per 6 minutes. A network for which the mailbox was mailed within the hour causes another
+	// mail only while at most one of the 10 is used up.
+	PerMailbox Limit
+
+	// UsernamesPerMailbox limits the mails with user names to one mailbox, whoever asks: default 2 at
+	// once, then one per 30 minutes. They count apart, so that they keep no token from anybody.
+	UsernamesPerMailbox Limit
 
 	// InsecureOff switches all limits off, for load tests.
 	InsecureOff bool
@@ -108,8 +141,10 @@ type Portal struct {
 	// that no server, log or Referer sees it. It must be https, except on localhost.
 	URL string
 
-	// Allow, if set, decides who gets a link to this portal. It is asked by the worker after the
-	// caller was answered: false is silence, an error is tried again.
+	// Allow, if set, decides who gets a link to this portal. It should be quick: it is asked for real
+	// accounts only, about at most 50 of one address, so that one much slower than a mail could be
+	// seen in when other mails leave. It is asked by the worker after the caller was answered: false
+	// is silence, an error is tried again.
 	Allow func(ctx context.Context, account Account) (bool, error)
 
 	// InsecureHTTP admits an http URL on any host.
@@ -117,15 +152,10 @@ type Portal struct {
 }
 
 const (
-	maxPortalName = 64
-	maxLocale     = 35 // RFC 5646 section 4.4.1
-)
-
-var (
-	defaultPerIdentifier     = []Limit{{1, time.Minute}, {3, time.Hour}}
-	defaultPerClient         = Limit{20, 30 * time.Second}
-	defaultGlobal            = Limit{1000, 20 * time.Millisecond}
-	defaultCompletePerClient = Limit{20, 30 * time.Second}
+	maxPortalName   = 64
+	maxLocale       = 35 // RFC 5646 section 4.4.1
+	maxStoreTimeout = 10 * time.Second
+	maxLimit        = 365 * 24 * time.Hour // Burst × Every
 )
 
 // settings returns the options with every default filled in, or every fault in one error.
@@ -142,21 +172,19 @@ func (o *Options) settings() (Options, error) {
 	setDefault(&s.HashConcurrency, runtime.GOMAXPROCS(0))
 	setDefault(&s.HashWait, 5*time.Second)
 	setDefault(&s.Tick, 250*time.Millisecond)
-	setDefault(&s.Workers, 2)
+	setDefault(&s.StoreTimeout, 5*time.Second)
+	setDefault(&s.Workers, 36)
 	setDefault(&s.SendTimeout, 30*time.Second)
 	setDefault(&s.MaxRequestAge, time.Hour)
-	setDefault(&s.Limits.PerClient, defaultPerClient)
-	setDefault(&s.Limits.Global, defaultGlobal)
-	setDefault(&s.Limits.CompletePerClient, defaultCompletePerClient)
-	if s.Limits.PerIdentifier == nil {
-		s.Limits.PerIdentifier = defaultPerIdentifier
-	}
-	s.Limits.PerIdentifier = slices.Clone(s.Limits.PerIdentifier)
+	setDefault(&s.Limits.PerClient, Limit{20, 30 * time.Second})
+	setDefault(&s.Limits.Global, Limit{500, 50 * time.Millisecond})
+	setDefault(&s.Limits.CompletePerClient, Limit{20, 30 * time.Second})
+	setDefault(&s.Limits.PerAccount, Limit{1, time.Minute})
+	setDefault(&s.Limits.PerRequester, Limit{6, time.Hour})
+	setDefault(&s.Limits.PerMailbox, Limit{10, 6 * time.Minute})
+	setDefault(&s.Limits.UsernamesPerMailbox, Limit{2, 30 * time.Minute})
 	if s.Logger == nil {
 		s.Logger = slog.Default()
-	}
-	if s.Now == nil {
-		s.Now = time.Now
 	}
 
 	var faults []string
@@ -168,13 +196,14 @@ func (o *Options) settings() (Options, error) {
 	between("TokenTTL", s.TokenTTL, time.Minute, 24*time.Hour)
 	between("HashWait", s.HashWait, time.Millisecond, 10*time.Minute)
 	between("Tick", s.Tick, 10*time.Millisecond, time.Minute)
+	between("StoreTimeout", s.StoreTimeout, 100*time.Millisecond, maxStoreTimeout)
 	between("SendTimeout", s.SendTimeout, time.Second, 10*time.Minute)
 	between("MaxRequestAge", s.MaxRequestAge, time.Minute, 24*time.Hour)
 	if s.HashConcurrency < 1 || s.HashConcurrency > 1024 {
 		faults = append(faults, fmt.Sprintf("HashConcurrency must be from 1 to 1024, is %d", s.HashConcurrency))
 	}
-	if s.Workers < 1 || s.Workers > 64 {
-		faults = append(faults, fmt.Sprintf("Workers must be from 1 to 64, is %d", s.Workers))
+	if s.Workers < 1 || s.Workers > 256 {
+		faults = append(faults, fmt.Sprintf("Workers must be from 1 to 256, is %d", s.Workers))
 	}
 	if !utf8.ValidString(s.Application) || strings.ContainsFunc(s.Application, isInvisible) {
 		faults = append(faults, "Application must be one line of visible text")
@@ -183,6 +212,10 @@ func (o *Options) settings() (Options, error) {
 	faults = append(faults, s.Limits.faults()...)
 	for _, name := range slices.Sorted(maps.Keys(s.Portals)) {
 		faults = append(faults, s.Portals[name].faults(name)...)
+		if len(s.Portals) > 1 && s.Portals[name].Allow == nil {
+			faults = append(faults, fmt.Sprintf("Portals[%q] must have Allow, as there are several: "+
+				"a caller may name any of them for any account, and Allow says which accounts it is for", name))
+		}
 	}
 	errs := make([]error, len(faults))
 	for i, f := range faults {
@@ -199,7 +232,6 @@ func (s *Service) Options() Options {
 	policy.Words = slices.Clone(policy.Words)
 	o.Policy = &policy
 	o.Portals = maps.Clone(o.Portals)
-	o.Limits.PerIdentifier = slices.Clone(o.Limits.PerIdentifier)
 	return o
 }
 
@@ -212,20 +244,21 @@ func setDefault[T comparable](field *T, value T) {
 
 func (l Limits) faults() (faults []string) {
 	check := func(name string, l Limit) {
-		if l.Burst < 1 || l.Burst > 1_000_000 || l.Every < time.Microsecond || l.Every > 24*time.Hour || l.Every%time.Microsecond != 0 {
+		switch {
+		case l.Burst < 1 || l.Burst > 1_000_000 || l.Every < time.Microsecond || l.Every > 24*time.Hour || l.Every%time.Microsecond != 0:
 			faults = append(faults, fmt.Sprintf(
 				"Limits.%s must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is %d and %v", name, l.Burst, l.Every))
+		case l.Every > maxLimit/time.Duration(l.Burst):
+			faults = append(faults, fmt.Sprintf("Limits.%s must have a Burst × Every of at most 365 days, is %d and %v", name, l.Burst, l.Every))
 		}
-	}
-	if len(l.PerIdentifier) < 1 || len(l.PerIdentifier) > 8 {
-		faults = append(faults, fmt.Sprintf("Limits.PerIdentifier must have from 1 to 8 limits, has %d", len(l.PerIdentifier)))
-	}
-	for i, limit := range l.PerIdentifier {
-		check(fmt.Sprintf("PerIdentifier[%d]", i), limit)
 	}
 	check("PerClient", l.PerClient)
 	check("Global", l.Global)
 	check("CompletePerClient", l.CompletePerClient)
+	check("PerAccount", l.PerAccount)
+	check("PerRequester", l.PerRequester)
+	check("PerMailbox", l.PerMailbox)
+	check("UsernamesPerMailbox", l.UsernamesPerMailbox)
 	return faults
 }
 

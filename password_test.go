@@ -163,13 +163,17 @@ func TestBlocksOfHashesInALargeHeap(t *testing.T) {
 		var ballast []byte
 		n := collections(t, 3, func() {
 			live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-			runtime.GC()
-			metrics.Read(live)
-			ballast = make([]byte, large+beyond-int(live[0].Value.Uint64()))
-			runtime.GC()
-			metrics.Read(live)
-			off := int(live[0].Value.Uint64()) - large - beyond
-			is.True(-128<<10 < off && off < 128<<10)
+			off := large
+			for tries := 0; (off < -128<<10 || off > 128<<10) && tries < 50; tries++ { // earlier tests leave timers
+				ballast = nil
+				runtime.GC()
+				metrics.Read(live)
+				ballast = make([]byte, large+beyond-int(live[0].Value.Uint64()))
+				runtime.GC()
+				metrics.Read(live)
+				off = int(live[0].Value.Uint64()) - large - beyond
+			}
+			is.True(-128<<10 <= off && off <= 128<<10)
 		}, want)
 		runtime.KeepAlive(ballast)
 		is.Equal(n, want)

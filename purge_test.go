@@ -2,7 +2,6 @@ package recovery_test
 
 import (
 	"context"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -12,24 +11,22 @@ import (
 	"example.com/recovery"
 )
 
-// A purgeStore answers Purge as it is told.
+// purging returns a Service whose Store answers Purge as it is told, and how often it was asked.
+func (w *world) purging(answers func(int) (int, error)) (*purgeStore, *recovery.Service) {
+	w.is.Helper()
+	s := &purgeStore{Store: w.users, answers: answers}
+	return s, w.service(s, recovery.Options{})
+}
+
 type purgeStore struct {
 	recovery.Store
 	calls   int
 	answers func(call int) (int, error)
 }
 
-func (s *purgeStore) Purge(context.Context, time.Time, int) (int, error) {
+func (s *purgeStore) Purge(context.Context, time.Time, time.Time, int) (int, error) {
 	s.calls++
 	return s.answers(s.calls)
-}
-
-func (w *world) purging(answers func(int) (int, error)) (*purgeStore, *recovery.Service) {
-	w.is.Helper()
-	s := &purgeStore{Store: w.users, answers: answers}
-	svc, err := recovery.New(s, w.mail, &recovery.Options{Now: w.time, Logger: slog.New(slog.NewTextHandler(w.log, nil))})
-	w.is.NoErr(err)
-	return s, svc
 }
 
 // The Store is purged when the worker begins and every ten minutes, by the worker's clock; when that
@@ -85,4 +82,52 @@ func TestPurgeThatIsStopped(t *testing.T) {
 	is.Equal(err, context.Canceled)
 	is.Equal(store.calls, 1)
 	is.Equal(w.log.String(), "")
+}
+
+// Others wait for the same database: after a batch the Store gets four times as long a rest.
+func TestPurgeRestsBetweenBatches(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		start := time.Now()
+		var began []time.Duration
+		store := &purgeStore{Store: w.users, answers: func(call int) (int, error) {
+			began = append(began, time.Since(start))
+			time.Sleep(time.Duration(call) * 100 * time.Millisecond)
+			return min(500, 1499-500*(call-1)), nil
+		}}
+		_, err := w.service(store, recovery.Options{Now: time.Now}).Deliver(w.ctx)
+		is.NoErr(err)
+		is.Equal(began, []time.Duration{0, 500 * time.Millisecond, 1500 * time.Millisecond})
+		is.Equal(time.Since(start), 1800*time.Millisecond) // and none after the last
+	})
+}
+
+// A rest holds up neither the end of the worker nor its mails.
+func TestPurgeThatRestsIsStopped(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		store := &purgeStore{Store: w.users, answers: func(int) (int, error) { time.Sleep(4 * time.Second); return 500, nil }}
+		svc := w.service(store, recovery.Options{Now: time.Now})
+		ctx, cancel := context.WithTimeout(w.ctx, 6*time.Second)
+		defer cancel()
+		time.AfterFunc(5*time.Second, func() { w.ask("alice") })
+		start := time.Now()
+		is.NoErr(svc.Run(ctx))
+		is.Equal(time.Since(start), 6*time.Second)
+		is.Equal(len(w.mail.Messages()), 1)
+	})
+}
+
+// What a clock that is ahead would delete is still of use to others; what one that was wrong made is not.
+func TestPurgeLeavesRoomForSkew(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	var asked purged
+	svc := w.service(seam{w.users, func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
+		if p, ok := arg.(purged); ok {
+			asked = p
+		}
+		return call(ctx)
+	}}, recovery.Options{})
+	_, err := svc.Deliver(w.ctx)
+	is.NoErr(err)
+	is.Equal(asked, purged{w.time().Add(-recovery.MaxClockSkew), w.time().Add(24*time.Hour + 2*recovery.MaxClockSkew), 500})
 }

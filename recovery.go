@@ -21,10 +21,15 @@ type Service struct {
 	mailer Mailer
 	opts   Options // with every default filled in
 	hasher hasher
+	turns  turns
 	events events
+	clock  clock
+	pace   pace
+	slips  slips
 
 	worker    atomic.Bool // Run or Deliver was called
 	waiting   atomic.Bool // a request was accepted
+	noClient  atomic.Bool // a call came without Client
 	storeDown atomic.Bool // the worker's last claim failed
 
 	purge struct {
@@ -52,6 +57,12 @@ func New(store Store, mailer Mailer, opts *Options) (*Service, error) {
 	s.hasher.wait = settings.HashWait
 	s.hasher.hash = settings.HashPassword
 	s.events.log = settings.Logger
+	s.clock = clock{now: settings.Now, injected: settings.Now != nil, shared: s.storeNow, log: settings.Logger}
+	if settings.Now == nil {
+		s.clock.now = time.Now
+		s.opts.Now = time.Now
+	}
+	s.pace.none = settings.Tick
 	return s, nil
 }
 
@@ -64,7 +75,7 @@ type ResetRequest struct {
 	Email    string
 	Portal   string     // name in Options.Portals, or ""
 	Locale   string     // of whoever asks, a BCP 47 tag or ""; the account's own goes first
-	Client   netip.Addr // of whoever asks; the zero Addr is not limited per client
+	Client   netip.Addr // of whoever asks; all without one count as one client
 }
 
 // A UsernameRequest asks for the user names of an address by mail. It prints as "[redacted]".
@@ -87,14 +98,15 @@ type CompleteRequest struct {
 	Client   netip.Addr
 }
 
-// RequestReset has a token, or the link to a portal, mailed to every eligible account that the user
-// name or address means. It returns nil once the request is stored, whoever was named: the answer,
-// the calls of the Store and the time they take are the same for an account that exists, does not,
-// or may not be recovered. The answer is the same, too, for one that was asked for too often.
+// RequestReset has a token, or the link to a portal, mailed for every eligible account that the
+// user name or address means: one mail, to the address on file. It returns nil once the request is
+// stored, whoever was named: the answer, the calls of the Store and the time they take are the same
+// for an account that exists, does not, or may not be recovered. The answer is the same, too, for
+// one that was mailed too often.
 //
-// Errors: a [*FieldError] if the request is malformed, a [*LimitError], ctx's error, or the Store's.
-// Nothing is stored or mailed after one of the first two. The others may leave open whether the request
-// is stored: to ask again does no harm.
+// Errors: a [*FieldError] if the request is malformed, a [*LimitError], ctx's error, or the
+// Store's. Nothing is stored or mailed after one of the first two. The others may leave open
+// whether the request is stored: to ask again does no harm.
 func (s *Service) RequestReset(ctx context.Context, r ResetRequest) error {
 	by, identifier := ByUsername, r.Username
 	switch {
@@ -108,7 +120,7 @@ func (s *Service) RequestReset(ctx context.Context, r ResetRequest) error {
 	if _, ok := s.opts.Portals[r.Portal]; r.Portal != "" && !ok {
 		return &FieldError{"portal", "must be one that the application configured"}
 	}
-	return s.enqueue(ctx, Job{
+	return s.ask(ctx, Job{
 		Kind: JobReset, By: by, Identifier: identifier,
 		Portal: r.Portal, Locale: r.Locale, Client: r.Client,
 	})
@@ -117,41 +129,50 @@ func (s *Service) RequestReset(ctx context.Context, r ResetRequest) error {
 // RetrieveUsername has the user names of all eligible accounts with the address mailed to it. It
 // promises and returns what [Service.RequestReset] does.
 func (s *Service) RetrieveUsername(ctx context.Context, r UsernameRequest) error {
-	return s.enqueue(ctx, Job{
+	return s.ask(ctx, Job{
 		Kind: JobUsernames, By: ByEmail, Identifier: r.Email,
 		Locale: r.Locale, Client: r.Client,
 	})
 }
 
-func (s *Service) enqueue(ctx context.Context, r Job) error {
-	canonical, err := canonicalIdentifier(r.By, r.Identifier)
+func (s *Service) ask(ctx context.Context, j Job) error {
+	canonical, err := canonicalIdentifier(j.By, j.Identifier)
 	if err != nil {
 		return err
 	}
-	if err := checkLocale(r.Locale); err != nil {
+	if err := checkLocale(j.Locale); err != nil {
 		return err
 	}
-	r.ID = newID()
-	r.Identifier = strings.Trim(r.Identifier, " ")
-	r.Client = r.Client.Unmap().WithZone("")
-	r.RequestedAt = s.now()
-	r.DueAt = r.RequestedAt
-
+	s.clock.sync(ctx)
+	j.ID = newID()
+	j.Identifier = strings.Trim(j.Identifier, " ")
+	j.Client = s.client(j.Client)
+	j.RequestedAt = s.now()
+	j.Turn = j.RequestedAt
 	var charges Charges
 	if limits := &s.opts.Limits; !limits.InsecureOff {
-		charges.Hard = s.clientCharges(r.Client, "request", limits.PerClient)
-		charges.Hard = append(charges.Hard, Charge{ScopeGlobal, limitKey("request", ScopeGlobal, ""), limits.Global})
-		identifier := limitKey(string(r.Kind)+"/"+string(r.By), ScopeIdentifier, canonical)
-		charges.Soft = make([]Charge, len(limits.PerIdentifier))
-		for i, limit := range limits.PerIdentifier {
-			charges.Soft[i] = Charge{ScopeIdentifier, identifier.variant(i, limit), limit}
-		}
+		charges = doorCharges("request", clientNetworks(j.Client), limits.PerClient, limits.Global)
 	}
-	if err := s.store.Enqueue(ctx, r, charges); err != nil {
-		return s.callFailed(ctx, "add the request", string(r.Kind), r.Client, err, r.Identifier, canonical)
+	if err := s.foreground(ctx, func(ctx context.Context) error { return s.store.Enqueue(ctx, j, charges) }); err != nil {
+		return s.callFailed(ctx, "add the request", string(j.Kind), j.Client, err, j.Identifier, canonical)
 	}
 	s.watchForWorker()
 	return nil
+}
+
+// foreground bounds a call of the Store that somebody waits for.
+func (s *Service) foreground(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.StoreTimeout)
+	defer cancel()
+	return call(ctx)
+}
+
+// client returns the address in the form in which it is stored and counted.
+func (s *Service) client(a netip.Addr) netip.Addr {
+	if !a.IsValid() && !s.opts.Limits.InsecureOff && s.noClient.CompareAndSwap(false, true) {
+		s.opts.Logger.Warn("recovery: a call came without the address of its client; all such calls count as one client")
+	}
+	return a.Unmap().WithZone("")
 }
 
 // CompleteReset sets a new password: it checks the password, finds the token, asks Options.Approve,
@@ -159,10 +180,11 @@ func (s *Service) enqueue(ctx context.Context, r Job) error {
 // notice in one transaction. It returns the account as it is then.
 //
 // Errors: [ErrInvalidToken] if the token cannot be used, one error for every reason; a
-// [*PasswordError]; a [*LimitError]; [ErrDenied]; [ErrBusy]; a [*FieldError] if the user name is none
-// or the locale malformed; ctx's error, or the Store's. The token stays alive after all of them but
-// the last two, which may leave it unknown whether the password was changed: trying again is safe, and
-// finds the token alive or used.
+// [*PasswordError]; a [*LimitError]; [ErrDenied]; [ErrBusy]; a [*FieldError] if the user name is
+// none or the locale malformed; ctx's error, or that of the Store, Options.Approve or
+// Options.HashPassword. After the Store's it may be unknown whether the password was changed:
+// trying again is safe, and finds the token alive or used. Otherwise the token stays alive, unless
+// it was denied for the last time.
 func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account, error) {
 	var username string
 	if r.Username != "" {
@@ -177,21 +199,38 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	if err := passwordError(s.opts.Policy.checkText(r.Password)); err != nil {
 		return Account{}, err
 	}
-	r.Client = r.Client.Unmap().WithZone("")
+	s.clock.sync(ctx)
+	r.Client = s.client(r.Client)
 	secrets := []string{r.Password, strings.Trim(r.Token, " \t\r\n")}
 
+	if limits := &s.opts.Limits; !limits.InsecureOff {
+		charges := doorCharges("complete", clientNetworks(r.Client), limits.CompletePerClient, Limit{})
+		err := s.foreground(ctx, func(ctx context.Context) error { return s.store.TakeLimits(ctx, s.now(), charges) })
+		if err != nil {
+			return Account{}, s.callFailed(ctx, "count the completion", "complete", r.Client, err, secrets...)
+		}
+	}
 	token, err := ParseToken(r.Token)
 	if err != nil {
 		return Account{}, s.refuse(r, Account{}, TokenMalformed)
 	}
-	if limits := &s.opts.Limits; !limits.InsecureOff && r.Client.IsValid() {
-		charges := s.clientCharges(r.Client, "complete", limits.CompletePerClient)
-		if err := s.store.TakeLimits(ctx, s.now(), charges); err != nil {
-			return Account{}, s.callFailed(ctx, "count the completion", "complete", r.Client, err, secrets...)
-		}
-	}
+	// One at a time: what waited finds the token used, and hashes nothing.
 	digest := token.Digest()
-	_, account, err := s.store.FindReset(ctx, digest, s.now())
+	if err := s.turns.take(ctx, digest, s.opts.HashWait); err != nil {
+		return Account{}, err
+	}
+	defer s.turns.pass(digest)
+	return s.complete(ctx, r, username, digest, secrets)
+}
+
+// complete is CompleteReset from the look at the token on.
+func (s *Service) complete(ctx context.Context, r CompleteRequest, username string, digest Digest, secrets []string) (Account, error) {
+	var reset Reset
+	var account Account
+	err := s.foreground(ctx, func(ctx context.Context) (err error) {
+		reset, account, err = s.store.FindReset(ctx, digest, s.now())
+		return err
+	})
 	if err != nil {
 		return Account{}, s.completeFailed(ctx, "find the token", r, account, err, secrets)
 	}
@@ -201,16 +240,14 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 		return Account{}, s.refuse(r, account, TokenAccountGone)
 	case r.Username != "" && (err != nil || name != username):
 		return Account{}, s.refuse(r, account, TokenOtherAccount)
+	case reset.Tries >= MaxTries:
+		return Account{}, s.refuse(r, account, TokenDenied)
 	}
 	if err := s.checkPassword(ctx, r.Password, account); err != nil {
 		return Account{}, err
 	}
-	if s.opts.Approve != nil {
-		if err := s.opts.Approve(ctx, account, r); err != nil {
-			err = outside("approve", err, secrets...)
-			emit(&s.events, s.opts.Hooks.ResetDenied, ResetEvent{Client: r.Client, Account: account, Err: err})
-			return Account{}, &deniedError{err}
-		}
+	if err := s.approve(ctx, r, account, digest, secrets); err != nil {
+		return Account{}, err
 	}
 	hash, err := s.hasher.do(ctx, r.Password)
 	if err != nil {
@@ -224,14 +261,54 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	}
 
 	at := s.now()
-	completion := Redemption{Digest: digest, At: at, PasswordHash: hash, Add: s.aftermath(r, account, at)}
-	account, err = s.store.Redeem(ctx, completion)
+	redemption := Redemption{Digest: digest, At: at, PasswordHash: hash, Add: s.aftermath(r, account, at)}
+	err = s.foreground(ctx, func(ctx context.Context) (err error) {
+		account, err = s.store.Redeem(ctx, redemption)
+		return err
+	})
 	if err != nil {
 		return Account{}, s.completeFailed(ctx, "complete the reset", r, account, err, append(secrets, hash))
 	}
-	emit(&s.events, s.opts.Hooks.PasswordChanged, ResetEvent{Client: r.Client, Account: account})
+	emit(&s.events, matters, s.opts.Hooks.PasswordChanged, ResetEvent{Client: r.Client, Account: account})
 	s.watchForWorker()
 	return account, nil
+}
+
+// approve asks Options.Approve. The try is counted before, so that no number of callers has more of
+// them than there are, and given back if it did not end in a denial.
+func (s *Service) approve(ctx context.Context, r CompleteRequest, account Account, digest Digest, secrets []string) error {
+	if s.opts.Approve == nil {
+		return nil
+	}
+	err := s.foreground(ctx, func(ctx context.Context) error { return s.store.CountTry(ctx, digest, 1) })
+	if err != nil {
+		return s.completeFailed(ctx, "count the try", r, account, err, secrets)
+	}
+	denied := false
+	defer func() { // also after a panic
+		if denied {
+			return
+		}
+		err := s.foreground(context.WithoutCancel(ctx), func(ctx context.Context) error { return s.store.CountTry(ctx, digest, -1) })
+		if err != nil {
+			s.opts.Logger.Error("recovery: a try that was not denied could not be given back", "error", scrub(err.Error(), secrets...))
+		}
+	}()
+	err = s.opts.Approve(ctx, account, r)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrDenied):
+		denied = true
+		err = outside("approve", err, secrets...)
+		emit(&s.events, matters, s.opts.Hooks.ResetDenied, ResetEvent{Client: r.Client, Account: account, Err: err})
+		return &deniedError{err}
+	case errors.Is(err, ErrBusy):
+		return ErrBusy
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return ctx.Err()
+	}
+	return outside("approve", err, secrets...)
 }
 
 // checkPassword applies the rules that need the account, and those that cost a remote call.
@@ -289,7 +366,7 @@ func (s *Service) aftermath(r CompleteRequest, account Account, at time.Time) []
 		// The address as it was when the password was changed: whoever changes the password may
 		// change the address next, and the notice is for the one before.
 		Identifier: account.Email, AccountID: account.ID,
-		Locale: r.Locale, Client: r.Client, RequestedAt: at, DueAt: at,
+		Locale: r.Locale, Client: r.Client, RequestedAt: at, Turn: at,
 	}
 	if s.opts.OnReset == nil {
 		return []Job{notice}
@@ -301,7 +378,7 @@ func (s *Service) aftermath(r CompleteRequest, account Account, at time.Time) []
 
 // refuse tells the hooks the reason and the caller none.
 func (s *Service) refuse(r CompleteRequest, account Account, reason TokenReason) error {
-	emit(&s.events, s.opts.Hooks.TokenRefused, ResetEvent{Client: r.Client, Account: account, Reason: reason})
+	emit(&s.events, routine, s.opts.Hooks.TokenRefused, ResetEvent{Client: r.Client, Account: account, Reason: reason})
 	return ErrInvalidToken
 }
 
@@ -319,21 +396,13 @@ func (s *Service) completeFailed(ctx context.Context, op string, r CompleteReque
 // callFailed turns an error of the Store into the caller's.
 func (s *Service) callFailed(ctx context.Context, op, call string, client netip.Addr, err error, secrets ...string) error {
 	if e, ok := errors.AsType[*LimitError](err); ok {
-		emit(&s.events, s.opts.Hooks.LimitReached, LimitEvent{Call: call, Client: client, Err: e})
+		emit(&s.events, routine, s.opts.Hooks.LimitReached, LimitEvent{Call: call, Client: client, Err: e})
 		return e
 	}
 	if errors.Is(err, ctx.Err()) {
 		return ctx.Err()
 	}
 	return outside(op, err, secrets...)
-}
-
-func (s *Service) clientCharges(client netip.Addr, call string, limit Limit) []Charge {
-	charges := make([]Charge, 0, 2)
-	if !client.IsValid() {
-		return charges
-	}
-	return append(charges, Charge{ScopeClient, limitKey(call, ScopeClient, clientPrefix(client).String()), limit})
 }
 
 // workerGrace is how long a request may wait before the missing worker is reported.
@@ -353,7 +422,7 @@ func (s *Service) watchForWorker() {
 }
 
 // now returns the time as Stores keep it.
-func (s *Service) now() time.Time { return time.UnixMicro(s.opts.Now().UnixMicro()).UTC() }
+func (s *Service) now() time.Time { return s.clock.read() }
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 

@@ -16,10 +16,10 @@ import (
 // the embedded field a name that does not clutter the type's documentation.
 type redacted = redact.Value
 
-// An outsideError carries the error of a Store, a Mailer or the application. Its text is the original
-// with what must not be logged taken out. errors.Is and errors.As find the original, but not an
-// answer of this library in it: an application that returns ErrInvalidPassword from HashPassword has
-// not rejected the password.
+// An outsideError carries the error of a Store, a Mailer or the application. Its text is the
+// original with what must not be logged taken out. errors.Is and errors.As find the original, but
+// not an answer of this library in it: an application that returns ErrInvalidPassword from
+// HashPassword has not rejected the password.
 type outsideError struct {
 	text string
 	err  error
@@ -48,40 +48,56 @@ func (e *outsideError) As(target any) bool {
 	return errors.As(e.err, target)
 }
 
-// outside wraps err, which foreign code made while it did op, and takes the secrets out of its text.
+// outside wraps err, which foreign code made while it did op, and takes the secrets out of its
+// text.
 func outside(op string, err error, secrets ...string) error {
 	return &outsideError{text: "recovery: " + op + ": " + scrub(err.Error(), secrets...), err: err}
 }
 
-// scrub takes secrets out of a text, in whatever case a mail system repeats them.
+// shortSecret is the length below which a secret is taken out only where it stands alone: a user
+// name "e" is no secret inside of words.
+const shortSecret = 4
+
+// scrub takes secrets out of a text, in whatever case a mail system repeats them. It passes over
+// the text once, so that it never changes what it wrote.
 func scrub(text string, secrets ...string) string {
-	// A user name may be part of an address: the longest first.
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	var forms []string
 	for _, s := range secrets {
-		if s == "" {
-			continue
-		}
 		quoted := strconv.Quote(s)
 		for _, form := range []string{s, quoted[1 : len(quoted)-1], url.QueryEscape(s), url.PathEscape(s)} {
-			text = replaceFold(text, form, redact.Text)
+			if form = lowerASCII(form); form != "" && !slices.Contains(forms, form) {
+				forms = append(forms, form)
+			}
 		}
 	}
-	return text
+	// A user name may be part of an address: the longest first.
+	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
+	lower := lowerASCII(text)
+	var b strings.Builder
+	copied := 0
+	for i := 0; i < len(text); {
+		found := slices.IndexFunc(forms, func(form string) bool { return holdsAt(lower, i, form) })
+		if found < 0 {
+			i++
+			continue
+		}
+		b.WriteString(text[copied:i] + redact.Text)
+		i += len(forms[found])
+		copied = i
+	}
+	return b.String() + text[copied:]
 }
 
-// replaceFold is strings.ReplaceAll without regard to the case of ASCII letters.
-func replaceFold(text, old, new string) string {
-	var b strings.Builder
-	lower, old := lowerASCII(text), lowerASCII(old)
-	for {
-		i := strings.Index(lower, old)
-		if i < 0 {
-			b.WriteString(text)
-			return b.String()
-		}
-		b.WriteString(text[:i] + new)
-		text, lower = text[i+len(old):], lower[i+len(old):]
+// holdsAt reports whether the secret stands in the text at i.
+func holdsAt(text string, i int, secret string) bool {
+	if !strings.HasPrefix(text[i:], secret) {
+		return false
 	}
+	if len(secret) >= shortSecret {
+		return true
+	}
+	end := i + len(secret)
+	return (i == 0 || !isLetterDigit(text[i-1])) && (end == len(text) || !isLetterDigit(text[end]))
 }
 
 // addresses returns the forms in which an address is sent, and comes back in errors.

@@ -6,6 +6,7 @@ import (
 	"encoding/gob"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -25,7 +26,7 @@ const secret = "s3cr3t"
 func secretValues(t *testing.T) []any {
 	t.Helper()
 	values := []any{
-		&recovery.Message{}, &recovery.Account{}, &recovery.AccountQuery{}, &recovery.Redemption{}, &recovery.Job{},
+		&recovery.Message{}, &recovery.MessageReset{}, &recovery.Account{}, &recovery.AccountQuery{}, &recovery.Redemption{}, &recovery.Job{},
 		&recovery.Outcome{}, &recovery.ResetRequest{}, &recovery.UsernameRequest{}, &recovery.CompleteRequest{},
 		&recovery.JobEvent{}, &recovery.ResetEvent{}, &recovery.LimitEvent{}, &recovery.Token{},
 	}
@@ -127,4 +128,53 @@ func TestTokenInPrivateField(t *testing.T) {
 		}
 	}
 	is.Equal(s.token.Reveal(), tokenText)
+}
+
+// scrubbed returns the text of an error of the Store about a request, as the caller gets it.
+func scrubbed(t *testing.T, r recovery.ResetRequest, text string) string {
+	t.Helper()
+	w := newWorld(t, nil)
+	w.store.failAt("Enqueue", errors.New(text))
+	err := w.RequestReset(w.ctx, r)
+	w.is.True(err != nil)
+	return strings.TrimPrefix(err.Error(), "recovery: add the request: ")
+}
+
+// A user name of a few letters is taken out where it stands alone, and not inside of words.
+func TestShortSecretsAreScrubbedAlone(t *testing.T) {
+	is := is.New(t)
+	is.Equal(scrubbed(t, recovery.ResetRequest{Username: "e"}, "the key (e)=E of e exists, e2e"), "the key ([redacted])=[redacted] of [redacted] exists, e2e")
+	is.Equal(scrubbed(t, recovery.ResetRequest{Username: "bob"}, "bob, bobby and BOB"), "[redacted], bobby and [redacted]")
+	is.Equal(scrubbed(t, recovery.ResetRequest{Username: "carl"}, "carla"), "[redacted]a") // long enough to be no part of words
+}
+
+// A text is passed over once: what was put in is not looked at again.
+func TestScrubbingDoesNotRepeat(t *testing.T) {
+	is := is.New(t)
+	for _, name := range []string{"redacted", "red", "[redacted]", "acte"} {
+		is.Equal(scrubbed(t, recovery.ResetRequest{Username: name}, "user "+name+" exists"), "user [redacted] exists")
+	}
+	is.Equal(scrubbed(t, recovery.ResetRequest{Email: "redacted@example.com"}, "<redacted@example.com> redacted"), "<[redacted]> redacted")
+}
+
+// What is scrubbed does not grow beyond a bound that its own length sets.
+func TestScrubbedTextIsBounded(t *testing.T) {
+	is := is.New(t)
+	for _, name := range []string{"e", "r", "d", "redacted", "e d"} {
+		text := strings.Repeat(name+" ", 10_000)
+		got := scrubbed(t, recovery.ResetRequest{Username: name}, text)
+		is.True(len(got) <= len(text)*len("[redacted]"))
+		is.Equal(strings.Count(got, "[redacted]"), 10_000)
+	}
+}
+
+// An address is taken out whole, also if a part of it is a secret as well.
+func TestLongestSecretGoesFirst(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.put("9", "alice@example.com", "alice@example.com.au")
+	w.mail.Fail(func(m recovery.Message) error { return errors.New("no mail for <" + m.To + ">") })
+	w.ask("alice@example.com")
+	w.deliver()
+	is.True(strings.Contains(w.log.String(), "no mail for <[redacted]>"))
 }

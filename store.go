@@ -13,9 +13,9 @@ import (
 //
 // Every method must be one transaction: it happens whole or not at all, and concurrent calls must
 // have the result of some order of them. Every method must be safe for concurrent use, must return
-// ctx's error soon after ctx ends, and must not read a clock: time comes with the call, in UTC and
-// whole microseconds. A text of the Store must be kept byte for byte, whatever is in it. An error
-// must not contain an identifier, a digest or a hash.
+// ctx's error soon after ctx ends, and must not read a clock but in Now: time comes with the call,
+// in UTC and whole microseconds. A text of the Store must be kept byte for byte, whatever is in it.
+// An error must not contain an identifier, a digest or a hash.
 type Store interface {
 	Accounts
 	Resets
@@ -37,61 +37,82 @@ type Accounts interface {
 
 // Resets keeps the tokens, as digests.
 type Resets interface {
-	// CreateReset stores a live reset. It must return ErrSuperseded, and store nothing, when a mail
-	// of a newer request for the same account was accepted (Outcome.Mailed). Newer means a later
-	// RequestedAt, or the same and a greater JobID. It must leave the other resets alone.
-	CreateReset(ctx context.Context, reset Reset) error
+	// CreateResets admits the mail that a claimed job is about to send, and stores its resets. It
+	// must return ErrLeaseLost, and change nothing, unless the job is still leased under
+	// mint.LeaseID. It must leave out every reset whose account had the mail of a newer request of
+	// the same Requester accepted (Outcome.MailedAccountIDs), and return the IDs of those accounts;
+	// if nothing is left of some resets it must change nothing. Newer means a later RequestedAt, but
+	// not later than mint.At plus MaxClockSkew, or the same and a greater JobID.
+	//
+	// Unless the job's Charged is set, it must take mint.Charges and set Charged: a retry is not
+	// counted again. If they may not be taken it must return Charges.Take's error and change nothing.
+	// It must leave all other resets alone.
+	CreateResets(ctx context.Context, mint Mint) (superseded []string, err error)
 
-	// FindReset returns the reset with the digest, and its account as it is now. It must return a
-	// *TokenError with the reason for every digest that cannot be redeemed at the given instant:
-	// TokenUnknown, TokenUsed, TokenVoided, TokenSuperseded, TokenExpired (from ExpiresAt on),
-	// TokenAccountGone (no such account, or it is not Eligible), TokenStale (the account's Version
-	// is not the reset's). It must change nothing, and should cost the same for every digest.
+	// FindReset returns the reset with the digest, and its account as it is now. It must return
+	// TokenError{TokenUnknown} if there is none, and the error of Reset.Judge if that has one. It
+	// must change nothing, and should cost the same for every digest.
 	FindReset(ctx context.Context, digest Digest, at time.Time) (Reset, Account, error)
 
-	// Redeem redeems a reset. If FindReset would refuse the digest at completion.At, it must
-	// return an error that matches ErrInvalidToken and change nothing. Otherwise it must, in one
-	// transaction, set the account's password hash, end the reset as used, end every other reset of
-	// the account as voided, and add completion.Add to the queue; it returns the account as it is
-	// then. Of any number of concurrent calls with one digest at most one must succeed. It must not
-	// change anything else of the account.
-	Redeem(ctx context.Context, completion Redemption) (Account, error)
+	// CountTry adds by, which is 1 or -1, to the reset's Tries. It must return
+	// TokenError{TokenDenied}, and change nothing, if by is 1 and Tries is MaxTries already. Counting
+	// must be exact under concurrency. An unknown digest is TokenError{TokenUnknown}.
+	CountTry(ctx context.Context, digest Digest, by int) error
+
+	// Redeem redeems a reset. If FindReset would refuse the digest at redemption.At, it must return
+	// that error and change nothing. Otherwise it must, in one transaction, set the account's
+	// password hash, end the reset as used, end every other reset of the account as voided, and add
+	// redemption.Add to the queue; it returns the account as it is then. Of any number of concurrent
+	// calls with one digest at most one must succeed. It must not change anything else of the
+	// account.
+	Redeem(ctx context.Context, redemption Redemption) (Account, error)
 }
 
-// Queue is the queue, and the limits that are counted with it.
+// Queue keeps the jobs, and the limits that are counted with them.
 type Queue interface {
-	// Enqueue counts the charges and appends to the queue. If a hard charge may not pass, it must
-	// return a *LimitError with the Scope of that charge and the wait until it may (of several, the
-	// longest), count nothing and store nothing. Otherwise it must count all hard charges and store
-	// the request; if all soft charges may pass too it must count them, else count none of them and
-	// store the request with Throttled set. Both results must cost the same. Counting must be exact
-	// under concurrency (Limit.Take defines it) and must not depend on whether an account exists.
-	Enqueue(ctx context.Context, request Job, charges Charges) error
+	// Enqueue takes the charges and appends the job to the queue, with its Turn set to what
+	// Charges.Turn says of the states after that. If the charges may not be taken it must return
+	// Charges.Take's error and store nothing. Counting must be exact under concurrency and must not
+	// depend on whether an account exists.
+	Enqueue(ctx context.Context, job Job, charges Charges) error
 
-	// TakeLimits counts hard charges alone, as Enqueue does.
-	TakeLimits(ctx context.Context, at time.Time, charges []Charge) error
+	// TakeLimits takes charges alone, as Enqueue does.
+	TakeLimits(ctx context.Context, at time.Time, charges Charges) error
 
-	// Claim leases up to claim.Max requests whose DueAt has come (DueAt <= claim.At) and that
-	// no one else holds, the longest due first, and returns them with Attempts counted up by one and
-	// LeaseID set. Until claim.Until no other call must get them; from then on any may. No two
-	// concurrent calls must get the same request. The order within the result is free, and an empty
-	// result is not an error. With claim.JobID set it must lease that request alone, even before
-	// its DueAt, unless someone else holds it.
+	// Claim leases up to claim.Max jobs of claim.Lane that are due and that nobody else holds, and
+	// returns them with Attempts counted up by one and LeaseID set. A job that was never claimed is
+	// due; one to be tried again is due from its RetryAt on. Until claim.Until no other call must get
+	// them; from then on any may. No two concurrent calls must get the same job.
+	//
+	// claim.Again of claim.Max must be left to jobs that were claimed before, the longest due first;
+	// the rest is for jobs that were never claimed, the latest Turn first. What one of the two does
+	// not use the other must get. The order within the result is free, and an empty result is not an
+	// error. With claim.JobID set it must lease that job alone, of whatever lane, even before it is
+	// due, unless someone else holds it.
 	Claim(ctx context.Context, claim Claim) ([]Job, error)
 
-	// Finish ends what a claim began. It must return ErrLeaseLost, and change nothing, unless
-	// the request is still leased under outcome.LeaseID (a lease that is over but was not taken by
-	// another is still held). With RetryAt set it must make the request due then and free the lease.
-	// Without, it must end the request and keep none of its identifier, account, client and portal.
-	// In the same transaction it must add outcome.Add to the queue, and, if Mailed is set, end as
-	// superseded every live reset of that account whose request is older (see CreateReset) and
+	// Finish ends what a claim began. It must return ErrLeaseLost, and change nothing, unless the job
+	// is still leased under outcome.LeaseID (a lease that is over but was not taken by another is
+	// still held). With RetryAt set it must make the job due then and free the lease. Without, it must
+	// end the job and keep none of its identifier, account, client and portal. In the same transaction
+	// it must delete the resets in outcome.Discard; give back outcome.Refund and take Charged from the
+	// job, if it has it (Charges.Refund); and, for each account in MailedAccountIDs, end as
+	// superseded every live reset of outcome.Requester whose request is older (see CreateResets), and
 	// remember that this one was mailed.
 	Finish(ctx context.Context, outcome Outcome) error
 
-	// Purge deletes what is of no use from the given instant on: resets whose ExpiresAt and limits
-	// whose state is not after it. It must not delete a request that is waiting. It must delete at
+	// Purge deletes what is of no use any more: resets whose ExpiresAt is not after before, limits
+	// whose state is not, and resets whose ExpiresAt is after ahead, which a wrong clock made. It must
+	// make jobs due at once that are due only after ahead. It must not delete a job. It must change at
 	// most max rows and return how many; the Service calls again until that is fewer than max.
-	Purge(ctx context.Context, before time.Time, max int) (int, error)
+	Purge(ctx context.Context, before, ahead time.Time, max int) (int, error)
+
+	// Stats returns what waits in each lane that has jobs, leased ones included.
+	Stats(ctx context.Context) ([]LaneStats, error)
+
+	// Now returns the time of the clock that all processes share that use the Store, or the zero Time
+	// if there is none. Of the Store's methods, this one alone reads a clock.
+	Now(ctx context.Context) (time.Time, error)
 }
 
 // An IdentifierKind says what an identifier identifies by.
@@ -153,9 +174,46 @@ type Reset struct {
 	Digest      Digest
 	AccountID   string
 	Version     Version // of the account when the token was made
-	JobID       string  // which request's mail carries the token
+	JobID       string  // which job's mail carries the token
+	Requester   Digest  // the client network that asked, see Outcome
 	RequestedAt time.Time
 	ExpiresAt   time.Time // the first instant at which the token is dead
+
+	// The Store's, zero when the reset is created.
+	Ended TokenReason // TokenUsed, TokenVoided or TokenSuperseded, "" while it is live
+	Tries int         // see CountTry
+}
+
+// MaxTries is how many tries of [Options.Approve] a token has, over all clients and instances.
+const MaxTries = 5
+
+// maxAhead is how far ahead of now an expiry or a due time may be. Whatever is further ahead was
+// made by a clock that was wrong.
+const maxAhead = 24*time.Hour + MaxClockSkew
+
+// Judge returns nil if the reset can be redeemed at the given instant, and else a [*TokenError]
+// with the reason. The account is the reset's as it is now, the zero Account if it is gone.
+func (r Reset) Judge(at time.Time, a Account) error {
+	switch {
+	case r.Ended != "":
+		return &TokenError{r.Ended}
+	case !at.Before(r.ExpiresAt), r.ExpiresAt.After(at.Add(maxAhead)):
+		return &TokenError{TokenExpired}
+	case a.ID != r.AccountID || !a.Eligible():
+		return &TokenError{TokenAccountGone}
+	case a.Version != r.Version:
+		return &TokenError{TokenStale}
+	}
+	return nil
+}
+
+// A Mint is the mail that a job is about to send.
+type Mint struct {
+	JobID   string
+	LeaseID string
+	At      time.Time
+	Resets  []Reset // all of one Requester and one RequestedAt; none for a mail without tokens
+	Charges Charges
 }
 
 // A Redemption redeems a [Reset].
@@ -171,7 +229,7 @@ type Redemption struct {
 // A JobKind says what the worker has to do.
 type JobKind string
 
-// The kinds of requests.
+// The kinds of jobs.
 const (
 	JobReset     JobKind = "reset"     // mail a token or link to each account meant
 	JobUsernames JobKind = "usernames" // mail the user names of an address
@@ -179,7 +237,28 @@ const (
 	JobOnReset   JobKind = "on_reset"  // call Options.OnReset
 )
 
-// A Request is one piece of work in the queue. It never holds a token, a message or a password.
+// A Lane is a part of the queue whose jobs wait for each other only.
+type Lane string
+
+// The lanes. Each has places of its own in the worker.
+const (
+	LaneMail    Lane = "mail"     // mails that people wait for
+	LaneNotice  Lane = "notice"   // notices
+	LaneOnReset Lane = "on_reset" // calls of Options.OnReset
+)
+
+// Lane returns the lane of the jobs of a kind.
+func (k JobKind) Lane() Lane {
+	switch k {
+	case JobNotice:
+		return LaneNotice
+	case JobOnReset:
+		return LaneOnReset
+	}
+	return LaneMail
+}
+
+// A Job is one piece of work in the queue. It never holds a token, a message or a password.
 type Job struct {
 	redacted
 
@@ -187,40 +266,47 @@ type Job struct {
 	Kind        JobKind
 	By          IdentifierKind // of Identifier
 	Identifier  string         // as typed, or the address that a notice goes to; at most 254 bytes
-	AccountID   string         // set once the account is settled
+	AccountID   string         // of a notice or call; "" otherwise
 	Portal      string         // name in Options.Portals, at most 64 bytes
 	Locale      string         // at most 35 bytes
 	Client      netip.Addr     // may be the zero Addr
 	RequestedAt time.Time
-	DueAt       time.Time
-	Throttled   bool // over a soft limit: answered like the others, then dropped
-	Attempts    int  // how often it was claimed, the present claim included
-	LeaseID     string
+
+	// The Store's.
+	Turn     time.Time // among jobs never claimed the latest goes first; see Charges.Turn
+	Charged  bool      // CreateResets took its charges
+	Attempts int       // how often it was claimed, the present claim included
+	LeaseID  string
 }
 
-// Charges are the limits that one request counts against.
-type Charges struct {
-	Hard []Charge // over one of these, the caller is told
-	Soft []Charge // over one of these, only the worker is told
-}
-
-// A Claim asks for requests to work on.
+// A Claim asks for jobs to work on.
 type Claim struct {
 	LeaseID string // unique for the call
+	Lane    Lane
 	At      time.Time
 	Until   time.Time
 	Max     int
-	JobID   string // the only request that is asked for, or ""
+	Again   int    // from 0 to Max
+	JobID   string // the only job that is asked for, or ""
 }
 
-// An Outcome is what became of a claimed request.
+// An Outcome is what became of a claimed job.
 type Outcome struct {
 	redacted
 
-	JobID   string
-	LeaseID string
-	At      time.Time
-	RetryAt time.Time // zero: the request is finished
-	Mailed  string    // ID of the account whose reset mail was accepted, or ""
-	Add     []Job
+	JobID            string
+	LeaseID          string
+	At               time.Time
+	RetryAt          time.Time // zero: the job is finished
+	MailedAccountIDs []string  // whose reset mail was accepted
+	Requester        Digest    // of the resets that were mailed
+	Discard          []Digest  // resets whose mail certainly was not accepted
+	Refund           Charges   // of that mail
+}
+
+// LaneStats is what waits in one lane.
+type LaneStats struct {
+	Lane   Lane
+	Jobs   int
+	Oldest time.Time // the earliest RequestedAt
 }

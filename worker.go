@@ -1,190 +1,223 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"time"
 )
 
 const (
-	claimBatch  = 16          // at most
-	quickBatch  = time.Second // in which what was claimed must be done for more to be claimed at once
-	leaseFactor = 4           // × Options.SendTimeout: how long a claim lasts
-	workFactor  = 2           // × Options.SendTimeout: how long one request may take
-	endFactor   = 1           // × Options.SendTimeout: how long it may take to write the outcome down
-	purgeEvery  = 10 * time.Minute
-	purgeBatch  = 500
-	finishTries = 3
-	finishPause = 100 * time.Millisecond // and longer each time
+	leaseFactor = 4                      // × Options.SendTimeout: how long a claim lasts
+	workFactor  = 2                      // × Options.SendTimeout: how long one job may take
+	endFactor   = 1                      // × Options.SendTimeout: how long it may take to write the outcome down
+	finishPause = 100 * time.Millisecond // before the outcome is written again, and longer each time
+	maxPause    = 2 * time.Second
+
+	// One of so many places is left to jobs that were claimed before: what is new goes first, and what
+	// has to be tried again does not starve.
+	againPart = 4
+
+	// Deliver ends after so many jobs a place, one after the other, that were added while it ran.
+	addedFactor = 4
+
+	purgeEvery = 10 * time.Minute
+	purgeBatch = 500
+	purgeRest  = 4 // × the time of a batch: the pause after it
 )
 
-// storeTimeout bounds one call of the Store, so that all tries to finish, and the pauses between them,
-// fit into endFactor.
-func (s *Service) storeTimeout() time.Duration {
-	const pauses = finishPause * finishTries * (finishTries - 1) / 2
-	return (s.opts.SendTimeout - pauses) / finishTries
+// A lane is the places of one Lane in the worker.
+type lane struct {
+	*Service
+	name   Lane
+	places chan struct{} // holds a value for each place that is taken
+	jobs   sync.WaitGroup
+}
+
+func (s *Service) lanes() []*lane {
+	few := max(1, s.opts.Workers/4)
+	return []*lane{
+		{Service: s, name: LaneMail, places: make(chan struct{}, s.opts.Workers)},
+		{Service: s, name: LaneNotice, places: make(chan struct{}, few)},
+		{Service: s, name: LaneOnReset, places: make(chan struct{}, few)},
+	}
 }
 
 // Run is the worker. At every Options.Tick it takes what is due from the queue, mails it, and calls
-// OnReset; now and then it purges. When ctx ends it finishes what it has claimed and returns nil. That
-// takes at most 4 × Options.SendTimeout, if Mailer, Store and the application's functions return when
-// their contexts end. Any number of processes may run it on one Store.
+// OnReset; now and then it purges. When ctx ends it finishes what it has claimed and returns nil.
+// That takes at most 3 × Options.SendTimeout, if Mailer, Store and the application's functions
+// return when their contexts end. Any number of processes may run it on one Store.
 func (s *Service) Run(ctx context.Context) error {
 	s.worker.Store(true)
-	tick := time.Tick(s.opts.Tick)
-	b := &batch{service: s}
 	var wg sync.WaitGroup
-	for range s.opts.Workers {
-		wg.Go(func() {
-			// The workers share one ticker, so that an idle worker asks the Store once a tick and a
-			// hanging mail holds up one of them.
-			for {
-				select {
-				case <-ctx.Done():
-					b.drain(ctx)
-					return
-				case <-tick:
-					b.drain(ctx)
-					s.purgeIfDue(ctx)
-				}
-			}
-		})
+	for _, l := range s.lanes() {
+		wg.Go(func() { l.run(ctx) })
 	}
+	wg.Go(func() { s.everyTick(ctx, func() { s.purgeIfDue(ctx); s.slips.tell(s.opts.Logger) }) })
 	wg.Wait()
 	return nil
 }
 
-// Deliver works through everything that is due when it is called and returns how many requests it
-// dealt with, failed ones that will be tried again included. It is for tests, cron jobs and serverless functions; Run
-// calls the same code. The error is that of the Store when requests could not be claimed, or ctx's
-// when it ended; what happens to a single request is told to the hooks. When ctx ends it finishes
-// what it has claimed.
-func (s *Service) Deliver(ctx context.Context) (int, error) {
-	s.worker.Store(true)
-	b := &batch{service: s, asOf: s.now()}
-	var wg sync.WaitGroup
-	for range s.opts.Workers {
-		wg.Go(func() { b.drain(ctx) })
+// everyTick calls f at every tick until ctx ends.
+func (s *Service) everyTick(ctx context.Context, f func()) {
+	tick := time.NewTicker(s.opts.Tick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			f()
+		}
 	}
-	wg.Wait()
-	s.purgeIfDue(ctx)
-	if b.err == nil {
-		b.err = ctx.Err()
-	}
-	return b.done, b.err
 }
 
-// DeliverJob works on one request, for an application whose own job engine drives the queue
-// instead of Run: its Store, or one around it, tells the engine the ID of every [Job] that
-// Enqueue, CompleteReset and Finish add. It returns when the request is to be tried again;
-// the zero Time means that nothing is left to do here, because the request is finished or another
-// worker has it. When it is called is the engine's business: DueAt does not matter. The error is that
-// of the Store when the request could not be claimed. Once claimed, it is finished even if ctx ends.
+// run claims as much as there are free places, on the tick and at no other time: what is claimed
+// begins at once, and when it begins does not depend on when another job ended.
+func (l *lane) run(ctx context.Context) {
+	l.everyTick(ctx, func() {
+		l.clock.sync(ctx)
+		free := cap(l.places) - len(l.places)
+		if l.name != LaneOnReset && l.pace.broken() {
+			l.probe(ctx, free)
+		} else if free > 0 && ctx.Err() == nil {
+			_, _ = l.begin(ctx, l.now(), free)
+		}
+	})
+	l.jobs.Wait()
+}
+
+// probe begins a few jobs that may tell whether the mail system is back. What is only to be dropped
+// does not count.
+func (l *lane) probe(ctx context.Context, free int) {
+	for left := min(free, probes); left > 0 && free > 0 && ctx.Err() == nil; {
+		at := l.now()
+		claimed, _ := l.begin(ctx, at, left)
+		if len(claimed) == 0 {
+			return
+		}
+		free -= len(claimed)
+		for _, r := range claimed {
+			if !l.tooOld(r, at) {
+				left--
+			}
+		}
+		left = min(left, free)
+	}
+}
+
+// begin claims up to max jobs and has each handled in a place of its own.
+func (l *lane) begin(ctx context.Context, at time.Time, max int) ([]Job, error) {
+	claim := l.newClaim(l.now())
+	claim.At = at
+	claim.Lane, claim.Max, claim.Again = l.name, max, (max+rand.IntN(againPart))/againPart
+	claimed, err := l.claim(ctx, claim)
+	for _, r := range claimed {
+		l.places <- struct{}{}
+		l.jobs.Go(func() {
+			defer func() { <-l.places }()
+			// What was claimed is finished even if ctx ends meanwhile.
+			l.handle(context.WithoutCancel(ctx), r, ctx.Done())
+		})
+	}
+	return claimed, err
+}
+
+// Deliver works through everything that is due when it is called and returns how many jobs it dealt
+// with, failed ones that will be tried again included. It is for tests, cron jobs and serverless
+// functions; Run calls the same code. A process that calls it once and ends knows nothing of
+// earlier mails, so that a request without a mail takes one Tick: see what remains in SECURITY.md.
+// The error is that of the Store when jobs could not be claimed, or ctx's when it ended; what
+// happens to a single job is told to the hooks. When ctx ends it finishes what it has claimed.
+func (s *Service) Deliver(ctx context.Context) (int, error) {
+	s.worker.Store(true)
+	s.clock.sync(ctx)
+	at := s.now()
+	lanes := s.lanes()
+	counts, errs := make([]int, len(lanes)), make([]error, len(lanes))
+	var wg sync.WaitGroup
+	for i, l := range lanes {
+		wg.Go(func() { counts[i], errs[i] = l.drain(ctx, at) })
+	}
+	wg.Wait()
+	done, err := 0, cmp.Or(errs...)
+	for i, l := range lanes {
+		// Once more, in turn: claims of databases skip what another claim locks for a moment.
+		if err == nil {
+			var n int
+			n, err = l.drain(ctx, at)
+			done += n
+		}
+		done += counts[i]
+	}
+	s.purgeIfDue(ctx)
+	s.slips.tell(s.opts.Logger)
+	if err == nil {
+		err = ctx.Err()
+	}
+	return done, err
+}
+
+// drain handles jobs until none is due, a claim fails or ctx ends. What was added since is handled
+// too, as it goes first; but jobs that come as fast as they are handled end it.
+func (l *lane) drain(ctx context.Context, at time.Time) (done int, err error) {
+	defer l.jobs.Wait()
+	for added := 0; ctx.Err() == nil && added < addedFactor*cap(l.places); {
+		l.places <- struct{}{} // waits for a free place
+		<-l.places
+		claimed, err := l.begin(ctx, at, cap(l.places)-len(l.places))
+		if len(claimed) == 0 || err != nil {
+			return done, err
+		}
+		done += len(claimed)
+		for _, j := range claimed {
+			if added++; !j.RequestedAt.After(at) {
+				added = 0
+			}
+		}
+	}
+	return done, nil
+}
+
+// DeliverJob works on one job, for an application whose own job engine drives the queue instead of
+// Run: its Store, or one around it, tells the engine the ID of every [Job] that Enqueue and Redeem
+// add. It returns when the job is to be tried again; the zero Time means that nothing is left to do
+// here, because the job is finished or another worker has it. When it is called is the engine's
+// business. The error is that of the Store when the job could not be claimed. Once claimed, it is
+// finished even if ctx ends.
 //
-// The engine should call Deliver now and then, say every minute: for requests whose job got lost, and
-// to purge. It must not start a job the moment that it is added, or the time that the next call takes
-// tells whether there was a mail to send; it should poll.
+// The engine should call Deliver now and then, say every minute: for jobs that got lost on the way
+// to it, and to purge. It must not start a job the moment that it is added, or the time that the
+// next call takes tells whether there was a mail to send; it should poll.
 func (s *Service) DeliverJob(ctx context.Context, id string) (retryAt time.Time, err error) {
 	s.worker.Store(true)
+	s.clock.sync(ctx)
 	claim := s.newClaim(s.now())
 	claim.Max, claim.JobID = 1, id
 	claimed, err := s.claim(ctx, claim)
 	if err != nil || len(claimed) == 0 {
 		return time.Time{}, err
 	}
-	retryAt, ok := s.handle(context.WithoutCancel(ctx), claimed[0])
+	retryAt, ok := s.handle(context.WithoutCancel(ctx), claimed[0], ctx.Done())
 	if !ok {
-		return claim.Until, nil // then the request is free again
+		return claim.Until, nil // then the job is free again
 	}
 	return retryAt, nil
 }
 
-// A batch is what was claimed and not yet begun.
-type batch struct {
-	service *Service
-	asOf    time.Time // what is due later is left for later; zero is now
-
-	mu       sync.Mutex
-	requests []Job
-	claimed  time.Time // when
-	until    time.Time // when the lease of requests ends
-	size     int       // how many to claim
-	short    bool      // fewer were there
-	done     int
-	err      error
-}
-
-// drain handles requests until there are none, or until ctx has ended and the batch is empty.
-func (b *batch) drain(ctx context.Context) {
-	for {
-		r, ok := b.next(ctx)
-		if !ok {
-			return
-		}
-		// What was claimed is finished even if ctx ends meanwhile.
-		b.service.handle(context.WithoutCancel(ctx), r)
-	}
-}
-
-func (b *batch) next(ctx context.Context) (Job, bool) {
-	s := b.service
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := s.now()
-	if now.Add((workFactor + endFactor) * s.opts.SendTimeout).After(b.until) {
-		b.requests = nil // too late to begin: others may claim them soon
-	}
-	if len(b.requests) == 0 {
-		if ctx.Err() != nil {
-			return Job{}, false
-		}
-		b.resize(now)
-		claim := s.newClaim(now)
-		claim.Max = b.size
-		if !b.asOf.IsZero() {
-			claim.At = b.asOf
-		}
-		claimed, err := s.claim(ctx, claim)
-		if err != nil {
-			b.err = err
-			return Job{}, false
-		}
-		b.requests, b.claimed, b.until = claimed, now, claim.Until
-		b.short = len(claimed) < b.size
-	}
-	if len(b.requests) == 0 {
-		return Job{}, false
-	}
-	r := b.requests[0]
-	b.requests = b.requests[1:]
-	b.done++
-	return r, true
-}
-
-// resize begins with a request for each worker, because what is claimed and cannot be begun soon is
-// lost to the other processes. A queue that is worked through quickly is claimed in larger batches.
-func (b *batch) resize(now time.Time) {
-	workers := b.service.opts.Workers
-	switch quick := now.Sub(b.claimed) < quickBatch; {
-	case b.size == 0 || b.short || !quick:
-		b.size = min(workers, claimBatch)
-	default:
-		b.size = min(2*b.size, claimBatch)
-	}
-}
-
 func (s *Service) newClaim(now time.Time) Claim {
-	return Claim{LeaseID: newID(), At: now, Until: now.Add(leaseFactor * s.opts.SendTimeout), Max: claimBatch}
+	return Claim{LeaseID: newID(), At: now, Until: now.Add(leaseFactor * s.opts.SendTimeout)}
 }
 
 func (s *Service) claim(ctx context.Context, c Claim) (claimed []Job, err error) {
-	err = s.guard("claim requests", func() (err error) {
-		ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
-		defer cancel()
-		claimed, err = s.store.Claim(ctx, c)
-		return err
+	err = s.guard("claim jobs", func() error {
+		return s.foreground(ctx, func(ctx context.Context) (err error) {
+			claimed, err = s.store.Claim(ctx, c)
+			return err
+		})
 	})
 	s.noteStore(ctx, err)
 	return claimed, err
@@ -198,56 +231,87 @@ func (s *Service) noteStore(ctx context.Context, err error) {
 			s.opts.Logger.Info("recovery: the store answers again")
 		}
 	case ctx.Err() == nil && s.storeDown.CompareAndSwap(false, true):
-		s.opts.Logger.Error("recovery: the worker cannot claim requests", "error", err.Error())
+		s.opts.Logger.Error("recovery: the worker cannot claim jobs", "error", err.Error())
 	}
 }
 
-// handle does what a request asks for and writes down the outcome. It returns when the request is to
-// be tried again, and whether that could be written down.
-func (s *Service) handle(ctx context.Context, r Job) (retryAt time.Time, ok bool) {
-	j := &job{Service: s, request: r, event: JobEvent{ID: r.ID, Kind: r.Kind, Attempt: r.Attempts, Client: r.Client}}
+// handle does what a job asks for and writes down the outcome. It returns when the job is to be
+// tried again, and whether that could be written down.
+func (s *Service) handle(ctx context.Context, r Job, stopping <-chan struct{}) (retryAt time.Time, ok bool) {
+	j := &job{Service: s, job: r, began: time.Now(), event: JobEvent{ID: r.ID, Kind: r.Kind, Attempt: r.Attempts, Client: r.Client}}
 	j.outcome = Outcome{JobID: r.ID, LeaseID: r.LeaseID}
-	err := s.guard("handle a request", func() error {
+	err := s.guard("handle a job", func() error {
 		ctx, cancel := context.WithTimeout(ctx, workFactor*s.opts.SendTimeout)
 		defer cancel()
 		return j.do(ctx)
 	})
+	retry := err != nil
+	if !j.mailed && j.hides {
+		like := j.pretend(stopping)
+		if err == nil {
+			retry, j.unsure = like.failed, like.unsure
+		}
+	}
+	if j.mailed && (err == nil || j.unsure) { // the mail may have left
+		j.outcome.Discard, j.outcome.Refund = nil, nil
+	}
 	now := s.now()
 	event, hooks := j.event, &s.opts.Hooks
+	retry = retry && !j.refused && !j.endsBefore(now)
+	switch {
+	case retry:
+		j.outcome.RetryAt = now.Add(j.backoff())
+	default:
+		for _, tell := range j.told {
+			tell()
+		}
+	}
 	switch {
 	case err == nil:
-	case j.refused || j.endsBefore(now):
+	case retry:
 		event.Err = j.scrubbed(err)
-		emit(&s.events, hooks.JobFailed, event)
-		s.opts.Logger.Error("recovery: a request failed for good", j.logAttrs(err)...)
+		emit(&s.events, routine, hooks.JobRetried, event)
+		s.opts.Logger.Warn("recovery: a job failed and will be tried again", j.logAttrs(err)...)
 	default:
 		event.Err = j.scrubbed(err)
-		emit(&s.events, hooks.JobRetried, event)
-		s.opts.Logger.Warn("recovery: a request failed and will be tried again", j.logAttrs(err)...)
-		j.outcome.RetryAt = now.Add(j.backoff())
+		emit(&s.events, matters, hooks.JobFailed, event)
+		s.opts.Logger.Error("recovery: a job failed for good", j.logAttrs(err)...)
 	}
 	j.outcome.At = now
 	return j.outcome.RetryAt, s.finish(ctx, j)
 }
 
-// finish writes the outcome down and reports whether it could. It tries more than once, because a
-// mail whose outcome is lost is sent again.
+// pretend takes the time of a recent mail, counted from the begin of the job, and returns how such
+// a mail would have gone by then. A worker that is being stopped does not wait.
+func (j *job) pretend(stopping <-chan struct{}) try {
+	timer := time.NewTimer(j.pace.draw(j.job.Attempts).took - time.Since(j.began))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-stopping:
+	}
+	return j.pace.result(j.job.Attempts)
+}
+
+// finish writes the outcome down and reports whether it could. It tries for as long as is set
+// aside, because a mail whose outcome is lost is sent again.
 func (s *Service) finish(ctx context.Context, j *job) bool {
-	for try := 1; ; try++ {
-		err := s.guard("finish a request", func() error {
-			ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
-			defer cancel()
-			return s.store.Finish(ctx, j.outcome)
+	until := time.Now().Add(endFactor * s.opts.SendTimeout)
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	for pause := finishPause; ; pause = min(2*pause, maxPause) {
+		err := s.guard("finish a job", func() error {
+			return s.foreground(ctx, func(ctx context.Context) error { return s.store.Finish(ctx, j.outcome) })
 		})
 		// A lost lease means that another worker has it, or that an earlier try did take effect.
 		if err == nil || errors.Is(err, ErrLeaseLost) {
 			return true
 		}
-		if try == finishTries {
-			s.opts.Logger.Error("recovery: the outcome of a request could not be stored, it will be repeated", j.logAttrs(err)...)
+		if time.Now().Add(pause + s.opts.StoreTimeout).After(until) {
+			s.opts.Logger.Error("recovery: the outcome of a job could not be stored, it will be repeated", j.logAttrs(err)...)
 			return false
 		}
-		time.Sleep(time.Duration(try) * finishPause)
+		time.Sleep(pause)
 	}
 }
 
@@ -264,26 +328,37 @@ func (s *Service) guard(op string, f func() error) (err error) {
 	return f()
 }
 
+// purgeIfDue purges in batches, with a rest after each that is longer than the batch took: others
+// wait for the same database.
 func (s *Service) purgeIfDue(ctx context.Context) {
+	if !s.clock.sync(ctx) {
+		return // by a clock that may be wrong it could delete what is alive
+	}
 	now := s.now()
 	s.purge.Lock()
 	due := !now.Before(s.purge.next) || s.purge.next.Sub(now) > purgeEvery // the clock went back
-	if due {
+	if due = due && ctx.Err() == nil; due {
 		s.purge.next = now.Add(purgeEvery)
 	}
 	s.purge.Unlock()
 	for due && ctx.Err() == nil {
 		var n int
-		err := s.guard("purge", func() (err error) {
-			ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
-			defer cancel()
-			// What is over by this clock is not over yet by one that is behind.
-			n, err = s.store.Purge(ctx, now.Add(-MaxClockSkew), purgeBatch)
-			return err
+		began := time.Now()
+		err := s.guard("purge", func() error {
+			return s.foreground(ctx, func(ctx context.Context) (err error) {
+				// What is over by this clock is not over yet by one that is behind.
+				n, err = s.store.Purge(ctx, now.Add(-MaxClockSkew), now.Add(maxAhead+MaxClockSkew), purgeBatch)
+				return err
+			})
 		})
 		if err != nil && ctx.Err() == nil {
 			s.opts.Logger.Error("recovery: the store could not be purged", "error", err.Error())
 		}
-		due = err == nil && n >= purgeBatch
+		if due = err == nil && n >= purgeBatch; due {
+			select {
+			case <-ctx.Done():
+			case <-time.After(purgeRest * time.Since(began)):
+			}
+		}
 	}
 }

@@ -2,7 +2,6 @@ package httpadapter_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -47,7 +46,7 @@ func newEntries(tb testing.TB) *entries {
 		Portals: map[string]recovery.Portal{"web": {URL: "https://portal.example/recover/reset"}},
 		Approve: func(_ context.Context, _ recovery.Account, r recovery.CompleteRequest) error {
 			e.calls = append(e.calls, call{kind: "complete", token: strings.Trim(r.Token, " \t\r\n"), password: r.Password, username: r.Username})
-			return errors.New("never")
+			return recovery.ErrDenied
 		},
 	})
 	if err != nil {
@@ -80,6 +79,8 @@ func (s recordingStore) FindReset(_ context.Context, d recovery.Digest, _ time.T
 		ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true,
 	}, nil
 }
+
+func (recordingStore) CountTry(context.Context, recovery.Digest, int) error { return nil }
 
 // take returns and forgets the call that reached the Service.
 func (e *entries) take() (reached call) {

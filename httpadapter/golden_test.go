@@ -37,6 +37,7 @@ type world struct {
 	log     *bytes.Buffer
 	handler http.Handler
 	fail    func() error // what the store fails with
+	hang    bool         // the store does not answer
 }
 
 type constructor func(*recovery.Service, *Options) http.Handler
@@ -54,10 +55,13 @@ func newWorld(t *testing.T, build constructor, coreOpts recovery.Options, opts O
 	}
 	logger := slog.New(slog.NewTextHandler(w.log, nil))
 	coreOpts.Logger, opts.Logger = logger, logger
+	if coreOpts.Tick == 0 {
+		coreOpts.Tick = 10 * time.Millisecond // what a job without a mail takes
+	}
 	if coreOpts.HashPassword == nil {
 		coreOpts.HashPassword = func(password string) (string, error) { return "hash of " + password, nil }
 	}
-	if coreOpts.Limits.PerIdentifier == nil {
+	if coreOpts.Limits == (recovery.Limits{}) {
 		coreOpts.Limits.InsecureOff = true
 	}
 	opts.Now = func() time.Time { return time.Date(2026, 11, 21, 18, 30, 0, 500, time.UTC) }
@@ -73,16 +77,28 @@ type failingStore struct {
 	w *world
 }
 
+// broken returns what a call of the store fails with, or nil.
+func (w *world) broken(ctx context.Context) error {
+	if w.hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if w.fail != nil {
+		return w.fail()
+	}
+	return nil
+}
+
 func (s failingStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	if s.w.fail != nil {
-		return s.w.fail()
+	if err := s.w.broken(ctx); err != nil {
+		return err
 	}
 	return s.Store.Enqueue(ctx, r, c)
 }
 
 func (s failingStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
-	if s.w.fail != nil {
-		return recovery.Reset{}, recovery.Account{}, s.w.fail()
+	if err := s.w.broken(ctx); err != nil {
+		return recovery.Reset{}, recovery.Account{}, err
 	}
 	return s.Store.FindReset(ctx, d, at)
 }
@@ -101,8 +117,8 @@ func (w *world) token(username string) string {
 	is.NoErr(w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username}))
 	token := ""
 	for _, m := range w.deliver() {
-		if !m.Token.IsZero() {
-			token = m.Token.Reveal()
+		if len(m.Resets) > 0 {
+			token = m.Resets[0].Token.Reveal()
 		}
 	}
 	is.True(token != "") // a token must be mailed
@@ -217,14 +233,17 @@ func golden(t *testing.T, build constructor, file string, vectors []vector) {
 var (
 	errStore = errors.New("connection refused")
 	denyAll  = recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
-		return errors.New("second factor is missing")
+		return fmt.Errorf("the second factor is missing: %w", recovery.ErrDenied)
+	}}
+	approveFails = recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
+		return errors.New("the service of second factors is down")
 	}}
 	storeDown  = func(w *world) { w.fail = func() error { return errStore } }
 	storePanic = func(w *world) { w.fail = func() error { panic("boom at billybob@example.com") } }
 	oneRequest = recovery.Options{
 		Now: func() time.Time { return time.Date(2026, 11, 21, 18, 30, 0, 0, time.UTC) },
 		Limits: recovery.Limits{
-			PerIdentifier: []recovery.Limit{{Burst: 100, Every: time.Second}}, PerClient: recovery.Limit{Burst: 1, Every: 90*time.Second + time.Millisecond},
+			PerClient: recovery.Limit{Burst: 1, Every: 90*time.Second + time.Millisecond},
 		},
 	}
 )

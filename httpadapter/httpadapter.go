@@ -21,6 +21,15 @@
 // name in Rackspace's X-User-Name header, which that format demands. A panic and an error of the
 // store become a generic answer; their texts go to the log, without tokens, passwords and addresses.
 //
+// Status 429 is about who asks: the client's networks, or everybody together. No answer tells that a
+// person was mailed too often.
+//
+// # When something fails
+//
+// Status 503 with Retry-After means that the same request may work later: the store failed or took
+// longer than Options.StoreTimeout of package recovery, too many passwords are being hashed, or
+// Options.Approve failed. Only an error of Approve that wraps recovery.ErrDenied is answered with 403.
+//
 // # Bodies
 //
 // Bodies are decoded strictly: exact keys, none twice, none unknown, one value and nothing around it,
@@ -46,16 +55,17 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/remote"
 	"example.com/recovery/internal/acceptlanguage"
 )
 
 // Options configure a handler. The zero value of every field is its documented default, and nil
 // Options are the zero Options.
 type Options struct {
-	// ClientAddr tells who is asking; limits are counted by it. The default is the address of the
-	// connection. Behind a proxy that is the proxy's: supply a function that reads the header which
-	// your own proxy sets, and no other, because a client can send any header. The zero Addr is not
-	// limited per client.
+	// ClientAddr tells who is asking; limits are counted by it. The default is Request.RemoteAddr, with
+	// or without a port. Behind a proxy that is the proxy's: supply a function that reads the header
+	// which your own proxy sets, and no other, because a client can send any header. All requests for
+	// which there is no address, the zero Addr, count as one client.
 	ClientAddr func(*http.Request) netip.Addr
 
 	// BodyTimeout is how long a body may take to arrive: default 10 seconds. It takes the place of the
@@ -111,7 +121,7 @@ func newAdapter(svc *recovery.Service, opts *Options, f func(*Options) format) *
 		a.opts = *opts
 	}
 	if a.opts.ClientAddr == nil {
-		a.opts.ClientAddr = connectionAddr
+		a.opts.ClientAddr = remote.Addr
 	}
 	if a.opts.BodyTimeout <= 0 {
 		a.opts.BodyTimeout = defaultTimeout
@@ -124,14 +134,6 @@ func newAdapter(svc *recovery.Service, opts *Options, f func(*Options) format) *
 	}
 	a.format = f(&a.opts)
 	return a
-}
-
-func connectionAddr(r *http.Request) netip.Addr {
-	addr, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{} // a Unix socket
-	}
-	return addr.Addr()
 }
 
 // ServeHTTP implements [http.Handler].

@@ -36,7 +36,7 @@ const (
 //	413  overLimit             over a limit, with retryAt and Retry-After; or body too large
 //	415  unsupportedMediaType  another Content-Type or a Content-Encoding
 //	500  identityFault         a bug
-//	503  serviceUnavailable    the store or the hashing is overloaded, with Retry-After
+//	503  serviceUnavailable    the store, the hashing or Options.Approve failed, with Retry-After
 func NewRackspace(svc *recovery.Service, opts *Options) http.Handler {
 	return newAdapter(svc, opts, func(o *Options) format { return rackspace{now: o.Now} })
 }

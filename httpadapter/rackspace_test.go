@@ -62,6 +62,7 @@ var rackspaceVectors = []vector{
 	{name: "rejected password", method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: `{"RAX-AUTH:passwordReset": {"password": "secret"}}`},
 	{name: "rejected password, XML", method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: strings.Replace(resetXML, "superSecurePassw0rd!", "secret", 1)},
 	{name: "denied by the application", core: denyAll, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
+	{name: "the application cannot decide", core: approveFails, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
 	{name: "denied by the application, XML", core: denyAll, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
 	{name: "suffix beats Accept", method: "POST", path: forgotPath + ".xml", header: []string{isJSON, "Accept: application/json"}, body: "{}"},
 	{name: "suffix beats Accept, the other way", method: "POST", path: forgotPath + ".json", header: []string{isXML, "Accept: application/xml"}, body: "<x/>"},
@@ -101,11 +102,11 @@ func TestRackspaceGolden(t *testing.T) { golden(t, NewRackspace, "rackspace.txt"
 func TestRackspaceIsUniform(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, NewRackspace, recovery.Options{Limits: recovery.Limits{
-		PerIdentifier: []recovery.Limit{{Burst: 1, Every: time.Hour}}, PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
+		PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
 	}}, Options{})
 	var first string
 	for _, name := range []string{"billybob", "nobody", "mallory", "alice"} {
-		for range 2 { // the second is over the limit of its identifier
+		for range 2 { // the second is over the limit of its account
 			response := w.send("POST", forgotPath, []string{isJSON}, strings.Replace(forgotJSON, "billybob", name, 1))
 			response = strings.Replace(response, "X-User-Name: "+name, "X-User-Name: (as sent)", 1)
 			if first == "" {
@@ -134,7 +135,7 @@ func TestRackspaceNeutralisesTheStoredName(t *testing.T) {
 		w.users.Put(recovery.Account{ID: "9", Username: name, Email: "victim@example.com", Active: true, HasPassword: true, EmailVerified: true}, "hash of old")
 		mails := w.deliver()
 		is.Equal(len(mails), 1)
-		response := w.send("POST", resetPath, []string{isJSON, "X-Auth-Token: " + mails[0].Token.Reveal()}, resetJSON)
+		response := w.send("POST", resetPath, []string{isJSON, "X-Auth-Token: " + mails[0].Resets[0].Token.Reveal()}, resetJSON)
 		is.True(strings.HasPrefix(response, "HTTP/1.1 204 "))
 		is.True(!strings.Contains(response, "Set-Cookie"))
 		is.Equal(strings.Contains(response, "X-User-Name"), want != "")

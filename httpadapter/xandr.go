@@ -30,7 +30,7 @@ const (
 //	413  LIMIT                      body too large
 //	429  SYSTEM   RATE_EXCEEDED     over a limit, with Retry-After
 //	500  SYSTEM                     a bug
-//	503  SYSTEM   SERVICE_UNAVAILABLE  the store or the hashing is overloaded, with Retry-After
+//	503  SYSTEM   SERVICE_UNAVAILABLE  the store, the hashing or Options.Approve failed, with Retry-After
 //
 // dbg_info.time is always 0: a measured time would tell what the answer hides.
 func NewXandr(svc *recovery.Service, opts *Options) http.Handler {

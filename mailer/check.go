@@ -11,6 +11,9 @@ import (
 	"example.com/recovery"
 )
 
+// maxResets is how many accounts a mail may have tokens for.
+const maxResets = 10
+
 // check returns an error that wraps recovery.ErrPermanent and never quotes the message.
 func check(m recovery.Message) error {
 	refuse := func(field, rule string) error {
@@ -26,22 +29,24 @@ func check(m recovery.Message) error {
 		return refuse("ID", "must be one line of visible characters")
 	}
 	switch m.Kind {
-	case recovery.MessageResetToken:
-		if m.Token.IsZero() {
-			return refuse("Token", "must be set in a reset_token message")
+	case recovery.MessageResetToken, recovery.MessageResetLink:
+		if n := len(m.Resets); n < 1 || n > maxResets {
+			return refuse("Resets", fmt.Sprintf("must be from 1 to %d in a %s message, are %d", maxResets, m.Kind, n))
+		}
+		for i, r := range m.Resets {
+			field := fmt.Sprintf("Resets[%d]", i)
+			switch {
+			case r.Token.IsZero():
+				return refuse(field+".Token", "must be set")
+			case m.Kind == recovery.MessageResetToken:
+			case r.Link == "":
+				return refuse(field+".Link", "must be set in a reset_link message")
+			case !isLink(r.Link):
+				return refuse(field+".Link", "must be an absolute http or https URL of visible characters")
+			}
 		}
 		if m.ExpiresAt.IsZero() {
-			return refuse("ExpiresAt", "must be set in a reset_token message")
-		}
-	case recovery.MessageResetLink:
-		if m.Link == "" {
-			return refuse("Link", "must be set in a reset_link message")
-		}
-		if !isLink(m.Link) {
-			return refuse("Link", "must be an absolute http or https URL of visible characters")
-		}
-		if m.ExpiresAt.IsZero() {
-			return refuse("ExpiresAt", "must be set in a reset_link message")
+			return refuse("ExpiresAt", fmt.Sprintf("must be set in a %s message", m.Kind))
 		}
 	case recovery.MessageUsernames:
 		if len(nonEmpty(m.Usernames)) == 0 {

@@ -12,7 +12,8 @@ import (
 const maxNames = 50
 
 // Data is what a template is executed with. All texts are safe to show: the package documentation
-// says how. It prints as "[redacted]".
+// says how. In a subject template Username, Usernames, Bracketed, Token, Link, Resets and MoreResets
+// are empty. It prints as "[redacted]".
 type Data struct {
 	redacted
 
@@ -24,19 +25,32 @@ type Data struct {
 	SupportURL  string // https or mailto, or ""
 	SupportText string // the address of a mailto SupportURL, else SupportURL
 
-	Username  string   // the first of Usernames, or "" if there is none; "" in a subject template
-	Usernames []string // at most 50; empty in a subject template
+	Username  string   // of the only account, or the first of Usernames; "" if there is none
+	Usernames []string // of a usernames or password_changed message, at most 50
 	MoreNames int      // how many names were left out
 	Bracketed bool     // in some name "." is shown as "[.]", or ":" as "[:]"
 
-	Token string // "" in a subject template
-	Link  string // "" in a subject template
+	// Of a reset_token or reset_link message for one account; "" if it is for several.
+	Token string
+	Link  string
+
+	Resets     []DataReset // of a reset_token or reset_link message: one for each account, at most 10
+	MoreResets int         // how many accounts were left out
 
 	ExpiresAt    time.Time // in Options.Location; zero if nothing expires
 	ValidHours   int       // how long the token is valid, counted from RequestedAt,
 	ValidMinutes int       // to the minute below three hours; both are 0 if that is not known
 	RequestedAt  time.Time // in Options.Location; may be zero
 	Client       string    // address or network of who asked, or ""
+}
+
+// DataReset is what a mail has for one account.
+type DataReset struct {
+	redacted
+
+	Username string // "" if the account has none
+	Token    string
+	Link     string // "" in a reset_token message
 }
 
 func (r *Renderer) data(l locale, m recovery.Message) Data {
@@ -47,25 +61,16 @@ func (r *Renderer) data(l locale, m recovery.Message) Data {
 		SupportURL:  r.support.url,
 		SupportText: r.support.text,
 		MoreNames:   max(0, m.MoreNames),
-		Token:       m.Token.Reveal(),
-		Link:        m.Link,
+		MoreResets:  max(0, m.MoreResets),
 		Client:      showClient(m.Client, r.opts.FullClientAddress),
 	}
 	if d.Application == "" {
 		d.Application = showApplication(r.opts.Application)
 	}
-	names := nonEmpty(m.Usernames)
-	if len(names) > maxNames {
-		d.MoreNames += len(names) - maxNames
-		names = names[:maxNames]
-	}
-	for _, name := range names {
-		shown, bracketed := showName(name)
-		d.Usernames = append(d.Usernames, shown)
-		d.Bracketed = d.Bracketed || bracketed
-	}
-	if len(d.Usernames) > 0 {
-		d.Username = d.Usernames[0]
+	if isReset(m.Kind) {
+		d.addResets(m)
+	} else {
+		d.addNames(m)
 	}
 	if !m.RequestedAt.IsZero() {
 		d.RequestedAt = m.RequestedAt.In(r.opts.Location)
@@ -77,9 +82,51 @@ func (r *Renderer) data(l locale, m recovery.Message) Data {
 	return d
 }
 
+func (d *Data) addNames(m recovery.Message) {
+	names := nonEmpty(m.Usernames)
+	if len(names) > maxNames {
+		d.MoreNames += len(names) - maxNames
+		names = names[:maxNames]
+	}
+	for _, name := range names {
+		d.Usernames = append(d.Usernames, d.show(name))
+	}
+	if len(d.Usernames) > 0 {
+		d.Username = d.Usernames[0]
+	}
+}
+
+func (d *Data) addResets(m recovery.Message) {
+	for _, r := range m.Resets {
+		shown := DataReset{Token: r.Token.Reveal()}
+		if m.Kind == recovery.MessageResetLink {
+			shown.Link = r.Link
+		}
+		if strings.TrimSpace(r.Username) != "" {
+			shown.Username = d.show(r.Username)
+		}
+		d.Resets = append(d.Resets, shown)
+	}
+	if len(d.Resets) == 1 && d.MoreResets == 0 {
+		d.Username, d.Token, d.Link = d.Resets[0].Username, d.Resets[0].Token, d.Resets[0].Link
+	}
+}
+
+// show returns a user name as the mail can show it, and notes its brackets.
+func (d *Data) show(name string) string {
+	shown, bracketed := showName(name)
+	d.Bracketed = d.Bracketed || bracketed
+	return shown
+}
+
+func isReset(k recovery.MessageKind) bool {
+	return k == recovery.MessageResetToken || k == recovery.MessageResetLink
+}
+
 // public returns what a subject may show: it is stored, listed and notified without protection.
 func (d Data) public() Data {
 	d.Username, d.Usernames, d.Bracketed, d.Token, d.Link = "", nil, false, "", ""
+	d.Resets, d.MoreResets = nil, 0
 	return d
 }
 

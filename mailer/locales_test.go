@@ -81,6 +81,52 @@ func TestEveryLocaleSaysEverything(t *testing.T) {
 	}
 }
 
+// What a mail for several accounts says in other words.
+var severalSayings = map[string]struct{ token, link, valid, secret, more string }{
+	"en": {
+		token: "enter the token of the account together with its username", link: "Each account has its own link",
+		valid:  "is valid until 21 November 2026, 18:30 UTC (16 hours) and works once",
+		secret: "We will never ask you for them", more: "and 3 more accounts. To reset the password of an account that is not listed",
+	},
+	"ja": {
+		token: "トークンはアカウントごとに異なります。", link: "リンクはアカウントごとに異なります。",
+		valid: "それぞれ16時間有効で、一度だけ使えます", secret: "ほかの人に教えないでください。",
+		more: "ほか 3 件のアカウントがあります。 一覧にないものは",
+	},
+}
+
+func TestEveryLocaleSaysEverythingToSeveralAccounts(t *testing.T) {
+	r := newRenderer(t, &mailer.Options{SupportURL: "mailto:help@example.com"})
+	for locale, say := range sayings {
+		for _, kind := range []recovery.MessageKind{recovery.MessageResetToken, recovery.MessageResetLink} {
+			t.Run(locale+"/"+string(kind), func(t *testing.T) {
+				is := is.New(t)
+				several := severalSayings[locale]
+				m := message(t, kind)
+				m.Locale, m.MoreResets = locale, 3
+				setNames(t, &m, "billybob", "anna.me")
+				mail := render(t, r, m)
+				want := []string{
+					"Example", say.client, say.notYou, say.help, say.asked, say.ignore,
+					"billybob", "anna[.]me", several.valid, several.secret, several.more,
+				}
+				if kind == recovery.MessageResetToken {
+					want = append(want, several.token, tokenOf(0), tokenOf(1))
+				} else {
+					want = append(want, several.link, linkStart+tokenOf(0), linkStart+tokenOf(1))
+				}
+				shown, links := read(mail.HTML)
+				for _, s := range want {
+					is.True(strings.Contains(strings.ReplaceAll(mail.Text, "\n", " "), s)) // in the text part
+					is.True(strings.Contains(strings.ReplaceAll(shown, "\n", " "), s))     // in the HTML part
+				}
+				links = slices.DeleteFunc(links, func(s string) bool { return s != say.choose })
+				is.Equal(len(links) == 2, kind == recovery.MessageResetLink) // a button for each account
+			})
+		}
+	}
+}
+
 func TestNoLineOfProseIsTooWide(t *testing.T) {
 	r := newRenderer(t, &mailer.Options{SupportURL: "mailto:help@example.com"})
 	for locale := range sayings {
@@ -89,7 +135,13 @@ func TestNoLineOfProseIsTooWide(t *testing.T) {
 				is := is.New(t)
 				m := message(t, kind)
 				m.Locale = locale
-				for _, line := range strings.Split(render(t, r, m).Text, "\n") {
+				text := render(t, r, m).Text
+				if isReset(m) {
+					m.MoreResets = 10_000
+					setNames(t, &m, "billybob", strings.Repeat("long ", 12), "", "anna.me")
+					text += render(t, r, m).Text
+				}
+				for _, line := range strings.Split(text, "\n") {
 					columns := 0
 					for _, c := range line {
 						columns++

@@ -37,10 +37,30 @@
 //
 // Files that end in .html are templates of html/template, the others of text/template. The dot is a
 // [Data]. What words.txt defines can be used in every part, and what pieces.html defines in every
-// HTML part; layout.html executes the part as the template "content". In a text part, a line that begins with a space is never broken: that is the
-// place for tokens, links and names. A line that does not is wrapped at spaces when it is wider than
-// 76 columns. New executes every template on messages of many shapes, and a text or HTML part that
-// fails to show the token, the link or the user names it is there for is an error.
+// HTML part; layout.html executes the part as the template "content".
+//
+// In a text part, a line that begins with a space is never broken: that is the place for tokens,
+// links and names. A line that does not is wrapped at spaces when it is wider than 76 columns.
+//
+// An address may have several accounts. Then there is one mail for all of them, and reset_token and
+// reset_link must show a token or link for each. Data.Token and Data.Link are set for a single
+// account only, so a template can ask for them:
+//
+//	{{if .Token}}
+//	Your token:
+//
+//	    {{.Token}}
+//	{{else}}
+//	Your tokens:
+//	{{range .Resets}}
+//	    {{.Username}}
+//	    {{.Token}}
+//	{{end}}
+//	{{with .MoreResets}}and {{.}} more accounts.{{end}}
+//	{{end}}
+//
+// New executes every template on messages of many shapes. A text or HTML part that fails to show a
+// token, a link or a user name it is there for is an error.
 //
 // The program mailpreview in the folder examples writes every mail to files, with one's own templates
 // if told so, and a page to look at them side by side.
@@ -63,11 +83,12 @@
 // only "://" is broken up in it.
 //
 // The subject consists of fixed words and the name of the application; its template gets no
-// token, link or user name. Mails load nothing from the network and contain no image.
+// token, link or user name, nor how many accounts there are. Mails load nothing from the network and
+// contain no image.
 //
 // # Secrets
 //
-// A rendered mail holds the token. [Mail] and [Data] print, log and marshal as "[redacted]"; no
+// A rendered mail holds the tokens. [Mail] and [Data] print, log and marshal as "[redacted]"; no
 // error of this package contains an address, a name, a token or a link.
 package mailer
 
@@ -116,7 +137,7 @@ type Renderer struct {
 }
 
 // A Mail is a rendered message. It prints, logs and marshals as "[redacted]", because Text and HTML
-// contain the token.
+// contain the tokens.
 type Mail struct {
 	redacted
 

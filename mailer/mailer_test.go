@@ -49,13 +49,21 @@ func TestRenderRefusesIncompleteMessages(t *testing.T) {
 		{"U+2028 in the recipient", recovery.MessageUsernames, func(m *recovery.Message) { m.To += "\u2028" }, "Message.To must be one line"},
 		{"a recipient that is not UTF-8", recovery.MessageUsernames, func(m *recovery.Message) { m.To += "\xff" }, "Message.To must be one line"},
 		{"two lines of ID", recovery.MessageUsernames, func(m *recovery.Message) { m.ID += "\r\nX: y" }, "Message.ID must be one line"},
-		{"no token", recovery.MessageResetToken, func(m *recovery.Message) { m.Token = recovery.Token{} }, "Message.Token must be set"},
+		{"no token", recovery.MessageResetToken, func(m *recovery.Message) { m.Resets[0].Token = recovery.Token{} }, "Message.Resets[0].Token must be set"},
+		{"no token beside a link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Token = recovery.Token{} }, "Message.Resets[0].Token must be set"},
+		{"one account without a token", recovery.MessageResetToken, func(m *recovery.Message) {
+			setNames(t, m, "billybob", "bob")
+			m.Resets[1].Token = recovery.Token{}
+		}, "Message.Resets[1].Token must be set"},
+		{"no account", recovery.MessageResetToken, func(m *recovery.Message) { m.Resets = nil }, "Message.Resets must be from 1 to 10 in a reset_token message, are 0"},
+		{"no account for a link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets = nil }, "Message.Resets must be from 1 to 10 in a reset_link message, are 0"},
+		{"too many accounts", recovery.MessageResetToken, func(m *recovery.Message) { setNames(t, m, make([]string, 11)...) }, "Message.Resets must be from 1 to 10 in a reset_token message, are 11"},
 		{"a token that never ends", recovery.MessageResetToken, func(m *recovery.Message) { m.ExpiresAt = time.Time{} }, "Message.ExpiresAt must be set"},
-		{"no link", recovery.MessageResetLink, func(m *recovery.Message) { m.Link = "" }, "Message.Link must be set"},
-		{"a relative link", recovery.MessageResetLink, func(m *recovery.Message) { m.Link = "/reset#" + tokenText }, "Message.Link must be an absolute"},
-		{"a link that runs", recovery.MessageResetLink, func(m *recovery.Message) { m.Link = "javascript:alert(1)" }, "Message.Link must be an absolute"},
-		{"a link of two lines", recovery.MessageResetLink, func(m *recovery.Message) { m.Link += "\nx" }, "Message.Link must be an absolute"},
-		{"a link with a space", recovery.MessageResetLink, func(m *recovery.Message) { m.Link += " x" }, "Message.Link must be an absolute"},
+		{"no link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "" }, "Message.Resets[0].Link must be set"},
+		{"a relative link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "/reset#" + tokenText }, "Message.Resets[0].Link must be an absolute"},
+		{"a link that runs", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "javascript:alert(1)" }, "Message.Resets[0].Link must be an absolute"},
+		{"a link of two lines", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link += "\nx" }, "Message.Resets[0].Link must be an absolute"},
+		{"a link with a space", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link += " x" }, "Message.Resets[0].Link must be an absolute"},
 		{"a link that never ends", recovery.MessageResetLink, func(m *recovery.Message) { m.ExpiresAt = time.Time{} }, "Message.ExpiresAt must be set"},
 		{"no user names", recovery.MessageUsernames, func(m *recovery.Message) { m.Usernames = nil }, "Message.Usernames must hold"},
 		{"empty user names", recovery.MessageUsernames, func(m *recovery.Message) { m.Usernames = []string{"", " "} }, "Message.Usernames must hold"},
@@ -102,7 +110,7 @@ func TestWithoutNamesTheTextsReadOn(t *testing.T) {
 			m := message(t, kind)
 			m.Application, m.Client, m.RequestedAt = "", netip.Addr{}, time.Time{}
 			if kind != recovery.MessageUsernames {
-				m.Usernames = nil
+				setNames(t, &m, "")
 			}
 			for _, locale := range []string{"en", "ja"} {
 				m.Locale = locale
@@ -233,6 +241,66 @@ func TestOnlyTheFirst50NamesAreListed(t *testing.T) {
 	is.True(strings.Contains(mail.Text, "\nand 455 more.\n")) // and counted
 	m.Usernames, m.MoreNames = m.Usernames[:1], -1
 	is.True(!strings.Contains(render(t, newRenderer(t, nil), m).Text, "more")) // nothing is left out
+}
+
+func TestSeveralAccounts(t *testing.T) {
+	r := newRenderer(t, nil)
+	for _, kind := range []recovery.MessageKind{recovery.MessageResetToken, recovery.MessageResetLink} {
+		for _, locale := range r.Locales() {
+			t.Run(string(kind)+"/"+locale, func(t *testing.T) {
+				is := is.New(t)
+				m := message(t, kind)
+				m.Locale = locale
+				subject := render(t, r, m).Subject
+				names := []string{"a1", "b2", "c3", "d4", "e5", "f6", "g7", "h8", "i9", "j10"}
+				setNames(t, &m, names...)
+				mail := render(t, r, m)
+				is.Equal(mail.Subject, subject) // which tells nothing of them
+				shown, _ := read(mail.HTML)
+				for _, part := range []string{mail.Text, shown} {
+					at := 0
+					for i, name := range names {
+						for _, what := range []string{name, tokenOf(i)} {
+							found := strings.Index(part[at:], what)
+							is.True(found >= 0) // each name, and its token after it
+							at += found + len(what)
+						}
+					}
+				}
+
+				more := map[string]string{"en": " more accounts.", "ja": " 件のアカウントがあります。"}[locale]
+				is.True(!strings.Contains(mail.Text+mail.HTML, more)) // nothing is left out
+				m.MoreResets = 7
+				mail = render(t, r, m)
+				is.True(strings.Contains(mail.Text, " 7"+more)) // and counted
+				is.True(strings.Contains(mail.HTML, " 7"+more)) // and counted
+			})
+		}
+	}
+}
+
+func TestOneAccountOfSeveralIsNotTheOnlyOne(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, nil)
+	m := message(t, recovery.MessageResetToken)
+	m.MoreResets = 1 // the others were mailed by a newer request
+	mail := render(t, r, m)
+	is.True(strings.Contains(mail.Text, "\n    \"billybob\"\n    "+tokenText+"\n")) // a list of one
+	is.True(strings.Contains(mail.Text, "and 1 more account. "))                    // and more
+	m.MoreResets = -1
+	is.True(!strings.Contains(render(t, r, m).Text, "more")) // nothing is left out
+}
+
+func TestAccountsWithoutAUsername(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, nil)
+	m := message(t, recovery.MessageResetToken)
+	setNames(t, &m, "", " ", "billybob")
+	mail := render(t, r, m)
+	is.Equal(strings.Count(mail.Text, "\n    (no username)\n    "), 2) // says so
+	is.Equal(strings.Count(mail.HTML, ">(no username)<"), 2)           // says so
+	is.True(!strings.Contains(mail.Text, `""`))                        // no empty quotation
+	is.True(!strings.Contains(mail.HTML, "<bdi></bdi>"))               // no empty element
 }
 
 func TestAMailCannotBePrinted(t *testing.T) {

@@ -18,12 +18,12 @@ import (
 func TestOneFileIsReplacedAndTheOthersStay(t *testing.T) {
 	is := is.New(t)
 	r := newRenderer(t, &mailer.Options{Templates: fstest.MapFS{
-		"en/reset_token.txt":         file("Dear {{.Username}}, {{.Token}}!\r\n"),
+		"en/reset_token.txt":         file("Dear {{range .Resets}}{{.Username}}, {{.Token}}{{end}}!\r\n"),
 		"ja/usernames.subject.txt":   file("\ufeff{{.Application}}\n  さんから\n"),
 		".git/config":                file("ignored"),
 		".DS_Store":                  file("ignored"),
 		"en/.reset_token.txt.swp":    file("ignored"),
-		"en/reset_token.subject.txt": file("Token{{.Username}}{{.Token}}{{.Link}}{{range .Usernames}}x{{end}}"),
+		"en/reset_token.subject.txt": file("Token{{.Username}}{{.Token}}{{.Link}}{{range .Usernames}}x{{end}}{{range .Resets}}x{{end}}{{with .MoreResets}}x{{end}}"),
 	}})
 	plain := newRenderer(t, nil)
 
@@ -128,6 +128,15 @@ func TestFaultyTemplatesAreReported(t *testing.T) {
 			"mailer: en/reset_token.txt: does not show .Token", "mailer: en/reset_link.html: does not show .Link",
 			"mailer: en/usernames.txt: does not show .Usernames",
 		}},
+		{"several accounts are forgotten", fstest.MapFS{
+			"en/reset_token.txt": file("It is {{.Token}}"), "en/reset_link.txt": file("Open {{.Link}}"),
+			"ja/reset_token.txt": file("{{range .Resets}}{{.Token}}{{end}}"), "ja/reset_link.html": file("{{range .Resets}}{{.Link}}{{end}}"),
+		}, []string{
+			"mailer: en/reset_token.txt: does not show .Token of every one of .Resets",
+			"mailer: en/reset_link.txt: does not show .Link of every one of .Resets",
+			"mailer: ja/reset_token.txt: does not show .Username of every one of .Resets",
+			"mailer: ja/reset_link.html: does not show .Username of every one of .Resets",
+		}},
 		{"unknown files", fstest.MapFS{
 			"en/reset-token.txt": file(""), "README.md": file(""), "en/old/reset_token.txt": file(""),
 		}, []string{
@@ -184,7 +193,7 @@ func TestATemplateThatFailsLaterShowsNoInput(t *testing.T) {
 	for _, p := range []string{"en/reset_token.subject.txt", "en/reset_token.txt", "en/reset_token.html"} {
 		r := newRenderer(t, &mailer.Options{Templates: fstest.MapFS{
 			// Fails for an application's name that New has not tried.
-			p: file(`{{.Token}}{{if eq .Application "Odd"}}{{slice .Application 9}}{{end}}x`),
+			p: file(`{{range .Resets}}{{.Username}} {{.Token}}{{end}}{{if eq .Application "Odd"}}{{slice .Application 9}}{{end}}x`),
 		}})
 		m := message(t, recovery.MessageResetToken)
 		_, err := r.Render(m)

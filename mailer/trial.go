@@ -53,12 +53,21 @@ func (d Data) essential(k recovery.MessageKind) (list []shown) {
 			list = append(list, shown{field, value})
 		}
 	}
-	switch k {
-	case recovery.MessageResetToken:
-		add(".Token", d.Token)
-	case recovery.MessageResetLink:
-		add(".Link", d.Link)
-	case recovery.MessageUsernames:
+	for _, r := range d.Resets {
+		of := " of every one of .Resets"
+		if d.Token != "" { // the only account
+			of = ""
+		}
+		if k == recovery.MessageResetLink {
+			add(".Link"+of, r.Link)
+		} else {
+			add(".Token"+of, r.Token)
+		}
+		if of != "" && r.Username != "" { // tells the accounts apart
+			add(".Username"+of, r.Username)
+		}
+	}
+	if k == recovery.MessageUsernames {
 		for _, name := range d.Usernames {
 			add(".Usernames", name)
 		}
@@ -66,27 +75,37 @@ func (d Data) essential(k recovery.MessageKind) (list []shown) {
 	return list
 }
 
-const (
-	sampleToken = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
-	sampleLink  = "https://app.example/reset#" + sampleToken
-)
+const sampleToken = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
+
+// sampleResets returns a reset for each of the names, every one with a token of its own.
+func sampleResets(k recovery.MessageKind, names ...string) (resets []recovery.MessageReset) {
+	for i, name := range names {
+		text := string(rune('a'+i)) + sampleToken[1:]
+		token, err := recovery.ParseToken(text)
+		if err != nil {
+			panic("mailer: a sample token is malformed") // a mistake in this file
+		}
+		r := recovery.MessageReset{Username: name, Token: token}
+		if k == recovery.MessageResetLink {
+			r.Link = "https://app.example/reset#" + text
+		}
+		resets = append(resets, r)
+	}
+	return resets
+}
 
 // samples returns, for each kind, messages with and without everything that may be missing, and
 // messages made by an enemy.
 func samples() (list []recovery.Message) {
 	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
-	token, err := recovery.ParseToken(sampleToken)
-	if err != nil {
-		panic("mailer: the sample token is malformed") // a mistake in this file
-	}
 	for _, k := range kinds {
 		full := recovery.Message{
 			ID: "0190b3f0-0000-7000-8000-000000000000", Kind: k, To: "billybob@example.com",
 			Application: "Example", Usernames: []string{"billybob"}, ExpiresAt: asked.Add(16 * time.Hour),
-			RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"), Token: token,
+			RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
 		}
-		if k == recovery.MessageResetLink {
-			full.Link = sampleLink
+		if isReset(k) {
+			full.Usernames, full.Resets = nil, sampleResets(k, "billybob")
 		}
 
 		bare := full
@@ -94,16 +113,39 @@ func samples() (list []recovery.Message) {
 		if k != recovery.MessageUsernames {
 			bare.Usernames = nil
 		}
+		if isReset(k) {
+			bare.Resets = sampleResets(k, "")
+		}
 
+		names := []string{"billybob", "b.bob", "bob"}
 		many := full
-		many.Usernames, many.MoreNames = []string{"billybob", "b.bob", "bob"}, 7
+		if isReset(k) {
+			many.Resets, many.MoreResets = sampleResets(k, names...), 7
+		} else {
+			many.Usernames, many.MoreNames = names, 7
+		}
 		many.ExpiresAt = asked.Add(61 * time.Minute)
 		many.Client = netip.MustParseAddr("2001:db8::7")
 
 		hostile := full
-		hostile.Usernames = hostileNames()
-		hostile.Application = hostile.Usernames[0]
+		hostile.Application = hostileNames()[0]
+		if isReset(k) {
+			hostile.Resets = sampleResets(k, hostileNames()...)
+		} else {
+			hostile.Usernames = hostileNames()
+		}
 		list = append(list, full, bare, many, hostile)
+		if !isReset(k) {
+			continue
+		}
+
+		nameless := bare // several accounts, of which none has a user name
+		nameless.Resets = sampleResets(k, "", "")
+		last := many // only one is left of many
+		last.Resets = last.Resets[:1]
+		hostileOne := hostile
+		hostileOne.Resets = hostile.Resets[:1]
+		list = append(list, nameless, last, hostileOne)
 	}
 	return list
 }

@@ -59,12 +59,12 @@ func TestExistingUser(t *testing.T) {
 	is.Equal(m.To, "carol@example.com")
 
 	// A rejected password ends no session.
-	status, _ = do(http.DefaultClient, "PUT", "/account-recovery", fmt.Sprintf(`{"account-recovery":{"password":"short","token":%q}}`, m.Token.Reveal()))
+	status, _ = do(http.DefaultClient, "PUT", "/account-recovery", fmt.Sprintf(`{"account-recovery":{"password":"short","token":%q}}`, m.Resets[0].Token.Reveal()))
 	is.Equal(status, 400)
 	status, _ = do(browser, "GET", "/me", "")
 	is.Equal(status, 200)
 
-	status, _ = do(http.DefaultClient, "PUT", "/account-recovery", fmt.Sprintf(`{"account-recovery":{"password":"New-passw0rd-2","token":%q}}`, m.Token.Reveal()))
+	status, _ = do(http.DefaultClient, "PUT", "/account-recovery", fmt.Sprintf(`{"account-recovery":{"password":"New-passw0rd-2","token":%q}}`, m.Resets[0].Token.Reveal()))
 	is.Equal(status, 200)
 	status, _ = do(browser, "GET", "/me", "")
 	is.Equal(status, 401) // the session ended with the old password

@@ -1,5 +1,5 @@
 // Command mailpreview writes every mail that package mailer words, in every language, to a folder,
-// with a page to look at them. It sends nothing, and the token in the mails opens nothing.
+// with a page to look at them. It sends nothing, and the tokens in the mails open nothing.
 //
 //	go run ./examples/mailpreview
 //	go run ./examples/mailpreview -out preview -templates mytemplates
@@ -69,9 +69,8 @@ func run(args []string, stdout, stderr io.Writer) error {
 
 // A preview is one mail as the page shows it.
 type preview struct {
-	Locale, Subject, Text string
-	Kind                  recovery.MessageKind
-	HTMLFile, TextFile    string // next to the page
+	Locale, Kind, Subject, Text string // the Kind ends in ".several" if the mail is about several accounts
+	HTMLFile, TextFile          string // next to the page
 }
 
 //go:embed index.html
@@ -100,9 +99,13 @@ func write(dir string, renderer *mailer.Renderer) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			name := locale + "." + string(m.Kind)
+			kind := string(m.Kind)
+			if len(m.Resets) > 1 {
+				kind += ".several"
+			}
+			name := locale + "." + kind
 			p := preview{
-				Locale: locale, Kind: m.Kind, Subject: mail.Subject, Text: mail.Text,
+				Locale: locale, Kind: kind, Subject: mail.Subject, Text: mail.Text,
 				HTMLFile: name + ".html", TextFile: name + ".txt",
 			}
 			if err := os.WriteFile(filepath.Join(dir, p.HTMLFile), []byte(mail.HTML), 0o644); err != nil {
@@ -123,24 +126,36 @@ func write(dir string, renderer *mailer.Renderer) (string, error) {
 	return index, errors.Join(indexPage.Execute(f, previews), f.Close())
 }
 
-// samples returns a message of each kind.
+// samples returns a message of each kind, and for those with tokens another about several accounts.
 func samples() ([]recovery.Message, error) {
-	token, err := recovery.ParseToken("abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa")
-	if err != nil {
-		return nil, err
-	}
 	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
 	m := recovery.Message{
-		ID: "preview", To: "billybob@example.com", Usernames: []string{"billybob"},
+		ID: "preview", To: "billybob@example.com",
 		RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
 	}
-	reset := m
-	reset.Kind, reset.Token, reset.ExpiresAt = recovery.MessageResetToken, token, asked.Add(16*time.Hour)
-	link := reset
-	link.Kind, link.Link = recovery.MessageResetLink, "https://app.example.com/reset#"+token.Reveal()
+	var list []recovery.Message
+	for _, kind := range []recovery.MessageKind{recovery.MessageResetToken, recovery.MessageResetLink} {
+		several := m
+		several.Kind, several.ExpiresAt, several.MoreResets = kind, asked.Add(16*time.Hour), 3
+		for i, name := range []string{"billybob", "anna.me", "bob@example.com"} {
+			text := string(rune('a'+i)) + "bcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
+			token, err := recovery.ParseToken(text)
+			if err != nil {
+				return nil, err
+			}
+			r := recovery.MessageReset{Username: name, Token: token}
+			if kind == recovery.MessageResetLink {
+				r.Link = "https://app.example.com/reset#token=" + text
+			}
+			several.Resets = append(several.Resets, r)
+		}
+		one := several
+		one.Resets, one.MoreResets = several.Resets[:1], 0
+		list = append(list, one, several)
+	}
 	changed := m
-	changed.Kind = recovery.MessagePasswordChanged
+	changed.Kind, changed.Usernames = recovery.MessagePasswordChanged, []string{"billybob"}
 	names := m
 	names.Kind, names.Usernames, names.MoreNames = recovery.MessageUsernames, []string{"billybob", "anna.me", "bob@example.com"}, 3
-	return []recovery.Message{reset, link, changed, names}, nil
+	return append(list, changed, names), nil
 }

@@ -36,7 +36,7 @@ func TestEveryKindIsThereInEveryLanguage(t *testing.T) {
 
 	want := []string{"index.html"}
 	for _, locale := range []string{"en", "ja"} {
-		for _, kind := range []string{"reset_token", "reset_link", "password_changed", "usernames"} {
+		for _, kind := range []string{"reset_token", "reset_token.several", "reset_link", "reset_link.several", "password_changed", "usernames"} {
 			want = append(want, locale+"."+kind+".html", locale+"."+kind+".txt")
 		}
 	}
@@ -64,8 +64,8 @@ func TestThePageRefersToWhatIsThere(t *testing.T) {
 			targets = append(targets, value)
 		}
 	}
-	is.Equal(len(targets), 16) // 8 mails, each as HTML and as text
-	is.Equal(len(frames), 16)  // 8 mails, each on a phone and on a desktop
+	is.Equal(len(targets), 24) // 12 mails, each as HTML and as text
+	is.Equal(len(frames), 24)  // 12 mails, each on a phone and on a desktop
 	is.Equal(anchors, ids)     // the list of contents
 	for _, name := range slices.Concat(targets, frames) {
 		is.Equal(filepath.Base(name), name) // next to the page
@@ -122,7 +122,7 @@ func TestWithoutAFolderATemporaryOneIsMade(t *testing.T) {
 	t.Setenv("TMP", temp) // on Windows
 	index := mailpreview(t)
 	is.Equal(filepath.Dir(filepath.Dir(index)), temp) // below the folder for temporary files
-	is.Equal(len(files(t, filepath.Dir(index))), 17)  // whole
+	is.Equal(len(files(t, filepath.Dir(index))), 25)  // whole
 }
 
 func files(t *testing.T, dir string) (names []string) {

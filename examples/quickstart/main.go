@@ -42,7 +42,7 @@ func main() {
 	fmt.Printf("%s: a token, valid until %s\n", mail.To, mail.ExpiresAt.Format("2 January 15:04 MST"))
 
 	if _, err := svc.CompleteReset(ctx, recovery.CompleteRequest{
-		Username: "alice", Password: "New-passw0rd-2", Token: mail.Token.Reveal(),
+		Username: "alice", Password: "New-passw0rd-2", Token: mail.Resets[0].Token.Reveal(),
 	}); err != nil {
 		log.Fatal(err)
 	}

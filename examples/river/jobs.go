@@ -11,31 +11,28 @@ import (
 	"example.com/recovery"
 )
 
-// jobs is a Store that makes a job of every request it adds, whoever it is for. The job holds no more
-// than the request's ID. One that gets lost costs a delay: sweep finds the request.
+// jobs is a Store that has River work on every job that it adds, whoever it is for. What River gets is
+// no more than the job's ID. If River's job is lost, that costs a delay: sweep finds the library's.
 type jobs struct {
 	recovery.Store
 	river *river.Client[pgx.Tx]
 }
 
-func (j *jobs) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	return j.enqueue(ctx, j.Store.Enqueue(ctx, r, c), r)
+func (j *jobs) Enqueue(ctx context.Context, job recovery.Job, c recovery.Charges) error {
+	return j.insert(ctx, j.Store.Enqueue(ctx, job, c), job)
 }
 
 func (j *jobs) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
 	account, err := j.Store.Redeem(ctx, c)
-	return account, j.enqueue(ctx, err, c.Add...)
+	return account, j.insert(ctx, err, c.Add...)
 }
 
-func (j *jobs) Finish(ctx context.Context, o recovery.Outcome) error {
-	return j.enqueue(ctx, j.Store.Finish(ctx, o), o.Add...)
-}
-
-func (j *jobs) enqueue(ctx context.Context, err error, requests ...recovery.Job) error {
-	for _, r := range requests {
+func (j *jobs) insert(ctx context.Context, err error, added ...recovery.Job) error {
+	for _, job := range added {
 		if err == nil {
-			if _, failed := j.river.Insert(ctx, deliverArgs{r.ID}, nil); failed != nil {
-				slog.Warn("a job could not be added; the sweep will find the request", "request", r.ID, "error", failed)
+			lane := &river.InsertOpts{Queue: string(job.Kind.Lane())}
+			if _, failed := j.river.Insert(ctx, deliverArgs{job.ID}, lane); failed != nil {
+				slog.Warn("River did not take a job; the sweep will find it", "job", job.ID, "error", failed)
 			}
 		}
 	}
@@ -43,19 +40,19 @@ func (j *jobs) enqueue(ctx context.Context, err error, requests ...recovery.Job)
 }
 
 type deliverArgs struct {
-	Request string `json:"request"`
+	Job string `json:"job"`
 }
 
 func (deliverArgs) Kind() string { return "account_recovery" }
 
-// deliver works on one request, and again when the library wants to try again.
+// deliver works on one job, and again when the library wants to try again.
 type deliver struct {
 	river.WorkerDefaults[deliverArgs]
 	svc *recovery.Service
 }
 
 func (d *deliver) Work(ctx context.Context, job *river.Job[deliverArgs]) error {
-	retryAt, err := d.svc.DeliverJob(ctx, job.Args.Request)
+	retryAt, err := d.svc.DeliverJob(ctx, job.Args.Job)
 	if err != nil || retryAt.IsZero() {
 		return err
 	}

@@ -1,5 +1,5 @@
 // Command river has account recovery driven by River, a job engine on PostgreSQL, instead of
-// Service.Run: each request is a job that River schedules, retries and shows like the application's
+// Service.Run: each of its jobs is one that River schedules, retries and shows like the application's
 // others.
 //
 //	go run ./examples/river -db postgres://postgres@127.0.0.1:5432/postgres
@@ -139,8 +139,15 @@ func config(svc *recovery.Service, sweepEvery time.Duration) *river.Config {
 	everySweep := river.NewPeriodicJob(river.PeriodicInterval(sweepEvery),
 		func() (river.JobArgs, *river.InsertOpts) { return sweepArgs{}, nil }, nil)
 	return &river.Config{
-		Workers:      workers,
-		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 4}},
+		Workers: workers,
+		// A queue for each lane, so that no kind of work waits for another. The places are those of
+		// Service.Run: a job takes its place for as long as a mail takes, also where none leaves.
+		Queues: map[string]river.QueueConfig{
+			string(recovery.LaneMail):    {MaxWorkers: 36},
+			string(recovery.LaneNotice):  {MaxWorkers: 9},
+			string(recovery.LaneOnReset): {MaxWorkers: 9},
+			river.QueueDefault:           {MaxWorkers: 1}, // the sweep
+		},
 		PeriodicJobs: []*river.PeriodicJob{everySweep},
 		JobTimeout:   5 * time.Minute, // longer than the library's own deadlines
 		// A job must not start because it was added: the moment of the work would tell whoever asked

@@ -100,7 +100,7 @@ func TestDurableKilledInMidDelivery(t *testing.T) {
 	for i := range 10 {
 		p.ask(username(i))
 	}
-	time.Sleep(time.Second) // all are claimed, two are on their way
+	time.Sleep(time.Second) // all are claimed, and on their way
 	p.kill()
 	resume() // the server takes what it has received, and there is nobody to be told
 	began := len(d.mails.wait(1))
@@ -109,7 +109,7 @@ func TestDurableKilledInMidDelivery(t *testing.T) {
 	p.stop(syscall.SIGTERM)
 	to := counts(d.mails.all())
 	is.Equal(len(to), 10)             // all came, and none is stuck
-	is.True(len(d.mails.all()) <= 12) // what was on its way repeats, nothing else
+	is.True(len(d.mails.all()) <= 20) // what was on its way repeats, once
 }
 
 // Killed between the mail server's acceptance and the note of it: the mail repeats once, and the

@@ -118,7 +118,7 @@ func TestInstancesShareTheWork(t *testing.T) {
 		is.True(n <= 2)
 		repeated += n - 1
 	}
-	is.True(repeated <= 2) // one for each worker that was killed
+	is.True(repeated <= 32) // one for each place of the worker that was killed
 	t.Logf("%d of %d requests were accepted, all were mailed, %d twice", answered, requests, repeated)
 }
 

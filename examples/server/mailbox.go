@@ -30,8 +30,15 @@ type mail struct {
 	Kind    recovery.MessageKind `json:"kind"`
 	Subject string               `json:"subject"`
 	Text    string               `json:"text"`
-	Token   string               `json:"token,omitempty"`
+	Token   string               `json:"token,omitempty"` // of the only account
 	Link    string               `json:"link,omitempty"`
+	Resets  []reset              `json:"resets,omitempty"` // if there are several accounts
+}
+
+type reset struct {
+	Username string `json:"username"`
+	Token    string `json:"token,omitempty"`
+	Link     string `json:"link,omitempty"`
 }
 
 // Send implements [recovery.Mailer].
@@ -41,11 +48,15 @@ func (b *mailbox) Send(_ context.Context, m recovery.Message) error {
 		return err
 	}
 	shown := mail{To: rendered.To, Kind: m.Kind, Subject: rendered.Subject, Text: rendered.Text}
-	switch m.Kind {
-	case recovery.MessageResetToken:
-		shown.Token = m.Token.Reveal()
-	case recovery.MessageResetLink:
-		shown.Link = m.Link
+	for _, r := range m.Resets {
+		one := reset{Username: r.Username, Link: r.Link}
+		if r.Link == "" {
+			one.Token = r.Token.Reveal()
+		}
+		shown.Resets = append(shown.Resets, one)
+	}
+	if len(shown.Resets) == 1 {
+		shown.Token, shown.Link, shown.Resets = shown.Resets[0].Token, shown.Resets[0].Link, nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -88,6 +99,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere }
 <p>To {{.To}} ({{.Kind}})</p>
 <pre>{{.Text}}</pre>
 {{with .Link}}<p><a href="{{.}}">Follow the link</a></p>{{end}}
+{{range .Resets}}{{if .Link}}<p><a href="{{.Link}}">Follow the link of {{.Username}}</a></p>{{end}}{{end}}
 </article>
 {{else}}<p>No mail yet. Mails come within a second of the request for them.</p>
 {{end}}<p><a href="/">Start</a> · <a href="/login">Log in</a></p>

@@ -78,12 +78,12 @@ func parse(args []string, stderr io.Writer) (config, error) {
 
 // limits returns the default for "on".
 func limits(name string) recovery.Limits {
-	never := func(every time.Duration) recovery.Limit { return recovery.Limit{Burst: 1_000_000, Every: every} }
+	never := recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}
 	switch name {
 	case "high": // as many as by default
 		return recovery.Limits{
-			PerIdentifier: []recovery.Limit{never(time.Microsecond), never(time.Millisecond)},
-			PerClient:     never(time.Microsecond), Global: never(time.Microsecond), CompletePerClient: never(time.Microsecond),
+			PerClient: never, Global: never, CompletePerClient: never,
+			PerAccount: never, PerRequester: never, PerMailbox: never,
 		}
 	case "off":
 		return recovery.Limits{InsecureOff: true}

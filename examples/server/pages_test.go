@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -33,6 +34,28 @@ func TestPortalFlow(t *testing.T) {
 	is.True(strings.Contains(page, "User name or password is wrong."))
 	status, _ = p.do("POST", "/login/form", "username=billybob&password=x", "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "cross-site")
 	is.Equal(status, 403)
+}
+
+// alice@example.com has two accounts: one mail has a link for each, and both work.
+func TestSeveralAccountsOfAnAddress(t *testing.T) {
+	is := is.New(t)
+	p := start(t)
+	defer p.stop(os.Interrupt)
+	post := func(path string, form url.Values) int {
+		status, _ := p.do("POST", path, form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+		return status
+	}
+	is.Equal(post("/recover/password", url.Values{"by": {"email"}, "username": {""}, "email": {"alice@example.com"}}), 200)
+	resets := p.mails(1)[0].Resets
+	is.Equal(len(resets), 2)
+	_, page := p.do("GET", "/mailbox", "")
+	for i, name := range []string{"alice", "alicia"} {
+		is.Equal(resets[i].Username, name)
+		is.True(strings.Contains(page, ">Follow the link of "+name+"</a>"))
+		password := fmt.Sprint("New-passw0rd-", i)
+		is.Equal(post("/recover/reset", url.Values{"token": {resets[i].Link}, "password": {password}, "repeat": {password}}), 200)
+		is.Equal(p.login(name, password), 204)
+	}
 }
 
 // The start page links everything that there is, for people; what curl gets is text.

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -22,7 +23,7 @@ func TestSameAnswer(t *testing.T) {
 	for _, header := range [][]string{nil, ja} {
 		is := is.New(t)
 		w := newWorld(t, recovery.Options{Limits: recovery.Limits{
-			PerIdentifier: []recovery.Limit{{Burst: 1, Every: time.Hour}}, PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
+			PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
 		}}, Options{})
 		answers := map[string]string{}
 		for _, c := range []struct {
@@ -33,7 +34,7 @@ func TestSameAnswer(t *testing.T) {
 			{"password", byEmail("alice@example.com")}, {"password", byEmail("nobody@example.com")}, {"password", byEmail("mallory@example.com")},
 			{"username", url.Values{"email": {"alice@example.com"}}}, {"username", url.Values{"email": {"nobody@example.com"}}}, {"username", url.Values{"email": {"mallory@example.com"}}},
 		} {
-			for range 2 { // the second is over the limit of its identifier
+			for range 2 { // the second is over the limit of its account
 				answer := w.post("/recover/"+c.path, c.form, header...)
 				text := dump(answer) + dump(w.do("GET", "/recover/"+answer.Header().Get("Location"), "", header...))
 				if answers[c.path] == "" {
@@ -42,7 +43,38 @@ func TestSameAnswer(t *testing.T) {
 				is.Equal(text, answers[c.path])
 			}
 		}
-		is.Equal(len(w.deliver()), 4) // billybob's, alice's and alicia's links, and the names of alice's address
+		is.Equal(len(w.deliver()), 4) // to billybob, and a reset and twice the names to alice and alicia
+	}
+}
+
+// An address without a port is still an address, and what is none is one client.
+func TestAttack_S79_AddressesWithoutAPort(t *testing.T) {
+	for _, remote := range []string{"192.0.2.7", "2001:db8::1", "192.0.2.7, 10.0.0.1", "unknown", "@", ""} {
+		t.Run(remote, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, recovery.Options{
+				Now:    func() time.Time { return time.Date(2026, 11, 21, 18, 30, 0, 0, time.UTC) },
+				Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 20, Every: 30 * time.Second}}, // the default
+			}, Options{})
+			ask := func(i int, remote string) int {
+				r := httptest.NewRequest("POST", "/password", strings.NewReader(byUsername(fmt.Sprint("user", i)).Encode()))
+				r.Header.Set("Content-Type", formType)
+				r.Header.Set("Sec-Fetch-Site", "same-origin")
+				r.RemoteAddr = remote
+				response := httptest.NewRecorder()
+				w.handler.ServeHTTP(response, r)
+				return response.Code
+			}
+			passed := 0
+			for i := range 100 {
+				if code := ask(i, remote); code != http.StatusTooManyRequests {
+					is.Equal(code, http.StatusSeeOther)
+					passed++
+				}
+			}
+			is.Equal(passed, 20)                                  // as many as with a port
+			is.Equal(ask(0, "198.51.100.9"), http.StatusSeeOther) // and nobody else is concerned
+		})
 	}
 }
 
@@ -133,7 +165,7 @@ func TestAttack_S60_HostDoesNotReachAnything(t *testing.T) {
 	is.True(!strings.Contains(text, "evil"))
 	mails := w.deliver()
 	is.Equal(len(mails), 1)
-	is.Equal(mails[0].Link, "https://portal.example/recover/reset#token="+mails[0].Token.Reveal())
+	is.Equal(mails[0].Resets[0].Link, "https://portal.example/recover/reset#token="+mails[0].Resets[0].Token.Reveal())
 }
 
 // What a browser of this century says of another site's form, and what an old one says.

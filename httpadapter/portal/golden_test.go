@@ -91,6 +91,7 @@ var vectors = []vector{
 	{name: "unknown token", method: "POST", path: "/recover/reset", form: newPassword(noToken, goodPassword), full: true},
 	{name: "malformed token, in Japanese", method: "POST", path: "/recover/reset", header: ja, form: newPassword("x", goodPassword), full: true},
 	{name: "denied by the application", core: denyAll, method: "POST", path: "/recover/reset", form: newPassword("TOKEN", goodPassword), full: true},
+	{name: "the application cannot decide", core: approveFails, method: "POST", path: "/recover/reset", form: newPassword("TOKEN", goodPassword)},
 	{name: "over the limit", core: oneRequest, before: askOnce, method: "POST", path: "/recover/password", form: byUsername("billybob"), full: true},
 	{name: "store down", before: storeDown, method: "POST", path: "/recover/username", form: url.Values{"email": {"alice@example.com"}}, full: true},
 	{name: "store down at the end", before: storeDown, method: "POST", path: "/recover/reset", form: newPassword("TOKEN", goodPassword)},

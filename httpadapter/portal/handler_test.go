@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -99,7 +100,8 @@ func TestClientAddr(t *testing.T) {
 		return w.deliver()[0].Client
 	}
 	is.Equal(ask("192.0.2.1:1234"), netip.MustParseAddr("192.0.2.1"))
-	is.Equal(ask("@"), netip.Addr{}) // a Unix socket
+	is.Equal(ask("192.0.2.1"), netip.MustParseAddr("192.0.2.1")) // what a router's middleware leaves
+	is.Equal(ask("@"), netip.Addr{})                             // a Unix socket
 	var err error
 	w.handler, err = New(w.Service, &Options{ClientAddr: func(r *http.Request) netip.Addr {
 		return netip.MustParseAddr(r.Header.Get("X-Forwarded-For"))
@@ -120,6 +122,22 @@ func TestClientOfTheLastForm(t *testing.T) {
 	is.Equal(client, netip.MustParseAddr("192.0.2.1")) // which httptest's requests come from
 }
 
+// One mail has a link for each account of the address, and each of them works.
+func TestSeveralAccountsOfAnAddress(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{}, Options{})
+	is.Equal(w.post("/password", byEmail("alice@example.com")).Code, 303)
+	mails := w.deliver()
+	is.Equal(len(mails), 1)
+	is.Equal(len(mails[0].Resets), 2)
+	for i, id := range []string{"1", "2"} {
+		link, password := mails[0].Resets[i].Link, goodPassword+id
+		is.Equal(w.post("/reset", newPassword(link, password)).Code, 303)
+		hash, _ := w.users.PasswordHash(id)
+		is.Equal(hash, "hash of "+password)
+	}
+}
+
 // Without a portal the mail has the bare token, and the page takes that.
 func TestWithoutPortal(t *testing.T) {
 	is := is.New(t)
@@ -130,7 +148,7 @@ func TestWithoutPortal(t *testing.T) {
 	is.Equal(w.post("/password", byUsername("billybob")).Code, 303)
 	m := w.deliver()[0]
 	is.Equal(m.Kind, recovery.MessageResetToken)
-	is.Equal(w.post("/reset", newPassword(m.Token.Reveal(), goodPassword)).Code, 303)
+	is.Equal(w.post("/reset", newPassword(m.Resets[0].Token.Reveal(), goodPassword)).Code, 303)
 	hash, _ := w.users.PasswordHash("3")
 	is.Equal(hash, "hash of "+goodPassword)
 }
@@ -345,9 +363,30 @@ func TestForeignErrorsDoNotDecide(t *testing.T) {
 		is := is.New(t)
 		w := newWorld(t, recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error { return foreign }}, Options{})
 		answer := w.post("/reset", newPassword(w.token("alice"), goodPassword))
-		is.Equal(answer.Code, 403)
+		is.Equal(answer.Code, 503)
+		is.Equal(answer.Header().Get("Retry-After"), "1")
 		is.True(!strings.Contains(answer.Body.String()+w.log.String(), "alice@"))
 	}
+}
+
+// A store that hangs fails everybody alike, and soon: Options.StoreTimeout.
+func TestHangingStore(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, recovery.Options{StoreTimeout: 100 * time.Millisecond}, Options{})
+	w.hang = true
+	first := ""
+	for _, form := range []url.Values{byUsername("alice"), byUsername("nobody"), byUsername("mallory"), byEmail("alice@example.com")} {
+		answer := w.post("/password", form)
+		is.Equal(answer.Code, 503)
+		is.Equal(answer.Header().Get("Retry-After"), "1")
+		if first == "" {
+			first = dump(answer)
+		}
+		is.Equal(dump(answer), first) // the same for all
+	}
+	answer := w.post("/reset", newPassword(noToken, goodPassword))
+	is.Equal(answer.Code, 503)
+	is.Equal(answer.Header().Get("Retry-After"), "1")
 }
 
 func TestBusy(t *testing.T) {

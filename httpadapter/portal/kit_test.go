@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -34,6 +35,7 @@ type world struct {
 	log     *bytes.Buffer
 	handler http.Handler
 	fail    func() error // what the store fails with
+	hang    bool         // the store does not answer
 }
 
 // newWorld has alice and alicia on one address, billybob, mallory, who is disabled, and one whose name
@@ -53,10 +55,13 @@ func newWorld(t *testing.T, coreOpts recovery.Options, opts Options) *world {
 	}
 	logger := slog.New(slog.NewTextHandler(w.log, nil))
 	coreOpts.Logger, opts.Logger = logger, logger
+	if coreOpts.Tick == 0 {
+		coreOpts.Tick = 10 * time.Millisecond // what a job without a mail takes
+	}
 	if coreOpts.HashPassword == nil {
 		coreOpts.HashPassword = func(password string) (string, error) { return "hash of " + password, nil }
 	}
-	if coreOpts.Limits.PerIdentifier == nil {
+	if coreOpts.Limits == (recovery.Limits{}) {
 		coreOpts.Limits.InsecureOff = true
 	}
 	if coreOpts.Application == "" {
@@ -77,16 +82,28 @@ type failingStore struct {
 	w *world
 }
 
+// broken returns what a call of the store fails with, or nil.
+func (w *world) broken(ctx context.Context) error {
+	if w.hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if w.fail != nil {
+		return w.fail()
+	}
+	return nil
+}
+
 func (s failingStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	if s.w.fail != nil {
-		return s.w.fail()
+	if err := s.w.broken(ctx); err != nil {
+		return err
 	}
 	return s.Store.Enqueue(ctx, r, c)
 }
 
 func (s failingStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
-	if s.w.fail != nil {
-		return recovery.Reset{}, recovery.Account{}, s.w.fail()
+	if err := s.w.broken(ctx); err != nil {
+		return recovery.Reset{}, recovery.Account{}, err
 	}
 	return s.Store.FindReset(ctx, d, at)
 }
@@ -107,7 +124,7 @@ func (w *world) token(username string) string {
 	token := ""
 	for _, m := range w.deliver() {
 		if m.Kind == recovery.MessageResetLink {
-			token = m.Token.Reveal()
+			token = m.Resets[0].Token.Reveal()
 		}
 	}
 	w.is.True(token != "") // a link must be mailed
@@ -159,12 +176,15 @@ func dump(r *httptest.ResponseRecorder) string {
 var (
 	errStore = errors.New("connection refused")
 	denyAll  = recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
-		return errors.New("second factor is missing")
+		return fmt.Errorf("the second factor is missing: %w", recovery.ErrDenied)
+	}}
+	approveFails = recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
+		return errors.New("the service of second factors is down")
 	}}
 	oneRequest = recovery.Options{
 		Now: func() time.Time { return time.Date(2026, 11, 21, 18, 30, 0, 0, time.UTC) },
 		Limits: recovery.Limits{
-			PerIdentifier: []recovery.Limit{{Burst: 100, Every: time.Second}}, PerClient: recovery.Limit{Burst: 1, Every: 90*time.Second + time.Millisecond},
+			PerClient: recovery.Limit{Burst: 1, Every: 90*time.Second + time.Millisecond},
 		},
 	}
 )

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/remote"
 )
 
 const (
@@ -71,7 +71,7 @@ func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
 		fault("BodyTimeout must not be negative, is %v", s.BodyTimeout)
 	}
 	if s.ClientAddr == nil {
-		s.ClientAddr = connectionAddr
+		s.ClientAddr = remote.Addr
 	}
 	if s.CrossOrigin == nil {
 		s.CrossOrigin = http.NewCrossOriginProtection()
@@ -80,14 +80,6 @@ func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
 		s.Logger = slog.Default()
 	}
 	return s, faults
-}
-
-func connectionAddr(r *http.Request) netip.Addr {
-	addr, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{} // a Unix socket
-	}
-	return addr.Addr()
 }
 
 var errURL = errors.New(urlRule)

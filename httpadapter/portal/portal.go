@@ -28,7 +28,8 @@
 // 303 to the next page; one whose fields are at fault with 422 and the form; a token that cannot be
 // used with 422 and a page that offers a new mail. Beyond that: 400, 404, 405, 413 and 415 for what no
 // browser sends by itself, 403 for other sites and where Options.Approve of package recovery denies,
-// 429 and 503 with Retry-After, 500.
+// 429 and 503 with Retry-After, 500. Status 503 is for what may work later: the store failed or took too
+// long, too many passwords are being hashed, or Options.Approve failed without denying.
 //
 // # Without JavaScript
 //
@@ -48,7 +49,7 @@
 // # What the caller can learn
 //
 // What package recovery lets it learn: the answer to a request is the same, byte for byte, whoever is
-// named. No page repeats anything of a request but the name and the address that were typed, into
+// named. Status 429 is about who asks, never about who is mailed too often. No page repeats anything of a request but the name and the address that were typed, into
 // their own fields. No token appears in a URL that is sent, in an answer, a redirect or the log. The
 // language of a page depends on Accept-Language alone, and is the one in which mail is asked for.
 //
@@ -78,7 +79,7 @@ import (
 // A URL is https, or a path of the same origin that begins with one slash.
 type Options struct {
 	// Portal is the name in Options.Portals of package recovery whose URL leads to the page "reset"
-	// of these pages. With the default, "", mails hold the link of the entry for the empty name, or
+	// of these pages. Where there are several portals, each must have Allow. With the default, "", mails hold the link of the entry for the empty name, or
 	// where there is none the bare token, which people paste.
 	Portal string
 
@@ -115,10 +116,10 @@ type Options struct {
 	// is built in may have some. A text must have the placeholders of the English one, and no others.
 	Templates fs.FS
 
-	// ClientAddr tells who is asking; limits are counted by it. The default is the address of the
-	// connection. Behind a proxy that is the proxy's: supply a function that reads the header which
-	// your own proxy sets, and no other, because a client can send any header. The zero Addr is not
-	// limited per client.
+	// ClientAddr tells who is asking; limits are counted by it. The default is Request.RemoteAddr, with
+	// or without a port. Behind a proxy that is the proxy's: supply a function that reads the header
+	// which your own proxy sets, and no other, because a client can send any header. All requests for
+	// which there is no address, the zero Addr, count as one client.
 	ClientAddr func(*http.Request) netip.Addr
 
 	// CrossOrigin decides which forms come from here. The default trusts the request's own host; one

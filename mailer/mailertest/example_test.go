@@ -14,12 +14,13 @@ func Example() {
 	// The service under test sends a mail.
 	token, _ := recovery.ParseToken("abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa")
 	_ = mails.Send(context.Background(), recovery.Message{
-		Kind: recovery.MessageResetToken, To: "billybob@example.com", Token: token,
+		Kind: recovery.MessageResetToken, To: "billybob@example.com",
+		Resets: []recovery.MessageReset{{Username: "billybob", Token: token}},
 	})
 
 	m, ok := mails.Last()
 	fmt.Println(ok, m.Kind, m.To)
-	fmt.Println(m.Token.Reveal()[:6] + "…")
+	fmt.Println(m.Resets[0].Token.Reveal()[:6] + "…")
 	fmt.Println(m)
 	// Output:
 	// true reset_token billybob@example.com

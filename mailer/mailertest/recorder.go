@@ -1,5 +1,6 @@
 // Package mailertest records the messages of account recovery, for the tests of applications. It
-// renders nothing: a test looks at the fields of a [recovery.Message], such as its token.
+// renders nothing: a test looks at the fields of a [recovery.Message], such as
+// Resets[0].Token.
 //
 // A zero [Recorder] is ready to use, in the place of the real [recovery.Mailer]. Since the mails are
 // sent by the worker and not by the request, a test calls Service.Deliver before it looks:
@@ -95,5 +96,6 @@ func (r *Recorder) Fail(f func(recovery.Message) error) {
 
 func clone(m recovery.Message) recovery.Message {
 	m.Usernames = slices.Clone(m.Usernames)
+	m.Resets = slices.Clone(m.Resets)
 	return m
 }

@@ -16,6 +16,7 @@ import (
 func message(id string) recovery.Message {
 	return recovery.Message{
 		ID: id, Kind: recovery.MessageUsernames, To: "billybob@example.com", Usernames: []string{"billybob"},
+		Resets: []recovery.MessageReset{{Username: "billybob"}},
 	}
 }
 
@@ -45,12 +46,14 @@ func TestRecorderSharesNoMemory(t *testing.T) {
 	var r mailertest.Recorder
 	m := message("1")
 	is.NoErr(r.Send(t.Context(), m))
-	m.Usernames[0] = "changed by the sender"
-	r.Messages()[0].Usernames[0] = "changed by a reader"
+	change := func(m recovery.Message) { m.Usernames[0], m.Resets[0].Username = "changed", "changed" }
+	change(m) // by the sender
+	change(r.Messages()[0])
 	last, _ := r.Last()
-	last.Usernames[0] = "changed by a reader"
+	change(last)
 	last, _ = r.Last()
-	is.Equal(last.Usernames[0], "billybob") // the record is its own
+	is.Equal(last.Usernames[0], "billybob")       // the record is its own
+	is.Equal(last.Resets[0].Username, "billybob") // in all parts
 }
 
 func TestRecorderFails(t *testing.T) {

@@ -140,8 +140,8 @@ func TestRefusedAccessToken(t *testing.T) {
 	checkQuiet(t, err, "ya29")
 }
 
-// scram is the server's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), or with another hash. With plus it is
-// bound to the TLS connection (RFC 9266).
+// scram is the server's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), or with another hash. With plus
+// it is bound to the TLS connection (RFC 9266).
 func scram(newHash func() hash.Hash, iterations int, plus, honest bool) act {
 	return func(p *peer) bool {
 		sum := func(key []byte, s string) []byte {

@@ -7,10 +7,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/matryer/is"
+
+	"example.com/recovery"
 )
 
 func count(verbs []string, verb string) (n int) {
@@ -50,7 +53,7 @@ func TestNoMoreConnectionsThanAllowed(t *testing.T) {
 	f := newFake(t, false)
 	m := newMailer(t, f, func(o *Options) { o.Connections = 3 })
 	var wg sync.WaitGroup
-	for i := range 40 {
+	for i := range 45 {
 		wg.Go(func() {
 			msg := message(t)
 			msg.ID = fmt.Sprint("mail-", i)
@@ -63,14 +66,119 @@ func TestNoMoreConnectionsThanAllowed(t *testing.T) {
 	dials, _, most, _ := f.counts()
 	is.True(most <= 3)         // connections at once
 	is.True(dials <= 3)        // and none for nothing
-	is.Equal(len(f.got()), 40) // every mail
+	is.Equal(len(f.got()), 45) // every mail
 	seen := map[string]bool{}
 	for _, r := range f.got() {
 		_, id, _ := strings.Cut(string(r.raw), "Message-ID: <")
 		id, _, _ = strings.Cut(id, "@")
 		seen[id] = true
 	}
-	is.Equal(len(seen), 40) // once
+	is.Equal(len(seen), 45) // once
+}
+
+// A place of the worker without a connection of its own would wait for the mails of others.
+func TestEveryPlaceOfTheWorkerHasAConnection(t *testing.T) {
+	is := is.New(t)
+	noLeak(t)
+	service, err := recovery.New(struct{ recovery.Store }{}, struct{ recovery.Mailer }{}, nil)
+	is.NoErr(err) // the default options
+	places := service.Options().Workers * 5 / 4
+
+	f := newFake(t, false)
+	m := newMailer(t, f, nil)
+	var arrived atomic.Int32
+	all := make(chan bool)
+	f.set(map[string]act{"end": func(p *peer) bool {
+		if arrived.Add(1) == int32(places) {
+			close(all)
+		}
+		<-all // until each of them is here
+		return accept(p)
+	}})
+	var wg sync.WaitGroup
+	for range places {
+		wg.Go(func() {
+			if err := m.Send(t.Context(), message(t)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	dials, _, most, _ := f.counts()
+	is.Equal(dials, places)        // made in one burst
+	is.Equal(most, places)         // at the same time
+	is.Equal(len(f.got()), places) // with a mail each
+
+	f.set(nil)
+	for range 10 {
+		is.NoErr(m.Send(t.Context(), message(t)))
+	}
+	dials, _, _, _ = f.counts()
+	is.Equal(dials, places) // the kept ones are used
+	began := time.Now()
+	is.NoErr(m.Close())
+	is.True(time.Since(began) < quitTimeout)                                           // all say goodbye at once
+	is.True(eventually(func() bool { _, open, _, _ := f.counts(); return open == 0 })) // none is left
+	is.Equal(count(f.verbs(), "tls QUIT"), places)                                     // politely
+}
+
+// A relay that admits few connections defers the mails beyond them, and loses none.
+func TestRelayThatAdmitsFewConnections(t *testing.T) {
+	is := is.New(t)
+	f := newFake(t, false)
+	m := newMailer(t, f, nil)
+	var admitted atomic.Int32
+	f.set(map[string]act{"banner": func(p *peer) bool {
+		if admitted.Add(1) > 5 {
+			return sayAndClose("421 4.7.0 too many connections")(p)
+		}
+		return say("220 mail.example.com ESMTP")(p)
+	}})
+	var accepted, deferred atomic.Int32
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			switch classOf(m.Send(t.Context(), message(t))) {
+			case sent:
+				accepted.Add(1)
+			case temporary:
+				deferred.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	is.Equal(int(accepted.Load()), len(f.got())) // the mails that the server has
+	is.True(accepted.Load() >= 5)                // over those connections
+	is.Equal(accepted.Load()+deferred.Load(), int32(20))
+}
+
+// What ended before the final dot is certain: the tokens of such a mail are deleted.
+func TestOnlyTheFinalDotMakesUncertain(t *testing.T) {
+	for _, step := range []string{"banner", "EHLO", "STARTTLS", "handshake", "AUTH", "MAIL", "RCPT", "DATA", "end"} {
+		for name, end := range map[string]func(context.CancelFunc) act{
+			"the context ends":    func(cancel context.CancelFunc) act { return func(p *peer) bool { cancel(); return hang(p) } },
+			"the connection ends": func(context.CancelFunc) act { return shut },
+		} {
+			t.Run(step+"/"+name, func(t *testing.T) {
+				is := is.New(t)
+				noLeak(t)
+				f := newFake(t, false)
+				m := newMailer(t, f, nil)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				f.set(map[string]act{step: end(cancel)})
+				err := m.Send(ctx, message(t))
+				is.True(err != nil)
+				is.Equal(len(f.got()), 0) // the server has nothing
+				if step == "end" {
+					is.Equal(classOf(err), uncertain) // which nobody can tell here
+				} else {
+					is.Equal(classOf(err), temporary)
+				}
+				is.Equal(errors.Is(err, context.Canceled), name == "the context ends") // as recovery.Mailer wants it
+			})
+		}
+	}
 }
 
 func TestWhoWaitsForAConnectionWaitsForTheContext(t *testing.T) {
@@ -136,7 +244,8 @@ func TestDeadConnectionIsReplaced(t *testing.T) {
 	}
 }
 
-// When the final dot is out, the server may have the mail; to send it again is the worker's decision.
+// When the final dot is out, the server may have the mail; to send it again is the worker's
+// decision.
 func TestNothingIsRepeatedBehindTheFinalDot(t *testing.T) {
 	for name, end := range map[string]act{
 		"closed": shut, "reset": reset, "421": sayAndClose("421 4.3.2 bye"), "451": say("451 4.3.0 later"), "taken and closed": func(p *peer) bool { p.took(); return false },

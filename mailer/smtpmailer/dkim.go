@@ -92,9 +92,9 @@ func (d *DKIM) checked(fault func(string, ...any)) *DKIM {
 	return &c
 }
 
-// The names together must fit one line, with "h=" and "; " around them: go-mail folds a longer list in
-// the middle, and no such signature holds. A field that is listed once more than it occurs cannot be
-// put on top of ours (RFC 6376 section 8.15).
+// The names together must fit one line, with "h=" and "; " around them: go-mail folds a longer list
+// in the middle, and no such signature holds. A field that is listed once more than it occurs
+// cannot be put on top of ours (RFC 6376 section 8.15).
 var (
 	signedFields     = []string{"From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Content-Type"}
 	oversignedFields = []string{"From", "To", "Subject", "Cc"}

@@ -50,6 +50,9 @@ func (e *ReplyError) Is(target error) bool {
 	return target == recovery.ErrPermanent && e.permanent()
 }
 
+// refuses reports whether the reply says that the mail was not accepted.
+func (e *ReplyError) refuses() bool { return 400 <= e.Code && e.Code <= 599 }
+
 // permanent draws the line in favour of the mail: what may be a fault of the sender's configuration
 // or of the server is not held against it.
 func (e *ReplyError) permanent() bool {
@@ -78,6 +81,7 @@ var (
 	errClosed   = errors.New("smtpmailer: the Mailer is closed")
 	errTooLong  = errors.New("the server's replies are too long")
 	errProtocol = errors.New("the reply is not SMTP")
+	errEarly    = errors.New("the server replied before it had the mail")
 	errNoTLS    = errors.New("the server does not offer STARTTLS")
 	errInjected = errors.New("something was sent in the clear behind the reply")
 	errNoAuth   = errors.New("the server offers no mechanism of AUTH that may be used")
@@ -131,7 +135,7 @@ func plain(err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return errors.New("the certificate is not valid")
 	}
-	for _, known := range []error{errTooLong, errNoTLS, errInjected, errNoAuth, io.EOF, io.ErrUnexpectedEOF} {
+	for _, known := range []error{errTooLong, errEarly, errNoTLS, errInjected, errNoAuth, io.EOF, io.ErrUnexpectedEOF} {
 		if errors.Is(err, known) {
 			return known
 		}

@@ -44,8 +44,8 @@ type received struct {
 	raw      []byte // between DATA's reply and the final dot, as on the wire
 }
 
-// An act takes the place of what the server does at a step: "banner", "EHLO" and so on, "tls EHLO" under
-// TLS, "handshake", "end" for the reply to the body. It reports whether the session goes on.
+// An act takes the place of what the server does at a step: "banner", "EHLO" and so on, "tls EHLO"
+// under TLS, "handshake", "end" for the reply to the body. It reports whether the session goes on.
 type act func(p *peer) bool
 
 // A peer is the server's end of a connection.

@@ -149,7 +149,12 @@ var hostile = []hostileCase{
 	{name: "garbage at MAIL", acts: map[string]act{"MAIL": say("quoted \x00\xff\x1b[31m")}, want: temporary, step: "MAIL FROM: the reply is not SMTP", never: "tls DATA"},
 	{name: "354 at MAIL", acts: map[string]act{"MAIL": say("354" + quoted)}, want: temporary, step: "MAIL FROM: the server replied 354", never: "tls DATA"},
 	{name: "250 at DATA", acts: map[string]act{"DATA": say("250" + quoted)}, want: temporary, step: "DATA: the server replied 250"},
-	{name: "354 after the body", acts: map[string]act{"end": say("354" + quoted)}, want: temporary, step: "end of DATA: the server replied 354"},
+	{name: "354 after the body", acts: map[string]act{"end": say("354" + quoted)}, want: uncertain, step: "end of DATA: the server replied 354: the mail may have been accepted"},
+	{name: "no code after the body", acts: map[string]act{"end": say("ok" + quoted)}, want: uncertain, step: "end of DATA: the reply is not SMTP"},
+	{name: "999 after the body", acts: map[string]act{"end": say("999" + quoted)}, want: uncertain, step: "end of DATA: the server replied 999: the mail may have been accepted"},
+	{name: "two minds after the body", acts: map[string]act{"end": say("451 4.3.0" + quoted + "\r\n250 ok")}, want: uncertain, step: "end of DATA: the server replied 451 4.3.0: the mail may have been accepted"},
+	{name: "refused before the body", acts: map[string]act{"DATA": func(p *peer) bool { return say("354 go\r\n550 5.1.1"+quoted)(p) && p.body() }}, want: temporary, step: "body: the server replied before it had the mail"},
+	{name: "accepted before the body", acts: map[string]act{"DATA": func(p *peer) bool { return say("354 go\r\n250 ok")(p) && p.body() }}, want: temporary, step: "body: the server replied before it had the mail"},
 	{name: "codes that differ within a reply", acts: map[string]act{"RCPT": say("550-5.1.1" + quoted + "\r\n250 ok")}, want: temporary, step: "RCPT TO", stuck: true, never: "tls DATA"},
 	{name: "enhanced code of another class", acts: map[string]act{"RCPT": say("450 5.1.1" + quoted)}, want: temporary, step: "RCPT TO: the server replied 450", never: "tls DATA"},
 
@@ -178,7 +183,8 @@ func TestAttack_S65_HostileServers(t *testing.T) {
 	}
 }
 
-// testHostile sends a mail to the server, which must see none of the verbs, and another once it is healthy.
+// testHostile sends a mail to the server, which must see none of the verbs, and another once it is
+// healthy.
 func testHostile(t *testing.T, c hostileCase, never ...string) {
 	is := is.New(t)
 	noLeak(t)

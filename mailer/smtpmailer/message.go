@@ -44,7 +44,8 @@ func (m *Mailer) compose(rendered mailer.Mail) (letter, error) {
 	msg.SetDateWithValue(now)
 	msg.SetMessageIDWithValue(messageID(rendered.ID) + "@" + m.opts.MessageIDDomain)
 	msg.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834
-	// Exchange sends out-of-office replies in spite of Auto-Submitted. Non-delivery reports are wanted.
+	// Exchange sends out-of-office replies in spite of Auto-Submitted. Non-delivery reports are
+	// wanted.
 	msg.SetGenHeader("X-Auto-Response-Suppress", "OOF, AutoReply")
 	if rendered.Locale != "" {
 		msg.SetGenHeader("Content-Language", rendered.Locale)
@@ -63,8 +64,8 @@ func (m *Mailer) compose(rendered mailer.Mail) (letter, error) {
 	return letter{to: to, ascii: isASCII(to), data: b.Bytes()}, nil
 }
 
-// messageID returns the left side of a Message-ID. It depends on the ID alone, so that a mail system
-// can recognise a mail that it gets again.
+// messageID returns the left side of a Message-ID. It depends on the ID alone, so that a mail
+// system can recognise a mail that it gets again.
 func messageID(id string) string {
 	legal := id != "" && len(id) <= 64
 	for atom := range strings.SplitSeq(id, ".") {

@@ -152,12 +152,14 @@ func FuzzMail(f *testing.F) {
 		is := is.New(t)
 		msg := message(t)
 		msg.Kind = kinds[int(kind)%len(kinds)]
-		msg.Usernames, msg.Application, msg.Locale, msg.ID = []string{username}, application, locale, id
+		msg.Usernames, msg.Resets[0].Username = []string{username}, username
+		msg.Application, msg.Locale, msg.ID = application, locale, id
+		msg.MoreResets = int(kind) % 3
 		if kind >= 128 {
 			msg.To = to
 		}
 		if msg.Kind == recovery.MessageResetLink {
-			msg.Link = "https://app.example.com/reset?" + username + "#token=" + tokenText
+			msg.Resets[0].Link = "https://app.example.com/reset?" + username + "#token=" + tokenText
 		}
 		msg.Client = netip.Addr{}
 		before := len(server.got())

@@ -18,8 +18,8 @@ import (
 	"example.com/recovery"
 )
 
-// Options say which server sends the mails, and in whose name. Host and From must be given; the zero
-// value of every other field is its documented, safe default. Options print as "[redacted]".
+// Options say which server sends the mails, and in whose name. Host and From must be given; the
+// zero value of every other field is its documented, safe default. Options print as "[redacted]".
 type Options struct {
 	redacted
 
@@ -45,8 +45,8 @@ type Options struct {
 	// is called for every new connection, and must return when ctx ends. Its error is passed on.
 	AccessToken func(ctx context.Context) (string, error)
 	// Auth names the only mechanism to use: SCRAM-SHA-256-PLUS, SCRAM-SHA-256, SCRAM-SHA-1-PLUS,
-	// SCRAM-SHA-1, PLAIN, LOGIN or XOAUTH2. The default is XOAUTH2 with an AccessToken, else the first of
-	// the others, in this order, that the server offers.
+	// SCRAM-SHA-1, PLAIN, LOGIN or XOAUTH2. The default is XOAUTH2 with an AccessToken, else the first
+	// of the others, in this order, that the server offers.
 	Auth string
 
 	// From is the author, "Example <accounts@example.com>" or the address alone.
@@ -64,8 +64,14 @@ type Options struct {
 	// DKIM, if set, signs every mail. Most relays sign by themselves.
 	DKIM *DKIM
 
-	// Connections is how many connections there are at once, used and kept: default 2 as
-	// recovery.Options.Workers, at most 64. A Send beyond it waits for one.
+	// Connections is how many connections there are at once, used and kept: default 45, from 1 to 512.
+	// A Send beyond it waits for one. IdleTimeout ends those that are not needed.
+	//
+	// It should be at least recovery.Options.Workers × 5/4, which is 45 by default: with fewer, mails
+	// wait here for each other, and whoever mails himself can tell by the delay whether a mail to
+	// somebody else is sent. A relay may admit fewer connections: Postfix takes 50 from one address by
+	// default (smtpd_client_connection_count_limit), and all instances behind that address share
+	// them. Where that is too few, lower Workers and Connections together.
 	Connections int
 	// IdleTimeout is how long an unused connection is kept: default 30 seconds, from 1 second to 10
 	// minutes. It should be below what the server and the firewalls between grant.
@@ -109,9 +115,9 @@ func (o *Options) settings() (settings, error) {
 	if s.DKIM != nil {
 		s.DKIM = s.DKIM.checked(fault)
 	}
-	s.Connections = cmp.Or(s.Connections, 2)
-	if s.Connections < 1 || s.Connections > 64 {
-		fault("Connections must be from 1 to 64, is %d", s.Connections)
+	s.Connections = cmp.Or(s.Connections, 45)
+	if s.Connections < 1 || s.Connections > 512 {
+		fault("Connections must be from 1 to 512, is %d", s.Connections)
 	}
 	s.IdleTimeout = cmp.Or(s.IdleTimeout, 30*time.Second)
 	s.Timeout = cmp.Or(s.Timeout, 30*time.Second)
@@ -247,8 +253,8 @@ func parseAddress(s string) (mail.Address, error) {
 	return *a, nil
 }
 
-// envelopeAddress returns an address as SMTP carries it: the local part as it is, which only its own
-// server may interpret, and the domain in A-labels.
+// envelopeAddress returns an address as SMTP carries it: the local part as it is, which only its
+// own server may interpret, and the domain in A-labels.
 func envelopeAddress(s string) (string, bool) {
 	canonical, err := recovery.CanonicalEmail(s)
 	if err != nil {
@@ -268,7 +274,8 @@ func isDomain(s string) bool {
 	return err == nil && strings.EqualFold(canonical, "x@"+s)
 }
 
-// isHost is wider than isDomain: names inside a cluster have underscores, and the address may be one.
+// isHost is wider than isDomain: names inside a cluster have underscores, and the address may be
+// one.
 func isHost(s string) bool {
 	if net.ParseIP(s) != nil {
 		return true

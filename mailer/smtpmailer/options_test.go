@@ -27,7 +27,7 @@ func TestAttack_S85_NewSaysEveryFaultAtOnce(t *testing.T) {
 		TLSConfig: &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11},
 		Password:  password + "\n", Auth: "NTLM", From: "Example <accounts>", ReplyTo: "a@b, c@d",
 		EnvelopeFrom: "Example <bounces@example.com>", MessageIDDomain: "a b", Hello: "x\r\nRSET",
-		DKIM: &DKIM{Domain: "", Selector: "a;b", Key: weak}, Connections: 65, IdleTimeout: time.Hour, Timeout: time.Millisecond,
+		DKIM: &DKIM{Domain: "", Selector: "a;b", Key: weak}, Connections: 513, IdleTimeout: time.Hour, Timeout: time.Millisecond,
 		AccessToken: func(context.Context) (string, error) { return "", nil },
 	})
 	is.Equal(m, nil) // no Mailer
@@ -35,7 +35,7 @@ func TestAttack_S85_NewSaysEveryFaultAtOnce(t *testing.T) {
 		"the Renderer", "Options.Host", "Options.Port", "ImplicitTLS and InsecurePlaintext", "InsecureSkipVerify", "TLS 1.2",
 		"InsecurePlaintext excludes", "Username must", "Password and AccessToken", "Options.Auth", "Password must be UTF-8",
 		"Options.From", "Options.ReplyTo", "EnvelopeFrom", "MessageIDDomain", "Options.Hello", "DKIM.Domain", "DKIM.Selector",
-		"DKIM.Key must have at least 2048 bits", "Connections must be from 1 to 64, is 65", "IdleTimeout", "Options.Timeout",
+		"DKIM.Key must have at least 2048 bits", "Connections must be from 1 to 512, is 513", "IdleTimeout", "Options.Timeout",
 	} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("no word of %q in:\n%v", part, err)
@@ -126,7 +126,7 @@ func TestDefaults(t *testing.T) {
 			is.Equal(s.EnvelopeFrom, "accounts@example.com")           // the author's address
 			is.Equal(s.MessageIDDomain, "example.com")                 // the author's domain
 			is.Equal(s.Hello, "example.com")                           // no name of this machine
-			is.Equal(s.Connections, 2)                                 // as many as workers
+			is.Equal(s.Connections, 45)                                // for as many mails as the worker sends
 			is.Equal(s.IdleTimeout, 30*time.Second)                    // as documented
 			is.Equal(s.Timeout, 30*time.Second)                        // as documented
 			is.Equal(s.TLSConfig.MinVersion, uint16(tls.VersionTLS12)) // at least

@@ -96,8 +96,9 @@ func (m *Mailer) open(ctx context.Context, s *session) (step string, err error) 
 	return stepHello, nil
 }
 
-// deliver sends one mail. The step is where it ended, which is the last one if all went well. A kept
-// connection may be dead without a sign of it, so the first answer must come by the time probe.
+// deliver sends one mail. The step is where it ended, which is the last one if all went well. A
+// kept connection may be dead without a sign of it, so the first answer must come by the time
+// probe.
 func (s *session) deliver(l letter, from string, probe time.Time) (step string, err error) {
 	if s.kept {
 		_ = s.conn.SetDeadline(probe)
@@ -127,6 +128,9 @@ func (s *session) deliver(l letter, from string, probe time.Time) (step string, 
 	w, err := s.client.Data()
 	if err != nil {
 		return stepData, err
+	}
+	if s.unread() { // it would be taken for the reply to the mail
+		return stepBody, errEarly
 	}
 	if _, err := w.Write(l.data); err != nil {
 		return stepBody, err // the final dot was not sent

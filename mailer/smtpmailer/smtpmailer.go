@@ -30,9 +30,9 @@ type Mailer struct {
 	endings sync.WaitGroup // of sessions that were idle for too long
 }
 
-// New returns a Mailer. It neither connects nor starts a goroutine: a server that is down is no fault
-// of the options. The error joins everything that is wrong with them; Host and From have no default, so
-// nil options are an error.
+// New returns a Mailer. It neither connects nor starts a goroutine: a server that is down is no
+// fault of the options. The error joins everything that is wrong with them; Host and From have no
+// default, so nil options are an error.
 func New(r *mailer.Renderer, opts *Options) (*Mailer, error) {
 	s, err := opts.settings()
 	if r == nil {
@@ -46,8 +46,8 @@ func New(r *mailer.Renderer, opts *Options) (*Mailer, error) {
 	}, nil
 }
 
-// Send renders the message and returns nil once the server has accepted it. The package documentation
-// says which errors wrap [recovery.ErrPermanent].
+// Send renders the message and returns nil once the server has accepted it. The package
+// documentation says which errors wrap [recovery.ErrPermanent].
 func (m *Mailer) Send(ctx context.Context, msg recovery.Message) error {
 	rendered, err := m.renderer.Render(msg)
 	if err != nil {
@@ -97,10 +97,14 @@ func (m *Mailer) Close() error {
 	m.idle = nil
 	m.mu.Unlock()
 	deadline := time.Now().Add(quitTimeout)
+	var goodbyes sync.WaitGroup
 	for _, s := range idle {
-		s.idle.Stop()
-		s.quit(deadline)
+		goodbyes.Go(func() {
+			s.idle.Stop()
+			s.quit(deadline)
+		})
 	}
+	goodbyes.Wait()
 	m.endings.Wait()
 	return nil
 }
@@ -129,8 +133,8 @@ func (m *Mailer) transfer(ctx context.Context, s *session, l letter) (again bool
 	}
 	err = stepError(ctx, step, err)
 	reply, replied := errors.AsType[*ReplyError](err)
-	if step == stepEnd && !replied {
-		err = &uncertainError{err} // the server has the whole mail
+	if step == stepEnd && (!replied || !reply.refuses() || s.unread()) {
+		err = &uncertainError{err} // the server has the whole mail, and has not clearly refused it
 	}
 	// A server that refused one mail is asked again for the next. After anything else it is not
 	// clear what a connection is good for.

@@ -14,8 +14,9 @@ import (
 	"example.com/recovery/mailer"
 )
 
-// A smuggled text tries to end the mail that it is in and to begin another. The file has one of them
-// a line: row of the catalogue of attacks, what it is, the value, and how often it is repeated.
+// A smuggled text tries to end the mail that it is in and to begin another. The file has one of
+// them a line: row of the catalogue of attacks, what it is, the value, and how often it is
+// repeated.
 type smuggled struct {
 	Row, What, Value string
 	Repeat           int
@@ -51,7 +52,7 @@ func TestAttack_S63_Smuggling(t *testing.T) {
 			is := is.New(t)
 			templates := fstest.MapFS{}
 			for _, kind := range kinds {
-				body := s.Value + "\n    {{.Token}}{{.Link}}{{range .Usernames}}\n    {{.}}{{end}}\n" + s.Value
+				body := s.Value + "\nhello{{range .Resets}}\n    {{.Username}}\n    {{.Token}}{{.Link}}{{end}}{{range .Usernames}}\n    {{.}}{{end}}\n" + s.Value
 				templates["en/"+string(kind)+".txt"] = &fstest.MapFile{Data: []byte(body)}
 				templates["en/"+string(kind)+".html"] = &fstest.MapFile{Data: []byte(body)}
 			}
@@ -63,8 +64,9 @@ func TestAttack_S63_Smuggling(t *testing.T) {
 				for _, kind := range kinds {
 					msg := message(t)
 					msg.Kind, msg.Usernames, msg.Application = kind, []string{s.Value, "billybob"}, s.Value
+					msg.Resets[0].Username = s.Value
 					if kind == recovery.MessageResetLink {
-						msg.Link = "https://app.example.com/reset#token=" + tokenText
+						msg.Resets[0].Link = "https://app.example.com/reset#token=" + tokenText
 					}
 					before := len(f.got())
 					is.NoErr(m.Send(t.Context(), msg))

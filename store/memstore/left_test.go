@@ -19,25 +19,29 @@ func TestNothingIsLeft(t *testing.T) {
 		s.Put(recovery.Account{ID: id, Username: "user" + id, Email: "shared@example.com"}, "hash")
 		s.Put(recovery.Account{ID: id, Username: "name" + id, Email: "other@example.com"}, "hash")
 	}
-	is.NoErr(s.CreateReset(t.Context(), recovery.Reset{Digest: recovery.Digest{1}, AccountID: "1", ExpiresAt: day}))
-	is.NoErr(s.CreateReset(t.Context(), recovery.Reset{Digest: recovery.Digest{2}, AccountID: "1", ExpiresAt: day}))
 	charge := recovery.Charge{Key: recovery.Digest{3}, Limit: recovery.Limit{Burst: 2, Every: time.Minute}}
-	is.NoErr(s.Enqueue(t.Context(), recovery.Job{ID: "r", RequestedAt: day, DueAt: day}, recovery.Charges{Hard: []recovery.Charge{charge}}))
-	claimed, err := s.Claim(t.Context(), recovery.Claim{LeaseID: "l", At: day, Until: day, Max: 9})
+	is.NoErr(s.Enqueue(t.Context(), recovery.Job{ID: "j", RequestedAt: day}, recovery.Charges{charge}))
+	claimed, err := s.Claim(t.Context(), recovery.Claim{LeaseID: "l", Lane: recovery.LaneMail, At: day, Until: day, Max: 9})
 	is.NoErr(err)
 	is.Equal(len(claimed), 1)
-	is.NoErr(s.Finish(t.Context(), recovery.Outcome{JobID: "r", LeaseID: "l"}))
+	var resets []recovery.Reset
+	for i := range 4 {
+		resets = append(resets, recovery.Reset{Digest: recovery.Digest{byte(i)}, AccountID: "1", ExpiresAt: day})
+	}
+	_, err = s.CreateResets(t.Context(), recovery.Mint{JobID: "j", LeaseID: "l", At: day, Resets: resets})
+	is.NoErr(err)
+	is.NoErr(s.Finish(t.Context(), recovery.Outcome{JobID: "j", LeaseID: "l", Discard: []recovery.Digest{{1}, {2}}}))
 
 	for _, id := range []string{"1", "2"} {
 		s.Remove(id)
 	}
-	n, err := s.Purge(t.Context(), day.Add(time.Hour), 100)
+	n, err := s.Purge(t.Context(), day.Add(time.Hour), day.Add(24*time.Hour), 100)
 	is.NoErr(err)
 	is.Equal(n, 3) // two resets, one limit
 	is.Equal(len(s.accounts)+len(s.names)+len(s.emails), 0)
 	is.Equal(len(s.resets)+len(s.tokens), 0)
 	is.Equal(len(s.limits)+len(s.expiry.heap), 0)
-	is.Equal(len(s.requests)+len(s.queue.heap), 0)
+	is.Equal(len(s.jobs)+len(s.queue.of(recovery.LaneMail).fresh)+len(s.queue.of(recovery.LaneMail).again), 0)
 }
 
 // A limit that is counted under a clock that went back is looked at when that clock says, and once.
@@ -50,7 +54,7 @@ func TestLimitOfAClockThatWentBack(t *testing.T) {
 	}
 	purge := func(before time.Time, want int) {
 		is.Helper()
-		n, err := s.Purge(t.Context(), before, 100)
+		n, err := s.Purge(t.Context(), before, before.Add(1000*time.Hour), 100)
 		is.NoErr(err)
 		is.Equal(n, want) // how many were deleted
 	}

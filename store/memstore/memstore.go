@@ -1,6 +1,6 @@
 // Package memstore is a [recovery.Store] in memory, for tests, examples and programs of one process
-// that may forget. It also keeps the accounts: [Store.Put] adds and changes them, as an application's
-// own user table would.
+// that may forget. It also keeps the accounts: [Store.Put] adds and changes them, as an
+// application's own user table would.
 //
 // It is the oracle that other stores are compared with: one mutex, maps, and no cleverness but that
 // no call's cost grows with what is stored. Like a database, it returns copies and keeps nothing of
@@ -11,8 +11,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,9 +35,11 @@ type Store struct {
 	resets   map[recovery.Digest]*reset
 	tokens   map[string][]*reset // by account ID
 	limits   map[recovery.Digest]limit
-	requests map[string]*request // by ID
-	queue    due
+	jobs     map[string]*job // by ID
+	queue    queue
 	expiry   expiries
+
+	states map[recovery.Digest]time.Time // of the limits being taken
 }
 
 type redacted = redact.Value
@@ -47,8 +51,7 @@ type account struct {
 
 type reset struct {
 	recovery.Reset
-	ended  recovery.TokenReason // "" while it is live
-	mailed bool                 // its mail was accepted
+	mailed bool // its mail was accepted
 }
 
 type limit struct {
@@ -65,7 +68,9 @@ func New() *Store {
 		resets:   make(map[recovery.Digest]*reset),
 		tokens:   make(map[string][]*reset),
 		limits:   make(map[recovery.Digest]limit),
-		requests: make(map[string]*request),
+		jobs:     make(map[string]*job),
+		queue:    queue{lanes: make(map[recovery.Lane]*lane)},
+		states:   make(map[recovery.Digest]time.Time),
 	}
 }
 
@@ -110,8 +115,8 @@ func (s *Store) remove(id string) {
 	unlink(s.emails, email, id)
 }
 
-// keys returns what the account is found under: the canonical forms, or the stored text where it has
-// none.
+// keys returns what the account is found under: the canonical forms, or the stored text where it
+// has none.
 func keys(a recovery.Account) (name, email string) {
 	name, err := recovery.CanonicalUsername(a.Username)
 	if err != nil {
@@ -182,22 +187,48 @@ func (s *Store) begin(ctx context.Context) error {
 	return nil
 }
 
-// CreateReset implements [recovery.Resets].
-func (s *Store) CreateReset(ctx context.Context, r recovery.Reset) error {
+// CreateResets implements [recovery.Resets].
+func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) (superseded []string, err error) {
 	if err := s.begin(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	defer s.mu.Unlock()
-	for _, other := range s.tokens[r.AccountID] {
-		if other.mailed && older(r, other.Reset) {
-			return recovery.ErrSuperseded
+	j, err := s.leased(m.JobID, m.LeaseID)
+	if err != nil {
+		return nil, err
+	}
+	var kept []recovery.Reset
+	for _, r := range m.Resets {
+		if s.superseded(r, m.At) {
+			superseded = append(superseded, r.AccountID)
+		} else {
+			kept = append(kept, r)
 		}
 	}
-	n := &reset{Reset: r}
-	s.resets[r.Digest] = n
-	s.tokens[r.AccountID] = append(s.tokens[r.AccountID], n)
-	s.expiry.add(r.ExpiresAt, r.Digest, true)
-	return nil
+	if len(m.Resets) > 0 && len(kept) == 0 {
+		return superseded, nil
+	}
+	if !j.Charged {
+		if err := s.take(m.At, m.Charges); err != nil {
+			return nil, err
+		}
+		j.Charged = true
+	}
+	for _, r := range kept {
+		n := &reset{Reset: r}
+		s.resets[r.Digest] = n
+		s.tokens[r.AccountID] = append(s.tokens[r.AccountID], n)
+		s.expiry.add(r.ExpiresAt, r.Digest, true)
+	}
+	return superseded, nil
+}
+
+// superseded reports whether the mail of a newer request of the same requester was accepted.
+func (s *Store) superseded(r recovery.Reset, at time.Time) bool {
+	return slices.ContainsFunc(s.tokens[r.AccountID], func(other *reset) bool {
+		return other.mailed && other.Requester == r.Requester && older(r, other.Reset) &&
+			!other.RequestedAt.After(at.Add(recovery.MaxClockSkew))
+	})
 }
 
 // older reports whether a's request came before b's.
@@ -224,8 +255,10 @@ var (
 	noAccount account
 )
 
-// live returns the reset with the digest and its account if it can be redeemed at the given instant. It
-// does the same for every token.
+var errUnknown = &recovery.TokenError{Reason: recovery.TokenUnknown}
+
+// live returns the reset with the digest and its account if it can be redeemed at the given
+// instant. It does the same for every token.
 func (s *Store) live(digest recovery.Digest, at time.Time) (*reset, *account, error) {
 	r, known := s.resets[digest]
 	if !known {
@@ -235,23 +268,31 @@ func (s *Store) live(digest recovery.Digest, at time.Time) (*reset, *account, er
 	if !exists {
 		a = &noAccount
 	}
-	version := a.current().Version
-	refuse := func(reason recovery.TokenReason) (*reset, *account, error) {
-		return nil, nil, &recovery.TokenError{Reason: reason}
+	err := r.Judge(at, a.current())
+	if !known {
+		err = errUnknown
 	}
-	switch {
-	case !known:
-		return refuse(recovery.TokenUnknown)
-	case r.ended != "":
-		return refuse(r.ended)
-	case !at.Before(r.ExpiresAt):
-		return refuse(recovery.TokenExpired)
-	case !a.Eligible(): // as noAccount is not
-		return refuse(recovery.TokenAccountGone)
-	case version != r.Version:
-		return refuse(recovery.TokenStale)
+	if err != nil {
+		return nil, nil, err
 	}
 	return r, a, nil
+}
+
+// CountTry implements [recovery.Resets].
+func (s *Store) CountTry(ctx context.Context, digest recovery.Digest, by int) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	r, known := s.resets[digest]
+	switch {
+	case !known:
+		return &recovery.TokenError{Reason: recovery.TokenUnknown}
+	case by > 0 && r.Tries >= recovery.MaxTries:
+		return &recovery.TokenError{Reason: recovery.TokenDenied}
+	}
+	r.Tries = max(0, r.Tries+by)
+	return nil
 }
 
 // Redeem implements [recovery.Resets].
@@ -266,87 +307,102 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Acc
 	}
 	a.hash = c.PasswordHash
 	for _, other := range s.tokens[r.AccountID] {
-		if other.ended == "" {
-			other.ended = recovery.TokenVoided
+		if other.Ended == "" {
+			other.Ended = recovery.TokenVoided
 		}
 	}
-	r.ended = recovery.TokenUsed
-	s.add(c.Add...)
+	r.Ended = recovery.TokenUsed
+	for _, j := range c.Add {
+		s.add(j)
+	}
 	return a.current(), nil
 }
 
 // Enqueue implements [recovery.Queue].
-func (s *Store) Enqueue(ctx context.Context, r recovery.Job, charges recovery.Charges) error {
+func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	if refused := s.take(r.RequestedAt, charges.Hard); refused != nil {
-		return refused
+	if err := s.take(j.RequestedAt, charges); err != nil {
+		return err
 	}
-	r.Throttled = s.take(r.RequestedAt, charges.Soft) != nil
-	s.add(r)
+	j.Turn = charges.Turn(j.RequestedAt, s.states)
+	s.add(j)
 	return nil
 }
 
 // TakeLimits implements [recovery.Queue].
-func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery.Charge) error {
+func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	if refused := s.take(at, charges); refused != nil {
-		return refused
+	return s.take(at, charges)
+}
+
+// take takes the charges and leaves their new states in s.states.
+func (s *Store) take(at time.Time, charges recovery.Charges) error {
+	s.read(charges)
+	if err := charges.Take(at, s.states); err != nil {
+		return err
 	}
+	s.write()
 	return nil
 }
 
-// take counts all of the charges or none.
-func (s *Store) take(at time.Time, charges []recovery.Charge) *recovery.LimitError {
-	var refused *recovery.LimitError
+// read reads the charges' states into s.states.
+func (s *Store) read(charges recovery.Charges) {
+	clear(s.states)
 	for _, c := range charges {
-		_, wait := c.Limit.Take(s.limits[c.Key].tat, at)
-		if wait > 0 && (refused == nil || wait > refused.RetryAfter) {
-			refused = &recovery.LimitError{Scope: c.Scope, RetryAfter: wait}
-		}
+		s.states[c.Key] = s.limits[c.Key].tat
 	}
-	for _, c := range charges { // what is refused is stored as it was: it takes as long
-		state, known := s.limits[c.Key]
-		if next, _ := c.Limit.Take(state.tat, at); refused == nil {
-			state.tat = next
-		} else if !known {
-			continue
+}
+
+// write stores s.states.
+func (s *Store) write() {
+	for key, tat := range s.states {
+		state, known := s.limits[key]
+		state.tat = tat
+		if !known || tat.Before(state.look) { // before: the clock went back
+			state.look = tat
+			s.expiry.add(tat, key, false)
 		}
-		if !known || state.tat.Before(state.look) { // before: the clock went back
-			state.look = state.tat
-			s.expiry.add(state.look, c.Key, false)
-		}
-		s.limits[c.Key] = state
+		s.limits[key] = state
 	}
-	return refused
 }
 
 // Claim implements [recovery.Queue].
-func (s *Store) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
+func (s *Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer s.mu.Unlock()
-	var due []*request
-	if l.JobID == "" {
-		due = s.queue.take(l.At, l.Max)
-	} else if r, ok := s.requests[l.JobID]; ok && (r.LeaseID == "" || !r.free.After(l.At)) {
-		s.queue.remove(r)
-		due = []*request{r}
+	var due []*job
+	if c.JobID == "" {
+		due = s.queue.take(c.Lane, c.At, c.Max, c.Again)
+	} else if j, ok := s.jobs[c.JobID]; ok && (j.LeaseID == "" || !j.at.After(c.At)) {
+		s.queue.remove(j)
+		due = []*job{j}
 	}
 	claimed := make([]recovery.Job, len(due))
-	for i, r := range due {
-		r.Attempts++
-		r.LeaseID = l.LeaseID
-		claimed[i] = r.Job
-		s.queue.add(r, l.Until)
+	for i, j := range due {
+		j.Attempts++
+		j.LeaseID = c.LeaseID
+		j.fresh = false
+		claimed[i] = j.Job
+		s.queue.add(j, c.Until)
 	}
 	return claimed, nil
+}
+
+// leased returns the job if it is held under the lease.
+func (s *Store) leased(id, leaseID string) (*job, error) {
+	j, ok := s.jobs[id]
+	if !ok || j.LeaseID == "" || j.LeaseID != leaseID {
+		return nil, recovery.ErrLeaseLost
+	}
+	return j, nil
 }
 
 // Finish implements [recovery.Queue].
@@ -355,49 +411,54 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 		return err
 	}
 	defer s.mu.Unlock()
-	r, ok := s.requests[o.JobID]
-	if !ok || r.LeaseID == "" || r.LeaseID != o.LeaseID {
-		return recovery.ErrLeaseLost
+	j, err := s.leased(o.JobID, o.LeaseID)
+	if err != nil {
+		return err
 	}
-	if o.Mailed != "" {
-		s.supersede(o.Mailed, r.Job)
+	for _, digest := range o.Discard {
+		s.forget(digest)
 	}
-	s.add(o.Add...)
-	if !o.RetryAt.IsZero() {
-		r.LeaseID, r.DueAt = "", o.RetryAt
-		s.queue.remove(r)
-		s.queue.add(r, o.RetryAt)
+	if j.Charged && len(o.Refund) > 0 {
+		j.Charged = false
+		s.read(o.Refund)
+		o.Refund.Refund(s.states)
+		s.write()
+	}
+	for _, accountID := range o.MailedAccountIDs {
+		s.supersede(accountID, recovery.Reset{JobID: j.ID, RequestedAt: j.RequestedAt, Requester: o.Requester})
+	}
+	s.queue.remove(j)
+	if o.RetryAt.IsZero() {
+		delete(s.jobs, j.ID)
 		return nil
 	}
-	s.queue.remove(r)
-	delete(s.requests, r.ID)
+	j.LeaseID = ""
+	s.queue.add(j, o.RetryAt)
 	return nil
 }
 
-// supersede ends the live resets of the account that come from requests older than by.
-func (s *Store) supersede(accountID string, by recovery.Job) {
-	mine := recovery.Reset{JobID: by.ID, RequestedAt: by.RequestedAt}
+// supersede marks the account's resets of by's job as mailed, and ends the live ones of the same
+// requester whose request is older.
+func (s *Store) supersede(accountID string, by recovery.Reset) {
 	for _, r := range s.tokens[accountID] {
 		switch {
-		case r.JobID == by.ID:
+		case r.JobID == by.JobID:
 			r.mailed = true
-		case r.ended == "" && older(r.Reset, mine):
-			r.ended = recovery.TokenSuperseded
+		case r.Ended == "" && r.Requester == by.Requester && older(r.Reset, by):
+			r.Ended = recovery.TokenSuperseded
 		}
 	}
 }
 
-func (s *Store) add(requests ...recovery.Job) {
-	for _, r := range requests {
-		r.Attempts, r.LeaseID = 0, ""
-		q := &request{Job: r}
-		s.requests[r.ID] = q
-		s.queue.add(q, r.DueAt)
-	}
+func (s *Store) add(added recovery.Job) {
+	added.Charged, added.Attempts, added.LeaseID = false, 0, ""
+	j := &job{Job: added, fresh: true}
+	s.jobs[j.ID] = j
+	s.queue.add(j, j.Turn)
 }
 
 // Purge implements [recovery.Queue].
-func (s *Store) Purge(ctx context.Context, before time.Time, max int) (int, error) {
+func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (int, error) {
 	if err := s.begin(ctx); err != nil {
 		return 0, err
 	}
@@ -408,11 +469,13 @@ func (s *Store) Purge(ctx context.Context, before time.Time, max int) (int, erro
 		if !ok {
 			break
 		}
-		state := s.limits[e.key]
+		state, known := s.limits[e.key]
 		switch {
+		case e.isReset && s.resets[e.key] == nil: // it was discarded
+			continue
 		case e.isReset:
 			s.forget(e.key)
-		case !state.look.Equal(e.at): // another entry took its place
+		case !known || !state.look.Equal(e.at): // another entry took its place
 			continue
 		case state.tat.After(before): // it was counted again since
 			state.look = state.tat
@@ -424,11 +487,62 @@ func (s *Store) Purge(ctx context.Context, before time.Time, max int) (int, erro
 		}
 		n++
 	}
+	if n < max {
+		n += s.mend(before, ahead, max-n)
+	}
 	return n, nil
 }
 
+// mend undoes what a clock did that was far ahead.
+func (s *Store) mend(now, ahead time.Time, max int) (n int) {
+	for digest, r := range s.resets {
+		if n < max && r.ExpiresAt.After(ahead) {
+			s.forget(digest)
+			n++
+		}
+	}
+	for _, j := range s.jobs {
+		if n < max && !j.fresh && j.at.After(ahead) {
+			s.queue.remove(j)
+			s.queue.add(j, now)
+			n++
+		}
+	}
+	return n
+}
+
+// Stats implements [recovery.Queue].
+func (s *Store) Stats(ctx context.Context) ([]recovery.LaneStats, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var stats []recovery.LaneStats
+	for _, name := range slices.Sorted(maps.Keys(s.queue.lanes)) {
+		of := recovery.LaneStats{Lane: name}
+		for _, h := range []jobHeap{s.queue.lanes[name].fresh, s.queue.lanes[name].again} {
+			for _, j := range h {
+				if of.Jobs == 0 || j.RequestedAt.Before(of.Oldest) {
+					of.Oldest = j.RequestedAt
+				}
+				of.Jobs++
+			}
+		}
+		if of.Jobs > 0 {
+			stats = append(stats, of)
+		}
+	}
+	return stats, nil
+}
+
+// Now implements [recovery.Queue]: one process has one clock.
+func (s *Store) Now(ctx context.Context) (time.Time, error) { return time.Now(), ctx.Err() }
+
 func (s *Store) forget(digest recovery.Digest) {
-	r := s.resets[digest]
+	r, known := s.resets[digest]
+	if !known {
+		return
+	}
 	delete(s.resets, digest)
 	left := slices.DeleteFunc(s.tokens[r.AccountID], func(x *reset) bool { return x == r })
 	if len(left) > 0 {
@@ -443,18 +557,19 @@ func (s *Store) forget(digest recovery.Digest) {
 func (s *Store) Dump() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var b dump
+	var b strings.Builder
 	for _, digest := range slices.SortedFunc(maps.Keys(s.resets), compareDigests) {
 		r := s.resets[digest]
-		b.line("reset", digest, r.AccountID, recovery.Digest(r.Version), r.JobID, r.RequestedAt, r.ExpiresAt, r.ended, r.mailed)
+		fmt.Fprintln(&b, "reset", digest, r.AccountID, recovery.Digest(r.Version), r.JobID, r.Requester, r.RequestedAt,
+			r.ExpiresAt, r.Ended, r.Tries, r.mailed)
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(s.limits), compareDigests) {
-		b.line("limit", key, s.limits[key].tat)
+		fmt.Fprintln(&b, "limit", key, s.limits[key].tat)
 	}
-	for _, id := range slices.Sorted(maps.Keys(s.requests)) {
-		r := s.requests[id]
-		b.line("request", r.ID, r.Kind, r.By, r.Identifier, r.AccountID, r.Portal, r.Locale, r.Client,
-			r.RequestedAt, r.DueAt, r.Throttled, r.Attempts, r.LeaseID)
+	for _, id := range slices.Sorted(maps.Keys(s.jobs)) {
+		j := s.jobs[id]
+		fmt.Fprintln(&b, "job", j.ID, j.Kind, j.By, j.Identifier, j.AccountID, j.Portal, j.Locale, j.Client,
+			j.RequestedAt, j.Turn, j.Charged, j.Attempts, j.LeaseID, j.fresh, j.at)
 	}
 	return b.String()
 }

@@ -88,10 +88,15 @@ func TestTokensAreVoidedAfterPurge(t *testing.T) {
 			now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 			create := func(digest byte, life time.Duration) {
 				is.Helper()
-				is.NoErr(s.CreateReset(t.Context(), recovery.Reset{
+				is.NoErr(s.Enqueue(t.Context(), recovery.Job{ID: "j"}, nil))
+				_, err := s.Claim(t.Context(), recovery.Claim{LeaseID: "l", JobID: "j"})
+				is.NoErr(err)
+				_, err = s.CreateResets(t.Context(), recovery.Mint{JobID: "j", LeaseID: "l", At: now, Resets: []recovery.Reset{{
 					Digest: recovery.Digest{digest}, AccountID: "1", Version: recovery.NewVersion("hash", "alice@example.com"),
 					RequestedAt: now, ExpiresAt: now.Add(life),
-				}))
+				}}})
+				is.NoErr(err)
+				is.NoErr(s.Finish(t.Context(), recovery.Outcome{JobID: "j", LeaseID: "l"}))
 			}
 			create(0, time.Hour)
 			create(1, 3*time.Hour)
@@ -99,7 +104,7 @@ func TestTokensAreVoidedAfterPurge(t *testing.T) {
 				create(2, 3*time.Hour)
 			}
 			now = now.Add(2 * time.Hour)
-			n, err := s.Purge(t.Context(), now, 100)
+			n, err := s.Purge(t.Context(), now, now.Add(24*time.Hour), 100)
 			is.NoErr(err)
 			is.Equal(n, 1)
 			if !before {
@@ -115,40 +120,18 @@ func TestTokensAreVoidedAfterPurge(t *testing.T) {
 	}
 }
 
-// A token that was used stays used, whatever is mailed later.
-func TestUsedIsNotSuperseded(t *testing.T) {
-	is := is.New(t)
-	s := memstore.New()
-	s.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}, "hash")
-	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
-	is.NoErr(s.CreateReset(t.Context(), recovery.Reset{
-		AccountID: "1", Version: recovery.NewVersion("hash", "alice@example.com"), JobID: "a", RequestedAt: now, ExpiresAt: now.Add(time.Hour)}))
-	_, err := s.Redeem(t.Context(), recovery.Redemption{At: now, PasswordHash: "new"})
-	is.NoErr(err)
-	later := recovery.Job{ID: "b", RequestedAt: now.Add(time.Minute), DueAt: now}
-	is.NoErr(s.Enqueue(t.Context(), later, recovery.Charges{}))
-	claimed, err := s.Claim(t.Context(), recovery.Claim{LeaseID: "l", At: now, Until: now.Add(time.Minute), Max: 1})
-	is.NoErr(err)
-	is.Equal(len(claimed), 1)
-	is.NoErr(s.Finish(t.Context(), recovery.Outcome{JobID: "b", LeaseID: "l", Mailed: "1"}))
-	_, _, err = s.FindReset(t.Context(), recovery.Digest{}, now)
-	var refused *recovery.TokenError
-	is.True(errors.As(err, &refused))
-	is.Equal(refused.Reason, recovery.TokenUsed)
-}
-
-// A request that was claimed by its ID is in the queue once.
+// A job that was claimed by its ID is in the queue once.
 func TestClaimedByIDIsClaimedOnceLater(t *testing.T) {
 	is := is.New(t)
 	s := memstore.New()
 	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
-	// A new request was never claimed, whatever it says.
-	is.NoErr(s.Enqueue(t.Context(), recovery.Job{ID: "a", RequestedAt: now, DueAt: now, Attempts: 7, LeaseID: "old"}, recovery.Charges{}))
+	// A new job was never claimed, whatever it says.
+	is.NoErr(s.Enqueue(t.Context(), recovery.Job{ID: "a", RequestedAt: now, Attempts: 7, LeaseID: "old"}, nil))
 	claimed, err := s.Claim(t.Context(), recovery.Claim{LeaseID: "1", At: now, Until: now.Add(time.Minute), Max: 1, JobID: "a"})
 	is.NoErr(err)
 	is.Equal(len(claimed), 1)
 	is.Equal(claimed[0].Attempts, 1)
-	claimed, err = s.Claim(t.Context(), recovery.Claim{LeaseID: "2", At: now.Add(time.Minute), Until: now.Add(time.Hour), Max: 9})
+	claimed, err = s.Claim(t.Context(), recovery.Claim{LeaseID: "2", Lane: recovery.LaneMail, At: now.Add(time.Minute), Until: now.Add(time.Hour), Max: 9})
 	is.NoErr(err)
 	is.Equal(len(claimed), 1)
 	is.Equal(claimed[0].Attempts, 2)

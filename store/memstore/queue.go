@@ -3,101 +3,93 @@ package memstore
 import (
 	"cmp"
 	"container/heap"
-	"fmt"
-	"strings"
 	"time"
 
 	"example.com/recovery"
 )
 
-// A request is a waiting or leased request and its place in the queue.
-type request struct {
+// A job is a waiting or leased job and its place in the queue.
+type job struct {
 	recovery.Job
-	free  time.Time // when it may be claimed: its DueAt, or the end of its lease
+	fresh bool      // it was never claimed
+	at    time.Time // its Turn while it is fresh, then when it may be claimed again
 	seq   uint64    // breaks ties, first come first served
 	index int
 }
 
-// due is the queue, ordered by when a request may be claimed.
-type due struct {
-	heap requestHeap
-	seq  uint64
+// A lane is what waits in one lane.
+type lane struct {
+	fresh, again jobHeap
 }
 
-func (d *due) add(r *request, free time.Time) {
-	d.seq++
-	r.seq, r.free = d.seq, free
-	heap.Push(&d.heap, r)
+// queue is the lanes.
+type queue struct {
+	lanes map[recovery.Lane]*lane
+	seq   uint64
 }
 
-func (d *due) remove(r *request) { heap.Remove(&d.heap, r.index) }
-
-// take removes and returns up to most requests that are free at the given instant.
-func (d *due) take(at time.Time, most int) (taken []*request) {
-	for len(taken) < most && len(d.heap) > 0 && !d.heap[0].free.After(at) {
-		taken = append(taken, heap.Pop(&d.heap).(*request))
+func (q *queue) of(name recovery.Lane) *lane {
+	if q.lanes[name] == nil {
+		q.lanes[name] = &lane{}
 	}
+	return q.lanes[name]
+}
+
+func (q *queue) heapOf(j *job) *jobHeap {
+	l := q.of(j.Kind.Lane())
+	if j.fresh {
+		return &l.fresh
+	}
+	return &l.again
+}
+
+func (q *queue) add(j *job, at time.Time) {
+	q.seq++
+	j.seq, j.at = q.seq, at
+	heap.Push(q.heapOf(j), j)
+}
+
+func (q *queue) remove(j *job) { heap.Remove(q.heapOf(j), j.index) }
+
+// take removes and returns up to most jobs of a lane; left are for those that were claimed before.
+func (q *queue) take(name recovery.Lane, at time.Time, most, left int) (taken []*job) {
+	l := q.of(name)
+	again := func(until int) {
+		for len(taken) < until && len(l.again) > 0 && !l.again[0].at.After(at) {
+			taken = append(taken, heap.Pop(&l.again).(*job))
+		}
+	}
+	again(left)
+	for len(taken) < most && len(l.fresh) > 0 {
+		taken = append(taken, heap.Pop(&l.fresh).(*job))
+	}
+	again(most)
 	return taken
 }
 
-type requestHeap []*request
+type jobHeap []*job
 
-func (h requestHeap) Len() int { return len(h) }
-func (h requestHeap) Less(i, j int) bool {
-	return cmp.Or(h[i].free.Compare(h[j].free), cmp.Compare(h[i].seq, h[j].seq)) < 0
+func (h jobHeap) Len() int { return len(h) }
+func (h jobHeap) Less(i, j int) bool {
+	first := h[i].at.Compare(h[j].at)
+	if h[i].fresh {
+		first = -first // the latest Turn goes first
+	}
+	return cmp.Or(first, cmp.Compare(h[i].seq, h[j].seq)) < 0
 }
-func (h requestHeap) Swap(i, j int) {
+func (h jobHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j
 }
-func (h *requestHeap) Push(x any) {
-	r := x.(*request)
-	r.index = len(*h)
-	*h = append(*h, r)
+func (h *jobHeap) Push(x any) {
+	j := x.(*job)
+	j.index = len(*h)
+	*h = append(*h, j)
 }
-func (h *requestHeap) Pop() any {
+func (h *jobHeap) Pop() any {
 	old := *h
-	r := old[len(old)-1]
+	j := old[len(old)-1]
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
-	return r
+	return j
 }
-
-// expiries is what Purge looks at: resets by when they expire, and limits by an instant that is not
-// after their state.
-type expiries struct{ heap expiryHeap }
-
-type expiry struct {
-	at      time.Time
-	key     recovery.Digest
-	isReset bool
-}
-
-func (e *expiries) add(at time.Time, key recovery.Digest, isReset bool) {
-	heap.Push(&e.heap, expiry{at, key, isReset})
-}
-
-// next removes and returns the first entry that is not after before.
-func (e *expiries) next(before time.Time) (expiry, bool) {
-	if len(e.heap) == 0 || e.heap[0].at.After(before) {
-		return expiry{}, false
-	}
-	return heap.Pop(&e.heap).(expiry), true
-}
-
-type expiryHeap []expiry
-
-func (h expiryHeap) Len() int           { return len(h) }
-func (h expiryHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h expiryHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *expiryHeap) Push(x any)        { *h = append(*h, x.(expiry)) }
-func (h *expiryHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return e
-}
-
-type dump struct{ strings.Builder }
-
-func (d *dump) line(values ...any) { fmt.Fprintln(&d.Builder, values...) }

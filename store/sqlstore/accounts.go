@@ -40,9 +40,9 @@ type Accounts interface {
 	SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error
 }
 
-// A Table maps a user table. Names are quoted as they are given; a table's may have a schema before it
-// ("app.users"). Conditions are SQL about a row of the table, such as "disabled_at IS NULL"; they are
-// part of the program, never of a request.
+// A Table maps a user table. Names are quoted as they are given; a table's may have a schema before
+// it ("app.users"). Conditions are SQL about a row of the table, such as "disabled_at IS NULL";
+// they are part of the program, never of a request.
 type Table struct {
 	Name         string
 	ID           string // column of the primary key, of any type; as text at most 255 bytes long
@@ -51,9 +51,9 @@ type Table struct {
 	PasswordHash string // column; NULL or '' means no local password
 	Locale       string // column, or "" if there is none
 
-	// CanonicalUsername and CanonicalEmail are columns that hold what the functions of the same names
-	// of package recovery return. Accounts are then found however their name was written; without
-	// them, only as it was typed or in canonical form. Each should have an index.
+	// CanonicalUsername and CanonicalEmail are columns that hold what the functions of the same
+	// names of package recovery return. Accounts are then found however their name was written;
+	// without them, only as it was typed or in canonical form. Each should have an index.
 	CanonicalUsername string
 	CanonicalEmail    string
 
@@ -193,8 +193,8 @@ func (m *mapping) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) 
 	if m.readHash == "" || err != nil {
 		return one(none)(result, err)
 	}
-	// MySQL does not count a row whose hash was the same before, and unless its sql_mode is strict it
-	// cuts a hash that is too long for the column.
+	// MySQL does not count a row whose hash was the same before, and unless its sql_mode is strict
+	// it cuts a hash that is too long for the column.
 	var stored string
 	err = tx.QueryRowContext(ctx, m.readHash, id).Scan(&stored)
 	switch {
@@ -206,8 +206,8 @@ func (m *mapping) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) 
 	return err
 }
 
-// errNotAnID is PostgreSQL's refusal of an ID that no value of the column's type is written as. There
-// is no such account then, but the transaction is lost and must be rolled back.
+// errNotAnID is PostgreSQL's refusal of an ID that no value of the column's type is written as.
+// There is no such account then, but the transaction is lost and must be rolled back.
 var errNotAnID = errors.New("the ID is not of the column's type")
 
 // byIDs reads accounts and keeps the one with the ID: MySQL finds 1 for "1 and more".

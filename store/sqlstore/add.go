@@ -12,7 +12,8 @@ import (
 	"example.com/recovery"
 )
 
-// maxTogether is how many additions share a transaction: enough for the commit to cost little of each.
+// maxTogether is how many additions share a transaction: enough for the commit to cost little of
+// each.
 const maxTogether = 64
 
 // maxMoment is how long callers may take to come again: less than a commit.
@@ -21,14 +22,14 @@ const maxMoment = 250 * time.Microsecond
 // maxAddition bounds a transaction that others may wait for. It is far beyond what one takes.
 const maxAddition = 30 * time.Second
 
-// An addition is a call of Enqueue, or of TakeLimits, which adds nothing, or another write that shares
-// their transaction.
+// An addition is a call that shares a transaction with others: Enqueue, TakeLimits, which adds no
+// job, or on SQLite another write.
 type addition struct {
 	ctx     context.Context
 	at      time.Time
 	charges recovery.Charges
-	request *recovery.Job
-	write   func(context.Context, txn) error // if it is one of those
+	job     *recovery.Job
+	write   func(context.Context, txn) error // instead of all these
 
 	err      error         // its own: its limit
 	panicked any           // what write panicked with
@@ -44,23 +45,23 @@ func (a *addition) result() error {
 }
 
 // Enqueue implements [recovery.Queue]. Calls that come while another is being committed share the
-// next transaction. Each returns when its own request is durable, with its own error.
-func (s *Store) Enqueue(ctx context.Context, r recovery.Job, charges recovery.Charges) error {
-	if err := fitRequest(r); err != nil {
-		return fmt.Errorf("sqlstore: %w", err)
+// next transaction. Each returns when its own job is durable, with its own error.
+func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
+	if err := fitJobs(j); err != nil {
+		return err
 	}
 	// A caller whose context ends does not wait until they were used.
-	charges.Hard, charges.Soft = slices.Clone(charges.Hard), slices.Clone(charges.Soft)
-	return s.adding.do(&addition{ctx: ctx, at: r.RequestedAt, charges: charges, request: &r})
+	return s.adding.do(&addition{ctx: ctx, at: j.RequestedAt, charges: slices.Clone(charges), job: &j})
 }
 
 // TakeLimits implements [recovery.Queue], as Enqueue does.
-func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges []recovery.Charge) error {
-	return s.taking.do(&addition{ctx: ctx, at: at, charges: recovery.Charges{Hard: slices.Clone(charges)}})
+func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
+	return s.taking.do(&addition{ctx: ctx, at: at, charges: slices.Clone(charges)})
 }
 
-// share runs f in a transaction that writes: on SQLite, which has one writer, in the next one that adds
-// requests, on the goroutine of another caller.
+// share runs f in a transaction that writes. If f returns an answer of the store it must have
+// written nothing before. On SQLite, which has one writer, that is the next one that adds jobs, on
+// the goroutine of another caller.
 func (s *Store) share(ctx context.Context, f func(context.Context, txn) error) error {
 	if s.dialect != SQLite {
 		return s.write(ctx, func(tx txn) error { return f(ctx, tx) })
@@ -92,49 +93,59 @@ func (s *Store) add(ctx context.Context, calls []*addition) error {
 	return err
 }
 
-// addInTurn judges each addition after the one before it.
+// addInTurn makes the other writes, then judges each addition after the one before it.
 func (s *Store) addInTurn(ctx context.Context, tx txn, calls []*addition) error {
-	t, err := s.tally(ctx, tx, calls)
+	var all []recovery.Charges
+	refused := 0
+	for _, c := range calls {
+		all = append(all, c.charges)
+		if c.write == nil {
+			continue
+		}
+		c.err = nil
+		err := c.runWrite(ctx, tx)
+		switch {
+		case isOurs(err): // an answer: nothing was written
+			c.err = err
+			refused++
+		case err != nil && len(calls) > 1:
+			return &loneError{c, err}
+		case err != nil:
+			return err
+		}
+	}
+	states, err := s.lockLimits(ctx, tx, all...) // the writes may have counted too
 	if err != nil {
 		return err
 	}
 	var accepted []recovery.Job
-	refused := 0
 	for _, c := range calls {
-		if c.write != nil { // it is charged nothing
-			err := c.runWrite(ctx, tx)
-			switch {
-			case err != nil && len(calls) > 1:
-				return &loneError{c, err}
-			case err != nil:
-				return err
-			}
+		if c.write != nil {
+			continue
 		}
-		if c.err = t.take(c.at, c.charges.Hard); c.err != nil {
+		if c.err = c.charges.Take(c.at, states); c.err != nil {
 			refused++
 			continue
 		}
-		if c.request != nil {
-			r := *c.request
-			r.Throttled = t.take(c.at, c.charges.Soft) != nil
-			accepted = append(accepted, r)
+		if c.job != nil {
+			j := *c.job
+			j.Turn = c.charges.Turn(c.at, states)
+			accepted = append(accepted, j)
 		}
 	}
 	if refused == len(calls) {
 		return errAllRefused
 	}
-	if counted := t.changes(); counted.len() > 0 {
-		if err := s.execAll(ctx, tx, s.sql.setLimits, counted); err != nil {
-			return err
-		}
+	if err := s.setLimits(ctx, tx, states); err != nil {
+		return err
 	}
 	return s.insert(ctx, tx, accepted...)
 }
 
 var errPanicked = errors.New("the Accounts panicked")
 
-// runWrite runs code of the application too. It has its own caller's context, and its panic is kept for that
-// caller.
+// runWrite runs code of the application too. That has the context of its own caller, who also gets
+// its panic.
 func (a *addition) runWrite(ctx context.Context, tx txn) (err error) {
 	own, cancel := context.WithCancel(a.ctx)
 	defer cancel()
@@ -147,7 +158,7 @@ func (a *addition) runWrite(ctx context.Context, tx txn) (err error) {
 	return a.write(own, tx)
 }
 
-// A loneError is what one call failed with, or was answered: the others are made without it.
+// A loneError is the error of one call. The others are made again without it.
 type loneError struct {
 	call *addition
 	err  error
@@ -156,8 +167,8 @@ type loneError struct {
 func (e *loneError) Error() string { return e.err.Error() }
 func (e *loneError) Unwrap() error { return e.err }
 
-// together has calls that come while others are being made wait for them, and makes them at once then.
-// A call that nobody else is at is made as it is.
+// together runs calls that arrive during a commit together in the next one. A call that arrives
+// while nothing runs is run at once, by its caller.
 type together struct {
 	make func(context.Context, []*addition) error
 
@@ -192,8 +203,8 @@ func (t *together) do(a *addition) error {
 	return a.result()
 }
 
-// enqueue puts other writes before requests: there are few of them, and a flood of requests must not hold
-// up the mails.
+// enqueue puts other writes before additions: there are few of them, and a flood of requests must
+// not hold up the mails.
 func (t *together) enqueue(a *addition) {
 	i := len(t.waiting)
 	if a.write != nil {
@@ -204,7 +215,7 @@ func (t *together) enqueue(a *addition) {
 	t.waiting = slices.Insert(t.waiting, i, a)
 }
 
-// handOver has what came meanwhile made on a goroutine that lives until nobody waits.
+// handOver starts a goroutine for the calls that came meanwhile. It lives until nobody waits.
 func (t *together) handOver() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -236,8 +247,9 @@ func callers(calls []*addition) (n int) {
 	return n
 }
 
-// next returns the calls that wait. When many were just made, their callers may be about to come again:
-// for so many it waits a moment, or one of them would be made alone while the others wait for it.
+// next returns the calls that wait. If several calls were just made, their callers may be about to
+// come again: next waits a moment for as many, or the first would be made alone while the others
+// wait.
 func (t *together) next(before int) []*addition {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -311,8 +323,8 @@ func whileAny(calls []*addition) (ctx context.Context, stop func()) {
 	}
 }
 
-// guarded keeps a panic of a driver from ending the process: no caller could recover from it here. It
-// may have been in the commit.
+// guarded turns a panic of a driver into an error: on this goroutine no caller could recover from
+// it. The panic may have come from the commit.
 func (t *together) guarded(ctx context.Context, calls []*addition) (err error) {
 	defer func() {
 		if recover() != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,53 +25,51 @@ func TestAdditionThatHangs(t *testing.T) {
 				store, _ := s.store(t, nil)
 				where.prepare(store)
 				began := time.Now()
-				err := store.TakeLimits(t.Context(), now, []recovery.Charge{free})
+				err := store.TakeLimits(t.Context(), now, recovery.Charges{free})
 				is.True(errors.Is(err, context.DeadlineExceeded))
 				is.Equal(time.Since(began), 30*time.Second)
-				is.NoErr(store.TakeLimits(t.Context(), now, []recovery.Charge{free}))
+				is.NoErr(store.TakeLimits(t.Context(), now, recovery.Charges{free}))
 			})
 		})
 	}
 }
 
-// What a caller does with its slices when it has its answer, be it before the call was made, changes nothing.
+// What a caller does with its slices when it has its answer, be it before the call was made,
+// changes nothing.
 func TestChargesAreTheCallersAgain(t *testing.T) {
 	is := is.New(t)
 	store, _ := newStub(SQLite).store(t, nil)
-	charges := recovery.Charges{Hard: []recovery.Charge{{Scope: recovery.ScopeGlobal}}, Soft: []recovery.Charge{{Scope: recovery.ScopeIdentifier}}}
+	charges := recovery.Charges{{Scope: recovery.ScopeGlobal}}
 	for _, made := range []*together{&store.adding, &store.taking} {
 		made.make = func(_ context.Context, calls []*addition) error {
-			charges.Hard[0].Scope, charges.Soft[0].Scope = "changed", "changed"
-			is.Equal(calls[0].charges.Hard[0].Scope, recovery.ScopeGlobal)
-			for _, c := range calls[0].charges.Soft {
-				is.Equal(c.Scope, recovery.ScopeIdentifier)
-			}
-			charges.Hard[0].Scope, charges.Soft[0].Scope = recovery.ScopeGlobal, recovery.ScopeIdentifier
+			charges[0].Scope = "changed"
+			is.Equal(calls[0].charges[0].Scope, recovery.ScopeGlobal)
+			charges[0].Scope = recovery.ScopeGlobal
 			return nil
 		}
 	}
-	is.NoErr(store.Enqueue(t.Context(), request, charges))
-	is.NoErr(store.TakeLimits(t.Context(), now, charges.Hard))
+	is.NoErr(store.Enqueue(t.Context(), job, charges))
+	is.NoErr(store.TakeLimits(t.Context(), now, charges))
 }
 
-// One transaction has some that are refused, some throttled, and some that pass.
+// One transaction has some that are refused and some that pass.
 func TestAddTogether(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
 			is := is.New(t)
 			s := newStub(d)
 			store, _ := s.store(t, nil)
-			add := func(id string, hard, soft []recovery.Charge) *addition {
-				r := request
-				r.ID = id
-				return &addition{ctx: t.Context(), at: now, request: &r, charges: recovery.Charges{Hard: hard, Soft: soft}}
+			add := func(id string, charges ...recovery.Charge) *addition {
+				j := job
+				j.ID = id
+				return &addition{ctx: t.Context(), at: now, job: &j, charges: charges}
 			}
 			twice := recovery.Charge{Scope: recovery.ScopeClient, Key: recovery.Digest{9}, Limit: recovery.Limit{Burst: 2, Every: time.Hour}}
 			calls := []*addition{
-				add("passes", []recovery.Charge{twice}, nil),
-				add("throttled", []recovery.Charge{twice}, []recovery.Charge{full}),
-				add("refused", []recovery.Charge{twice}, nil),
-				{ctx: t.Context(), at: now, charges: recovery.Charges{Hard: []recovery.Charge{free}}},
+				add("passes", twice),
+				add("passes too", twice, free),
+				add("refused", twice),
+				{ctx: t.Context(), at: now, charges: recovery.Charges{free}},
 			}
 			is.NoErr(store.add(t.Context(), calls))
 			is.NoErr(calls[0].err)
@@ -83,7 +80,7 @@ func TestAddTogether(t *testing.T) {
 			for _, text := range s.kept {
 				kept += plain(text) + "\n"
 			}
-			for id, want := range map[string]bool{"passes": true, "throttled": true, "refused": false} {
+			for id, want := range map[string]bool{"passes": true, "passes too": true, "refused": false} {
 				hexed := strings.Trim(strings.ToLower(callText("", []driver.NamedValue{{Value: id}})), " |")
 				is.Equal(strings.Contains(kept, hexed) || strings.Contains(kept, `"`+id+`"`), want)
 			}
@@ -91,25 +88,61 @@ func TestAddTogether(t *testing.T) {
 	}
 }
 
-// A request is stored as it came.
-func TestRequestRows(t *testing.T) {
+// The jobs of a client go one behind the other: each has its own Turn.
+func TestTurnsInTurn(t *testing.T) {
+	for _, where := range targets {
+		if where.atOnce() {
+			continue // the statement does it
+		}
+		t.Run(where.name, func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(where.dialect)
+			store, _ := s.store(t, nil)
+			where.prepare(store)
+			add := func(charges ...recovery.Charge) *addition {
+				j := job
+				return &addition{ctx: t.Context(), at: now, job: &j, charges: charges}
+			}
+			is.NoErr(store.add(t.Context(), []*addition{add(free, other), add(other), add(free), add()}))
+			jobs := make([]recovery.Job, 4)
+			for i, used := range []time.Duration{0, time.Hour, 0, 0} {
+				jobs[i] = job
+				jobs[i].Turn = now.Add(-used)
+			}
+			var want []string
+			for _, some := range rowsOf(jobs).pieces(where.dialect) {
+				want = append(want, sent(some.expand(statementsOf(where.dialect).insertJobs), some.args(where.dialect)...))
+			}
+			is.Equal(s.kept[len(s.kept)-len(want):], want)
+		})
+	}
+}
+
+func rowsOf(jobs []recovery.Job) *rows {
+	r := jobRows(jobs)
+	return &r
+}
+
+// A job is stored as it came, in its lane and at its Turn.
+func TestJobRows(t *testing.T) {
 	is := is.New(t)
-	throttled := request
-	throttled.Client, throttled.Throttled, throttled.DueAt = netip.Addr{}, true, now.Add(time.Minute)
-	at, due := now.UnixMicro(), now.Add(time.Minute).UnixMicro()
-	rows := requestRows([]recovery.Job{request, throttled})
+	late := notice
+	late.Turn = now.Add(-time.Minute)
+	at, turn := now.UnixMicro(), now.Add(-time.Minute).UnixMicro()
+	rows := jobRows([]recovery.Job{job, late})
 	is.Equal(rows.args(SQLite), []any{
-		"request 1", "reset", "username", "alice", "7", "shop", "en", "192.0.2.1", at, at, at, int64(0),
-		"request 1", "reset", "username", "alice", "7", "shop", "en", "", at, due, due, int64(1),
+		"job 1", "mail", "reset", "username", "alice", "7", "shop", "en", "192.0.2.1", at, at, at,
+		"job 2", "notice", "notice", "", "alice@example.com", "", "", "", "", at, turn, turn,
 	})
+	is.Equal(rows.columns, jobValues)
 }
 
 // What was refused when it was tried together may pass alone.
 func TestErrorsOfEarlierTriesAreForgotten(t *testing.T) {
 	is := is.New(t)
 	store, _ := newStub(PostgreSQL).store(t, nil)
-	r := request
-	a := &addition{ctx: t.Context(), at: now, request: &r, err: recovery.ErrLimited}
+	j := job
+	a := &addition{ctx: t.Context(), at: now, job: &j, err: recovery.ErrLimited}
 	is.NoErr(store.add(t.Context(), []*addition{a}))
 	is.NoErr(a.err)
 }

@@ -8,27 +8,25 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"example.com/recovery"
 )
 
-// In PostgreSQL additions are one statement, which locks the limits, judges them and stores what passes.
-// It can judge what is usual: calls that all pass those limits that must be passed, and of which no two
-// are about one identifier. Everything else is left to a transaction, where [recovery.Limit.Take] judges
-// each call after the other.
+// On PostgreSQL additions are one statement, which locks the limits, judges them and stores the
+// jobs. It judges the usual case only: all calls pass, and no charge has Repeat. It does nothing in
+// any other case, and then a transaction asks Charges.Take for each call after the other.
 
 // A judgement is what the statement needs to know of one limit. All times are microseconds.
 type judgement struct {
 	times []time.Time // of the events to count, in order
 	limit recovery.Limit
-	owner int64 // the call that it throttles, counted from 1; 0 refuses all calls
 }
 
-// row returns the arguments of the statement, false if only Take can judge. Of a limit whose state is
-// tat, the events pass if tat is at most ceiling, and leave the later of floor and tat + step. If tat
-// is beyond absurd, it is no state.
+// row returns the arguments of the statement, false if only Take can judge. Of a limit whose state
+// is tat, the events pass if tat is at most ceiling, and leave the later of floor and tat + step.
 func (j judgement) row(key recovery.Digest) ([]any, bool) {
 	every, full := j.limit.Every, time.Duration(j.limit.Burst)*j.limit.Every
 	if every%time.Microsecond != 0 {
@@ -37,71 +35,69 @@ func (j judgement) row(key recovery.Digest) ([]any, bool) {
 	var floor time.Time
 	ceiling := j.times[0].Add(full)
 	for i, at := range j.times {
-		if at.Nanosecond()%1000 != 0 || at.Sub(j.times[0]).Abs() > recovery.MaxClockSkew {
+		next, wait := j.limit.Take(floor, at)
+		if wait > 0 || next.Before(floor.Add(every)) || at.Nanosecond()%1000 != 0 { // before: clocks were set
 			return nil, false
 		}
-		var wait time.Duration
-		if floor, wait = j.limit.Take(floor, at); wait > 0 {
-			return nil, false
-		}
+		floor = next
 		if c := at.Add(full - time.Duration(i+1)*every); c.Before(ceiling) {
 			ceiling = c
 		}
 	}
 	step := time.Duration(len(j.times)) * every
-	absurd := j.times[0].Add(full + recovery.MaxClockSkew)
-	return []any{key[:], floor.UnixMicro(), step.Microseconds(), ceiling.UnixMicro(), absurd.UnixMicro(), j.owner}, true
+	return []any{key[:], floor.UnixMicro(), step.Microseconds(), ceiling.UnixMicro()}, true
 }
 
-// judgements returns the rows of all limits that the calls are charged with, false if only Take can
-// judge them.
-func judgements(calls []*addition) (limits rows, ok bool) {
+// judgements returns the rows of all limits that the calls are charged with, and those of the
+// limits of each job's client: the job's place, counted from 1, the limit's key and its Every. It
+// returns false if only Take can judge.
+func judgements(calls []*addition) (limits, clients rows, ok bool) {
 	all := map[recovery.Digest]*judgement{}
-	charge := func(c recovery.Charge, at time.Time, owner int64) bool {
-		j := all[c.Key]
-		if j == nil {
-			j = &judgement{limit: c.Limit, owner: owner}
-			all[c.Key] = j
+	place := int64(0)
+	for _, call := range calls {
+		if call.job != nil {
+			place++
 		}
-		j.times = append(j.times, at)
-		return j.limit == c.Limit && j.owner == owner && (owner == 0 || len(j.times) == 1)
-	}
-	for i, call := range calls {
-		for _, c := range call.charges.Hard {
-			if !charge(c, call.at, 0) {
-				return rows{}, false
+		for _, c := range call.charges {
+			j := all[c.Key]
+			if j == nil {
+				j = &judgement{limit: c.Limit}
+				all[c.Key] = j
 			}
-		}
-		for _, c := range call.charges.Soft {
-			if !charge(c, call.at, int64(i+1)) {
-				return rows{}, false
+			j.times = append(j.times, call.at)
+			if j.limit != c.Limit || c.Repeat > 0 {
+				return rows{}, rows{}, false
+			}
+			if call.job != nil && c.Scope == recovery.ScopeClient {
+				clients.add(place, c.Key[:], c.Limit.Every.Microseconds())
 			}
 		}
 	}
 	for _, key := range sortedKeys(all) { // all transactions lock in one order
 		row, ok := all[key].row(key)
 		if !ok {
-			return rows{}, false
+			return rows{}, rows{}, false
 		}
 		limits.add(row...)
 	}
-	return limits, true
+	return limits, clients, true
 }
 
-// addAtOnce makes the additions in one statement and reports whether it did. If not, nothing was done.
+// addAtOnce makes the additions in one statement and reports whether it did. If not, nothing was
+// done. Jobs of one client that are added together get one Turn, that of the last.
 func (s *Store) addAtOnce(ctx context.Context, calls []*addition) (made bool, err error) {
-	limits, ok := judgements(calls)
+	limits, clients, ok := judgements(calls)
 	if !ok {
 		return false, nil
 	}
-	var requests []recovery.Job
+	var jobs []recovery.Job
 	for _, c := range calls {
-		if c.request != nil {
-			requests = append(requests, *c.request)
+		if c.job != nil {
+			jobs = append(jobs, *c.job)
 		}
 	}
-	added := requestRows(requests)
-	args := append(limits.arrays(6), added.arrays(12)...)
+	added := jobRows(jobs)
+	args := slices.Concat(limits.arrays(4), clients.arrays(3), added.arrays(jobValues)[:jobValues-2]) // without turn and order_at
 	err = s.transact(ctx, func() (err error) {
 		if made, err = s.execAtOnce(ctx, args); code(err) == divisionByZero {
 			return nil
@@ -111,7 +107,8 @@ func (s *Store) addAtOnce(ctx context.Context, calls []*addition) (made bool, er
 	return made, err
 }
 
-// divisionByZero is how the statement undoes what it did, when a limit that it missed was made meanwhile.
+// divisionByZero is how the statement undoes what it did, when a limit that it missed was made
+// meanwhile.
 const divisionByZero = "22012"
 
 func (s *Store) execAtOnce(ctx context.Context, args []any) (made bool, err error) {
@@ -132,8 +129,8 @@ func (s *Store) execAtOnce(ctx context.Context, args []any) (made bool, err erro
 	return made && err == nil, err
 }
 
-// passed reads what the statement answers: whether it did something, and whether it was at the level
-// READ COMMITTED, without which it does nothing.
+// passed reads what the statement answers: whether it did something, and whether it was at the
+// level READ COMMITTED, without which it does nothing.
 func passed(found *sql.Rows, err error) (made, usual bool, _ error) {
 	if err != nil {
 		return false, false, err
@@ -158,9 +155,9 @@ func unsent(err error) bool {
 		errors.As(err, &safe) && safe.SafeToRetry() || errors.As(err, &network) && network.Op == "dial"
 }
 
-// autocommits reports whether a driver sends a statement and its arguments as one message, as pgx does.
-// Others first have it prepared: behind a pooler the second message may reach another session, unless
-// there is a transaction.
+// autocommits reports whether a driver sends a statement and its arguments as one message, as pgx
+// does. Others first have it prepared: behind a pooler the second message may reach another
+// session, unless there is a transaction.
 func autocommits(db *sql.DB, d Dialect) bool {
 	if db == nil || d != PostgreSQL {
 		return false

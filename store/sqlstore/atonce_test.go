@@ -17,12 +17,12 @@ import (
 	"example.com/recovery"
 )
 
-// What the statement is told of a limit lets the same events pass as Take does, one after the other,
-// and leaves the same state.
+// What the statement is told of a limit lets the same events pass as Take does, one after the
+// other, and leaves the same state.
 func TestJudgementsAgreeWithTake(t *testing.T) {
 	is := is.New(t)
 	random := rand.New(rand.NewPCG(1, 2))
-	passes := map[bool]int{}
+	passes, forgot := map[bool]int{}, 0
 	for range 100_000 {
 		limit := recovery.Limit{Burst: 1 + random.IntN(5), Every: time.Duration(1+random.IntN(20)) * time.Minute}
 		j := judgement{limit: limit}
@@ -37,27 +37,32 @@ func TestJudgementsAgreeWithTake(t *testing.T) {
 		if !ok { // more events than the limit lets pass at all
 			continue
 		}
-		floor, step, ceiling, absurd := row[1].(int64), row[2].(int64), row[3].(int64), row[4].(int64)
+		floor, step, ceiling := row[1].(int64), row[2].(int64), row[3].(int64)
 		tat := state.UnixMicro()
-		judged := !stored || tat <= ceiling || tat > absurd
+		judged := !stored || tat <= ceiling
 		next := floor
-		if stored && tat <= absurd {
+		if stored {
 			next = max(floor, tat+step)
 		}
 
-		want, wantNext := true, state
+		want, wantNext, forgets := true, state, false
 		for _, at := range j.times {
-			var wait time.Duration
-			if wantNext, wait = limit.Take(wantNext, at); wait > 0 {
-				want = false
-			}
+			next, wait := limit.Take(wantNext, at)
+			want = want && wait == 0
+			forgets = forgets || next.Before(wantNext.Add(limit.Every))
+			wantNext = next
 		}
 		passes[want]++
+		if want && !judged { // a state of a wrong clock, which Take forgets, is left to Take
+			is.True(forgets)
+			forgot++
+			continue
+		}
 		if judged != want || want && next != wantNext.UnixMicro() {
 			t.Fatalf("%v of %v at %v: %v and %v, Take says %v and %v", limit, state, j.times, judged, next, want, wantNext.UnixMicro())
 		}
 	}
-	is.True(passes[true] > 5000 && passes[false] > 5000) // both were tried
+	is.True(passes[true] > 5000 && passes[false] > 5000 && forgot > 1000) // all were tried
 }
 
 // What the statement cannot judge is judged in turn.
@@ -66,65 +71,62 @@ func TestWhatOnlyTakeCanJudge(t *testing.T) {
 	charge := func(key byte, l recovery.Limit) recovery.Charge {
 		return recovery.Charge{Key: recovery.Digest{key}, Limit: l}
 	}
-	call := func(at time.Time, hard, soft []recovery.Charge) *addition {
-		return &addition{at: at, charges: recovery.Charges{Hard: hard, Soft: soft}}
-	}
-	wide := []recovery.Charge{charge(3, recovery.Limit{Burst: 3, Every: time.Hour})}
-	one, two := []recovery.Charge{charge(1, hour)}, []recovery.Charge{charge(2, hour)}
+	call := func(at time.Time, charges ...recovery.Charge) *addition { return &addition{at: at, charges: charges} }
+	short := charge(3, recovery.Limit{Burst: 2, Every: time.Second})
+	one, two := charge(1, hour), charge(2, hour)
+	repeated := two
+	repeated.Repeat, repeated.Share = 1, one.Key
 	for name, c := range map[string]struct {
 		calls []*addition
 		ok    bool
 	}{
-		"nothing":                     {[]*addition{call(now, nil, nil)}, true},
+		"nothing":                     {[]*addition{call(now)}, true},
 		"one call":                    {[]*addition{call(now, one, two)}, true},
-		"two of one client":           {[]*addition{call(now, one, nil), call(now, one, two)}, true},
-		"more than the limit":         {[]*addition{call(now, one, nil), call(now, one, nil), call(now, one, nil)}, false},
-		"two about one identifier":    {[]*addition{call(now, nil, two), call(now, nil, two)}, false},
-		"a limit of both kinds":       {[]*addition{call(now, one, nil), call(now, nil, one)}, false},
-		"the other way round":         {[]*addition{call(now, nil, one), call(now, one, nil)}, false},
-		"an identifier twice":         {[]*addition{call(now, nil, append(two, two...))}, false},
-		"one key with two limits":     {[]*addition{call(now, one, nil), call(now, []recovery.Charge{charge(1, recovery.Limit{Burst: 3, Every: time.Hour})}, nil)}, false},
-		"parts of a microsecond":      {[]*addition{call(now, []recovery.Charge{charge(1, recovery.Limit{Burst: 1, Every: 1500})}, nil)}, false},
-		"a time between microseconds": {[]*addition{call(now.Add(1), one, nil)}, false},
-		"clocks far apart":            {[]*addition{call(now, wide, nil), call(now.Add(-recovery.MaxClockSkew-time.Microsecond), wide, nil)}, false},
-		"clocks apart":                {[]*addition{call(now, wide, nil), call(now.Add(-recovery.MaxClockSkew), wide, nil)}, true},
+		"two of one client":           {[]*addition{call(now, one), call(now, one, two)}, true},
+		"more than the limit":         {[]*addition{call(now, one), call(now, one), call(now, one)}, false},
+		"who had a share":             {[]*addition{call(now, one, repeated)}, false},
+		"one key with two limits":     {[]*addition{call(now, one), call(now, charge(1, recovery.Limit{Burst: 3, Every: time.Hour}))}, false},
+		"parts of a microsecond":      {[]*addition{call(now, charge(1, recovery.Limit{Burst: 1, Every: 1500}))}, false},
+		"a time between microseconds": {[]*addition{call(now.Add(1), one)}, false},
+		"a clock set back":            {[]*addition{call(now, short), call(now.Add(-time.Minute), short)}, false},
+		"a clock set back a little":   {[]*addition{call(now, one), call(now.Add(-time.Minute), one)}, false},
+		"calls that overtook":         {[]*addition{call(now, one), call(now.Add(time.Second), one)}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			_, ok := judgements(c.calls)
+			_, _, ok := judgements(c.calls)
 			is.Equal(ok, c.ok)
 		})
 	}
 }
 
-// Each call throttles itself alone: its place among the requests is the owner of its soft limits.
-func TestOwnersOfLimits(t *testing.T) {
+// What the statement needs for a job's Turn: its place among the jobs and the limits of its client.
+func TestClientsOfJobs(t *testing.T) {
 	is := is.New(t)
-	first, second := other, other
-	first.Key, second.Key = recovery.Digest{7}, recovery.Digest{8}
-	limits, ok := judgements([]*addition{
-		{at: now, charges: recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{first}}},
-		{at: now, charges: recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{second}}},
+	wide := other
+	wide.Key, wide.Limit.Every = recovery.Digest{7}, time.Minute
+	j := job
+	_, clients, ok := judgements([]*addition{
+		{at: now, job: &j, charges: recovery.Charges{free, other}},
+		{at: now, charges: recovery.Charges{other}}, // no job
+		{at: now, job: &j},
+		{at: now, job: &j, charges: recovery.Charges{wide, free}},
 	})
 	is.True(ok)
-	is.Equal(limits.len(), 3)
-	owners := map[byte]int64{}
-	for row := range slices.Chunk(limits.values, 6) {
-		owners[row[0].([]byte)[0]] = row[5].(int64)
-	}
-	is.Equal(owners, map[byte]int64{free.Key[0]: 0, 7: 1, 8: 2})
+	hour, minute := time.Hour.Microseconds(), time.Minute.Microseconds()
+	is.Equal(clients.values, []any{int64(1), other.Key[:], hour, int64(3), wide.Key[:], minute})
 }
 
-func TestAddAtOnceAddsEveryRequest(t *testing.T) {
+func TestAddAtOnceAddsEveryJob(t *testing.T) {
 	is := is.New(t)
 	s := newStub(PostgreSQL)
 	store, _ := s.store(t, nil)
-	one, two := request, request
+	one, two := job, job
 	one.ID, two.ID = "one", "two"
 	is.NoErr(store.add(t.Context(), []*addition{
-		{ctx: t.Context(), at: now, request: &one},
-		{ctx: t.Context(), at: now, charges: recovery.Charges{Hard: []recovery.Charge{free}}},
-		{ctx: t.Context(), at: now, request: &two},
+		{ctx: t.Context(), at: now, job: &one},
+		{ctx: t.Context(), at: now, charges: recovery.Charges{free}},
+		{ctx: t.Context(), at: now, job: &two},
 	}))
 	is.Equal(len(s.kept), 1)
 	is.True(strings.Contains(plain(s.kept[0]), `"one","two" | `))
@@ -142,7 +144,7 @@ func TestAnswersOfAddAtOnce(t *testing.T) {
 			s.rows[addsAtOnce] = []driver.Value{"many", "many"}
 			store, _ := s.store(t, nil)
 			where.prepare(store)
-			is.True(store.Enqueue(t.Context(), request, recovery.Charges{}) != nil)
+			is.True(store.Enqueue(t.Context(), job, nil) != nil)
 			is.Equal(s.kept, nil)
 		})
 	}
@@ -151,7 +153,7 @@ func TestAnswersOfAddAtOnce(t *testing.T) {
 		s := newStub(PostgreSQL)
 		s.fault = fault{call: 1, times: 1, err: &stateError{divisionByZero, secret}, when: afterRows}
 		store, _ := s.store(t, nil)
-		is.NoErr(store.Enqueue(t.Context(), request, recovery.Charges{}))
+		is.NoErr(store.Enqueue(t.Context(), job, nil))
 		is.Equal(len(s.kept), 1)
 		is.True(strings.HasPrefix(s.kept[0], "INSERT INTO recovery_jobs")) // in turn
 	})
@@ -160,7 +162,7 @@ func TestAnswersOfAddAtOnce(t *testing.T) {
 		s := newStub(PostgreSQL)
 		s.fault = fault{call: 2, times: 1, err: &stateError{divisionByZero, secret}}
 		store, _ := s.store(t, nil)
-		is.NoErr(store.Enqueue(t.Context(), request, recovery.Charges{}))
+		is.NoErr(store.Enqueue(t.Context(), job, nil))
 		is.Equal(len(s.kept), 1)
 		is.True(strings.HasPrefix(s.kept[0], "INSERT INTO recovery_jobs")) // in turn
 	})
@@ -170,7 +172,7 @@ func TestAnswersOfAddAtOnce(t *testing.T) {
 		s.fault = fault{call: 0, times: 1, err: &stateError{divisionByZero, secret}, when: afterRows}
 		store, _ := s.store(t, nil)
 		store.autocommits.Store(true)
-		is.NoErr(store.Enqueue(t.Context(), request, recovery.Charges{}))
+		is.NoErr(store.Enqueue(t.Context(), job, nil))
 		is.True(slices.ContainsFunc(s.kept, func(text string) bool { return strings.HasPrefix(text, "INSERT INTO recovery_jobs") }))
 	})
 }
@@ -180,7 +182,7 @@ func TestAnswersOfAddAtOnce(t *testing.T) {
 func TestAddAtOnceThatDoesNothing(t *testing.T) {
 	add := func(s *stub, store *Store) (err error) {
 		s.calls = nil
-		return store.Enqueue(context.Background(), request, recovery.Charges{Hard: []recovery.Charge{free}})
+		return store.Enqueue(context.Background(), job, recovery.Charges{free})
 	}
 	statements := func(s *stub) (calls []string) {
 		for _, c := range s.calls {
@@ -218,7 +220,7 @@ func TestAddAtOnceThatDoesNothing(t *testing.T) {
 		s := newStub(PostgreSQL)
 		store, _ := s.store(t, nil)
 		store.autocommits.Store(true)
-		err := store.Enqueue(t.Context(), request, recovery.Charges{Hard: []recovery.Charge{full}})
+		err := store.Enqueue(t.Context(), job, recovery.Charges{full})
 		var limit *recovery.LimitError
 		is.True(errors.As(err, &limit))
 		is.Equal(limit.RetryAfter, time.Hour) // as Take says

@@ -11,77 +11,117 @@ import (
 	"example.com/recovery"
 )
 
-// What is claimed is what was added, in the order of the answer, with the lease and one attempt more.
-func TestClaimedRequests(t *testing.T) {
+// What is claimed is what was added, in the order of the answers, with the lease and one attempt
+// more.
+func TestClaimedJobs(t *testing.T) {
 	for _, d := range dialects {
-		for _, which := range []string{"", request.ID} {
+		for _, which := range []string{"", job.ID} {
 			t.Run(dialectNames[d]+"/"+which, func(t *testing.T) {
 				is := is.New(t)
 				s := newStub(d)
-				due := now.Add(time.Minute)
-				answer := func(client string, throttled int64) {
+				turn := now.Add(-time.Minute)
+				answer := func(client string, charged int64) {
 					attempts, lease := int64(4), "mine" // of the row as it is then
 					if d == MySQL {
 						attempts, lease = 3, "" // as it was before
 					}
 					row := []driver.Value{
-						request.ID, string(request.Kind), string(request.By), request.Identifier, request.AccountID, request.Portal,
-						request.Locale, client, now.UnixMicro(), due.UnixMicro(), throttled, attempts, lease,
+						job.ID, string(job.Kind), string(job.By), job.Identifier, job.AccountID, job.Portal,
+						job.Locale, client, now.UnixMicro(), turn.UnixMicro(), charged, attempts, lease,
 					}
 					s.rows[findsDue], s.rows[claims], s.rows[claimsCTE] = row, row, row
 				}
-				want := request
-				want.DueAt, want.Attempts, want.LeaseID = due, 4, "mine"
-				lease := recovery.Claim{LeaseID: "mine", At: now, Until: now.Add(time.Hour), Max: 2, JobID: which}
+				want := job
+				want.Turn, want.Attempts, want.LeaseID = turn, 4, "mine"
+				claim := recovery.Claim{LeaseID: "mine", Lane: recovery.LaneMail, At: now, Until: now.Add(time.Hour), Max: 4, Again: 1, JobID: which}
 				store, _ := s.store(t, nil)
 
 				answer("192.0.2.1", 0)
-				claimed, err := store.Claim(t.Context(), lease)
+				claimed, err := store.Claim(t.Context(), claim)
 				is.NoErr(err)
-				rows := 1
-				if d == MySQL {
-					rows = 2 // of the stub's queue
+				calls := claimOf(d, claim)
+				is.Equal(s.calls[len(s.calls)-1-len(calls):len(s.calls)-1], calls) // and then the commit
+				rows := 3                                                          // each answer has one
+				if which != "" {
+					rows = 1
 				}
 				is.Equal(len(claimed), rows)
-				calls := claimOf(d, lease, claimed)
-				is.Equal(s.calls[len(s.calls)-1-len(calls):len(s.calls)-1], calls) // and then the commit
-				for _, r := range claimed {
-					is.Equal(r, want)
+				for _, j := range claimed {
+					is.Equal(j, want)
 				}
 
 				answer("", 1)
-				want.Client, want.Throttled = netip.Addr{}, true
-				claimed, err = store.Claim(t.Context(), lease)
+				want.Client, want.Charged = netip.Addr{}, true
+				claimed, err = store.Claim(t.Context(), claim)
 				is.NoErr(err)
 				is.Equal(claimed[0], want)
 
 				s.rows[findsDue], s.rows[claims], s.rows[claimsCTE] = nil, nil, nil
 				s.calls = nil
-				claimed, err = store.Claim(t.Context(), lease)
+				claimed, err = store.Claim(t.Context(), claim)
 				is.NoErr(err)
 				is.Equal(len(claimed), 0)
 				is.Equal(s.calls[len(s.calls)-1], "commit")
+				is.True(len(s.calls) <= 5) // begin, on SQLite the lock, and at most two looks
 			})
 		}
 	}
 }
 
-// claimOf returns what must be sent to claim requests.
-func claimOf(d Dialect, l recovery.Claim, claimed []recovery.Job) (calls []string) {
+// claimOf returns what must be sent to claim one job, or up to four when each answer has one.
+func claimOf(d Dialect, c recovery.Claim) (calls []string) {
 	texts := statementsOf(d)
-	id, until, at := l.LeaseID, l.Until.UnixMicro(), l.At.UnixMicro()
-	claim, lock, which := texts.claim, texts.lockDue, []any{at, int64(l.Max)}
-	if l.JobID != "" {
-		claim, lock, which = texts.claimOne, texts.lockOne, []any{l.JobID, at}
+	until, at, lane := c.Until.UnixMicro(), c.At.UnixMicro(), string(c.Lane)
+	send := func(text string, which ...any) {
+		lease := []any{c.LeaseID, until}
+		if d != MySQL {
+			calls = append(calls, sent(text, append(lease, which...)...))
+			return
+		}
+		var ids rows
+		ids.add(job.ID)
+		calls = append(calls, sent(text, which...), sent(ids.expand(texts.lease), append(lease, job.ID)...))
 	}
-	if d != MySQL {
-		return []string{sent(claim, append([]any{id, until}, which...)...)}
+	if c.JobID != "" {
+		send(texts.claimOne, c.JobID, at)
+		return calls
 	}
-	var ids rows
-	for _, r := range claimed {
-		ids.add(r.ID)
+	send(texts.claimAgain, lane, at, int64(1)) // a quarter
+	send(texts.claimFresh, lane, int64(3))
+	send(texts.claimAgain, lane, at, int64(2)) // the first was full
+	return calls
+}
+
+// Nothing is left to jobs that were claimed before unless the claim says so.
+func TestSharesOfAClaim(t *testing.T) {
+	for _, c := range []struct{ max, again int }{{1, 0}, {1, 1}, {4, 1}, {32, 8}} {
+		is := is.New(t)
+		s := newStub(SQLite)
+		s.rows[claims] = nil
+		store, _ := s.store(t, nil)
+		_, err := store.Claim(t.Context(), recovery.Claim{LeaseID: "mine", Lane: recovery.LaneNotice, At: now, Until: now, Max: c.max, Again: c.again})
+		is.NoErr(err)
+		at := now.UnixMicro()
+		again := sent(sqlite.claimAgain, "mine", at, "notice", at, int64(c.again))
+		fresh := sent(sqlite.claimFresh, "mine", at, "notice", int64(c.max))
+		want := []string{again, fresh}
+		if c.again == 0 {
+			want = []string{fresh, sent(sqlite.claimAgain, "mine", at, "notice", at, int64(c.max))}
+		}
+		is.Equal(s.calls[2:len(s.calls)-1], want)
 	}
-	return []string{sent(lock, which...), sent(ids.expand(texts.lease), append([]any{id, until}, ids.values...)...)}
+}
+
+// If those that were claimed before take all places, no other is asked for.
+func TestClaimThatIsFull(t *testing.T) {
+	for _, d := range dialects {
+		is := is.New(t)
+		s := newStub(d)
+		store, _ := s.store(t, nil)
+		claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: "mine", Lane: recovery.LaneMail, At: now, Until: now, Max: 1})
+		is.NoErr(err)
+		is.Equal(len(claimed), 1)
+	}
 }
 
 // sent is what a stub writes down of a statement.
@@ -93,14 +133,18 @@ func sent(query string, args ...any) string {
 	return callText(query, named)
 }
 
-// Requests that nobody holds have the lease "", which is none.
-func TestNoLeaseFinishesNothing(t *testing.T) {
+// Jobs that nobody holds have the lease "", which is none.
+func TestNoLeaseHoldsNothing(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
 			is := is.New(t)
 			s := newStub(d)
 			store, _ := s.store(t, nil)
-			is.Equal(store.Finish(t.Context(), recovery.Outcome{JobID: request.ID, At: now}), recovery.ErrLeaseLost)
+			is.Equal(store.Finish(t.Context(), recovery.Outcome{JobID: job.ID, At: now}), recovery.ErrLeaseLost)
+			none := mint()
+			none.LeaseID = ""
+			_, err := store.CreateResets(t.Context(), none)
+			is.Equal(err, recovery.ErrLeaseLost)
 			is.Equal(s.kept, nil)
 		})
 	}

@@ -53,8 +53,8 @@ type mode struct {
 	atCommit fate
 }
 
-// fateOf returns what must become of a call when this one fails. A statement that is a transaction of
-// its own is both a statement and the commit.
+// fateOf returns what must become of a call when this one fails. A statement that is a transaction
+// of its own is both a statement and the commit.
 func (m mode) fateOf(text string, alone bool) fate {
 	switch {
 	case alone && m.err == driver.ErrBadConn:
@@ -248,6 +248,12 @@ func isZero(result any) bool {
 		return r == nil
 	case []recovery.Job:
 		return r == nil
+	case []string:
+		return r == nil
+	case []recovery.LaneStats:
+		return r == nil
+	case time.Time:
+		return r.IsZero()
 	case recovery.Account:
 		return r == recovery.Account{}
 	case []any: // FindReset
@@ -307,5 +313,7 @@ func TestAnswersThatBreakOff(t *testing.T) {
 
 // readsOneRow reports whether the store asks for one row and no more.
 func readsOneRow(call string) bool {
-	return strings.HasPrefix(call, findsHash) || strings.HasPrefix(call, findsReset) || strings.HasPrefix(call, findsLeased)
+	return slices.ContainsFunc([]string{findsHash, findsReset, findsLeased, findsNewer, findsNow, findsNowToo}, func(beginning string) bool {
+		return strings.HasPrefix(call, beginning)
+	})
 }

@@ -13,7 +13,7 @@ import (
 
 var dialects = []Dialect{PostgreSQL, MySQL, SQLite}
 
-// A target is a dialect and a way to add requests.
+// A target is a dialect and a way to add jobs.
 type target struct {
 	name    string
 	dialect Dialect
@@ -28,22 +28,23 @@ var targets = []target{
 	{"SQLite", SQLite, func(*Store) {}},
 }
 
-// methods are those that are one transaction: what is refused at once is then judged in turn.
+// methods are those that are one transaction: what is refused at once is then judged in turn, and
+// SQLite is not asked for the time.
 func (t target) methods() []method {
 	return slices.DeleteFunc(slices.Clone(methods), func(m method) bool {
-		return t.atOnce() && m.name == overHardLimit
+		return t.atOnce() && m.name == overLimit || t.dialect == SQLite && m.name == "Now"
 	})
 }
 
 func (t target) atOnce() bool { return strings.HasPrefix(t.name, "PostgreSQL at once") }
 
-const overHardLimit = "Enqueue over a hard limit"
+const overLimit = "Enqueue over a limit"
 
 var dialectNames = map[Dialect]string{PostgreSQL: "PostgreSQL", MySQL: "MySQL", SQLite: "SQLite"}
 
 var stubUsers = Table{Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password"}
 
-// The account, the reset and the request that the stub knows.
+// The account, the reset and the job that the stub knows.
 var (
 	now   = time.Date(2030, 1, 2, 3, 4, 5, 6000, time.UTC)
 	alice = recovery.Account{
@@ -52,14 +53,14 @@ var (
 		Version: recovery.NewVersion("old hash", "alice@example.com"),
 	}
 	reset = recovery.Reset{
-		Digest: recovery.Digest{1}, AccountID: "7", Version: alice.Version, JobID: "request 1",
+		Digest: recovery.Digest{1}, AccountID: "7", Version: alice.Version, JobID: "job 1", Requester: recovery.Digest{9, 8},
 		RequestedAt: now, ExpiresAt: now.Add(time.Hour),
 	}
-	request = recovery.Job{
-		ID: "request 1", Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", AccountID: "7",
-		Portal: "shop", Locale: "en", Client: netip.MustParseAddr("192.0.2.1"), RequestedAt: now, DueAt: now,
+	job = recovery.Job{
+		ID: "job 1", Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", AccountID: "7",
+		Portal: "shop", Locale: "en", Client: netip.MustParseAddr("192.0.2.1"), RequestedAt: now, Turn: now,
 	}
-	notice = recovery.Job{ID: "request 2", Kind: recovery.JobNotice, Identifier: alice.Email, RequestedAt: now, DueAt: now}
+	notice = recovery.Job{ID: "job 2", Kind: recovery.JobNotice, Identifier: alice.Email, RequestedAt: now, Turn: now}
 )
 
 // What the look-ups find, by the beginnings of their texts.
@@ -67,44 +68,60 @@ const (
 	findsAccount = "SELECT COALESCE"
 	findsHash    = "SELECT COALESCE(CAST(`password`"
 	findsReset   = "SELECT digest"
-	findsLimits  = "SELECT id, tat" // those of stub.limits; SQLite's tats begin so too
+	findsLimits  = "SELECT id, tat" // those of stub.limits
 	findsLeased  = "SELECT requested_at"
+	findsNewer   = "SELECT EXISTS"
 	findsDue     = "SELECT id"
 	addsAtOnce   = "WITH n AS"
 	claimsCTE    = "WITH due"
 	claims       = "UPDATE recovery_jobs"
 	getsLock     = "SELECT GET_LOCK"
 	findsVersion = "SELECT MAX(version)"
+	findsStats   = "SELECT lane"
+	findsNow     = "SELECT (extract"
+	findsNowToo  = "SELECT TIMESTAMPDIFF"
 )
 
 func stubRows() map[string][]driver.Value {
 	due := []driver.Value{
-		request.ID, string(request.Kind), string(request.By), request.Identifier, request.AccountID, request.Portal, request.Locale,
-		request.Client.String(), now.UnixMicro(), now.UnixMicro(), int64(0), int64(1), "lease",
+		job.ID, string(job.Kind), string(job.By), job.Identifier, job.AccountID, job.Portal, job.Locale,
+		job.Client.String(), now.UnixMicro(), now.UnixMicro(), int64(0), int64(1), "lease",
 	}
 	queued := slices.Clone(due)
 	queued[11], queued[12] = int64(0), ""
 	return map[string][]driver.Value{
 		findsAccount: {"7", alice.Username, alice.Email, "old hash", "en", int64(1), int64(1), int64(1)},
 		findsHash:    {"new hash"},
-		findsReset:   {reset.Digest[:], "7", alice.Version[:], reset.JobID, now.UnixMicro(), reset.ExpiresAt.UnixMicro(), ""},
-		findsLeased:  {now.UnixMicro()},
+		findsReset:   {reset.Digest[:], "7", alice.Version[:], reset.JobID, reset.Requester[:], now.UnixMicro(), reset.ExpiresAt.UnixMicro(), "", int64(0)},
+		findsLeased:  {now.UnixMicro(), int64(0)},
+		findsNewer:   {int64(0)},
 		findsDue:     queued,
 		claimsCTE:    due,
 		claims:       due,
 		getsLock:     {int64(1)},
 		findsVersion: {nil},
+		findsStats:   {string(recovery.LaneMail), int64(3), now.UnixMicro()},
+		findsNow:     {now.UnixMicro()},
+		findsNowToo:  {now.UnixMicro()},
 	}
 }
 
-// Two limits that let pass and one that does not.
+// Two limits that let pass and one that does not, and what a mail is charged.
 var (
 	free  = recovery.Charge{Scope: recovery.ScopeGlobal, Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 2, Every: time.Hour}}
 	other = recovery.Charge{Scope: recovery.ScopeClient, Key: recovery.Digest{3}, Limit: recovery.Limit{Burst: 2, Every: time.Hour}}
 	full  = recovery.Charge{Scope: recovery.ScopeClient, Key: recovery.Digest{4}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}
 )
 
-// A method is a call of a method of the store, made so that it comes to as many statements as it can.
+// mint is the mail of the job, for the reset and one of another account.
+func mint(charges ...recovery.Charge) recovery.Mint {
+	second := reset
+	second.Digest, second.AccountID = recovery.Digest{2}, "3"
+	return recovery.Mint{JobID: job.ID, LeaseID: "lease", At: now, Resets: []recovery.Reset{reset, second}, Charges: charges}
+}
+
+// A method is a call of a method of the store, made so that it comes to as many statements as it
+// can.
 type method struct {
 	name string
 	call func(context.Context, *Store) (any, error)
@@ -117,48 +134,58 @@ var methods = []method{
 	{"FindAccounts by ID", func(ctx context.Context, s *Store) (any, error) {
 		return s.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByID, Typed: "7", Canonical: "7", Max: 1})
 	}},
-	{"CreateReset", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.CreateReset(ctx, reset)
+	{"CreateResets", func(ctx context.Context, s *Store) (any, error) {
+		return s.CreateResets(ctx, mint(free, other))
+	}},
+	{"CreateResets over a limit", func(ctx context.Context, s *Store) (any, error) {
+		return s.CreateResets(ctx, mint(free, full))
 	}},
 	{"FindReset", func(ctx context.Context, s *Store) (any, error) {
 		r, a, err := s.FindReset(ctx, reset.Digest, now)
 		return []any{r, a}, err
 	}},
+	{"CountTry", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.CountTry(ctx, reset.Digest, 1)
+	}},
 	{"Redeem", func(ctx context.Context, s *Store) (any, error) {
 		return s.Redeem(ctx, recovery.Redemption{
-			Digest: reset.Digest, At: now, PasswordHash: "new hash", Add: []recovery.Job{notice, request},
+			Digest: reset.Digest, At: now, PasswordHash: "new hash", Add: []recovery.Job{notice, job},
 		})
 	}},
 	{"Enqueue", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.Enqueue(ctx, request, recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{other}})
+		return nil, s.Enqueue(ctx, job, recovery.Charges{free, other})
 	}},
 	{"Enqueue without limits", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.Enqueue(ctx, request, recovery.Charges{})
+		return nil, s.Enqueue(ctx, job, nil)
 	}},
-	{"Enqueue over a soft limit", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.Enqueue(ctx, request, recovery.Charges{Hard: []recovery.Charge{free}, Soft: []recovery.Charge{other, full}})
-	}},
-	{overHardLimit, func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.Enqueue(ctx, request, recovery.Charges{Hard: []recovery.Charge{free, full}})
+	{overLimit, func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.Enqueue(ctx, job, recovery.Charges{free, full})
 	}},
 	{"TakeLimits", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.TakeLimits(ctx, now, []recovery.Charge{free, other})
+		return nil, s.TakeLimits(ctx, now, recovery.Charges{free, other})
 	}},
 	{"Claim", func(ctx context.Context, s *Store) (any, error) {
-		return s.Claim(ctx, recovery.Claim{LeaseID: "lease", At: now, Until: now.Add(time.Minute), Max: 2})
+		return s.Claim(ctx, recovery.Claim{LeaseID: "lease", Lane: recovery.LaneMail, At: now, Until: now.Add(time.Minute), Max: 4, Again: 1})
 	}},
 	{"Claim of one", func(ctx context.Context, s *Store) (any, error) {
-		return s.Claim(ctx, recovery.Claim{LeaseID: "lease", At: now, Until: now.Add(time.Minute), Max: 1, JobID: request.ID})
+		return s.Claim(ctx, recovery.Claim{LeaseID: "lease", At: now, Until: now.Add(time.Minute), Max: 1, JobID: job.ID})
 	}},
 	{"Finish for good", func(ctx context.Context, s *Store) (any, error) {
 		return nil, s.Finish(ctx, recovery.Outcome{
-			JobID: request.ID, LeaseID: "lease", At: now, Mailed: "7", Add: []recovery.Job{notice},
+			JobID: job.ID, LeaseID: "lease", At: now,
+			MailedAccountIDs: []string{"7"}, Requester: reset.Requester, Discard: []recovery.Digest{{5}, {6}},
 		})
 	}},
 	{"Finish to retry", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.Finish(ctx, recovery.Outcome{JobID: request.ID, LeaseID: "lease", At: now, RetryAt: now.Add(time.Minute)})
+		return nil, s.Finish(ctx, recovery.Outcome{JobID: job.ID, LeaseID: "lease", At: now, RetryAt: now.Add(time.Minute)})
 	}},
 	{"Purge", func(ctx context.Context, s *Store) (any, error) {
-		return s.Purge(ctx, now, 100)
+		return s.Purge(ctx, now, now.Add(time.Hour), 100)
+	}},
+	{"Stats", func(ctx context.Context, s *Store) (any, error) {
+		return s.Stats(ctx)
+	}},
+	{"Now", func(ctx context.Context, s *Store) (any, error) {
+		return s.Now(ctx)
 	}},
 }

@@ -15,8 +15,8 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// Migrations returns the store's tables as numbered .sql files ("00001_recovery.sql"), for goose and
-// tools like it. They have the default prefix, and no statement to go back.
+// Migrations returns the store's tables as numbered .sql files ("00001_recovery.sql"), for goose
+// and tools like it. They have the default prefix, and no statement to go back.
 func Migrations(d Dialect) fs.FS {
 	name := map[Dialect]string{PostgreSQL: "postgresql", MySQL: "mysql", SQLite: "sqlite"}[d]
 	sub, err := fs.Sub(migrations, "migrations/"+name)
@@ -27,9 +27,9 @@ func Migrations(d Dialect) fs.FS {
 }
 
 // Migrate brings the store's tables up to date. It may be called at every start, by any number of
-// instances at once: they wait for each other, unless the tables are up to date; then nothing but the
-// right to read is needed. What was done is written down in the table
-// recovery_migrations, so a database is migrated either by Migrate or by a tool, not by both.
+// instances at once: they wait for each other, unless the tables are up to date; then nothing but
+// the right to read is needed. What was done is written down in the table recovery_migrations, so a
+// database is migrated either by Migrate or by a tool, not by both.
 func (s *Store) Migrate(ctx context.Context) error {
 	for attempt := 1; ; attempt++ {
 		err := s.migrateOnce(ctx)

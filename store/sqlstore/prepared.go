@@ -36,8 +36,8 @@ func (t txn) QueryRowContext(ctx context.Context, text string, args ...any) *sql
 	return t.Tx.QueryRowContext(ctx, text, args...)
 }
 
-// prepared keeps the statements of SQLite, which parses for as long as it executes. The others parse on
-// their servers, and poolers between mix up what is prepared; there it is nil.
+// prepared keeps the statements of SQLite, which parses for as long as it executes. The others
+// parse on their servers, and poolers between mix up what is prepared; there it is nil.
 type prepared struct {
 	mu      sync.Mutex
 	ready   map[string]*sql.Stmt
@@ -62,8 +62,8 @@ func (p *prepared) find(text string) *sql.Stmt {
 	return stmt
 }
 
-// prepareMissing has what was missing prepared in the background: a statement needs a connection, which
-// others may have for long. What fails now will be missing again.
+// prepareMissing has what was missing prepared in the background: a statement needs a connection,
+// which others may have for long. What fails now will be missing again.
 func (p *prepared) prepareMissing(db *sql.DB) {
 	if p == nil {
 		return

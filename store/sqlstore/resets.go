@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,29 +11,70 @@ import (
 	"example.com/recovery"
 )
 
-// CreateReset implements [recovery.Resets]. The account is locked, so that the mail of a newer
-// request cannot be finished between the look and the insert.
-func (s *Store) CreateReset(ctx context.Context, r recovery.Reset) error {
-	if err := fit(bounded{r.AccountID, maxAccountID}, bounded{r.JobID, maxName}); err != nil {
-		return fmt.Errorf("sqlstore: %w", err)
+// CreateResets implements [recovery.Resets]. The accounts are locked, so that the mail of a newer
+// request cannot be finished between the look for it and the insert.
+func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
+	if m.LeaseID == noLease {
+		return nil, recovery.ErrLeaseLost
 	}
-	return s.share(ctx, func(ctx context.Context, tx txn) error {
-		if _, err := s.accounts.LockAccount(ctx, tx.Tx, r.AccountID); err != nil {
+	// A caller whose context ends does not wait until they were used.
+	m.Resets, m.Charges = slices.Clone(m.Resets), slices.Clone(m.Charges)
+	var accountIDs []string
+	for _, r := range m.Resets {
+		if err := errors.Join(fit(r.AccountID, maxAccountID), fit(r.JobID, maxName)); err != nil {
+			return nil, err
+		}
+		accountIDs = append(accountIDs, r.AccountID)
+	}
+	var superseded []string
+	err := s.share(ctx, func(ctx context.Context, tx txn) error {
+		superseded = nil
+		if err := s.lockAccounts(ctx, tx, accountIDs); err != nil {
 			return err
 		}
-		at := r.RequestedAt.UnixMicro()
-		return one(recovery.ErrSuperseded)(tx.ExecContext(ctx, s.sql.createReset,
-			r.Digest[:], r.AccountID, r.Version[:], r.JobID, at, r.ExpiresAt.UnixMicro(),
-			r.AccountID, at, at, r.JobID))
+		_, charged, err := s.lockJob(ctx, tx, m.JobID, m.LeaseID)
+		if err != nil {
+			return err
+		}
+		var kept rows
+		for _, r := range m.Resets {
+			at, newer := r.RequestedAt.UnixMicro(), false
+			err := tx.QueryRowContext(ctx, s.sql.findNewer, r.AccountID, r.Requester[:],
+				m.At.Add(recovery.MaxClockSkew).UnixMicro(), at, at, r.JobID).Scan(&newer)
+			switch {
+			case err != nil:
+				return err
+			case newer:
+				superseded = append(superseded, r.AccountID)
+			default:
+				kept.add(r.Digest[:], r.AccountID, r.Version[:], r.JobID, r.Requester[:], at, r.ExpiresAt.UnixMicro())
+			}
+		}
+		if len(superseded) > 0 && kept.len() == 0 {
+			return nil
+		}
+		if !charged {
+			if err := s.charge(ctx, tx, m.At, m.Charges); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, s.sql.setCharged, 1, m.JobID); err != nil {
+				return err
+			}
+		}
+		return s.execAll(ctx, tx, s.sql.insertResets, kept)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return superseded, nil
 }
 
-// FindReset implements [recovery.Resets]. It reads the reset with the digest or the next one, and that
-// one's account, whatever becomes of the token: an unknown one takes as long as one that was used, and as
-// one whose account is gone. If there is no next one, it asks for the account "0".
+// FindReset implements [recovery.Resets]. It reads the reset with the digest or the next one, and
+// that one's account, whatever becomes of the token: an unknown one takes as long as one that was
+// used, and as one whose account is gone. If there is no next one, it asks for the account "0".
 func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.Time) (r recovery.Reset, a recovery.Account, err error) {
 	err = s.read(ctx, func(tx txn) error {
-		next, ended, err := scanReset(tx.QueryRowContext(ctx, s.sql.findReset, digest[:]))
+		next, err := scanReset(tx.QueryRowContext(ctx, s.sql.findReset, digest[:]))
 		if errors.Is(err, sql.ErrNoRows) {
 			next.AccountID, err = "0", nil
 		}
@@ -53,9 +93,8 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 		case next.Digest != digest:
 			return unknown
 		}
-		r = next
-		a, err = live(r, ended, at, found)
-		return err
+		r, a = next, accountOf(next, found)
+		return r.Judge(at, a)
 	})
 	if err != nil {
 		return recovery.Reset{}, recovery.Account{}, err
@@ -63,74 +102,80 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 	return r, a, nil
 }
 
-// reset reads the reset with the digest and how it ended, "" if it did not.
-func (s *Store) reset(ctx context.Context, tx txn, digest recovery.Digest) (r recovery.Reset, ended recovery.TokenReason, err error) {
-	r, ended, err = scanReset(tx.QueryRowContext(ctx, s.sql.findReset, digest[:]))
-	if errors.Is(err, sql.ErrNoRows) || err == nil && r.Digest != digest {
-		return recovery.Reset{}, "", &recovery.TokenError{Reason: recovery.TokenUnknown}
+// accountOf returns the reset's account, the zero Account if it is not among those that were found.
+func accountOf(r recovery.Reset, found []recovery.Account) recovery.Account {
+	for _, a := range found {
+		if a.ID == r.AccountID {
+			return a
+		}
 	}
-	return r, ended, err
+	return recovery.Account{}
 }
 
-func scanReset(row *sql.Row) (r recovery.Reset, ended recovery.TokenReason, err error) {
-	var digest, version []byte
+// reset reads the reset with the digest.
+func (s *Store) reset(ctx context.Context, tx txn, digest recovery.Digest) (recovery.Reset, error) {
+	r, err := scanReset(tx.QueryRowContext(ctx, s.sql.findReset, digest[:]))
+	if errors.Is(err, sql.ErrNoRows) || err == nil && r.Digest != digest {
+		return recovery.Reset{}, &recovery.TokenError{Reason: recovery.TokenUnknown}
+	}
+	return r, err
+}
+
+func scanReset(row *sql.Row) (r recovery.Reset, err error) {
+	var digest, version, requester []byte
 	var requestedAt, expiresAt int64
-	if err = row.Scan(&digest, &r.AccountID, &version, &r.JobID, &requestedAt, &expiresAt, &ended); err != nil {
-		return r, "", err
+	err = row.Scan(&digest, &r.AccountID, &version, &r.JobID, &requester, &requestedAt, &expiresAt, &r.Ended, &r.Tries)
+	if err != nil {
+		return recovery.Reset{}, err
 	}
 	copy(r.Digest[:], digest)
 	copy(r.Version[:], version)
+	copy(r.Requester[:], requester)
 	r.RequestedAt, r.ExpiresAt = fromMicro(requestedAt), fromMicro(expiresAt)
-	return r, ended, nil
+	return r, nil
 }
 
-// live returns the account of a reset, of those that have its ID, if it can be redeemed, or the reason
-// why it cannot.
-func live(r recovery.Reset, ended recovery.TokenReason, at time.Time, found []recovery.Account) (recovery.Account, error) {
-	refuse := func(reason recovery.TokenReason) (recovery.Account, error) {
-		return recovery.Account{}, &recovery.TokenError{Reason: reason}
-	}
-	switch {
-	case ended != "":
-		return refuse(ended)
-	case !at.Before(r.ExpiresAt):
-		return refuse(recovery.TokenExpired)
-	}
-	i := slices.IndexFunc(found, func(a recovery.Account) bool { return a.ID == r.AccountID })
-	switch {
-	case i < 0 || !found[i].Eligible():
-		return refuse(recovery.TokenAccountGone)
-	case found[i].Version != r.Version:
-		return refuse(recovery.TokenStale)
-	}
-	return found[i], nil
+// CountTry implements [recovery.Resets].
+func (s *Store) CountTry(ctx context.Context, digest recovery.Digest, by int) error {
+	return s.write(ctx, func(tx txn) error {
+		n, err := affected(tx.ExecContext(ctx, s.sql.countTry, by, digest[:], by, recovery.MaxTries))
+		if err != nil || n > 0 {
+			return err
+		}
+		if _, err := s.reset(ctx, tx, digest); err != nil {
+			return err
+		}
+		if by > 0 {
+			return &recovery.TokenError{Reason: recovery.TokenDenied}
+		}
+		return nil
+	})
 }
 
-// Redeem implements [recovery.Resets]. Transactions about one account wait for each other at
-// the lock of its row; the guarded update decides who redeems.
+// Redeem implements [recovery.Resets]. Transactions about one account wait for each other at the
+// lock of its row; the guarded update decides who redeems.
 func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (account recovery.Account, err error) {
-	if err := fitRequests(c.Add); err != nil {
-		return recovery.Account{}, fmt.Errorf("sqlstore: %w", err)
+	if err := fitJobs(c.Add...); err != nil {
+		return recovery.Account{}, err
 	}
 	err = s.write(ctx, func(tx txn) error {
-		r, _, err := s.reset(ctx, tx, c.Digest)
+		r, err := s.reset(ctx, tx, c.Digest)
 		if err != nil {
 			return err
 		}
 		locked, err := s.accounts.LockAccount(ctx, tx.Tx, r.AccountID)
 		if errors.Is(err, errNotAnID) {
-			return &recovery.TokenError{Reason: recovery.TokenAccountGone}
+			return r.Judge(c.At, recovery.Account{})
 		}
 		if err != nil {
 			return err
 		}
-		// Read again: the lock may have been waited for. MySQL's default level shows what was before; then
-		// the guard of redeem decides.
-		r, ended, err := s.reset(ctx, tx, c.Digest)
-		if err != nil {
+		// Read again: the lock may have been waited for. MySQL's default level shows what was
+		// before; then the guard of redeem decides.
+		if r, err = s.reset(ctx, tx, c.Digest); err != nil {
 			return err
 		}
-		if _, err := live(r, ended, c.At, locked); err != nil {
+		if err := r.Judge(c.At, accountOf(r, locked)); err != nil {
 			return err
 		}
 		used := &recovery.TokenError{Reason: recovery.TokenUsed}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// rows are the arguments of a statement about many rows. PostgreSQL gets each column as one array, so
-// that one text of the statement serves any number of rows; the others get every value.
+// rows are the arguments of a statement about many rows. PostgreSQL gets each column as one array,
+// so that one text of the statement serves any number of rows; the others get every value.
 type rows struct {
 	columns int
 	values  []any // row by row: string, []byte or int64
@@ -36,8 +36,8 @@ func (r *rows) expand(text string) string {
 	return before + strings.Repeat(row+", ", r.len()-1) + row + after
 }
 
-// pieces are the rows as statements get them: all at once, but for SQLite, whose statements are kept
-// prepared, so many that there are few sizes.
+// pieces are the rows as statements get them: all at once, but for SQLite, whose statements are
+// kept prepared, so many that there are few sizes.
 func (r rows) pieces(d Dialect) (pieces []rows) {
 	if d != SQLite {
 		return []rows{r}
@@ -57,8 +57,8 @@ func (r *rows) args(d Dialect) []any {
 	return r.arrays(r.columns)
 }
 
-// arrays returns the columns, of which there are so many, as literals of arrays: every driver takes a
-// text, and the statement casts it.
+// arrays returns the columns, of which there are so many, as literals of arrays: every driver takes
+// a text, and the statement casts it.
 func (r *rows) arrays(columns int) []any {
 	args := make([]any, columns)
 	var b []byte

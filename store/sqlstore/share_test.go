@@ -22,8 +22,8 @@ func sharing(t *testing.T, others ...func(context.Context, txn) error) (*stub, *
 	t.Helper()
 	s := newStub(SQLite)
 	store, _ := s.store(t, nil)
-	r := request
-	calls := []*addition{{ctx: t.Context(), at: now, request: &r}}
+	r := job
+	calls := []*addition{{ctx: t.Context(), at: now, job: &r}}
 	for _, f := range others {
 		calls = append(calls, &addition{ctx: t.Context(), write: f})
 	}
@@ -43,7 +43,8 @@ func answers(end func() error) func(context.Context, txn) error {
 
 func ends() error { return nil }
 
-// made makes the calls as if they had waited, and returns what each caller gets; a panic is an error.
+// made makes the calls as if they had waited, and returns what each caller gets; a panic is an
+// error.
 func made(store *Store, calls []*addition) (results []error) {
 	for _, a := range calls {
 		a.done = make(chan struct{})
@@ -71,17 +72,49 @@ func TestWritesShareATransaction(t *testing.T) {
 	is.True(slices.ContainsFunc(s.kept, func(text string) bool { return strings.HasPrefix(text, "UPDATE 2") }))
 }
 
-// What one of them is answered or fails with, be it the application's own code, is not the others'; and
-// nothing is kept of it.
+// What one of them is answered is not the others', and costs them nothing.
+func TestWritesAreAnswered(t *testing.T) {
+	is := is.New(t)
+	limited := &recovery.LimitError{Scope: recovery.ScopeMailbox, RetryAfter: time.Second}
+	lost := answers(func() error { return recovery.ErrLeaseLost })
+	s, store, calls := sharing(t, lost, answers(func() error { return limited }), writes("UPDATE 2"))
+	is.Equal(made(store, calls), []error{nil, recovery.ErrLeaseLost, limited, nil})
+	is.Equal(count(s.calls, "begin"), 1)
+	is.Equal(count(s.calls, "commit"), 1)
+
+	s, store, calls = sharing(t, lost)
+	is.Equal(made(store, calls[1:]), []error{recovery.ErrLeaseLost})
+	is.Equal(s.calls[len(s.calls)-1], "rollback") // there is nothing to keep
+}
+
+// An answer of a try that lost to another transaction is forgotten.
+func TestAnswersOfTriesThatLost(t *testing.T) {
+	is := is.New(t)
+	tries := 0
+	_, store, calls := sharing(t, answers(func() error {
+		if tries++; tries == 1 {
+			return recovery.ErrLeaseLost
+		}
+		return nil
+	}), answers(func() error {
+		if tries == 1 {
+			return &numberError{5, secret}
+		}
+		return nil
+	}))
+	is.Equal(made(store, calls), []error{nil, nil, nil})
+}
+
+// What one of them fails with, be it the application's own code, is not the others'; and nothing is
+// kept of it.
 func TestWritesThatFailAreMadeAgainAlone(t *testing.T) {
 	broken := errors.New("broken")
 	for name, c := range map[string]struct {
 		end  func() error
 		want string
 	}{
-		"error":  {func() error { return broken }, "sqlstore: broken"},
-		"answer": {func() error { return recovery.ErrSuperseded }, recovery.ErrSuperseded.Error()},
-		"panic":  {func() error { panic("hot") }, "panic: hot"},
+		"error": {func() error { return broken }, "sqlstore: broken"},
+		"panic": {func() error { panic("hot") }, "panic: hot"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -199,21 +232,6 @@ func TestWritesComeBeforeRequests(t *testing.T) {
 	is.Equal(all.waiting, []*addition{x, y, a, b})
 }
 
-// What does not fit is refused before anything is shared.
-func TestFinishRefusesWhatDoesNotFit(t *testing.T) {
-	is := is.New(t)
-	for _, d := range dialects {
-		s := newStub(d)
-		store, _ := s.store(t, nil)
-		long := request
-		long.AccountID = strings.Repeat("x", maxAccountID+1)
-		is.True(store.Finish(t.Context(), recovery.Outcome{JobID: "r", LeaseID: "l", Add: []recovery.Job{long}}) != nil)
-		_, err := store.Redeem(t.Context(), recovery.Redemption{Add: []recovery.Job{long}})
-		is.True(err != nil)
-		is.Equal(len(s.calls), 0)
-	}
-}
-
 // Whoever waits for a mail to be sent does not come again at once.
 func TestNobodyWaitsForOtherWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -255,9 +273,9 @@ func TestSQLiteKeepsItsStatements(t *testing.T) {
 		s := newStub(SQLite)
 		store, db := s.store(t, nil)
 		for i := range 4 {
-			r := request
+			r := job
 			r.ID = strings.Repeat("x", i+1)
-			is.NoErr(store.Enqueue(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{free, other}}))
+			is.NoErr(store.Enqueue(t.Context(), r, recovery.Charges{free, other}))
 			_, _, err := store.FindReset(t.Context(), recovery.Digest{1}, now)
 			is.True(err == nil || errors.Is(err, recovery.ErrInvalidToken))
 			synctest.Wait()

@@ -1,5 +1,5 @@
-// Package sqlstore is a [recovery.Store] on database/sql, for PostgreSQL, MySQL, MariaDB and SQLite.
-// It imports no driver: the application brings its own, and its own user table.
+// Package sqlstore is a [recovery.Store] on database/sql, for PostgreSQL, MySQL, MariaDB and
+// SQLite. It imports no driver: the application brings its own, and its own user table.
 //
 // # Use
 //
@@ -13,42 +13,44 @@
 //	svc, err := recovery.New(store, mailer, nil)
 //
 // [Table] maps a common user table. An application that does more when a password changes, such as
-// ending sessions in the same transaction, embeds it in a type of its own and overrides SetPassword:
-// see [Accounts].
+// ending sessions in the same transaction, embeds it in a type of its own and overrides
+// SetPassword: see [Accounts].
 //
 // # Tables
 //
-// The store keeps three tables: recovery_jobs is the queue, recovery_resets the tokens as
-// digests, recovery_limits the state of the limits. [Store.Migrate] creates them, safely when many
+// The store keeps three tables: recovery_jobs is the queue, recovery_resets the tokens as digests,
+// recovery_limits the states of the limits. [Store.Migrate] creates them, safely when many
 // instances start at once, and writes its versions into recovery_migrations; it needs the right to
-// create tables unless they are there already. [Migrations] has the same statements as numbered .sql
-// files for a migration tool. Times are BIGINT microseconds since 1970 in UTC; no statement reads the database's
-// clock. The store needs SELECT, INSERT, UPDATE and DELETE on them; of the user table it needs SELECT
-// and, for the password column, UPDATE.
+// create tables unless they are there already. [Migrations] has the same statements as numbered
+// .sql files for a migration tool. The store needs SELECT, INSERT, UPDATE and DELETE on its tables;
+// of the user table it needs SELECT and, for the password column, UPDATE.
+//
+// Times are BIGINT microseconds since 1970 in UTC. No statement reads the database's clock, but
+// that of [Store.Now], which all instances follow. On SQLite it is the clock of the machine.
 //
 // # Transactions
 //
-// Every method is one transaction: at READ COMMITTED on PostgreSQL, whatever its default is, and at the
-// default isolation level of the others. What decides is a guarded write whose affected rows are
-// counted, or a row that is locked, never an earlier read. A deadlock, a serialization failure or a
-// busy database is tried again as a whole transaction, a bounded number of times; then the caller
-// gets the error, and nothing was done. If the connection is lost or ctx ends while a transaction is
-// committed, the error wraps [ErrUnknownOutcome]: trying again is safe.
+// Every method is one transaction: at READ COMMITTED on PostgreSQL, whatever its default is, and at
+// the default isolation level of the others. What decides is a guarded write whose affected rows
+// are counted, or a row that is locked, never an earlier read. Rows are locked in one order:
+// accounts by their IDs, then a job, limits by their keys, resets. A deadlock, a serialization
+// failure or a busy database is tried again as a whole transaction, a bounded number of times; then
+// the caller gets the error, and nothing was done. If the connection is lost or ctx ends while a
+// transaction is committed, the error wraps [ErrUnknownOutcome]: trying again is safe.
 //
-// Calls of Enqueue and TakeLimits that come while another is being committed share the next
-// transaction, up to 64 of them: a commit to disk is what a request costs most. Each returns when its own
-// request is durable, with its own limit or error. A call alone waits for nobody; after a shared one, the
-// next waits up to 250 µs for the same callers to come again. On PostgreSQL they are one statement, with
-// pgx one round trip, unless a limit is reached or one identifier is asked for twice at once. On SQLite,
-// which has one writer, CreateReset and Finish share that transaction too; what fails in it, the
-// application's LockAccount included, is done again alone.
+// The commit to disk is most of what a request costs. So calls of Enqueue and TakeLimits that come
+// while another is being committed share the next transaction, up to 64 of them. Each returns when
+// its own job is durable, with its own limit or error. A call alone waits for nobody; after a
+// shared one, the next waits up to 250 µs for the same callers to come again. On PostgreSQL they
+// are one statement, with pgx one round trip, unless a limit is reached. On SQLite, which has one
+// writer, CreateResets and Finish share that transaction too; what fails in it, the application's
+// LockAccount included, is done again alone.
 //
 // # Many instances
 //
-// Any number of processes may share one database: each makes its own Store and runs Service.Run. They
-// agree through row locks alone; claims skip what another has. Their clocks should agree to the
-// second. Finished requests are deleted at once; the worker purges expired tokens and limits that are
-// over, in small batches.
+// Any number of processes may share one database: each makes its own Store and runs Service.Run.
+// They agree through row locks alone; claims skip what another has. A finished job is deleted at
+// once; the worker purges expired tokens and limits that are over, in small batches.
 //
 // # Upgrades
 //
@@ -59,24 +61,25 @@
 //
 //   - PostgreSQL 12 and later, with any driver. Behind pgbouncer in transaction mode, pgx needs
 //     default_query_exec_mode=exec; lib/pq needs nothing.
-//   - MySQL 8 and MariaDB 10.6 and later: claims use SKIP LOCKED. sql_mode, time_zone, isolation level
-//     and clientFoundRows make no difference. interpolateParams=true saves go-sql-driver two of three
-//     round trips of every statement.
-//   - MariaDB with Galera, and any node may be written to. Every connection needs wsrep_sync_wait=1, or a
-//     token that was just mailed may be unknown on another node; and statements that the driver, not the
-//     server, puts together (interpolateParams=true with go-sql-driver): a transaction with prepared ones
-//     that another node aborts may seem to have been committed. What a COMMIT loses to another node is
-//     tried again like a deadlock.
-//   - SQLite 3.35 and later, with modernc.org/sqlite, whose errors are told apart. In the DSN, set a busy
-//     timeout, WAL and synchronous=FULL:
+//   - MySQL 8 and MariaDB 10.6 and later: claims use SKIP LOCKED. sql_mode, time_zone, isolation
+//     level and clientFoundRows make no difference. interpolateParams=true saves go-sql-driver two
+//     of three round trips of every statement.
+//   - MariaDB with Galera, and any node may be written to. Every connection needs
+//     wsrep_sync_wait=1, or a token that was just mailed may be unknown on another node; and
+//     statements that the driver, not the server, puts together (interpolateParams=true with
+//     go-sql-driver): a transaction with prepared ones that another node aborts may seem to have
+//     been committed. What a COMMIT loses to another node is tried again like a deadlock.
+//   - SQLite 3.35 and later, with modernc.org/sqlite, whose errors are told apart. In the DSN, set
+//     a busy timeout, WAL and synchronous=FULL:
 //     "file:app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)".
 //     Every writing transaction begins with a write, so it waits its turn instead of failing later.
-//     Statements are prepared once for each connection. The driver waits out the busy timeout even if
-//     ctx ends, so it is also how late a call may return while another program holds the file.
+//     Statements are prepared once for each connection. The driver waits out the busy timeout even
+//     if ctx ends, so it is also how late a call may return while another program holds the file.
 //     ":memory:" is one database per connection: set SetMaxOpenConns(1).
 //
-// A server keeps the locks of a client that vanished until it notices. Have PostgreSQL notice within a
-// minute (idle_in_transaction_session_timeout, tcp_keepalives_idle), and MySQL too (wait_timeout).
+// A server keeps the locks of a client that vanished until it notices. Have PostgreSQL notice
+// within a minute (idle_in_transaction_session_timeout, tcp_keepalives_idle), and MySQL too
+// (wait_timeout).
 package sqlstore
 
 import (
@@ -104,10 +107,10 @@ const (
 	SQLite
 )
 
-// ErrUnknownOutcome is wrapped by the error of a method whose transaction may have been committed or
-// not, because the connection was lost or ctx ended meanwhile. To repeat the call is safe: Redeem
-// changes a password once, and Finish ends a request once; Enqueue refuses an ID that is
-// stored, and TakeLimits counts again.
+// ErrUnknownOutcome is wrapped by the error of a method whose transaction may have been committed
+// or not, because the connection was lost or ctx ended meanwhile. To repeat the call is safe:
+// Redeem changes a password once, Finish ends a job once, and CreateResets charges a job once;
+// Enqueue refuses an ID that is stored; TakeLimits and CountTry count again.
 var ErrUnknownOutcome = errors.New("sqlstore: the transaction may or may not have been committed")
 
 // Options configure a [Store]. Nil Options are the zero Options.
@@ -132,8 +135,8 @@ type Store struct {
 	turn        turn        // to write, of SQLite
 	autocommits atomic.Bool // a statement needs no transaction around it
 	prepared    *prepared   // SQLite's
-	adding      together    // requests
-	taking      together    // limits alone, which do not wait for the limit that all requests share
+	adding      together    // jobs
+	taking      together    // limits alone, so that completions do not queue behind the global limit of requests
 }
 
 var validPrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
@@ -194,29 +197,6 @@ func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) (foun
 		return nil, err
 	}
 	return found, nil
-}
-
-// The longest texts that are stored, in bytes. MySQL cuts longer ones unless its sql_mode is strict,
-// and a cut account ID may be another account's; the others take any length.
-const (
-	maxName       = 64
-	maxIdentifier = 254
-	maxAccountID  = 255
-)
-
-type bounded struct {
-	value string
-	max   int
-}
-
-// fit refuses texts that are too long.
-func fit(texts ...bounded) error {
-	for _, t := range texts {
-		if len(t.value) > t.max {
-			return fmt.Errorf("a text of %d bytes is longer than %d", len(t.value), t.max)
-		}
-	}
-	return nil
 }
 
 func fromMicro(micro int64) time.Time { return time.UnixMicro(micro).UTC() }

@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -77,7 +76,7 @@ func TestAnswers(t *testing.T) {
 	anothers := slices.Clone(stubRows()[findsReset])
 	anothers[0] = []byte("another digest, of 32 bytes, next")[:32]
 	ended := func(reason string) []driver.Value {
-		return []driver.Value{reset.Digest[:], "7", alice.Version[:], "request 1", now.UnixMicro(), now.Add(time.Hour).UnixMicro(), reason}
+		return []driver.Value{reset.Digest[:], "7", alice.Version[:], "job 1", reset.Requester[:], now.UnixMicro(), now.Add(time.Hour).UnixMicro(), reason, int64(0)}
 	}
 	account := func(id string, active int64, email string) []driver.Value {
 		return []driver.Value{id, "alice", email, "old hash", "", active, int64(1), int64(1)}
@@ -99,8 +98,9 @@ func TestAnswers(t *testing.T) {
 		{"another address", findsAccount, account("7", 1, "a@example.com"), "", "FindReset Redeem", "recovery: the token is not valid: stale"},
 		{"a redeem that lost", "", nil, "SET ended = 'used'", "Redeem", "recovery: the token is not valid: used"},
 		{"no row for the password", findsHash, nil, "password", "Redeem", "sqlstore: no row of the user table has the account's ID"},
-		{"a newer mail", "", nil, "INSERT INTO recovery_resets", "CreateReset", "recovery: a newer request was already mailed"},
-		{"no lease", findsLeased, nil, "", "Finish for good", "recovery: the lease is not held"},
+		{"an unknown token's try", findsReset, nil, "SET tries", "CountTry", "recovery: the token is not valid: unknown"},
+		{"the last try", "", nil, "SET tries", "CountTry", "recovery: the token is not valid: denied"},
+		{"no lease", findsLeased, nil, "", "CreateResets, Finish for good", "recovery: the lease is not held"},
 		{"a lease that is lost meanwhile", "", nil, "DELETE FROM recovery_jobs", "Finish for good", "recovery: the lease is not held"},
 		{"a lease that is lost before a retry", "", nil, "UPDATE recovery_jobs", "Finish to retry", "recovery: the lease is not held"},
 	} {
@@ -163,17 +163,17 @@ func TestRefusalSaysTheLongestWait(t *testing.T) {
 		return recovery.Charge{Scope: scope, Key: key, Limit: recovery.Limit{Burst: burst, Every: every}}
 	}
 	// The state of the first two is an hour and a half ahead.
-	hourly := charge(recovery.ScopeClient, full.Key, 2, time.Hour)                 // half an hour to wait
-	daily := charge(recovery.ScopeIdentifier, recovery.Digest{5}, 1, 24*time.Hour) // an hour and a half
-	counted := charge(recovery.ScopeGlobal, recovery.Digest{6}, 1, 2*time.Hour)    // none
+	hourly := charge(recovery.ScopeClient, full.Key, 2, time.Hour)              // half an hour to wait
+	daily := charge(recovery.ScopeMailbox, recovery.Digest{5}, 1, 24*time.Hour) // an hour and a half
+	counted := charge(recovery.ScopeGlobal, recovery.Digest{6}, 1, 2*time.Hour) // none
 	for _, c := range []struct {
 		name    string
 		charges []recovery.Charge
 		want    recovery.LimitError
 	}{
 		{"one", []recovery.Charge{hourly}, recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: 30 * time.Minute}},
-		{"the earlier one", []recovery.Charge{daily, hourly}, recovery.LimitError{Scope: recovery.ScopeIdentifier, RetryAfter: 90 * time.Minute}},
-		{"the later one", []recovery.Charge{hourly, daily}, recovery.LimitError{Scope: recovery.ScopeIdentifier, RetryAfter: 90 * time.Minute}},
+		{"the earlier one", []recovery.Charge{daily, hourly}, recovery.LimitError{Scope: recovery.ScopeMailbox, RetryAfter: 90 * time.Minute}},
+		{"the later one", []recovery.Charge{hourly, daily}, recovery.LimitError{Scope: recovery.ScopeMailbox, RetryAfter: 90 * time.Minute}},
 		{"not what was counted", []recovery.Charge{counted, hourly}, recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: 30 * time.Minute}},
 	} {
 		for _, d := range dialects {
@@ -204,47 +204,6 @@ func plain(call string) string {
 	return strings.Join(values, " | ")
 }
 
-// Over a soft limit, the request is stored and the hard limits are counted, but no soft one is: it is
-// stored as it was, so that this takes as long.
-func TestThrottledRequest(t *testing.T) {
-	stored := func(is *is.I, where target, soft ...recovery.Charge) (text string, unchanged bool) {
-		is.Helper()
-		s := newStub(where.dialect)
-		store, _ := s.store(t, nil)
-		where.prepare(store)
-		r := request
-		r.Throttled = true // the caller's word does not count
-		is.NoErr(store.Enqueue(context.Background(), r, recovery.Charges{Hard: []recovery.Charge{free}, Soft: soft}))
-		all := plain(strings.Join(s.kept, " | "))
-		for _, c := range append([]recovery.Charge{free}, soft...) {
-			id := c.Key[:]
-			if where.dialect == SQLite {
-				id = c.Key[:groupSize]
-			}
-			is.True(strings.Contains(all, hex.EncodeToString(id))) // stored, counted or not
-		}
-		before := s.limits[other.Key].UnixMicro()
-		unchanged = strings.Contains(all, fmt.Sprintf("%d", before)) || strings.Contains(all, fmt.Sprintf("| %x", before))
-		return plain(s.kept[len(s.kept)-1]), unchanged
-	}
-	for _, where := range targets {
-		if where.atOnce() {
-			continue // the statement throttles
-		}
-		t.Run(where.name, func(t *testing.T) {
-			is := is.New(t)
-			text, _ := stored(is, where)
-			is.True(strings.HasSuffix(text, " | 0")) // no soft limit
-			text, unchanged := stored(is, where, other)
-			is.True(strings.HasSuffix(text, " | 0")) // not throttled
-			is.True(!unchanged)                      // the soft limit is counted
-			text, unchanged = stored(is, where, other, full)
-			is.True(strings.HasSuffix(text, " | 1")) // throttled
-			is.True(unchanged)                       // it is stored as it was
-		})
-	}
-}
-
 // MySQL cuts what is too long for a column unless it is told to be strict.
 func TestHashThatIsCut(t *testing.T) {
 	is := is.New(t)
@@ -266,54 +225,151 @@ func TestTextsThatAreTooLong(t *testing.T) {
 			is := is.New(t)
 			s := newStub(d)
 			store, _ := s.store(t, nil)
-			r := request
+			r := job
 			r.Identifier = strings.Repeat("a", 255)
-			err := store.Enqueue(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{free}})
+			err := store.Enqueue(t.Context(), r, recovery.Charges{free})
 			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
-			long := reset
-			long.AccountID = strings.Repeat("a", 256)
-			err = store.CreateReset(t.Context(), long)
+			long := mint()
+			long.Resets[1].AccountID = strings.Repeat("a", 256)
+			_, err = store.CreateResets(t.Context(), long)
 			is.Equal(errorText(err), "sqlstore: a text of 256 bytes is longer than 255")
 			add := []recovery.Job{notice, r}
 			_, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: now, PasswordHash: "new hash", Add: add})
-			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
-			err = store.Finish(t.Context(), recovery.Outcome{JobID: request.ID, LeaseID: "lease", At: now, Add: add})
 			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
 			name := strings.Repeat("n", 65)
 			for _, set := range []func(*recovery.Job){
 				func(r *recovery.Job) { r.ID = name }, func(r *recovery.Job) { r.Portal = name }, func(r *recovery.Job) { r.Locale = name },
 			} {
-				r := request
+				r := job
 				set(&r)
-				is.Equal(errorText(store.Enqueue(t.Context(), r, recovery.Charges{})), "sqlstore: a text of 65 bytes is longer than 64")
+				is.Equal(errorText(store.Enqueue(t.Context(), r, nil)), "sqlstore: a text of 65 bytes is longer than 64")
 			}
-			long = reset
-			long.JobID = name
-			is.Equal(errorText(store.CreateReset(t.Context(), long)), "sqlstore: a text of 65 bytes is longer than 64")
+			long = mint()
+			long.Resets[0].JobID = name
+			_, err = store.CreateResets(t.Context(), long)
+			is.Equal(errorText(err), "sqlstore: a text of 65 bytes is longer than 64")
 			is.Equal(s.kept, nil)
 		})
 	}
 }
 
-// Of what is over, at most as much goes as was asked for, and what went is counted.
+// At most as much is changed as was asked for, and what was is counted.
 func TestPurgeStopsAtMax(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
 			is := is.New(t)
 			s := newStub(d)
-			s.changed = func(query string, _ []driver.NamedValue) int64 {
-				if strings.HasPrefix(query, "DELETE FROM recovery_resets") {
-					return 70
+			s.changed = func(_ string, args []driver.NamedValue) int64 {
+				if len(args) == 0 {
+					return 0 // the lock of SQLite
 				}
-				return 20
+				return args[len(args)-1].Value.(int64) / 2
 			}
 			store, _ := s.store(t, nil)
-			n, err := store.Purge(t.Context(), now, 100)
+			before, ahead := now.UnixMicro(), now.Add(time.Hour).UnixMicro()
+			n, err := store.Purge(t.Context(), now, now.Add(time.Hour), 100)
 			is.NoErr(err)
-			is.Equal(n, 90)
-			is.Equal(s.kept[len(s.kept)-2:], []string{
-				sent(statementsOf(d).purgeResets, now.UnixMicro(), int64(100)), sent(statementsOf(d).purgeLimits, now.UnixMicro(), int64(30)),
+			is.Equal(n, 50+25+12+6)
+			texts := statementsOf(d)
+			is.Equal(s.kept[len(s.kept)-4:], []string{
+				sent(texts.purgeLimits, before, int64(100)), sent(texts.purgeResets, before, int64(50)),
+				sent(texts.purgeAhead, ahead, int64(25)), sent(texts.purgeJobs, before, ahead, int64(13)),
 			})
+		})
+	}
+}
+
+// A try that is given back when none was counted is none.
+func TestTryGivenBack(t *testing.T) {
+	is := is.New(t)
+	s := newStub(SQLite)
+	s.changed = func(string, []driver.NamedValue) int64 { return 0 }
+	store, _ := s.store(t, nil)
+	is.NoErr(store.CountTry(t.Context(), reset.Digest, -1))
+	is.Equal(s.calls[2], sent(sqlite.countTry, int64(-1), reset.Digest[:], int64(-1), int64(recovery.MaxTries)))
+}
+
+// What a mail is charged once it is not charged again, and accounts that had newer mail are left
+// out; if that is all of them, nothing is changed.
+func TestCreateResets(t *testing.T) {
+	wrote := func(s *stub, beginning string) bool {
+		return slices.ContainsFunc(s.kept, func(text string) bool { return strings.HasPrefix(text, beginning) })
+	}
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(d)
+			s.rows[findsLeased][1] = int64(1) // charged
+			store, _ := s.store(t, nil)
+			superseded, err := store.CreateResets(t.Context(), mint(full))
+			is.NoErr(err)
+			is.Equal(superseded, nil)
+			is.True(wrote(s, "INSERT INTO recovery_resets"))
+			is.True(!wrote(s, "INSERT INTO recovery_limits"))
+			is.True(!wrote(s, "UPDATE recovery_jobs SET charged"))
+
+			s = newStub(d)
+			s.rows[findsNewer] = []driver.Value{int64(1)}
+			store, _ = s.store(t, nil)
+			superseded, err = store.CreateResets(t.Context(), mint(full))
+			is.NoErr(err)
+			is.Equal(superseded, []string{"7", "3"})
+			is.True(!wrote(s, "INSERT"))
+			is.True(!wrote(s, "UPDATE recovery_jobs"))
+
+			s = newStub(d)
+			store, _ = s.store(t, nil)
+			none := mint(free)
+			none.Resets = nil // a mail without tokens
+			superseded, err = store.CreateResets(t.Context(), none)
+			is.NoErr(err)
+			is.Equal(superseded, nil)
+			is.True(!wrote(s, "INSERT INTO recovery_resets"))
+			is.True(wrote(s, "INSERT INTO recovery_limits"))
+			is.True(wrote(s, "UPDATE recovery_jobs SET charged"))
+		})
+	}
+}
+
+// Accounts are locked in the order of their IDs, each once.
+func TestAccountsAreLockedInOrder(t *testing.T) {
+	is := is.New(t)
+	s := newStub(MySQL)
+	store, _ := s.store(t, nil)
+	is.NoErr(store.Finish(t.Context(), recovery.Outcome{
+		JobID: job.ID, LeaseID: "lease", At: now, MailedAccountIDs: []string{"b", "c", "a", "b"},
+	}))
+	var locked []string
+	for _, call := range s.calls {
+		if strings.HasPrefix(call, findsAccount) {
+			_, id, _ := strings.Cut(call, " | ")
+			locked = append(locked, id)
+		}
+	}
+	is.Equal(locked, []string{"61", "62", "63"})
+}
+
+func TestStatsAndNow(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(d)
+			store, _ := s.store(t, nil)
+			stats, err := store.Stats(t.Context())
+			is.NoErr(err)
+			is.Equal(stats, []recovery.LaneStats{{Lane: recovery.LaneMail, Jobs: 3, Oldest: now}})
+			at, err := store.Now(t.Context())
+			is.NoErr(err)
+			if d != SQLite {
+				is.Equal(at, now)
+				return
+			}
+			is.True(time.Since(at).Abs() < time.Minute) // the machine's clock
+			is.Equal(at, at.UTC().Truncate(time.Microsecond))
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_, err = store.Now(ctx)
+			is.True(errors.Is(err, context.Canceled))
 		})
 	}
 }
@@ -331,7 +387,7 @@ func TestIsolation(t *testing.T) {
 				_, err := m.call(t.Context(), store)
 				is.True(err == nil || errors.Is(err, recovery.ErrLimited))
 				want := level
-				if d == PostgreSQL && strings.HasPrefix(m.name, "Find") {
+				if d == PostgreSQL && (strings.HasPrefix(m.name, "Find") || m.name == "Stats" || m.name == "Now") {
 					want = sql.LevelRepeatableRead // what is read is of one instant
 				}
 				is.Equal(s.isolation, want)
@@ -347,12 +403,12 @@ func TestRowsOfAnotherType(t *testing.T) {
 		method string
 		finds  string
 		column int
-	}{{"FindAccounts by user name", findsAccount, 5}, {"Claim", claims, 11}, {"TakeLimits", findsLimits, 1}} {
+	}{{"FindAccounts by user name", findsAccount, 5}, {"Claim", claims, 11}, {"TakeLimits", findsLimits, 1}, {"Stats", findsStats, 1}} {
 		m := methods[slices.IndexFunc(methods, func(m method) bool { return m.name == c.method })]
 		t.Run(m.name, func(t *testing.T) {
 			is := is.New(t)
 			s := newStub(SQLite)
-			s.rows[findsLimits] = []driver.Value{free.Key[:groupSize], []byte{}}
+			s.rows[findsLimits] = []driver.Value{free.Key[:], int64(0)}
 			s.rows[c.finds][c.column] = "many"
 			store, _ := s.store(t, nil)
 			result, err := m.call(t.Context(), store)
@@ -378,7 +434,8 @@ func TestRowsAffectedFails(t *testing.T) {
 	is.NoErr(one(no)(driver.RowsAffected(1), nil))
 }
 
-// An application's own Accounts may let the database refuse an ID that is none; nobody has the token.
+// An application's own Accounts may let the database refuse an ID that is none; nobody has the
+// token.
 func TestUnknownTokenWhoseNextAccountIsRefused(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {

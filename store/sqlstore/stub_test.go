@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -21,7 +20,7 @@ import (
 )
 
 // A stub is a database that knows the store's statements well enough for every method to run to its
-// end: look-ups find one row (two of the queue), writes change one. It writes down every call, remembers which writes
+// end: look-ups find one row, writes change one. It writes down every call, remembers which writes
 // were committed, and lets one call of a transaction fail.
 type stub struct {
 	dialect Dialect
@@ -210,9 +209,6 @@ func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver
 		rows.columns, rows.rows = 2, c.stub.limitsIn(args)
 	} else if row := c.stub.rows[longest]; row != nil {
 		rows.rows, rows.columns = [][]driver.Value{row}, len(row)
-		if longest == findsDue {
-			rows.rows = append(rows.rows, row)
-		}
 	}
 	err := c.statement(ctx, query, args, func() {
 		switch {
@@ -362,20 +358,6 @@ func callText(query string, args []driver.NamedValue) string {
 
 // limitsIn returns what a look-up of limits finds.
 func (s *stub) limitsIn(args []driver.NamedValue) (found [][]driver.Value) {
-	if s.dialect == SQLite {
-		for _, arg := range args {
-			g := group{id: arg.Value.([]byte)}
-			for _, key := range sortedKeys(s.limits) {
-				if bytes.HasPrefix(key[:], g.id) {
-					g.add(key, s.limits[key].UnixMicro())
-				}
-			}
-			if g.tats != nil {
-				found = append(found, []driver.Value{g.id, g.tats})
-			}
-		}
-		return found
-	}
 	for _, key := range keysIn(args) {
 		if state, ok := s.limits[key]; ok {
 			found = append(found, []driver.Value{key[:], state.UnixMicro()})
@@ -403,12 +385,12 @@ func keysIn(args []driver.NamedValue) (keys []recovery.Digest) {
 	return keys
 }
 
-// passes judges the limits that must be passed, as the statement does.
+// passes judges the limits as the statement does.
 func (s *stub) passes(args []driver.NamedValue) bool {
 	column := func(i int) []string { return strings.Split(strings.Trim(args[i].Value.(string), "{}"), ",") }
 	for i, key := range keysIn(args[:1]) {
 		ceiling, _ := strconv.ParseInt(column(3)[i], 10, 64)
-		if column(5)[i] == "0" && s.limits[key].UnixMicro() > ceiling {
+		if s.limits[key].UnixMicro() > ceiling {
 			return false
 		}
 	}

@@ -27,8 +27,9 @@ func (s *Store) read(ctx context.Context, f func(txn) error) error {
 	return s.transact(ctx, func() error { return s.once(ctx, opts, f) })
 }
 
-// readCommitted is the level of what writes to PostgreSQL. At higher ones a statement does not see what
-// was committed while its transaction waited for a lock, and a counter that many want is lost too often.
+// readCommitted is the level of what writes to PostgreSQL. At higher ones a statement does not see
+// what was committed while its transaction waited for a lock, and a counter that many want is lost
+// too often.
 var readCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 
 // write runs f in a transaction that writes.
@@ -51,8 +52,8 @@ func (s *Store) write(ctx context.Context, f func(txn) error) error {
 	})
 }
 
-// A turn has the writers of one process wait for each other in order, where the database can only have
-// them try again after a while. One that is nil is always theirs.
+// A turn has the writers of one process wait for each other in order, where the database can only
+// have them try again after a while. A nil turn never blocks.
 type turn chan struct{}
 
 func (t turn) take(ctx context.Context) error {
@@ -125,8 +126,11 @@ func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(txn) error
 	return err
 }
 
-// execAll executes a statement for all rows.
+// execAll executes a statement for all rows, if there are any.
 func (s *Store) execAll(ctx context.Context, tx txn, text string, all rows) error {
+	if all.len() == 0 {
+		return nil
+	}
 	for _, some := range all.pieces(s.dialect) {
 		if _, err := tx.ExecContext(ctx, some.expand(text), some.args(s.dialect)...); err != nil {
 			return err
@@ -137,11 +141,12 @@ func (s *Store) execAll(ctx context.Context, tx txn, text string, all rows) erro
 
 // isOurs reports whether err is an answer of the store, not a failure of the database.
 func isOurs(err error) bool {
-	return errors.Is(err, recovery.ErrInvalidToken) || errors.Is(err, recovery.ErrSuperseded) || errors.Is(err, recovery.ErrLeaseLost)
+	return errors.Is(err, recovery.ErrInvalidToken) || errors.Is(err, recovery.ErrLeaseLost) || errors.Is(err, recovery.ErrLimited)
 }
 
 // code returns the database's own name of an error, "" if it did not come from the database. It
-// knows the drivers by their methods, and MySQL's by the form of its text, so that none is imported.
+// knows the drivers by their methods, and MySQL's by the form of its text, so that none is
+// imported.
 func code(err error) string {
 	var state interface{ SQLState() string } // pgx, lib/pq
 	if errors.As(err, &state) {
@@ -204,8 +209,8 @@ func lostToAnother(err error) bool {
 }
 
 // refusedData reports whether the database refused what it was given: PostgreSQL's classes "data
-// exception" and "integrity constraint violation", SQLITE_TOOBIG and SQLITE_CONSTRAINT, and of MySQL
-// everything that was decided.
+// exception" and "integrity constraint violation", SQLITE_TOOBIG and SQLITE_CONSTRAINT, and of
+// MySQL everything that was decided.
 func refusedData(err error) bool {
 	if errors.Is(err, ErrUnknownOutcome) || lostToAnother(err) {
 		return false

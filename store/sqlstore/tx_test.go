@@ -81,7 +81,7 @@ func TestPausesEndWithTheContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 		defer cancel()
 		start := time.Now()
-		_, err := store.Purge(ctx, now, 100)
+		_, err := store.Purge(ctx, now, now, 100)
 		is.True(errors.Is(err, context.DeadlineExceeded)) // ctx's own error
 		is.Equal(err.Error(), "sqlstore: context deadline exceeded")
 		is.Equal(time.Since(start), 4*time.Second) // at once
@@ -110,8 +110,8 @@ func TestRefusedData(t *testing.T) {
 	}
 }
 
-// Who has lost waits for 2 to 6 ms, and twice as long each time, up to 50 to 150 ms: at random, so that two
-// who lost to each other do not meet again.
+// Who has lost waits for 2 to 6 ms, and twice as long each time, up to 50 to 150 ms: at random, so
+// that two who lost to each other do not meet again.
 func TestPausesGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -205,7 +205,7 @@ func TestPanicRollsBack(t *testing.T) {
 	is.NoErr(err)
 	func() {
 		defer func() { is.Equal(recover(), "a bug") }()
-		_ = store.CreateReset(t.Context(), reset)
+		_, _ = store.CreateResets(t.Context(), mint())
 	}()
 	is.Equal(db.Stats().InUse, 0) // the connection is back
 	is.Equal(s.calls[len(s.calls)-1], "rollback")
@@ -220,9 +220,9 @@ func TestErrorTexts(t *testing.T) {
 		{fault{call: 1, times: 1, err: errors.New("no")}, "sqlstore: no"},
 		{fault{call: 1, times: 1, err: &stateError{"23505", secret}}, "sqlstore: the database refused with code 23505"},
 		{fault{call: 1, times: 1, err: errors.New("Error 1062 (23000): " + secret)}, "sqlstore: the database refused with code MySQL 1062"},
-		{fault{call: 3, times: 1, err: errors.New("cut")}, "sqlstore: the transaction may or may not have been committed: cut"},
+		{fault{call: 5, times: 1, err: errors.New("cut")}, "sqlstore: the transaction may or may not have been committed: cut"},
 		{
-			fault{call: 3, times: 1, err: &stateError{"08P01", secret}},
+			fault{call: 5, times: 1, err: &stateError{"08P01", secret}},
 			"sqlstore: the transaction may or may not have been committed: the database refused with code 08P01",
 		},
 	} {
@@ -231,14 +231,14 @@ func TestErrorTexts(t *testing.T) {
 			s := newStub(MySQL)
 			s.fault = c.fault
 			store, _ := s.store(t, nil)
-			_, err := store.Purge(t.Context(), now, 100)
+			_, err := store.Purge(t.Context(), now, now, 100)
 			is.Equal(errorText(err), c.text)
 		})
 	}
 }
 
-// SQLite has one writer: those of a process wait in Go, where they are woken in order and end with their
-// ctx. Other databases have row locks.
+// SQLite has one writer: those of a process wait in Go, where they are woken in order and end with
+// their ctx. Other databases have row locks.
 func TestWritersOfSQLiteTakeTurns(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
@@ -250,18 +250,18 @@ func TestWritersOfSQLiteTakeTurns(t *testing.T) {
 				first, leave := context.WithCancel(t.Context())
 				done := make(chan error, 1)
 				go func() {
-					_, err := store.Purge(first, now, 1)
+					_, err := store.Purge(first, now, now, 1)
 					done <- err
 				}()
 				synctest.Wait()
 				second, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
-				_, err := store.Purge(second, now, 1)
+				_, err := store.Purge(second, now, now, 1)
 				is.Equal(errors.Is(err, context.DeadlineExceeded), d == SQLite)
 				is.Equal(err == nil, d != SQLite)
 				leave()
 				is.True(errors.Is(<-done, context.Canceled))
-				_, err = store.Purge(t.Context(), now, 1)
+				_, err = store.Purge(t.Context(), now, now, 1)
 				is.NoErr(err) // the turn was passed on
 			})
 		})

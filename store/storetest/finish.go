@@ -11,42 +11,42 @@ import (
 )
 
 var finishCases = []testCase{
-	{"Ends", "Without RetryAt it must end the request.", func(b *bench) {
-		b.add(b.request(t0))
+	{"Ends", "Without RetryAt it must end the job.", func(b *bench) {
+		b.add(b.job(t0))
 		r := b.claimOne(t0)
 		b.finish(r, t0)
 		b.want(len(b.claim(t0.Add(1000*time.Hour))) == 0, "it came back")
 		err := b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0})
 		b.want(errors.Is(err, recovery.ErrLeaseLost), "ended twice: %v", err)
 	}},
-	{"KeepsNoIdentifier", "It must keep none of the request's identifier, account, client and portal.", func(b *bench) {
-		r := b.request(t0)
+	{"KeepsNoIdentifier", "It must keep none of the job's identifier, account, client and portal.", func(b *bench) {
+		r := b.job(t0)
 		r.By, r.Identifier, r.AccountID, r.Portal = recovery.ByEmail, "Zaphod@example.com", "account-4711", "portal-42"
 		r.Client = netip.MustParseAddr("203.0.113.77")
 		traces := []string{r.Identifier, strings.ToLower(r.Identifier), r.AccountID, r.Portal, r.Client.String()}
-		b.ok(b.Store.Enqueue(b.ctx, r, recovery.Charges{Soft: []recovery.Charge{b.charge(recovery.ScopeIdentifier, 1, time.Hour)}}), "Enqueue")
+		b.ok(b.enqueue(r, b.charge(recovery.ScopeClient, 1, time.Hour)), "Enqueue")
 		b.want(strings.Contains(b.dump(), r.Identifier), "the harness's Dump does not show a waiting request")
 		b.finish(b.claimOne(t0), t0)
 		for _, trace := range traces {
 			b.want(!strings.Contains(b.dump(), trace), "%q is still there", trace)
 		}
 	}},
-	{"Retry", "With RetryAt set it must make the request due then and free the lease.", func(b *bench) {
-		b.add(b.request(t0))
+	{"Retry", "With RetryAt set it must make the job due then and free the lease.", func(b *bench) {
+		b.add(b.job(t0))
 		r := b.claimOne(t0)
 		retry := t0.Add(10 * time.Second) // before the lease ends
 		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0, RetryAt: retry}), "Finish")
 		b.want(len(b.claim(retry.Add(-tick))) == 0, "it was due a microsecond early")
 		again := b.claimOne(retry)
 		want := r
-		want.DueAt, want.Attempts, want.LeaseID = retry, 2, again.LeaseID
+		want.Attempts, want.LeaseID = 2, again.LeaseID
 		b.want(again == want, "it came back with other fields")
 	}},
-	{"LeaseLost", "It must return ErrLeaseLost, and change nothing, unless the request is still leased under outcome.LeaseID.", func(b *bench) {
+	{"LeaseLost", "It must return ErrLeaseLost, and change nothing, unless the job is still leased under outcome.LeaseID.", func(b *bench) {
 		a := b.alice()
 		old := b.live(a, t0.Add(-time.Hour))
-		b.add(b.request(t0))
-		b.wantLost("no such request", a, b.id(), "lease")
+		b.add(b.job(t0))
+		b.wantLost("no such job", a, b.id(), "lease")
 		first := b.claimOne(t0)
 		b.wantLost("another lease", a, first.ID, "lease")
 		b.wantLost("no lease", a, first.ID, "")
@@ -57,42 +57,67 @@ var finishCases = []testCase{
 		b.wantLost("free, no lease", a, second.ID, "")
 		b.wantReason(old.Digest, t0, "")
 	}},
-	{"NeverClaimed", "It must return ErrLeaseLost, and change nothing, unless the request is still leased: a request that nobody claimed is not.", func(b *bench) {
+	{"NeverClaimed", "It must return ErrLeaseLost, and change nothing, unless the job is still leased: a job that nobody claimed is not.", func(b *bench) {
 		a := b.alice()
 		old := b.live(a, t0.Add(-time.Hour))
-		waiting, split := b.request(t0), b.request(t0)
+		waiting := b.job(t0)
 		b.add(waiting)
 		b.wantLost("never claimed", a, waiting.ID, "lease")
 		b.wantLost("never claimed, no lease", a, waiting.ID, "")
-		parent := b.claimOne(t0)
-		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: parent.ID, LeaseID: parent.LeaseID, At: t0, Add: []recovery.Job{split}}), "Finish")
-		b.wantLost("added by an outcome", a, split.ID, parent.LeaseID)
-		b.wantLost("added by an outcome, no lease", a, split.ID, "")
 		b.want(b.claimOne(t0).Attempts == 1, "it counts as claimed before")
 		b.wantReason(old.Digest, t0, "")
 	}},
 	{"LeaseOver", "A lease that is over but was not taken by another is still held.", func(b *bench) {
-		b.add(b.request(t0))
+		b.add(b.job(t0))
 		r := b.claimOne(t0)
 		b.finish(r, t0.Add(time.Hour))
 	}},
-	{"Adds", "In the same transaction it must add outcome.Add to the queue.", func(b *bench) {
-		b.add(b.request(t0))
-		r := b.claimOne(t0)
-		children := []recovery.Job{b.request(t0), b.request(t0)}
-		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0, Add: children}), "Finish")
-		got := b.claim(t0)
-		b.want(len(got) == 2 && hasRequest(got, children[0].ID) && hasRequest(got, children[1].ID), "the queue holds %d requests, not the 2 added", len(got))
+	{"Discards", "In the same transaction it must delete the resets in outcome.Discard.", func(b *bench) {
+		a := b.alice()
+		failed, other := b.live(a, t0), b.live(a, t0)
+		j := b.leased(failed.JobID, t0)
+		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{
+			JobID: j.ID, LeaseID: j.LeaseID, At: t0, RetryAt: t0, Discard: []recovery.Digest{failed.Digest, b.digest()},
+		}), "Finish")
+		b.wantReason(failed.Digest, t0, recovery.TokenUnknown)
+		b.wantReason(other.Digest, t0, "")
 	}},
-	{"Supersedes", "If Mailed is set it must end as superseded every live reset of that account whose request is older.", func(b *bench) {
+	{"Refunds", "In the same transaction it must give back outcome.Refund and take Charged from the job, if it has it.", func(b *bench) {
+		a := b.alice()
+		mailbox := b.charge(recovery.ScopeMailbox, 1, time.Hour)
+		charges := []recovery.Charge{mailbox}
+		j := b.leased(b.id(), t0)
+		attempt := func(refund recovery.Charges, retry time.Time) error {
+			r := b.reset(a, t0)
+			r.JobID = j.ID
+			_, err := b.Store.CreateResets(b.ctx, recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{r}, Charges: charges})
+			b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: t0, RetryAt: retry, Refund: refund}), "Finish")
+			return err
+		}
+		b.ok(attempt(charges, t0), "CreateResets")
+		b.ok(b.take(t0, mailbox), "TakeLimits of what was given back")
+		j = b.claimOne(t0)
+		b.want(!j.Charged, "the job is still Charged")
+		b.wantLimit(attempt(charges, t0), recovery.ScopeMailbox, time.Hour)
+		b.wantLimit(b.take(t0, mailbox), recovery.ScopeMailbox, time.Hour) // what was not taken is not given back
+		other := b.charge(recovery.ScopeMailbox, 1, time.Hour)
+		charges = []recovery.Charge{other}
+		j = b.claimOne(t0)
+		b.ok(attempt(nil, time.Time{}), "CreateResets")
+		b.wantLimit(b.take(t0, other), recovery.ScopeMailbox, time.Hour)
+	}},
+	{"Supersedes", "For each account in MailedAccountIDs it must end as superseded every live reset of outcome.Requester whose request is older.", func(b *bench) {
 		a := b.alice()
 		b.put(account("2", "bob", "bob@example.com"), "h")
 		older, same, newer := b.live(a, t0), b.reset(a, t0.Add(time.Minute)), b.live(a, t0.Add(2*time.Minute))
-		b.ok(b.Store.CreateReset(b.ctx, same), "CreateReset")
+		b.store(same)
 		retry := same
 		retry.Digest = b.digest()
-		b.ok(b.Store.CreateReset(b.ctx, retry), "CreateReset for a retry")
+		b.store(retry)
 		bobs := b.live(b.byID("2"), t0)
+		elsewhere := b.reset(a, t0)
+		elsewhere.Requester[5] ^= 1
+		b.store(elsewhere)
 		b.mailed(same)
 		at := t0.Add(time.Hour)
 		b.wantReason(older.Digest, at, recovery.TokenSuperseded)
@@ -100,18 +125,19 @@ var finishCases = []testCase{
 		b.wantReason(retry.Digest, at, "")
 		b.wantReason(newer.Digest, at, "")
 		b.wantReason(bobs.Digest, at, "")
-		_, err := b.complete(older.Digest, at, "hash-1")
+		b.wantReason(elsewhere.Digest, at, "")
+		_, err := b.redeem(older.Digest, at, "hash-1")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "a superseded token: %v", err)
-		_, err = b.complete(same.Digest, at, "hash-1")
+		_, err = b.redeem(same.Digest, at, "hash-1")
 		b.ok(err, "Redeem with the token that was mailed")
 		b.wantReason(older.Digest, at, recovery.TokenSuperseded)
 	}},
-	{"SupersedesTheLive", "If Mailed is set it must end as superseded every live reset of that account: one that has ended keeps its reason.", func(b *bench) {
+	{"SupersedesTheLive", "For each account in MailedAccountIDs it must end as superseded every live reset of that account: one that has ended keeps its reason.", func(b *bench) {
 		a := b.alice()
 		superseded, mailed := b.live(a, t0), b.live(a, t0.Add(time.Minute))
 		b.mailed(mailed)
 		used, voided := b.live(a, t0.Add(2*time.Minute)), b.live(a, t0.Add(3*time.Minute))
-		_, err := b.complete(used.Digest, t0.Add(4*time.Minute), "hash-1")
+		_, err := b.redeem(used.Digest, t0.Add(4*time.Minute), "hash-1")
 		b.ok(err, "Redeem")
 		at := t0.Add(5 * time.Minute)
 		b.mailed(b.live(b.byID("1"), at))
@@ -120,10 +146,10 @@ var finishCases = []testCase{
 		b.wantReason(mailed.Digest, at, recovery.TokenVoided)
 		b.wantReason(superseded.Digest, at, recovery.TokenSuperseded)
 		b.put(a, "hash-0") // the account looks again as it did
-		_, err = b.complete(used.Digest, at, "hash-2")
+		_, err = b.redeem(used.Digest, at, "hash-2")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "a used token after a newer mail: %v", err)
 	}},
-	{"RemembersItsOwn", "If Mailed is set it must remember that this request was mailed, and of no other.", func(b *bench) {
+	{"RemembersItsOwn", "For each account in MailedAccountIDs it must remember that this request was mailed, and of no other.", func(b *bench) {
 		a := b.alice()
 		b.put(account("2", "bob", "bob@example.com"), "h")
 		bob := b.byID("2")
@@ -133,14 +159,33 @@ var finishCases = []testCase{
 		for _, c := range []struct {
 			when  string
 			reset recovery.Reset
-			want  error
+			out   bool
 		}{
-			{"older than the one mailed", b.reset(a, t0.Add(time.Minute)), recovery.ErrSuperseded},
-			{"newer than the one mailed", b.reset(a, t0.Add(3*time.Minute)), nil},
-			{"of another account", b.reset(bob, t0.Add(time.Minute)), nil},
+			{"older than the one mailed", b.reset(a, t0.Add(time.Minute)), true},
+			{"newer than the one mailed", b.reset(a, t0.Add(3*time.Minute)), false},
+			{"of another account", b.reset(bob, t0.Add(time.Minute)), false},
 		} {
-			err := b.Store.CreateReset(b.ctx, c.reset)
-			b.want(errors.Is(err, c.want), "CreateReset for a request %s: %v", c.when, err)
+			superseded, err := b.create(c.reset)
+			b.ok(err, "CreateResets")
+			b.want(c.out == (len(superseded) == 1), "CreateResets for a request %s left out %q", c.when, superseded)
+		}
+	}},
+	{"EachAccount", "For each account in MailedAccountIDs it must end the older ones as superseded.", func(b *bench) {
+		a, other := b.alice(), b.numbered(7)
+		old, others := b.live(a, t0), b.live(other, t0)
+		first, second := b.reset(a, t0.Add(time.Minute)), b.reset(other, t0.Add(time.Minute))
+		second.JobID = first.JobID
+		j := b.leased(first.JobID, first.RequestedAt)
+		_, err := b.Store.CreateResets(b.ctx, recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{first, second}})
+		b.ok(err, "CreateResets")
+		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{
+			JobID: j.ID, LeaseID: j.LeaseID, At: t0, MailedAccountIDs: []string{other.ID, a.ID}, Requester: requester,
+		}), "Finish")
+		for _, r := range []recovery.Reset{old, others} {
+			b.wantReason(r.Digest, t0, recovery.TokenSuperseded)
+		}
+		for _, r := range []recovery.Reset{first, second} {
+			b.wantReason(r.Digest, t0, "")
 		}
 	}},
 	{"Order", "Older means an earlier RequestedAt, or the same and a smaller JobID.", func(b *bench) {
@@ -156,12 +201,12 @@ var finishCases = []testCase{
 		b.wantReason(third.Digest, t0, "")
 		b.wantReason(second.Digest, t0, recovery.TokenSuperseded)
 	}},
-	{"OneOfABatch", "It must end the request, and no other that is under the same lease.", func(b *bench) {
+	{"OneOfABatch", "It must end the job, and no other that is under the same lease.", func(b *bench) {
 		a := b.alice()
 		var resets []recovery.Reset
 		for i := range 4 {
 			r := b.live(a, t0.Add(time.Duration(i)*time.Minute))
-			q := b.request(r.RequestedAt)
+			q := b.job(r.RequestedAt)
 			q.ID = r.JobID
 			b.add(q)
 			resets = append(resets, r)
@@ -169,7 +214,11 @@ var finishCases = []testCase{
 		at := t0.Add(10 * time.Minute)
 		lease := b.claim(at)[0].LeaseID
 		finish := func(i int, mailed string, retry time.Time) {
-			err := b.Store.Finish(b.ctx, recovery.Outcome{JobID: resets[i].JobID, LeaseID: lease, At: at, Mailed: mailed, RetryAt: retry})
+			o := recovery.Outcome{JobID: resets[i].JobID, LeaseID: lease, At: at, RetryAt: retry}
+			if mailed != "" {
+				o.MailedAccountIDs, o.Requester = []string{mailed}, requester
+			}
+			err := b.Store.Finish(b.ctx, o)
 			b.ok(err, "Finish")
 		}
 		finish(1, a.ID, time.Time{})
@@ -183,23 +232,19 @@ var finishCases = []testCase{
 		finish(0, "", time.Time{})
 		b.want(b.claimOne(at.Add(time.Second)).ID == resets[3].JobID, "another request than the one to try again")
 	}},
-	{"NotMailed", "Without Mailed the account's resets stay as they are.", func(b *bench) {
+	{"NotMailed", "Without MailedAccountIDs the account's resets stay as they are.", func(b *bench) {
 		a := b.alice()
 		old := b.live(a, t0)
-		b.add(b.request(t0.Add(time.Minute)))
+		b.add(b.job(t0.Add(time.Minute)))
 		b.finish(b.claimOne(t0.Add(time.Minute)), t0.Add(time.Minute))
 		b.wantReason(old.Digest, t0.Add(time.Minute), "")
 	}},
 	{"RaceFinish", "Concurrent calls must have the result of some order of them: one ends the request, the others lost the lease.", func(b *bench) {
 		for range rounds {
-			b.add(b.request(t0))
+			b.add(b.job(t0))
 			r := b.claimOne(t0)
-			children := make([]recovery.Job, 8)
-			for i := range children {
-				children[i] = b.request(t0)
-			}
-			errs := together(8, func(i int) error {
-				return b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0, Add: children[i : i+1]})
+			errs := together(8, func(int) error {
+				return b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0})
 			})
 			ended := 0
 			for _, err := range errs {
@@ -209,28 +254,31 @@ var finishCases = []testCase{
 					b.want(errors.Is(err, recovery.ErrLeaseLost), "a loser got %v", err)
 				}
 			}
-			b.want(ended == 1, "%d of 8 concurrent calls ended the request", ended)
-			b.finish(b.claimOne(t0), t0)
+			b.want(ended == 1, "%d of 8 concurrent calls ended the job", ended)
 		}
 	}},
 }
 
-// wantLost wants no outcome of the request to be taken under the lease, whatever it is.
+// wantLost wants no outcome of the job to be taken under the lease, whatever it is, and no resets.
 func (b *bench) wantLost(when string, a recovery.Account, id, lease string) {
 	before := b.dump()
-	for _, mailed := range []string{"", a.ID} {
+	wantLost := func(err error) {
+		b.want(errors.Is(err, recovery.ErrLeaseLost), "%s: %v", when, err)
+		b.want(b.dump() == before, "%s: what is stored changed", when)
+	}
+	for _, mailed := range [][]string{nil, {a.ID}} {
 		for _, retry := range []time.Time{{}, t0} {
-			err := b.Store.Finish(b.ctx, recovery.Outcome{
-				JobID: id, LeaseID: lease, At: t0, RetryAt: retry, Mailed: mailed, Add: []recovery.Job{b.request(t0)},
-			})
-			b.want(errors.Is(err, recovery.ErrLeaseLost), "%s: %v", when, err)
-			b.want(b.dump() == before, "%s: what is stored changed", when)
+			wantLost(b.Store.Finish(b.ctx, recovery.Outcome{
+				JobID: id, LeaseID: lease, At: t0, RetryAt: retry, MailedAccountIDs: mailed, Requester: requester,
+			}))
 		}
 	}
-}
-
-func (b *bench) finish(r recovery.Job, at time.Time) {
-	b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: at}), "Finish")
+	r := b.reset(a, t0)
+	r.JobID = id
+	_, err := b.Store.CreateResets(b.ctx, recovery.Mint{
+		JobID: id, LeaseID: lease, At: t0, Resets: []recovery.Reset{r}, Charges: []recovery.Charge{b.charge(recovery.ScopeMailbox, 1, time.Hour)},
+	})
+	wantLost(err)
 }
 
 var purgeCases = []testCase{
@@ -238,7 +286,7 @@ var purgeCases = []testCase{
 		a := b.alice()
 		first, second := b.live(a, t0), b.live(a, t0.Add(tick))
 		used := b.live(b.numbered(1), t0)
-		_, err := b.complete(used.Digest, t0, "hash-1")
+		_, err := b.redeem(used.Digest, t0, "hash-1")
 		b.ok(err, "Redeem")
 		b.want(b.purge(first.ExpiresAt.Add(-tick), 100) == 0, "it deleted a reset that is live")
 		b.want(b.purge(first.ExpiresAt, 100) == 2, "it did not delete the two that expired, used or not")
@@ -264,16 +312,31 @@ var purgeCases = []testCase{
 		b.want(b.purge(t0.Add(time.Minute-tick), 100) == 0, "it deleted a limit that still counts")
 		b.want(b.purge(t0.Add(time.Minute), 100) == 1, "it did not delete a limit whose state went back with the clock")
 	}},
-	{"Waiting", "It must not delete a request that is waiting.", func(b *bench) {
-		b.add(b.request(t0))
-		b.add(b.request(t0))
-		leased, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: b.id(), At: t0, Until: t0.Add(time.Hour), Max: 1})
+	{"Waiting", "It must not delete a job.", func(b *bench) {
+		b.add(b.job(t0))
+		b.add(b.job(t0))
+		leased, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: b.id(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Hour), Max: 1})
 		b.ok(err, "Claim")
-		b.want(b.purge(t0.Add(10000*time.Hour), 100) == 0, "it deleted a request")
+		b.want(b.purge(t0.Add(10000*time.Hour), 100) == 0, "it deleted a job")
 		b.finish(leased[0], t0)
-		b.want(len(b.claim(t0)) == 1, "a waiting request is gone")
+		b.want(len(b.claim(t0)) == 1, "a waiting job is gone")
 	}},
-	{"Batches", "It must delete at most max rows and return how many.", func(b *bench) {
+	{"FarAhead", "Purge deletes resets whose ExpiresAt is after ahead, and makes jobs due at once that are due only after it.", func(b *bench) {
+		a := b.alice()
+		wrong, right := b.live(a, t0.Add(48*time.Hour)), b.live(a, t0)
+		ahead := right.ExpiresAt
+		late, soon := b.leased(b.id(), t0), b.leased(b.id(), t0)
+		for j, due := range map[recovery.Job]time.Time{late: ahead.Add(tick), soon: ahead} {
+			b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: t0, RetryAt: due}), "Finish")
+		}
+		n, err := b.Store.Purge(b.ctx, t0, ahead, 100)
+		b.ok(err, "Purge")
+		b.want(n == 2, "Purge changed %d rows, not 2", n)
+		b.wantReason(wrong.Digest, t0.Add(48*time.Hour), recovery.TokenUnknown)
+		b.wantReason(right.Digest, t0, "")
+		b.want(b.claimOne(t0).ID == late.ID, "the job that is due far ahead is not due")
+	}},
+	{"Batches", "It must change at most max rows and return how many.", func(b *bench) {
 		a := b.alice()
 		for range 7 {
 			b.live(a, t0)
@@ -294,7 +357,7 @@ var purgeCases = []testCase{
 }
 
 func (b *bench) purge(before time.Time, most int) int {
-	n, err := b.Store.Purge(b.ctx, before, most)
+	n, err := b.Store.Purge(b.ctx, before, before.Add(10000*time.Hour), most)
 	b.ok(err, "Purge")
 	return n
 }
@@ -303,9 +366,9 @@ var contextCases = []testCase{
 	{"Ended", "Every method must return ctx's error soon after ctx ends, and then change nothing.", func(b *bench) {
 		a := b.alice()
 		r := b.live(a, t0)
-		b.add(b.request(t0))
+		b.add(b.job(t0))
 		leased := b.claimOne(t0)
-		b.add(b.request(t0))
+		b.add(b.job(t0))
 		before := b.dump()
 		ctx, cancel := context.WithCancel(b.ctx)
 		cancel()
@@ -317,24 +380,34 @@ var contextCases = []testCase{
 				_, err := b.Store.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByID, Typed: "1", Canonical: "1", Max: 1})
 				return err
 			}},
-			{"CreateReset", func() error { return b.Store.CreateReset(ctx, b.reset(a, t0)) }},
+			{"CreateResets", func() error {
+				r := b.reset(a, t0)
+				r.JobID = leased.ID
+				_, err := b.Store.CreateResets(ctx, recovery.Mint{JobID: leased.ID, LeaseID: leased.LeaseID, At: t0, Resets: []recovery.Reset{r}})
+				return err
+			}},
+			{"CountTry", func() error { return b.Store.CountTry(ctx, r.Digest, 1) }},
+			{"Stats", func() error { _, err := b.Store.Stats(ctx); return err }},
 			{"FindReset", func() error { _, _, err := b.Store.FindReset(ctx, r.Digest, t0); return err }},
 			{"Redeem", func() error {
 				_, err := b.Store.Redeem(ctx, recovery.Redemption{Digest: r.Digest, At: t0, PasswordHash: "hash-1"})
 				return err
 			}},
-			{"Enqueue", func() error { return b.Store.Enqueue(ctx, b.request(t0), recovery.Charges{}) }},
+			{"Enqueue", func() error { return b.Store.Enqueue(ctx, b.job(t0), nil) }},
 			{"TakeLimits", func() error {
 				return b.Store.TakeLimits(ctx, t0, []recovery.Charge{b.charge(recovery.ScopeClient, 1, time.Hour)})
 			}},
 			{"Claim", func() error {
-				_, err := b.Store.Claim(ctx, recovery.Claim{LeaseID: b.id(), At: t0, Until: t0.Add(time.Minute), Max: 1})
+				_, err := b.Store.Claim(ctx, recovery.Claim{LeaseID: b.id(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Minute), Max: 1})
 				return err
 			}},
 			{"Finish", func() error {
 				return b.Store.Finish(ctx, recovery.Outcome{JobID: leased.ID, LeaseID: leased.LeaseID, At: t0})
 			}},
-			{"Purge", func() error { _, err := b.Store.Purge(ctx, t0.Add(1000*time.Hour), 10); return err }},
+			{"Purge", func() error {
+				_, err := b.Store.Purge(ctx, t0.Add(1000*time.Hour), t0.Add(2000*time.Hour), 10)
+				return err
+			}},
 		} {
 			err := c.call()
 			b.want(errors.Is(err, context.Canceled), "%s returned %v", c.name, err)

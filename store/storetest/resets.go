@@ -29,7 +29,7 @@ var resetCases = []testCase{
 		b.want(b.dump() == before, "what is stored changed")
 		b.want(b.find(r.Digest, t0) == "", "the token died")
 	}},
-	{"Unknown", "FindReset must return a *TokenError with TokenUnknown for a digest that is not stored.", func(b *bench) {
+	{"Unknown", "FindReset must return TokenError{TokenUnknown} if there is none.", func(b *bench) {
 		b.live(b.alice(), t0)
 		b.wantReason(b.digest(), t0, recovery.TokenUnknown)
 		b.wantReason(recovery.Digest{}, t0, recovery.TokenUnknown)
@@ -70,49 +70,12 @@ var resetCases = []testCase{
 		b.put(a, "hash-0")
 		b.wantReason(r.Digest, t0, recovery.TokenStale)
 	}},
-	{"LeavesOthers", "CreateReset must leave the other resets alone.", func(b *bench) {
-		a := b.alice()
-		first := b.live(a, t0)
-		second := b.live(a, t0.Add(time.Minute))
-		b.wantReason(first.Digest, t0.Add(time.Minute), "")
-		b.wantReason(second.Digest, t0.Add(time.Minute), "")
-	}},
-	{"Superseded", "CreateReset must return ErrSuperseded, and store nothing, when a mail of a newer request for the same account was accepted.", func(b *bench) {
-		a := b.alice()
-		newer := b.live(a, t0.Add(time.Minute))
-		b.mailed(newer)
-		before := b.dump()
-		late := b.reset(a, t0)
-		err := b.Store.CreateReset(b.ctx, late)
-		b.want(errors.Is(err, recovery.ErrSuperseded), "CreateReset returned %v", err)
-		b.want(b.dump() == before, "what is stored changed")
-		b.wantReason(late.Digest, t0.Add(time.Minute), recovery.TokenUnknown)
-		b.wantReason(newer.Digest, t0.Add(time.Minute), "")
-
-		b.put(account("2", "bob", "bob@example.com"), "h")
-		other := b.reset(b.byID("2"), t0)
-		b.ok(b.Store.CreateReset(b.ctx, other), "CreateReset for another account")
-	}},
-	{"NotSupersededByUnsent", "A newer request whose mail was not accepted supersedes nothing.", func(b *bench) {
-		a := b.alice()
-		b.live(a, t0.Add(time.Minute))
-		old := b.reset(a, t0)
-		b.ok(b.Store.CreateReset(b.ctx, old), "CreateReset")
-		b.wantReason(old.Digest, t0.Add(time.Minute), "")
-	}},
-	{"Order", "Newer means a later RequestedAt, or the same and a greater JobID.", func(b *bench) {
-		a := b.alice()
-		first, second, third := b.reset(a, t0), b.reset(a, t0), b.reset(a, t0)
-		b.ok(b.Store.CreateReset(b.ctx, second), "CreateReset")
-		b.mailed(second)
-		err := b.Store.CreateReset(b.ctx, first)
-		b.want(errors.Is(err, recovery.ErrSuperseded), "with a smaller JobID: %v", err)
-		b.ok(b.Store.CreateReset(b.ctx, third), "CreateReset with a greater JobID")
-		again := second
-		again.Digest = b.digest()
-		b.ok(b.Store.CreateReset(b.ctx, again), "CreateReset for a retry of the same request")
-		b.wantReason(again.Digest, t0, "")
-		b.wantReason(second.Digest, t0, "")
+	{"FarAhead", "It must return the error of Reset.Judge: an expiry that is implausibly far ahead is none.", func(b *bench) {
+		r := b.live(b.alice(), t0)
+		b.wantReason(r.Digest, t0.Add(-48*time.Hour), recovery.TokenExpired)
+		_, err := b.redeem(r.Digest, t0.Add(-48*time.Hour), "hash-1")
+		b.want(b.reason(err, "Redeem") == recovery.TokenExpired, "Redeem: %v", err)
+		b.wantReason(r.Digest, t0, "")
 	}},
 }
 

@@ -66,7 +66,9 @@ var groups = []struct {
 }{
 	{"FindAccounts", accountCases},
 	{"Resets", resetCases},
-	{"Redeem", completeCases},
+	{"CreateResets", mintCases},
+	{"CountTry", tryCases},
+	{"Redeem", redeemCases},
 	{"Limits", limitCases},
 	{"Queue", queueCases},
 	{"Finish", finishCases},
@@ -172,55 +174,96 @@ func (b *bench) digest() (d recovery.Digest) {
 	return d
 }
 
+// requester is the client network of every reset, unless a case says otherwise.
+var requester = recovery.Digest{0xaa, 31: 0x01}
+
 // reset returns a reset for the account, asked for at the given time, not yet stored.
 func (b *bench) reset(a recovery.Account, at time.Time) recovery.Reset {
 	return recovery.Reset{
-		Digest: b.digest(), AccountID: a.ID, Version: a.Version,
+		Digest: b.digest(), AccountID: a.ID, Version: a.Version, Requester: requester,
 		JobID: b.id(), RequestedAt: at, ExpiresAt: at.Add(ttl),
 	}
+}
+
+// create mints the reset with a job of its own, which is gone afterwards.
+func (b *bench) create(r recovery.Reset, charges ...recovery.Charge) (superseded []string, err error) {
+	j := b.leased(r.JobID, r.RequestedAt)
+	superseded, err = b.Store.CreateResets(b.ctx, recovery.Mint{
+		JobID: j.ID, LeaseID: j.LeaseID, At: r.RequestedAt, Resets: []recovery.Reset{r}, Charges: charges,
+	})
+	b.finish(j, r.RequestedAt)
+	return superseded, err
 }
 
 // live stores a reset for the account and returns it.
 func (b *bench) live(a recovery.Account, at time.Time) recovery.Reset {
 	r := b.reset(a, at)
-	b.ok(b.Store.CreateReset(b.ctx, r), "CreateReset")
+	b.store(r)
 	return r
 }
 
-// request returns one of the common kind, not yet stored.
-func (b *bench) request(at time.Time) recovery.Job {
+func (b *bench) store(r recovery.Reset) {
+	superseded, err := b.create(r)
+	b.ok(err, "CreateResets")
+	b.want(len(superseded) == 0, "CreateResets left out %q", superseded)
+}
+
+// leased adds a job with the ID and claims it.
+func (b *bench) leased(id string, at time.Time) recovery.Job {
+	j := b.job(at)
+	j.ID = id
+	b.add(j)
+	claimed := b.claimID(id, at)
+	b.want(len(claimed) == 1, "Claim by ID returned %d jobs, not 1", len(claimed))
+	return claimed[0]
+}
+
+// job returns one of the common kind, not yet stored.
+func (b *bench) job(at time.Time) recovery.Job {
 	return recovery.Job{
-		ID: b.id(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice",
-		RequestedAt: at, DueAt: at,
+		ID: b.id(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", RequestedAt: at, Turn: at,
 	}
 }
 
-func (b *bench) add(r recovery.Job) {
-	b.ok(b.Store.Enqueue(b.ctx, r, recovery.Charges{}), "Enqueue")
+func (b *bench) add(j recovery.Job) { b.ok(b.Store.Enqueue(b.ctx, j, nil), "Enqueue") }
+
+// claim leases everything that is due, in every lane.
+func (b *bench) claim(at time.Time) (all []recovery.Job) {
+	lease := b.id()
+	for _, lane := range []recovery.Lane{recovery.LaneMail, recovery.LaneNotice, recovery.LaneOnReset} {
+		all = append(all, b.claimMax(lane, lease, at, 1000)...)
+	}
+	return all
 }
 
-// claim leases everything that is due.
-func (b *bench) claim(at time.Time) []recovery.Job {
-	claimed, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: b.id(), At: at, Until: at.Add(time.Minute), Max: 1000})
+func (b *bench) claimMax(lane recovery.Lane, lease string, at time.Time, most int) []recovery.Job {
+	claimed, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: lease, Lane: lane, At: at, Until: at.Add(time.Minute), Max: most, Again: (most + 3) / 4})
 	b.ok(err, "Claim")
+	return claimed
+}
+
+func (b *bench) claimID(id string, at time.Time) []recovery.Job {
+	claimed, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: b.id(), At: at, Until: at.Add(time.Minute), Max: 1, JobID: id})
+	b.ok(err, "Claim by ID")
 	return claimed
 }
 
 // claimOne leases what is due and wants it to be one.
 func (b *bench) claimOne(at time.Time) recovery.Job {
 	claimed := b.claim(at)
-	b.want(len(claimed) == 1, "Claim returned %d requests, not 1", len(claimed))
+	b.want(len(claimed) == 1, "Claim returned %d jobs, not 1", len(claimed))
 	return claimed[0]
 }
 
-// mailed walks a reset's request through the queue to the end: mailed.
+func (b *bench) finish(j recovery.Job, at time.Time) {
+	b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: at}), "Finish")
+}
+
+// mailed walks a reset's job through the queue to the end: mailed.
 func (b *bench) mailed(r recovery.Reset) {
-	q := b.request(r.RequestedAt)
-	q.ID = r.JobID
-	b.add(q)
-	q = b.claimOne(r.RequestedAt)
+	j := b.leased(r.JobID, r.RequestedAt)
 	b.ok(b.Store.Finish(b.ctx, recovery.Outcome{
-		JobID: q.ID, LeaseID: q.LeaseID, At: r.RequestedAt, Mailed: r.AccountID,
+		JobID: j.ID, LeaseID: j.LeaseID, At: r.RequestedAt, MailedAccountIDs: []string{r.AccountID}, Requester: r.Requester,
 	}), "Finish")
 }
 
@@ -230,6 +273,6 @@ func (b *bench) find(d recovery.Digest, at time.Time) recovery.TokenReason {
 	return b.reason(err, "FindReset")
 }
 
-func (b *bench) complete(d recovery.Digest, at time.Time, hash string) (recovery.Account, error) {
+func (b *bench) redeem(d recovery.Digest, at time.Time, hash string) (recovery.Account, error) {
 	return b.Store.Redeem(b.ctx, recovery.Redemption{Digest: d, At: at, PasswordHash: hash})
 }

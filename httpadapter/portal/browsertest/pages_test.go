@@ -2,7 +2,6 @@ package browsertest
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -130,7 +129,7 @@ func TestEveryPage(t *testing.T) {
 			is := is.New(t)
 			s := serve(t, recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
 				if denied.Load() {
-					return errors.New("no")
+					return recovery.ErrDenied
 				}
 				return nil
 			}}, portal.Options{})

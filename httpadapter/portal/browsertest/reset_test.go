@@ -333,7 +333,7 @@ func TestKeyboardOnly(t *testing.T) {
 	is.Equal(b.text("h1"), "Check your email")
 	s.deliver()
 	m, _ := s.mail.Last()
-	b.visit(m.Link)
+	b.visit(m.Resets[0].Link)
 	tab("token-change")
 	tab("password")
 	b.press(newPassword)

@@ -59,7 +59,7 @@ func serve(t *testing.T, core recovery.Options, opts portal.Options) *site {
 	core.HashPassword = func(password string) (string, error) { return password, nil }
 	core.Portals = map[string]recovery.Portal{"web": {URL: s.base + "reset"}}
 	core.Logger = slog.New(slog.DiscardHandler)
-	if core.Limits.PerIdentifier == nil {
+	if core.Limits == (recovery.Limits{}) {
 		core.Limits.InsecureOff = true
 	}
 	opts.Portal, opts.Logger = "web", core.Logger
@@ -95,7 +95,7 @@ func (s *site) link(username string) (link, token string) {
 	s.deliver()
 	for _, m := range s.mail.Messages() {
 		if m.Kind == recovery.MessageResetLink {
-			link, token = m.Link, m.Token.Reveal()
+			link, token = m.Resets[0].Link, m.Resets[0].Token.Reveal()
 		}
 	}
 	is.True(token != "") // a link must be mailed

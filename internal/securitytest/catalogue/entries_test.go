@@ -225,6 +225,9 @@ func (s *site) do(method, target, body string, lines ...string) answer {
 		r.Body = http.NoBody
 	}
 	r.RemoteAddr = netip.AddrPortFrom(s.client, 1234).String()
+	if s.remote != nil {
+		r.RemoteAddr = *s.remote
+	}
 	for _, line := range lines {
 		name, value, ok := strings.Cut(line, ": ")
 		if name = http.CanonicalHeaderKey(name); ok {

@@ -49,10 +49,7 @@ func TestAttack_S78_Panics(t *testing.T) {
 		hooks := o.Hooks
 		o.Hooks.JobStarted = func(e recovery.JobEvent) { hooks.JobStarted(e); boom("hook") }
 		o.Hooks.PasswordChanged = func(e recovery.ResetEvent) { hooks.PasswordChanged(e); boom("hook") }
-		o.Limits = recovery.Limits{
-			PerIdentifier: []recovery.Limit{{Burst: 1000, Every: time.Second}}, PerClient: recovery.Limit{Burst: 10000, Every: time.Second},
-			CompletePerClient: recovery.Limit{Burst: 1000, Every: time.Second},
-		}
+		generous(s, o)
 	}
 	onEveryEntry(t, with, func(s *site, e *entry) {
 		token := s.token("victim")
@@ -74,7 +71,7 @@ func TestAttack_S78_Panics(t *testing.T) {
 			other, _ := panics(func() answer { return a.ask(unknown(a.kind, "billybob")) })
 			s.is.Equal(got, other)
 		}
-		for _, method := range []string{"TakeLimits", "FindReset", "Redeem"} {
+		for _, method := range []string{"TakeLimits", "FindReset", "CountTry", "Redeem"} {
 			s.trace.fail(panicOn(method))
 			got, panicked := panics(func() answer { return e.complete(token, newPassword) })
 			shown(got, panicked, method)
@@ -90,7 +87,7 @@ func TestAttack_S78_Panics(t *testing.T) {
 
 		// In the worker: the request is tried again.
 		for what, failure := range map[string]func(){
-			"FindAccounts": func() { s.trace.fail(panicOn("FindAccounts")) }, "CreateReset": func() { s.trace.fail(panicOn("CreateReset")) },
+			"FindAccounts": func() { s.trace.fail(panicOn("FindAccounts")) }, "CreateResets": func() { s.trace.fail(panicOn("CreateResets")) },
 			"Mailer": func() { s.mail.Fail(func(recovery.Message) error { panic(panicText) }) },
 			"Allow":  func() { s.fails.Store("Allow") }, "hook": func() { s.fails.Store("hook") },
 		} {

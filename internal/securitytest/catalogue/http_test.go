@@ -154,8 +154,7 @@ func TestAttack_S77_ClientAddresses(t *testing.T) {
 	const burst = 3
 	limits := func(_ *site, o *recovery.Options) {
 		o.Limits = recovery.Limits{
-			PerIdentifier: []recovery.Limit{{Burst: 1000, Every: time.Second}},
-			PerClient:     recovery.Limit{Burst: burst, Every: time.Hour}, CompletePerClient: recovery.Limit{Burst: burst, Every: time.Hour},
+			PerClient: recovery.Limit{Burst: burst, Every: time.Hour}, CompletePerClient: recovery.Limit{Burst: burst, Every: time.Hour},
 		}
 	}
 	forged := []string{"X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "X-Client-IP", "X-Cluster-Client-IP", "Forwarded", "Fastly-Client-IP", "X-Originating-IP", "X-Remote-Addr", "X-Azure-ClientIP", "Via"}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,9 +48,12 @@ type site struct {
 	client netip.Addr        // of the callers that come
 	hashes map[string]string // that accounts have when nothing was changed
 
-	overWire bool         // requests go over a connection to a real server
-	fails    atomic.Value // in S78, the place where what the application supplies panics
-	hashed   atomic.Int32 // passwords
+	overWire bool                           // requests go over a connection to a real server
+	remote   *string                        // what middleware left in Request.RemoteAddr, if not nil
+	addr     func(*http.Request) netip.Addr // of the adapters' options, nil for the default
+	fails    atomic.Value                   // in S78, the place where what the application supplies panics
+	hashed   atomic.Int32                   // passwords
+	opts     *recovery.Options              // of the Service
 	attacks  atomic.Int64
 	judged   int64 // attacks of which sound has seen what came of them
 
@@ -82,7 +86,7 @@ func newSite(t *testing.T, g ground, with func(*site, *recovery.Options)) *site 
 		ground: g, t: t, is: is.New(t), ctx: t.Context(), trace: &traceStore{Store: g.Store},
 		mail: &mailertest.Recorder{}, log: &buffer{}, seen: &buffer{}, events: &eventLog{flushed: make(chan netip.Addr, 100)},
 		client: netip.MustParseAddr("192.0.2.1"), hashes: map[string]string{},
-		now: time.Date(2026, 11, 21, 18, 30, 0, 123456000, time.UTC), secrets: []string{oldPassword, newPassword},
+		now: time.Date(2046, 11, 21, 18, 30, 0, 123456000, time.UTC), secrets: []string{oldPassword, newPassword},
 	}
 	s.is.Helper()
 	s.putAll(accounts)
@@ -90,21 +94,24 @@ func newSite(t *testing.T, g ground, with func(*site, *recovery.Options)) *site 
 	opts := recovery.Options{
 		Application: "Acme", Portals: map[string]recovery.Portal{"web": {URL: portalURL}}, Limits: recovery.Limits{InsecureOff: true},
 		HashPassword: func(password string) (string, error) { s.hashed.Add(1); return quickHash(password), nil },
-		Logger:       logger, Now: s.clock, Hooks: s.events.hooks(), Workers: 1,
+		Logger:       logger, Now: s.clock, Hooks: s.events.hooks(),
+		Workers: 1,
+		Tick:    10 * time.Millisecond, // what a job without a mail takes, while no mail was sent yet
 	}
 	if with != nil {
 		with(s, &opts)
 	}
+	s.opts = &opts
 	t.Cleanup(s.reckon)
 	var err error
 	s.Service, err = recovery.New(s.trace, s.mail, &opts)
 	s.is.NoErr(err)
 	pages := sync.OnceValue(func() http.Handler { // trying its templates takes longer than most tests of a row
-		pages, err := portal.New(s.Service, &portal.Options{Portal: "web", Logger: logger, BodyTimeout: 200 * time.Millisecond})
+		pages, err := portal.New(s.Service, &portal.Options{Portal: "web", Logger: logger, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr})
 		s.is.NoErr(err)
 		return pages
 	})
-	wire := &httpadapter.Options{Logger: logger, Now: s.clock, BodyTimeout: 200 * time.Millisecond}
+	wire := &httpadapter.Options{Logger: logger, Now: s.clock, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr}
 	s.mux = http.NewServeMux()
 	s.mux.Handle("/account-recovery", httpadapter.NewXandr(s.Service, wire))
 	s.mux.Handle("/v2.0/", httpadapter.NewRackspace(s.Service, wire))
@@ -210,9 +217,7 @@ func (s *site) deliver() []recovery.Message {
 	s.is.NoErr(err)
 	mails := s.mail.Messages()[before:]
 	for _, m := range mails {
-		if token := m.Token.Reveal(); token != "" {
-			s.secret(token)
-		}
+		s.mailed(m)
 	}
 	return mails
 }
@@ -223,7 +228,15 @@ func (s *site) token(username string) string {
 	s.is.NoErr(s.RequestReset(s.ctx, recovery.ResetRequest{Username: username, Client: s.client}))
 	mails := s.deliver()
 	s.is.Equal(len(mails), 1) // one mail to one account
-	return mails[0].Token.Reveal()
+	return tokenOf(mails[0])
+}
+
+// tokenOf returns the token for the first account of a mail, "" if it has none.
+func tokenOf(m recovery.Message) string {
+	if len(m.Resets) == 0 {
+		return ""
+	}
+	return m.Resets[0].Token.Reveal()
 }
 
 // verifies reports whether the account logs in with the password.
@@ -261,6 +274,13 @@ func (s *site) stored() map[string]string {
 	return all
 }
 
+// mailed has sound look for the tokens of a mail from now on.
+func (s *site) mailed(m recovery.Message) {
+	for _, r := range m.Resets {
+		s.secret(r.Token.Reveal())
+	}
+}
+
 // secret has sound look for text from now on.
 func (s *site) secret(text string) {
 	s.mu.Lock()
@@ -277,8 +297,9 @@ func (s *site) serve() *httptest.Server {
 	return s.server
 }
 
-// flush waits until the hooks of what was done so far have run. They run in order; where so many wait that
-// the last is dropped, it is said again.
+// flush waits until the hooks of what was done so far have run. Its own event is a routine one: those that
+// matter go before it, and the routine ones run in order. Where so many wait that it is dropped, it is said
+// again.
 func (s *site) flush() {
 	s.is.Helper()
 	for {
@@ -299,22 +320,21 @@ func (s *site) flush() {
 	}
 }
 
-// marks are the addresses of callers that mark a place among the events.
-var marks = netip.MustParsePrefix("fdff::/64")
+// marks are the addresses of callers that mark a place among the events, each of a network of its own.
+var marks = netip.MustParsePrefix("fdff::/16")
 
 // An eventLog records what hooks are told, as one line each with all that an event holds.
 type eventLog struct {
 	buffer
 	flushed chan netip.Addr
-	last    netip.Addr
+	last    uint32
 }
 
 func (l *eventLog) next() netip.Addr {
-	if !l.last.IsValid() {
-		l.last = marks.Addr()
-	}
-	l.last = l.last.Next()
-	return l.last
+	l.last++
+	a := marks.Addr().As16()
+	binary.BigEndian.PutUint32(a[2:6], l.last) // of a /48
+	return netip.AddrFrom16(a)
 }
 
 func (l *eventLog) hooks() recovery.Hooks {

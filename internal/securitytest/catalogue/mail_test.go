@@ -32,8 +32,11 @@ func (s *site) render(m recovery.Message) mailer.Mail {
 func (s *site) rendered(m recovery.Message) string {
 	s.is.Helper()
 	mail := s.render(m)
-	text := fmt.Sprintf("%q\n%s\n%s\n%s\n%s\n%s", mail.To, mail.Subject, mail.Text, mail.HTML, m.Link, m.Locale)
-	return strings.ReplaceAll(text, m.Token.Reveal(), "TOKEN")
+	text := fmt.Sprintf("%q\n%s\n%s\n%s\n%s", mail.To, mail.Subject, mail.Text, mail.HTML, m.Locale)
+	for _, r := range m.Resets {
+		text = strings.ReplaceAll(text+"\n"+r.Link, r.Token.Reveal(), "TOKEN")
+	}
+	return text
 }
 
 // What a request says of its host reaches neither the mail nor the answer. The lines are sent over a
@@ -194,11 +197,28 @@ func TestAttack_S62_MarkupInUsernames(t *testing.T) {
 	})
 }
 
-// Many clients ask for one mailbox: the limit is the mailbox's, and nobody without an account gets any mail.
+// usernameMails returns how many of the mails tell user names.
+func usernameMails(mails []recovery.Message) (n int) {
+	for _, m := range mails {
+		if m.Kind == recovery.MessageUsernames {
+			n++
+		}
+	}
+	return n
+}
+
+// Many clients ask for one mailbox, by every name that has it and by the address. Twelve mails go there at
+// once, ten with tokens and two with user names, and then twelve an hour, whoever asks. Nobody without an
+// account gets any.
 func TestAttack_S66_FloodOfOneMailbox(t *testing.T) {
+	const mailbox = "billybob@example.com"
 	onEntries(t, apart, func(_ *site, o *recovery.Options) {
 		o.Limits = recovery.Limits{Global: recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}} // the others are the defaults
+		o.Workers = 16
 	}, func(s *site, e *entry) {
+		for i := range 5 {
+			s.put(eligible(fmt.Sprint(100+i), fmt.Sprintf("billybob%d", i), mailbox))
+		}
 		clients, each := 1000, 2
 		if e.name == "direct" {
 			each = 10
@@ -206,24 +226,33 @@ func TestAttack_S66_FloodOfOneMailbox(t *testing.T) {
 		if s.db != nil { // where 10,000 take a minute
 			clients, each = 100, 3
 		}
+		names := []string{"billybob", "billybob1", " BillyBob ", "nobodyxx", "billybob4", "BILLYBOB"}
 		s.client = netip.MustParseAddr("198.18.0.1")
 		for range clients {
 			s.client = s.client.Next()
 			for i := range each {
-				got := e.byName([]string{"billybob", " BillyBob ", "nobodyxx", "BILLYBOB"}[i%4])
-				s.is.Equal(got.outcome, accepted)
+				asks := e.asks()
+				a := asks[i%len(asks)]
+				if a.kind == "username" {
+					s.is.Equal(a.ask(names[i%len(names)]).outcome, accepted)
+				} else {
+					s.is.Equal(a.ask([]string{mailbox, "nobodyxx@example.com", "BillyBob@Example.com"}[i%3]).outcome, accepted)
+				}
 			}
 		}
 		mails := s.deliver()
-		s.is.Equal(len(mails), 1) // one a minute
-		for range 120 {
+		tokens := len(mails) - usernameMails(mails)
+		s.is.Equal(tokens, 10)
+		s.is.True(usernameMails(mails) <= 2)
+		for i := range 120 { // two hours, a fresh client a minute
 			s.advance(time.Minute)
-			s.is.Equal(e.byName("billybob").outcome, accepted)
+			s.client = s.client.Next()
+			s.is.Equal(e.byName(names[i%2]).outcome, accepted)
 			mails = append(mails, s.deliver()...)
 		}
-		s.is.Equal(len(mails), 1+4) // two more at once, then one an hour
+		s.is.Equal(len(mails)-usernameMails(mails), tokens+20) // one per six minutes
 		for _, m := range mails {
-			s.is.Equal(m.To, "billybob@example.com")
+			s.is.Equal(m.To, mailbox)
 		}
 		s.sound()
 	})

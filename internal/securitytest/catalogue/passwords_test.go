@@ -277,7 +277,7 @@ func TestAttack_S84_LogOfTheWorker(t *testing.T) {
 				s.advance(10 * time.Minute)
 				try("a panic", v, "", func() {
 					s.trace.fail(func(m string) error {
-						if m == "CreateReset" {
+						if m == "CreateResets" {
 							panic(v.Value)
 						}
 						return nil
@@ -297,7 +297,7 @@ func TestAttack_S84_LogOfTheWorker(t *testing.T) {
 			s.is.Equal(len(mails), 1) // the mail came in the end
 			try("the breach service", v, "error", func() {
 				fault = hostile
-				s.lives(e, "3", mails[0].Token.Reveal())
+				s.lives(e, "3", tokenOf(mails[0]))
 				fault = nil
 			})
 		}

@@ -169,7 +169,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A traceStore records the calls that it passes on. What before returns for a method is its error.
+// A traceStore records the calls that it passes on, but for Now, which is called once a minute whoever
+// is meant. What before returns for a method is its error.
 type traceStore struct {
 	recovery.Store
 
@@ -220,11 +221,11 @@ func (s *traceStore) FindAccounts(ctx context.Context, q recovery.AccountQuery) 
 	return s.Store.FindAccounts(ctx, q)
 }
 
-func (s *traceStore) CreateReset(ctx context.Context, r recovery.Reset) error {
-	if err := s.call("CreateReset", ""); err != nil {
-		return err
+func (s *traceStore) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
+	if err := s.call("CreateResets", ""); err != nil {
+		return nil, err
 	}
-	return s.Store.CreateReset(ctx, r)
+	return s.Store.CreateResets(ctx, m)
 }
 
 func (s *traceStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
@@ -232,6 +233,13 @@ func (s *traceStore) FindReset(ctx context.Context, d recovery.Digest, at time.T
 		return recovery.Reset{}, recovery.Account{}, err
 	}
 	return s.Store.FindReset(ctx, d, at)
+}
+
+func (s *traceStore) CountTry(ctx context.Context, d recovery.Digest, by int) error {
+	if err := s.call("CountTry", ""); err != nil {
+		return err
+	}
+	return s.Store.CountTry(ctx, d, by)
 }
 
 func (s *traceStore) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
@@ -243,8 +251,8 @@ func (s *traceStore) Redeem(ctx context.Context, c recovery.Redemption) (recover
 
 // Enqueue records all but what the caller typed and chance decided.
 func (s *traceStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	detail := fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q portal:%q throttled:%v hard:%d soft:%d due:%v",
-		len(r.ID), r.Kind, r.By, len(r.Identifier), r.AccountID, r.Portal, r.Throttled, len(c.Hard), len(c.Soft), r.DueAt.Equal(r.RequestedAt))
+	detail := fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q portal:%q charges:%d",
+		len(r.ID), r.Kind, r.By, len(r.Identifier), r.AccountID, r.Portal, len(c))
 	if err := s.call("Enqueue", detail); err != nil {
 		return err
 	}
@@ -254,7 +262,7 @@ func (s *traceStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Cha
 	return s.Store.Enqueue(ctx, r, c)
 }
 
-func (s *traceStore) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
+func (s *traceStore) TakeLimits(ctx context.Context, at time.Time, c recovery.Charges) error {
 	if err := s.call("TakeLimits", ""); err != nil {
 		return err
 	}
@@ -275,9 +283,9 @@ func (s *traceStore) Finish(ctx context.Context, o recovery.Outcome) error {
 	return s.Store.Finish(ctx, o)
 }
 
-func (s *traceStore) Purge(ctx context.Context, before time.Time, max int) (int, error) {
+func (s *traceStore) Purge(ctx context.Context, before, ahead time.Time, max int) (int, error) {
 	if err := s.call("Purge", ""); err != nil {
 		return 0, err
 	}
-	return s.Store.Purge(ctx, before, max)
+	return s.Store.Purge(ctx, before, ahead, max)
 }

@@ -104,14 +104,24 @@ func TestAttack_S28_Guesses(t *testing.T) {
 	})
 }
 
-// Guesses that are no tokens cost nothing at all, so they are not limited.
+// Guesses that are no tokens are limited like others, and none is looked up.
 func TestAttack_S28_MalformedGuesses(t *testing.T) {
-	onEveryEntry(t, nil, func(s *site, e *entry) {
+	with := func(_ *site, o *recovery.Options) { o.Limits.InsecureOff = false }
+	onEveryEntry(t, with, func(s *site, e *entry) {
 		s.trace.calls()
+		passed := 0
 		for i := range 200 {
-			s.is.True(e.complete(strings.Repeat("a", i%52), newPassword).refused())
+			got := e.complete(strings.Repeat("a", 1+i%51), newPassword)
+			s.is.True(got.refused() || got.outcome == limited)
+			if got.outcome != limited {
+				passed++
+			}
 		}
-		s.is.Equal(s.trace.calls(), nil) // not one call of the Store
+		s.is.Equal(passed, 20)
+		for _, call := range s.trace.calls() {
+			s.is.Equal(call, "TakeLimits")
+		}
+		s.is.Equal(s.hashed.Load(), int32(0))
 		s.sound()
 	})
 }
@@ -157,11 +167,11 @@ func TestAttack_S29_LinksKeepTheTokenFromServers(t *testing.T) {
 		s.is.NoErr(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "billybob", Portal: "web"}))
 		mails := s.deliver()
 		s.is.Equal(len(mails), 1)
-		token := mails[0].Token.Reveal()
-		link, err := url.Parse(mails[0].Link)
+		token := tokenOf(mails[0])
+		link, err := url.Parse(mails[0].Resets[0].Link)
 		s.is.NoErr(err)
 		s.is.Equal(link.Fragment, "token="+token)
-		request, err := http.NewRequest("GET", mails[0].Link, nil)
+		request, err := http.NewRequest("GET", mails[0].Resets[0].Link, nil)
 		s.is.NoErr(err)
 		var sent strings.Builder
 		s.is.NoErr(request.Write(&sent))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -15,7 +16,10 @@ import (
 // generous has limits counted, so that they are in the tables, and never reached.
 func generous(_ *site, o *recovery.Options) {
 	often := recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}
-	o.Limits = recovery.Limits{PerIdentifier: []recovery.Limit{often}, PerClient: often, Global: often, CompletePerClient: often}
+	o.Limits = recovery.Limits{
+		PerClient: often, Global: often, CompletePerClient: often,
+		PerAccount: often, PerRequester: often, PerMailbox: often, UsernamesPerMailbox: often,
+	}
 }
 
 func TestAttack_S20_EverythingStoredIsTriedAsAToken(t *testing.T) {
@@ -124,12 +128,54 @@ func TestAttack_S22_OlderTokenAfterANewerMail(t *testing.T) {
 	})
 }
 
+// A mail that somebody else asked for takes no token away: who is of another network is somebody else.
+func TestAttack_S22_NewerMailForAnotherNetwork(t *testing.T) {
+	throughEach(t, nil, func(s *site, e *entry) {
+		own := s.client
+		older := s.again(billybob)
+		for _, other := range []string{"198.51.100.7", "192.0.2.2", "2001:db8:1::1", "2001:db8:2::1", "64:ff9b::c000:202"} {
+			s.client = netip.MustParseAddr(other)
+			s.advance(time.Minute)
+			s.token("billybob")
+			_, _, err := s.Store.FindReset(s.ctx, digest(s.t, older), s.clock())
+			s.is.NoErr(err) // it is alive
+		}
+		own, s.client = s.client, own
+		s.is.Equal(e.byName("billybob").outcome, accepted)
+		waits := s.trace.added()
+		own, s.client = s.client, own
+		s.advance(time.Minute)
+		s.is.Equal(e.byName("billybob").outcome, accepted)
+		_, err := s.DeliverJob(s.ctx, s.trace.added())
+		s.is.NoErr(err)
+		mails := s.deliver() // what waited is mailed, though the mail for the other network overtook it
+		s.is.Equal(len(mails), 1)
+		s.is.Equal(mails[0].ID, waits)
+		older = tokenOf(mails[0])
+		s.advance(time.Minute)
+		theirs := s.token("billybob")
+		s.client = own
+		s.advance(time.Minute)
+		newer := s.token("billybob")
+		s.dies(e, older) // by the mail for its own network
+		s.client = netip.MustParseAddr("2001:db8:1:2:3::4")
+		s.advance(time.Minute)
+		s.token("billybob")
+		s.client = own
+		_, _, err = s.Store.FindReset(s.ctx, digest(s.t, theirs), s.clock())
+		s.is.NoErr(err)
+		s.lives(e, "3", newer)
+		s.dies(e, theirs) // one that was used voids them all
+		s.sound("3")
+	})
+}
+
 // What never became a mail takes no token away.
 func TestAttack_S22_NewerRequestThatIsNotMailed(t *testing.T) {
 	down := errors.New("connection refused")
 	limits := func(s *site, o *recovery.Options) {
 		generous(s, o)
-		o.Limits.PerIdentifier = []recovery.Limit{{Burst: 1, Every: 24 * time.Hour}}
+		o.Limits.PerAccount = recovery.Limit{Burst: 1, Every: 24 * time.Hour}
 	}
 	n := rand.IntN(len(entryNames)) // each case takes an entry
 	for what, newer := range map[string]struct {
@@ -184,7 +230,7 @@ func TestAttack_S22_RetriesOfOneRequest(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		var tried []string
 		s.mail.Fail(func(m recovery.Message) error {
-			tried = append(tried, m.Token.Reveal())
+			tried = append(tried, tokenOf(m))
 			return fmt.Errorf("too slow: %w", recovery.ErrUncertain)
 		})
 		s.direct().byName("billybob")
@@ -316,7 +362,7 @@ func TestAttack_S25_QueuedMail(t *testing.T) {
 		s.put(billybob)
 		var tried []string
 		s.mail.Fail(func(m recovery.Message) error {
-			tried = append(tried, m.Token.Reveal())
+			tried = append(tried, tokenOf(m))
 			return errors.New("connection refused")
 		})
 		e.byEmail("billybob@example.com")
@@ -335,7 +381,7 @@ func TestAttack_S25_QueuedMail(t *testing.T) {
 	})
 }
 
-// The request of an address with many accounts is split; each part is checked again.
+// The mail of an address with many accounts is made again at each try, from the accounts as they are then.
 func TestAttack_S25_QueuedMailOfManyAccounts(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		s.mail.Fail(func(recovery.Message) error { return errors.New("connection refused") })
@@ -346,7 +392,8 @@ func TestAttack_S25_QueuedMailOfManyAccounts(t *testing.T) {
 		s.advance(10 * time.Minute)
 		mails := s.deliver()
 		s.is.Equal(len(mails), 1)
-		s.is.Equal(mails[0].Usernames, []string{"alicia"}) // whose address it still is
+		s.is.Equal(len(mails[0].Resets), 1)
+		s.is.Equal(mails[0].Resets[0].Username, "alicia") // whose address it still is
 		s.sound()
 	})
 }

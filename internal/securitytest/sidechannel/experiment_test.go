@@ -137,8 +137,8 @@ func (e experiment) log(t testing.TB, r run, told []comparison, verdicts map[str
 	t.Logf("%-26s took %v", e.name, took.Round(100*time.Millisecond))
 }
 
-// small reports whether a difference is of the size of what is known and left: of a call some 10 statements
-// long, less than the two rows take that are there already, or lie elsewhere.
+// small reports whether a difference is of the size of what is known and left: of a call some statements
+// long, less than the two rows take that lie elsewhere.
 func (c comparison) small() bool { return c.median.Abs() < max(2*time.Microsecond, c.typical/4) }
 
 // longest is the longest that one run may take.

@@ -41,7 +41,7 @@ type fireAndForget struct {
 }
 
 func (s *fireAndForget) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	if err := s.Store.TakeLimits(ctx, r.RequestedAt, c.Hard); err != nil {
+	if err := s.Store.TakeLimits(ctx, r.RequestedAt, c); err != nil {
 		return err
 	}
 	s.running.Go(func() { s.mail(context.WithoutCancel(ctx), r) })
@@ -54,12 +54,13 @@ func (s *fireAndForget) mail(ctx context.Context, r recovery.Job) {
 		if err != nil || !a.Eligible() {
 			continue
 		}
-		_ = s.Store.CreateReset(ctx, recovery.Reset{
-			Digest: token.Digest(), AccountID: a.ID, Version: a.Version, JobID: r.ID, RequestedAt: r.RequestedAt,
+		_ = plant(ctx, s.Store, r.RequestedAt, recovery.Reset{
+			Digest: token.Digest(), AccountID: a.ID, Version: a.Version, RequestedAt: r.RequestedAt,
 			ExpiresAt: r.RequestedAt.Add(time.Hour),
 		})
 		m := recovery.Message{
-			ID: r.ID, Kind: recovery.MessageResetToken, To: a.Email, Usernames: []string{a.Username}, Token: token,
+			ID: r.ID, Kind: recovery.MessageResetToken, To: a.Email,
+			Resets:    []recovery.MessageReset{{Username: a.Username, Token: token}},
 			ExpiresAt: r.RequestedAt.Add(time.Hour), RequestedAt: r.RequestedAt,
 		}
 		if _, err := s.renderer.Render(m); err != nil {
@@ -74,7 +75,7 @@ type limitKnown struct{ recovery.Store }
 
 func (s limitKnown) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
 	if len(meant(ctx, s.Store, r)) == 0 {
-		c.Hard = slices.DeleteFunc(c.Hard, func(c recovery.Charge) bool { return c.Scope == recovery.ScopeClient })
+		c = slices.DeleteFunc(c, func(c recovery.Charge) bool { return c.Scope == recovery.ScopeClient })
 	}
 	return s.Store.Enqueue(ctx, r, c)
 }

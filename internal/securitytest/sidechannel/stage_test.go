@@ -23,7 +23,7 @@ type scale struct {
 	pool     int // subjects of each class, which are used in turn; few have a time of their own, as a class
 }
 
-// The classes that are timed. All but the last two are within their limits.
+// The classes that are timed.
 const (
 	timedUnknown uint8 = iota
 	timedUnknownToo
@@ -32,9 +32,7 @@ const (
 	timedKnown
 	timedDisabled
 	timedSeveral
-	timedLive      // known, with a token that was not used
-	timedOver      // unknown, over its limit
-	timedOverKnown // known, over its limit
+	timedLive // known, with a token that was not used
 	timedClasses
 )
 
@@ -43,12 +41,10 @@ func (s scale) numberOf(class uint8) int {
 	switch class {
 	case timedKnown:
 		return 0
-	case timedOverKnown:
-		return s.pool
 	case timedDisabled:
-		return 2 * s.pool
+		return s.pool
 	case timedSeveral:
-		return 3 * s.pool // to 6
+		return 2 * s.pool // to 5
 	case timedLive:
 		return livePools * s.pool
 	}
@@ -57,7 +53,7 @@ func (s scale) numberOf(class uint8) int {
 
 // Where the accounts of the tokens begin, in pools.
 const (
-	usedPools = iota + 6
+	usedPools = iota + 5
 	expiredPools
 	gonePools
 	livePools
@@ -91,10 +87,10 @@ func (s scale) population() []recovery.Account {
 			Active: true, HasPassword: true, EmailVerified: true,
 		}
 		switch pool := i / s.pool; {
-		case pool == 2 || pool == gonePools:
+		case pool == 1 || pool == gonePools:
 			all[i].Active = false
-		case pool >= 3 && pool < 6: // three accounts of one address
-			all[i].Email = numbered(i - (i-3*s.pool)%3).email
+		case pool >= 2 && pool < 5: // three accounts of one address
+			all[i].Email = numbered(i - (i-2*s.pool)%3).email
 		}
 	}
 	return all
@@ -126,11 +122,8 @@ func (q *queue) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges)
 
 func (q *queue) Finish(ctx context.Context, o recovery.Outcome) error {
 	err := q.Store.Finish(ctx, o)
-	if err == nil {
-		q.left.Add(int64(len(o.Add)))
-		if o.RetryAt.IsZero() {
-			q.left.Add(-1)
-		}
+	if err == nil && o.RetryAt.IsZero() {
+		q.left.Add(-1)
 	}
 	return err
 }
@@ -147,14 +140,13 @@ func (g *stage) rest() {
 	}
 }
 
-// roomy limits are in force and never reached, unless somebody sees to it: each name may be asked for
-// more often than it is.
+// roomy limits are in force and never reached.
 var roomy = recovery.Limits{
-	PerIdentifier:     []recovery.Limit{{Burst: 1000, Every: time.Hour}, {Burst: 3000, Every: 2 * time.Hour}},
-	PerClient:         recovery.Limit{Burst: 1_000_000, Every: time.Microsecond},
-	Global:            recovery.Limit{Burst: 1_000_000, Every: time.Microsecond},
-	CompletePerClient: recovery.Limit{Burst: 1_000_000, Every: time.Microsecond},
+	PerClient: often, Global: often, CompletePerClient: often,
+	PerAccount: often, PerRequester: often, PerMailbox: often, UsernamesPerMailbox: often,
 }
+
+var often = recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}
 
 var portals = map[string]recovery.Portal{"web": {URL: "https://portal.example/recover/reset"}}
 
@@ -177,8 +169,8 @@ func newStage(t testing.TB, b backend, s scale, l leaky) *stage {
 	var err error
 	g.svc, err = recovery.New(store, dropped{}, &recovery.Options{
 		Limits: roomy, Logger: quiet,
-		Workers: 1, // so that a machine with two processors has one for the calls
-		Tick:    50 * time.Millisecond,
+		Workers: 256, // more than are asked for between two rests: what is due at a tick is done at once
+		Tick:    10 * time.Millisecond,
 		Portals: portals,
 	})
 	g.is.NoErr(err)
@@ -236,58 +228,27 @@ func (o opened) fill(all []recovery.Account) error {
 	return nil
 }
 
-// charged takes the place of a store to see what a request is charged with.
-type charged struct {
-	recovery.Store
-	soft []recovery.Charge
-}
-
-func (c *charged) Enqueue(_ context.Context, _ recovery.Job, charges recovery.Charges) error {
-	c.soft = charges.Soft
-	return nil
-}
-
-// prepare makes the classes of requests that need more than an account: those with a live token get one, and
-// those over their limits are taken there, for an hour, by requests that entry returns the function for.
-func (g *stage) prepare(entry func(*recovery.Service) func(subject)) {
-	g.is.Helper()
-	g.tokens(livePools, 16*time.Hour, nil)
-	var subjects []subject // in turn, so that neither class is the older one in memory
-	known := g.scale.subjects(timedOverKnown)
-	for i, one := range g.scale.subjects(timedOver) {
-		subjects = append(subjects, one, known[i])
-	}
-	seen := &charged{Store: g.store}
-	svc, err := recovery.New(seen, dropped{}, &recovery.Options{Limits: roomy, Logger: quiet, Portals: portals})
-	g.is.NoErr(err)
-	request := entry(svc)
-	for _, s := range subjects {
-		seen.soft = nil
-		request(s)
-		g.is.True(len(seen.soft) > 0)
-		for i, c := range seen.soft {
-			seen.soft[i].Limit = recovery.Limit{Burst: 1, Every: time.Duration(c.Limit.Burst) * c.Limit.Every}
-		}
-		g.is.NoErr(g.store.TakeLimits(context.Background(), time.Now(), seen.soft))
-	}
-}
-
 // tokens makes one token for each account of a pool and has end end it.
 func (g *stage) tokens(pool int, lives time.Duration, end func(digest recovery.Digest) error) []string {
 	g.is.Helper()
 	now := time.Now().Truncate(time.Microsecond).UTC()
-	all := make([]string, g.scale.pool)
+	all, resets := make([]string, g.scale.pool), []recovery.Reset{}
 	for i := range all {
 		all[i] = randomToken()
 		token, err := recovery.ParseToken(all[i])
 		g.is.NoErr(err)
 		one := numbered(pool*g.scale.pool + i)
-		g.is.NoErr(g.store.CreateReset(context.Background(), recovery.Reset{
+		resets = append(resets, recovery.Reset{
 			Digest: token.Digest(), AccountID: one.username[4:], Version: recovery.NewVersion(oldHash, one.email),
-			JobID: "request", RequestedAt: now, ExpiresAt: now.Add(lives),
-		}))
+			RequestedAt: now, ExpiresAt: now.Add(lives),
+		})
+	}
+	for some := range slices.Chunk(resets, 200) {
+		g.is.NoErr(plant(context.Background(), g.store, now, some...))
+	}
+	for _, r := range resets {
 		if end != nil {
-			g.is.NoErr(end(token.Digest()))
+			g.is.NoErr(end(r.Digest))
 		}
 	}
 	return all

@@ -1,12 +1,9 @@
 package sidechannel
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -88,13 +85,7 @@ var timedPairs = []pair{
 	{name: "disabled, unknown", a: timedUnknown, b: timedDisabled},
 	{name: "3 accounts, unknown", a: timedUnknown, b: timedSeveral},
 	{name: "live token, unknown", a: timedUnknown, b: timedLive},
-	{name: "over the limit, known, unknown", a: timedOver, b: timedOverKnown},
-	{name: "over the limit, within", a: timedUnknown, b: timedOver,
-		open: "a name that was asked for before has the rows of its limits, whoever it means"},
 }
-
-// withinLimits are the pairs of classes that may be asked for.
-var withinLimits = timedPairs[:4]
 
 // of sets how much is measured, and what tells whether that is worth anything.
 func (e experiment) of(s size) experiment {
@@ -140,9 +131,7 @@ func (g *stage) reset(t testing.TB) func(recovery.ResetRequest) {
 func TestAttack_S51_TimeOfRequests(t *testing.T) {
 	onTimed(t, func(t *testing.T, s timed) {
 		g := newStage(t, s.backend, s.scale, nil)
-		g.prepare(func(svc *recovery.Service) func(subject) {
-			return func(one subject) { g.is.NoErr(svc.RequestReset(context.Background(), resetByAddress(one))) }
-		})
+		g.tokens(livePools, 16*time.Hour, nil)
 		t.Log(heading)
 		experiment{
 			name: s.name + ", direct", classes: timedClasses, pairs: timedPairs,
@@ -158,7 +147,7 @@ func TestAttack_S54_TimeOfTheNextRequest(t *testing.T) {
 		g.tokens(livePools, 16*time.Hour, nil)
 		t.Log(heading)
 		experiment{
-			name: s.name + ", next", classes: timedClasses, pairs: withinLimits,
+			name: s.name + ", next", classes: timedClasses, pairs: timedPairs,
 			measure: here(g.rest, requestInputs(s.scale, resetByAddress), g.reset(t), another(s.scale, resetByAddress)),
 		}.of(s.here).require(t)
 	})
@@ -197,16 +186,7 @@ func TestAttack_S51_TimeOfRequestsOverHTTP(t *testing.T) {
 			t.Run(a.name, func(t *testing.T) {
 				g := newStage(t, s.backend, s.scale, nil)
 				t.Log(heading)
-				g.prepare(func(svc *recovery.Service) func(subject) {
-					h, err := handler(a.handler, svc, nil, nil)
-					g.is.NoErr(err)
-					return func(one subject) {
-						r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(a.write(one).bytes())))
-						g.is.NoErr(err)
-						r.RemoteAddr = client.String() + ":1"
-						h.ServeHTTP(httptest.NewRecorder(), r)
-					}
-				})
+				g.tokens(livePools, 16*time.Hour, nil)
 				pairs := timedPairs
 				if a.handler == rackspace { // it goes by user name, and one has one account
 					pairs = slices.DeleteFunc(slices.Clone(pairs), func(p pair) bool { return p.b == timedSeveral })

@@ -48,11 +48,18 @@ func (s *traced) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]r
 	return s.Store.FindAccounts(ctx, q)
 }
 
-func (s *traced) CreateReset(ctx context.Context, r recovery.Reset) error {
-	if err := s.call("CreateReset", "account:%d request:%d", len(r.AccountID), len(r.JobID)); err != nil {
+func (s *traced) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
+	if err := s.call("CreateResets", "resets:%d %s", len(m.Resets), shapes(m.Charges)); err != nil {
+		return nil, err
+	}
+	return s.Store.CreateResets(ctx, m)
+}
+
+func (s *traced) CountTry(ctx context.Context, d recovery.Digest, by int) error {
+	if err := s.call("CountTry", "by:%d", by); err != nil {
 		return err
 	}
-	return s.Store.CreateReset(ctx, r)
+	return s.Store.CountTry(ctx, d, by)
 }
 
 func (s *traced) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
@@ -70,13 +77,13 @@ func (s *traced) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Ac
 }
 
 func (s *traced) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	if err := s.call("Enqueue", "%s hard:%s soft:%s", shape(r), shapes(c.Hard), shapes(c.Soft)); err != nil {
+	if err := s.call("Enqueue", "%s %s", shape(r), shapes(c)); err != nil {
 		return err
 	}
 	return s.Store.Enqueue(ctx, r, c)
 }
 
-func (s *traced) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
+func (s *traced) TakeLimits(ctx context.Context, at time.Time, c recovery.Charges) error {
 	if err := s.call("TakeLimits", "at:%v %s", at, shapes(c)); err != nil {
 		return err
 	}
@@ -84,26 +91,34 @@ func (s *traced) TakeLimits(ctx context.Context, at time.Time, c []recovery.Char
 }
 
 func (s *traced) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
-	if err := s.call("Claim", "max:%d id:%d", l.Max, len(l.JobID)); err != nil {
+	if err := s.call("Claim", "lane:%s max:%d id:%d", l.Lane, l.Max, len(l.JobID)); err != nil {
 		return nil, err
 	}
 	return s.Store.Claim(ctx, l)
 }
 
 func (s *traced) Finish(ctx context.Context, o recovery.Outcome) error {
-	if err := s.call("Finish", "mailed:%d add:%d", len(o.Mailed), len(o.Add)); err != nil {
+	if err := s.call("Finish", "mailed:%d discard:%d", len(o.MailedAccountIDs), len(o.Discard)); err != nil {
 		return err
 	}
 	return s.Store.Finish(ctx, o)
 }
 
-func shape(r recovery.Job) string {
-	return fmt.Sprintf("id:%d %s by:%s identifier:%d account:%d portal:%s locale:%s client:%v at:%v due:%v throttled:%v attempts:%d lease:%d",
-		len(r.ID), r.Kind, r.By, len(r.Identifier), len(r.AccountID), r.Portal, r.Locale, r.Client,
-		r.RequestedAt, r.DueAt, r.Throttled, r.Attempts, len(r.LeaseID))
+// Now is called at most once a minute, before anything else.
+func (s *traced) Now(ctx context.Context) (time.Time, error) {
+	if err := s.call("Now", ""); err != nil {
+		return time.Time{}, err
+	}
+	return s.Store.Now(ctx)
 }
 
-func shapes(charges []recovery.Charge) string {
+func shape(r recovery.Job) string {
+	return fmt.Sprintf("id:%d %s by:%s identifier:%d account:%d portal:%s locale:%s client:%v at:%v turn:%v charged:%v attempts:%d lease:%d",
+		len(r.ID), r.Kind, r.By, len(r.Identifier), len(r.AccountID), r.Portal, r.Locale, r.Client,
+		r.RequestedAt, r.Turn, r.Charged, r.Attempts, len(r.LeaseID))
+}
+
+func shapes(charges recovery.Charges) string {
 	all := make([]string, len(charges))
 	for i, c := range charges {
 		all[i] = fmt.Sprintf("%s:%d/%v", c.Scope, c.Limit.Burst, c.Limit.Every)
@@ -137,15 +152,15 @@ func written(before, after string) string {
 	return strings.Join(rows, "\n")
 }
 
-// requestsOnly leaves the rows of the queue.
-func requestsOnly(rows string) string {
-	var kept []string
+// queued returns how many of the rows are of the queue.
+func queued(rows string) (n int) {
 	for line := range strings.Lines(rows) {
-		if strings.Contains(line, "request") {
-			kept = append(kept, line)
+		table, _, _ := strings.Cut(line, " ")
+		if strings.Contains(table, "job") {
+			n++
 		}
 	}
-	return strings.Join(kept, "")
+	return n
 }
 
 // instants are what tells times apart that only the clock of the test does.

@@ -116,7 +116,7 @@ func newWorld(t testing.TB, b backend, limits recovery.Limits, l leaky) *world {
 	t.Helper()
 	w := &world{
 		opened: b.open(t), t: t, is: is.New(t), mails: &mailertest.Recorder{}, idle: func() {}, handlers: map[string]http.Handler{},
-		now: time.Date(2026, 11, 21, 18, 30, 0, 0, time.UTC), who: netip.MustParseAddr("192.0.2.10"),
+		now: time.Date(2046, 11, 21, 18, 30, 0, 0, time.UTC), who: netip.MustParseAddr("192.0.2.10"),
 	}
 	w.trace = &traced{Store: w.store}
 	var store recovery.Store = w.trace
@@ -125,7 +125,8 @@ func newWorld(t testing.TB, b backend, limits recovery.Limits, l leaky) *world {
 	}
 	var err error
 	w.svc, err = recovery.New(store, w.mails, &recovery.Options{
-		Application: "Acme", Limits: limits, Logger: quiet, Workers: 1, // in order
+		Application: "Acme", Limits: limits, Logger: quiet,
+		Workers: 1, Tick: 10 * time.Millisecond, // in order, and without much waiting
 		Now:          func() time.Time { return w.now },
 		HashPassword: func(password string) (string, error) { return "hash of " + password, nil },
 		Portals:      portals,

@@ -152,9 +152,11 @@ func letters(t *testing.T, name string, locales []string) (all []recovery.Messag
 			m := message(t, kind, locale)
 			m.ID = name + "." + locale + "." + string(kind)
 			m.To, m.Application = m.ID+"@example.com", "Exämple 例"
-			m.Usernames = []string{"billybob", ".", "From here", "山田太郎", "\r\n.\r\n", strings.Repeat("é", 64)}
-			if kind == recovery.MessageResetLink { // wider than a line of SMTP may be
-				m.Link = "https://app.example.com/reset?pad=" + strings.Repeat("=", 1000) + "#" + tokenText
+			setNames(t, &m, "billybob", ".", "From here", "山田太郎", "\r\n.\r\n", strings.Repeat("é", 64))
+			for i := range m.Resets { // wider than a line of SMTP may be
+				if kind == recovery.MessageResetLink {
+					m.Resets[i].Link = "https://app.example.com/reset?pad=" + strings.Repeat("=", 1000) + "#" + tokenText
+				}
 			}
 			all = append(all, m)
 		}
@@ -166,7 +168,7 @@ func TestPostfix(t *testing.T) {
 	p := newPostfix(t)
 	t.Run("delivers every mail as it was rendered", func(t *testing.T) { p.testEveryMail(t, "built-in", nil) })
 	t.Run("delivers lines that mean something on the way", func(t *testing.T) {
-		const lines = "{{.Token}}{{.Link}}{{range .Usernames}}\n    {{.}}\n{{end}}\n.\n..\nFrom here\n>From there\n=3D=\n--\n . \nQUIT\n"
+		const lines = "{{range .Resets}}\n    {{.Username}}\n    {{.Token}}{{.Link}}\n{{end}}{{range .Usernames}}\n    {{.}}\n{{end}}\n.\n..\nFrom here\n>From there\n=3D=\n--\n . \nQUIT\n"
 		long := strings.Repeat("x", 3000) + strings.Repeat(" é", 1000)
 		templates := fstest.MapFS{}
 		for _, kind := range kinds {

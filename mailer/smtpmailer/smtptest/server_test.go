@@ -248,20 +248,38 @@ var (
 func message(t testing.TB, kind recovery.MessageKind, locale string) recovery.Message {
 	is := is.New(t)
 	is.Helper()
-	parsed, err := recovery.ParseToken(tokenText)
-	is.NoErr(err) // the token of the tests
 	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
 	m := recovery.Message{
 		ID: "0198a7c2-6f6e-7d43-8a51-3c1f5c5b0b11", Kind: kind, To: "Billybob@例え.jp", Locale: locale, Application: "Example",
-		Usernames: []string{"billybob"}, RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
+		RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
 	}
+	setNames(t, &m, "billybob")
 	switch kind {
-	case recovery.MessageResetToken:
-		m.Token, m.ExpiresAt = parsed, asked.Add(16*time.Hour)
-	case recovery.MessageResetLink:
-		m.Token, m.ExpiresAt, m.Link = parsed, asked.Add(16*time.Hour), linkText
+	case recovery.MessageResetToken, recovery.MessageResetLink:
+		m.ExpiresAt = asked.Add(16 * time.Hour)
 	case recovery.MessageUsernames:
 		m.Usernames, m.MoreNames = []string{"billybob", "anna.me", "bob@example.com"}, 3
 	}
 	return m
+}
+
+// setNames makes it a message about accounts of these names.
+func setNames(t testing.TB, m *recovery.Message, names ...string) {
+	is := is.New(t)
+	is.Helper()
+	if m.Kind == recovery.MessagePasswordChanged || m.Kind == recovery.MessageUsernames {
+		m.Usernames = names
+		return
+	}
+	m.Resets = nil
+	for i, name := range names {
+		text := string(rune('a'+i)) + tokenText[1:]
+		token, err := recovery.ParseToken(text)
+		is.NoErr(err) // a token of the tests
+		r := recovery.MessageReset{Username: name, Token: token}
+		if m.Kind == recovery.MessageResetLink {
+			r.Link = linkText[:len(linkText)-len(tokenText)] + text
+		}
+		m.Resets = append(m.Resets, r)
+	}
 }

@@ -60,14 +60,13 @@ func BenchmarkHistory(b *testing.B) {
 func historical(b *testing.B, s databases.Server, n int) func(context.Context) error {
 	store, db := databases.Open(b, s)
 	numbers := fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) ", n)
-	id, limitColumns, tats := "CAST(i AS CHAR(36))", "id, tat", ""
+	id := "CAST(i AS CHAR(36))"
 	digest := "CAST(CAST(i AS CHAR(32)) AS BINARY)"
 	switch s.Dialect {
 	case sqlstore.PostgreSQL:
 		id, digest = "CAST(i AS TEXT)", "decode(lpad(to_hex(i), 64, '0'), 'hex')"
 	case sqlstore.SQLite:
 		id, digest = "CAST(i AS TEXT)", "CAST(CAST(i AS TEXT) AS BLOB)"
-		limitColumns, tats = "id, tat, tats", ", zeroblob(16)"
 	}
 	conn, err := db.Conn(b.Context())
 	if err != nil {
@@ -79,31 +78,33 @@ func historical(b *testing.B, s databases.Server, n int) func(context.Context) e
 			b.Fatal(err)
 		}
 	}
-	future := time.Now().Add(1000 * time.Hour).UnixMicro()
+	past, future := time.Now().Add(-1000*time.Hour).UnixMicro(), time.Now().Add(1000*time.Hour).UnixMicro()
 	for _, insert := range []string{
-		fmt.Sprintf(`INTO recovery_jobs (id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, free_at, throttled)
-			%%sSELECT %s, 'reset', 'username', 'somebody', '', '', '', '', %d, %d + i, %d + i, 0 FROM n`, id, future, future, future),
-		fmt.Sprintf(`INTO recovery_resets (digest, account_id, version, job_id, requested_at, expires_at, ended)
-			%%sSELECT %s, %s, %s, %s, %d, %d + i, 'used' FROM n`, digest, id, digest, id, future, future),
-		fmt.Sprintf(`INTO recovery_limits (%s) %%sSELECT %s, %d + i%s FROM n`, limitColumns, digest, future, tats),
+		// Half of them wait since long, half are to be tried again much later.
+		fmt.Sprintf(`INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, turn, fresh, order_at)
+			%%sSELECT %s, 'mail', 'reset', 'username', 'somebody', '', '', '', '', %[2]d + i, %[2]d + i, i %%%% 2,
+			CASE WHEN i %%%% 2 = 1 THEN %[2]d + i ELSE %[3]d + i END FROM n`, id, past, future),
+		fmt.Sprintf(`INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at, ended)
+			%%sSELECT %[1]s, %[2]s, %[1]s, %[2]s, %[1]s, %[3]d, %[3]d + i, 'used' FROM n`, digest, id, future),
+		fmt.Sprintf(`INTO recovery_limits (id, tat) %%sSELECT %s, %d + i FROM n`, digest, future),
 	} {
 		if _, err := conn.ExecContext(b.Context(), "INSERT "+fmt.Sprintf(insert, numbers)); err != nil {
 			b.Fatal(err)
 		}
 	}
 	return func(ctx context.Context) error {
-		r := benchRequest()
-		r.DueAt = r.RequestedAt
-		if err := store.Enqueue(ctx, r, benchCharges()); err != nil {
+		j := benchRequest()
+		at := j.RequestedAt
+		if err := store.Enqueue(ctx, j, benchCharges()); err != nil {
 			return err
 		}
-		claimed, err := store.Claim(ctx, recovery.Claim{LeaseID: nextID(), At: r.DueAt, Until: r.DueAt.Add(time.Hour), Max: 1})
+		claimed, err := store.Claim(ctx, recovery.Claim{LeaseID: nextID(), Lane: recovery.LaneMail, At: at, Until: at.Add(time.Hour), Max: 1, Again: 1})
 		if err != nil {
 			return err
 		}
-		if len(claimed) != 1 {
-			return fmt.Errorf("claimed %d requests", len(claimed))
+		if len(claimed) != 1 || claimed[0].ID != j.ID {
+			return fmt.Errorf("claimed %d jobs, or another", len(claimed))
 		}
-		return store.Finish(ctx, recovery.Outcome{JobID: claimed[0].ID, LeaseID: claimed[0].LeaseID, At: r.DueAt})
+		return store.Finish(ctx, recovery.Outcome{JobID: claimed[0].ID, LeaseID: claimed[0].LeaseID, At: at})
 	}
 }

@@ -93,11 +93,11 @@ func benchRequest() recovery.Job {
 	now := time.UnixMicro(time.Now().UnixMicro()).UTC()
 	return recovery.Job{
 		ID: nextID(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "billybob",
-		RequestedAt: now, DueAt: now.Add(24 * time.Hour),
+		RequestedAt: now, Turn: now,
 	}
 }
 
-// benchCharges are the four limits of a request by default, none of them reached.
+// benchCharges are the limits of a request from an IPv4 address, none of them reached.
 func benchCharges() recovery.Charges {
 	charge := func(scope recovery.Scope, key int64) recovery.Charge {
 		c := recovery.Charge{Scope: scope, Limit: recovery.Limit{Burst: 1_000_000, Every: time.Millisecond}}
@@ -105,18 +105,13 @@ func benchCharges() recovery.Charges {
 		return c
 	}
 	n := benchIDs.Add(1)
-	minute, hour := charge(recovery.ScopeIdentifier, n), charge(recovery.ScopeIdentifier, n)
-	hour.Key[31] = 1
-	return recovery.Charges{
-		Hard: []recovery.Charge{charge(recovery.ScopeClient, n%1000), charge(recovery.ScopeGlobal, 0)},
-		Soft: []recovery.Charge{minute, hour},
-	}
+	return recovery.Charges{charge(recovery.ScopeClient, n%1000), charge(recovery.ScopeGlobal, 0)}
 }
 
 // insertOnce returns the bare insert of a request and its commit: prepared, and on SQLite, which has one
 // writer and lets the others try again after a while, by one caller after the other.
 func insertOnce(b *testing.B, s databases.Server, db *sql.DB) func(context.Context) error {
-	insert, err := db.PrepareContext(b.Context(), databases.Bind(s.Dialect, insertBare))
+	insert, err := db.PrepareContext(b.Context(), databases.Bind(s.Dialect, insertJob))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -128,17 +123,17 @@ func insertOnce(b *testing.B, s databases.Server, db *sql.DB) func(context.Conte
 			defer turn.Unlock()
 		}
 		now := time.Now().UnixMicro()
-		_, err := insert.ExecContext(ctx, nextID(), now, now+1e12, now+1e12)
+		_, err := insert.ExecContext(ctx, nextID(), now, now, 1, now)
 		return err
 	}
 }
 
-const insertBare = `INSERT INTO recovery_jobs (id, kind, by_kind, identifier, account_id, portal, locale, client,
-	requested_at, due_at, free_at, throttled) VALUES (?, 'reset', 'username', 'billybob', '', '', '', '', ?, ?, ?, 0)`
+const insertJob = `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
+	requested_at, turn, fresh, order_at) VALUES (?, 'mail', 'reset', 'username', 'billybob', '', '', '', '', ?, ?, ?, ?)`
 
-// BenchmarkAddRequest compares one request, with and without its four limits, with the bare insert of
-// the same row.
-func BenchmarkAddRequest(b *testing.B) {
+// BenchmarkEnqueue compares one request, with and without its limits, with the bare insert of the same
+// row.
+func BenchmarkEnqueue(b *testing.B) {
 	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
 		bare := insertOnce(b, s, db)
 		for _, callers := range []int{1, 16} {
@@ -146,7 +141,7 @@ func BenchmarkAddRequest(b *testing.B) {
 				compare(b, callers, opsPerRound, bare, func(ctx context.Context) error { return store.Enqueue(ctx, benchRequest(), benchCharges()) })
 			})
 			b.Run(fmt.Sprintf("no limits/callers=%d", callers), func(b *testing.B) {
-				compare(b, callers, opsPerRound, bare, func(ctx context.Context) error { return store.Enqueue(ctx, benchRequest(), recovery.Charges{}) })
+				compare(b, callers, opsPerRound, bare, func(ctx context.Context) error { return store.Enqueue(ctx, benchRequest(), nil) })
 			})
 		}
 	})
@@ -154,12 +149,11 @@ func BenchmarkAddRequest(b *testing.B) {
 
 // unreached returns a service whose limits are all counted and never reached.
 func unreached(b *testing.B, store recovery.Store) *recovery.Service {
-	never := func(every time.Duration) recovery.Limit { return recovery.Limit{Burst: 1_000_000, Every: every} }
+	never := recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}
 	svc, err := recovery.New(store, &mailertest.Recorder{}, &recovery.Options{
 		Logger: slog.New(slog.DiscardHandler),
 		Limits: recovery.Limits{
-			PerIdentifier: []recovery.Limit{never(time.Microsecond), never(time.Millisecond)},
-			PerClient:     never(time.Microsecond), Global: never(time.Microsecond),
+			PerClient: never, Global: never, PerAccount: never, PerRequester: never, PerMailbox: never,
 		},
 	})
 	if err != nil {
@@ -225,6 +219,8 @@ func BenchmarkDurability(b *testing.B) {
 func BenchmarkCompleteReset(b *testing.B) {
 	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
 		now := time.UnixMicro(time.Now().UnixMicro()).UTC()
+		insertReset := databases.Bind(s.Dialect, `INSERT INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?)`)
 		newReset := func(ctx context.Context) (recovery.Reset, error) {
 			id := nextID()
 			a := recovery.Account{ID: id, Username: id, Email: id + "@example.com", Active: true, HasPassword: true, EmailVerified: true}
@@ -233,7 +229,8 @@ func BenchmarkCompleteReset(b *testing.B) {
 			if err := databases.Put(db, s.Dialect, a, "old"); err != nil {
 				return r, err
 			}
-			return r, store.CreateReset(ctx, r)
+			_, err := db.ExecContext(ctx, insertReset, r.Digest[:], id, r.Version[:], id, r.Requester[:], now.UnixMicro(), r.ExpiresAt.UnixMicro())
+			return r, err
 		}
 		queue := make(chan recovery.Reset, 2*opsPerRound)
 		fill := func() {
@@ -247,7 +244,7 @@ func BenchmarkCompleteReset(b *testing.B) {
 		}
 		redeem := databases.Bind(s.Dialect, "UPDATE recovery_resets SET ended = 'used' WHERE digest = ? AND ended = ''")
 		set := databases.Bind(s.Dialect, "UPDATE users SET password_hash = 'new' WHERE id = ?")
-		insert := databases.Bind(s.Dialect, insertBare)
+		insert := databases.Bind(s.Dialect, insertJob)
 		bare := func(ctx context.Context) error {
 			r := <-queue
 			tx, err := db.BeginTx(ctx, nil)
@@ -258,7 +255,7 @@ func BenchmarkCompleteReset(b *testing.B) {
 			at := now.UnixMicro()
 			if _, err = tx.ExecContext(ctx, redeem, r.Digest[:]); err == nil {
 				if _, err = tx.ExecContext(ctx, set, r.AccountID); err == nil {
-					_, err = tx.ExecContext(ctx, insert, nextID(), at, at, at)
+					_, err = tx.ExecContext(ctx, insert, nextID(), at, at, 1, at)
 				}
 			}
 			if err != nil {
@@ -295,8 +292,8 @@ func BenchmarkClaimFinish(b *testing.B) {
 		fill := func() {
 			for range claimed {
 				r := benchRequest()
-				r.RequestedAt, r.DueAt = now, now
-				if err := store.Enqueue(b.Context(), r, recovery.Charges{}); err != nil {
+				r.RequestedAt, r.Turn = now, now
+				if err := store.Enqueue(b.Context(), r, nil); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -310,7 +307,7 @@ func BenchmarkClaimFinish(b *testing.B) {
 			bareClaim, bareFinish = bareClaim+claim, bareFinish+finish
 			fill()
 			claim, finish = drain(b, func(lease string) ([]recovery.Job, error) {
-				return store.Claim(b.Context(), recovery.Claim{LeaseID: lease, At: now, Until: now.Add(time.Hour), Max: claimBatch})
+				return store.Claim(b.Context(), recovery.Claim{LeaseID: lease, Lane: recovery.LaneMail, At: now, Until: now.Add(time.Hour), Max: claimBatch, Again: claimBatch / 4})
 			}, func(r recovery.Job) error {
 				return store.Finish(b.Context(), recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: now})
 			})
@@ -367,17 +364,18 @@ func (q bareQueue) claim(ctx context.Context, lease string, now time.Time) (batc
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback() }()
-	at, until := now.UnixMicro(), now.Add(time.Hour).UnixMicro()
+	until := now.Add(time.Hour).UnixMicro()
 	var rows *sql.Rows
 	switch q.dialect {
 	case sqlstore.MySQL:
-		rows, err = tx.QueryContext(ctx, `SELECT id, identifier FROM recovery_jobs WHERE free_at <= ? ORDER BY free_at LIMIT ? FOR UPDATE SKIP LOCKED`, at, claimBatch)
+		rows, err = tx.QueryContext(ctx, `SELECT id, identifier FROM recovery_jobs WHERE lane = 'mail' AND fresh = 1
+			ORDER BY order_at DESC LIMIT ? FOR UPDATE SKIP LOCKED`, claimBatch)
 	case sqlstore.PostgreSQL:
-		rows, err = tx.QueryContext(ctx, `UPDATE recovery_jobs SET lease = $1, free_at = $2 WHERE id IN
-			(SELECT id FROM recovery_jobs WHERE free_at <= $3 ORDER BY free_at LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING id, identifier`, lease, until, at, claimBatch)
+		rows, err = tx.QueryContext(ctx, `UPDATE recovery_jobs SET lease_id = $1, fresh = 0, order_at = $2 WHERE id IN (SELECT id FROM recovery_jobs
+			WHERE lane = 'mail' AND fresh = 1 ORDER BY order_at DESC LIMIT $3 FOR UPDATE SKIP LOCKED) RETURNING id, identifier`, lease, until, claimBatch)
 	default:
-		rows, err = tx.QueryContext(ctx, `UPDATE recovery_jobs SET lease = ?, free_at = ? WHERE id IN
-			(SELECT id FROM recovery_jobs WHERE free_at <= ? ORDER BY free_at LIMIT ?) RETURNING id, identifier`, lease, until, at, claimBatch)
+		rows, err = tx.QueryContext(ctx, `UPDATE recovery_jobs SET lease_id = ?, fresh = 0, order_at = ? WHERE id IN (SELECT id FROM recovery_jobs
+			WHERE lane = 'mail' AND fresh = 1 ORDER BY order_at DESC LIMIT ?) RETURNING id, identifier`, lease, until, claimBatch)
 	}
 	if err != nil {
 		return nil, err
@@ -399,7 +397,7 @@ func (q bareQueue) claim(ctx context.Context, lease string, now time.Time) (batc
 			args = append(args, r.ID)
 		}
 		in := strings.Repeat(", ?", len(batch))[2:]
-		if _, err := tx.ExecContext(ctx, "UPDATE recovery_jobs SET lease = ?, free_at = ? WHERE id IN ("+in+")", args...); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE recovery_jobs SET lease_id = ?, fresh = 0, order_at = ? WHERE id IN ("+in+")", args...); err != nil {
 			return nil, err
 		}
 	}
@@ -407,6 +405,6 @@ func (q bareQueue) claim(ctx context.Context, lease string, now time.Time) (batc
 }
 
 func (q bareQueue) finish(ctx context.Context, r recovery.Job) error {
-	_, err := q.db.ExecContext(ctx, databases.Bind(q.dialect, "DELETE FROM recovery_jobs WHERE id = ? AND lease = ?"), r.ID, r.LeaseID)
+	_, err := q.db.ExecContext(ctx, databases.Bind(q.dialect, "DELETE FROM recovery_jobs WHERE id = ? AND lease_id = ?"), r.ID, r.LeaseID)
 	return err
 }

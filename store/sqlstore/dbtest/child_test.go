@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"sync"
@@ -32,6 +33,16 @@ type orders struct {
 	Ledger      ledger
 }
 
+// later is how far the child's clock is ahead. When the queue is emptied, all that is to be tried again is
+// due.
+func (o orders) later() time.Duration {
+	d := time.Duration(o.Run) * time.Minute
+	if o.Drain {
+		d += 30 * time.Minute
+	}
+	return d
+}
+
 const childEnv = "RECOVERY_CHILD"
 
 // TestChild is no test of its own: it is what the crash test runs and kills.
@@ -50,12 +61,13 @@ func TestChild(t *testing.T) {
 	d := &doom{point: o.Point, pass: o.Pass}
 	w := newWorkload(t, databases.OpenDB(t, o.Driver, o.DSN), workOptions{
 		Dialect: o.Dialect, Ledger: o.Ledger, At: d.at,
-		Run: func() int { return o.Run },
-		Now: func() time.Time { return time.Now().Add(time.Duration(o.Run) * time.Minute) },
+		Run:    func() int { return o.Run },
+		Now:    func() time.Time { return time.Now().Add(o.later()) },
+		Refuse: func() bool { return !o.Drain && rand.IntN(8) == 0 },
 	})
 	fmt.Println("ready")
 	if o.Drain {
-		is.NoErr(w.drain(t.Context()))
+		is.NoErr(w.drain(t.Context(), func() {}))
 		fmt.Println("done")
 		return
 	}

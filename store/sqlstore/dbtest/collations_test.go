@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -85,7 +86,7 @@ func newSite(t *testing.T, h hostile) *site {
 	s.service, err = recovery.New(store, s.mails, &recovery.Options{
 		HashPassword: func(password string) (string, error) { return "hash of " + password, nil },
 		Limits:       recovery.Limits{InsecureOff: true},
-		Workers:      1,
+		Tick:         10 * time.Millisecond,
 		Hooks: recovery.Hooks{
 			JobDropped: func(e recovery.JobEvent) { s.dropped = append(s.dropped, e.Reason) },
 			JobRetried: func(e recovery.JobEvent) { s.trouble = append(s.trouble, e.Err) },
@@ -111,10 +112,17 @@ func (s *site) ask(t *testing.T, requests ...recovery.ResetRequest) []recovery.M
 			is.NoErr(err)
 		}
 	}
-	_, err := s.service.Deliver(t.Context())
-	is.NoErr(err)
+	for range 10 {
+		_, err := s.service.Deliver(t.Context())
+		is.NoErr(err)
+		stats, err := s.service.Stats(t.Context())
+		is.NoErr(err)
+		if stats.Lanes[0].Jobs+stats.Lanes[1].Jobs == 0 {
+			break // else one was passed over: see workload.drain
+		}
+	}
 	// Hooks are called in order and later; this event is the last.
-	_, err = s.service.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "none", Password: "Correct-Horse-0!"})
+	_, err := s.service.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "none", Password: "Correct-Horse-0!"})
 	is.True(errors.Is(err, recovery.ErrInvalidToken))
 	<-s.settled
 	return s.mails.Messages()
@@ -194,10 +202,10 @@ func TestResetEndToEndOnHostileColumns(t *testing.T) {
 			mails := s.ask(t, recovery.ResetRequest{Username: name})
 			is.Equal(len(mails), 1)
 			password := fmt.Sprintf("Correct-Horse-%d!", i)
-			a, err := s.service.CompleteReset(t.Context(), recovery.CompleteRequest{Token: mails[0].Token.Reveal(), Password: password})
+			a, err := s.service.CompleteReset(t.Context(), recovery.CompleteRequest{Token: mails[0].Resets[0].Token.Reveal(), Password: password})
 			is.NoErr(err)
 			is.Equal(strings.TrimRight(a.ID, " "), h.ids[i])
-			_, err = s.service.CompleteReset(t.Context(), recovery.CompleteRequest{Token: mails[0].Token.Reveal(), Password: password + "x"})
+			_, err = s.service.CompleteReset(t.Context(), recovery.CompleteRequest{Token: mails[0].Resets[0].Token.Reveal(), Password: password + "x"})
 			is.True(errors.Is(err, recovery.ErrInvalidToken)) // once
 			is.Equal(texts(t, s.db, databases.Bind(s.dialect, "SELECT username FROM users WHERE password_hash = ?"), "hash of "+password),
 				[]string{texts(t, s.db, databases.Bind(s.dialect, "SELECT username FROM users WHERE id = ?"), h.ids[i])[0]}) // this account's password and no other's

@@ -87,14 +87,14 @@ func (c *cutter) complete(up bool, n int) int {
 		c.round++
 	}
 	digest := recovery.Digest{1, c.round, c.serial}
-	is.NoErr(c.direct.CreateReset(ctx, recovery.Reset{
+	mint(c.t, c.direct, recovery.Reset{
 		Digest: digest, AccountID: "1", Version: recovery.NewVersion("old", account.Email),
 		JobID: "request", RequestedAt: now, ExpiresAt: now.Add(time.Hour),
-	}))
+	})
 	completion := func(hash string) recovery.Redemption {
 		return recovery.Redemption{Digest: digest, At: now, PasswordHash: hash, Add: []recovery.Job{{
 			ID: "notice of " + hash, Kind: recovery.JobNotice, By: recovery.ByEmail, Identifier: account.Email,
-			AccountID: "1", RequestedAt: now, DueAt: now,
+			AccountID: "1", RequestedAt: now, Turn: now,
 		}}}
 	}
 
@@ -189,6 +189,8 @@ type proxy struct {
 	armed   bool
 	left    int // bytes until the cut; it never comes if this is negative
 	passed  int
+	last    bool // which way the last bytes went
+	turns   int  // how often the client spoke after the server did
 }
 
 func newProxy(t *testing.T) *proxy {
@@ -267,6 +269,10 @@ func (p *proxy) pass(to, from net.Conn, up bool) {
 func (p *proxy) count(up bool, n int) (pass int, cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if up && !p.last {
+		p.turns++
+	}
+	p.last = up
 	if !p.armed || up != p.up {
 		return n, false
 	}

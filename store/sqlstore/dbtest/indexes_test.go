@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -124,7 +126,7 @@ func analyze(t testing.TB, db *sql.DB, d sqlstore.Dialect, tables ...string) {
 	}
 }
 
-// fill makes accounts, and rows of the store that are not due yet.
+// fill makes accounts, and rows of the store.
 func fill(t *testing.T, db *sql.DB, d sqlstore.Dialect, accounts int) {
 	t.Helper()
 	addUsers(t, db, d, accounts)
@@ -135,17 +137,16 @@ func fill(t *testing.T, db *sql.DB, d sqlstore.Dialect, accounts int) {
 		sqlstore.MySQL:      "UNHEX(SHA2(CONCAT('x', n), 256))",
 		sqlstore.SQLite:     "randomblob(32)",
 	}[d]
-	limitColumns, tats := "id, tat", ""
-	if d == sqlstore.SQLite {
-		limitColumns, tats = "id, tat, tats", ", randomblob(16)"
-	}
 	for _, statement := range []string{
-		fmt.Sprintf(`INSERT INTO recovery_resets (digest, account_id, version, job_id, requested_at, expires_at)
-			SELECT %[1]s, CONCAT(n, ''), %[1]s, CONCAT('r', n), %[2]d + n, %[2]d + n FROM %[3]s`, bytes, later, numbers(ownRows)),
-		fmt.Sprintf(`INSERT INTO recovery_limits (%s) SELECT %s, %d + n%s FROM %s`, limitColumns, bytes, later, tats, numbers(ownRows)),
-		fmt.Sprintf(`INSERT INTO recovery_jobs (id, kind, by_kind, identifier, account_id, portal, locale, client,
-			requested_at, due_at, free_at, throttled)
-			SELECT CONCAT('r', n), 'reset', 'username', '', '', '', '', '', %[1]d + n, %[1]d + n, %[1]d + n, 0 FROM %[2]s`, later, numbers(ownRows)),
+		fmt.Sprintf(`INSERT INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at)
+			SELECT %[1]s, CONCAT(n, ''), %[1]s, CONCAT('r', n), %[1]s, %[2]d + n, %[2]d + n FROM %[3]s`, bytes, later, numbers(ownRows)),
+		fmt.Sprintf(`INSERT INTO recovery_limits (id, tat) SELECT %s, %d + n FROM %s`, bytes, later, numbers(ownRows)),
+		// Most of the mail lane wait since yesterday, the others are to be tried again tomorrow.
+		fmt.Sprintf(`INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
+			requested_at, turn, fresh, order_at)
+			SELECT CONCAT('r', n), CASE WHEN n %% 10 = 0 THEN 'notice' ELSE 'mail' END, 'reset', 'username', '', '', '', '', '', %[1]d + n, %[1]d + n,
+			CASE WHEN n %% 3 > 0 THEN 1 ELSE 0 END, CASE WHEN n %% 3 > 0 THEN %[1]d ELSE %[2]d END + n FROM %[3]s`,
+			t0.Add(-24*time.Hour).UnixMicro(), later, numbers(ownRows)),
 	} {
 		_, err := db.Exec(statement)
 		is.NoErr(err)
@@ -166,30 +167,52 @@ func exercise(t *testing.T, store *sqlstore.Store) {
 		is.NoErr(err)
 		is.Equal(len(accounts), 1)
 	}
-	charge := recovery.Charge{Scope: recovery.ScopeIdentifier, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}
-	first, second := request(t0), request(t0)
-	for _, r := range []recovery.Job{first, second} {
-		is.NoErr(store.Enqueue(t.Context(), r, recovery.Charges{Soft: []recovery.Charge{charge}}))
+	mailbox := recovery.Charge{Scope: recovery.ScopeMailbox, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}
+	claim := func(max int) []recovery.Job {
+		claimed, err := store.Claim(t.Context(), recovery.Claim{
+			LeaseID: newID(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Minute), Max: max, Again: 1,
+		})
+		is.NoErr(err)
+		is.Equal(len(claimed), max)
+		return claimed
 	}
-	claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 16})
-	is.NoErr(err)
-	is.Equal(len(claimed), 2)
-	third := request(t0)
-	is.NoErr(store.Enqueue(t.Context(), third, recovery.Charges{}))
-	one, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 1, JobID: third.ID})
-	is.NoErr(err)
-	is.Equal(len(one), 1)
-	is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: third.ID, LeaseID: one[0].LeaseID, At: t0}))
+	for range 2 {
+		is.NoErr(store.Enqueue(t.Context(), request(t0), recovery.Charges{{Scope: recovery.ScopeClient, Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 2, Every: time.Hour}}}))
+	}
+	err := store.Enqueue(t.Context(), request(t0), recovery.Charges{{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 2, Every: time.Hour}}})
+	is.True(errors.Is(err, recovery.ErrLimited))
+	claimed := claim(2)
 	a := found(t, store, "77")
 	reset := resetOf(a, t0)
-	is.NoErr(store.CreateReset(t.Context(), reset))
-	is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: claimed[0].ID, LeaseID: claimed[0].LeaseID, At: t0, RetryAt: t0}))
-	is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: claimed[1].ID, LeaseID: claimed[1].LeaseID, At: t0, Mailed: a.ID}))
+	reset.JobID = claimed[0].ID
+	m := mintOf(claimed[0], reset)
+	m.Charges = recovery.Charges{mailbox}
+	_, err = store.CreateResets(t.Context(), m)
+	is.NoErr(err)
+	m = mintOf(claimed[1], resetOf(a, t0))
+	m.Charges = recovery.Charges{mailbox}
+	_, err = store.CreateResets(t.Context(), m)
+	is.True(errors.Is(err, recovery.ErrLimited))
+	is.NoErr(store.Finish(t.Context(), recovery.Outcome{
+		JobID: claimed[0].ID, LeaseID: claimed[0].LeaseID, At: t0, MailedAccountIDs: []string{a.ID}, Discard: []recovery.Digest{{7}},
+	}))
+	is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: claimed[1].ID, LeaseID: claimed[1].LeaseID, At: t0, RetryAt: t0}))
+	again := claim(1)[0]
+	is.Equal(again.Attempts, 2)
+	is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: again.ID, LeaseID: again.LeaseID, At: t0}))
+	lease(t, store, request(t0))
+	is.NoErr(store.CountTry(t.Context(), reset.Digest, 1))
 	_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
 	is.NoErr(err)
-	_, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1"})
+	notice := request(t0)
+	notice.Kind = recovery.JobNotice
+	_, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Job{notice}})
 	is.NoErr(err)
-	_, err = store.Purge(t.Context(), t0, 500)
+	_, err = store.Purge(t.Context(), t0, t0.Add(72*time.Hour), 500)
+	is.NoErr(err)
+	_, err = store.Stats(t.Context())
+	is.NoErr(err)
+	_, err = store.Now(t.Context())
 	is.NoErr(err)
 }
 
@@ -209,16 +232,24 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 		defer spied.Close()
 		exercise(t, databases.StoreOn(t, s.Dialect, spied, ""))
 
-		searches := 0
+		searches, claims := 0, 0
 		for _, statement := range seen.statements {
 			if !strings.Contains(statement, "WHERE") {
 				continue
 			}
 			searches++
-			if plan, ok := usesIndex(t, db, s.Dialect, statement, seen.args[statement]); !ok {
+			plan, ok := usesIndex(t, db, s.Dialect, statement, seen.args[statement])
+			if !ok {
 				t.Errorf("a table is read from end to end by\n%s\n%s", statement, plan)
 			}
+			if strings.Contains(statement, "ORDER BY order_at") {
+				claims++
+				if !strings.Contains(plan, "recovery_jobs_order") || sorts.MatchString(plan) {
+					t.Errorf("the index is not read in its order by\n%s\n%s", statement, plan)
+				}
+			}
 		}
+		is.Equal(claims, 2)     // of jobs that were claimed before, and of others
 		is.True(searches >= 15) // the statements of the accounts, the tokens, the limits and the queue
 
 		// That the check finds what it looks for.
@@ -226,6 +257,9 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 		is.True(!ok)
 	})
 }
+
+// sorts is what the plans say where rows are put in order after they were found.
+var sorts = regexp.MustCompile(`filesort|Sort|TEMP B-TREE`)
 
 // usesIndex returns the database's plan for a statement and whether it searches every table.
 func usesIndex(t *testing.T, db *sql.DB, d sqlstore.Dialect, statement string, args []any) (plan string, ok bool) {
@@ -262,8 +296,10 @@ func usesIndex(t *testing.T, db *sql.DB, d sqlstore.Dialect, statement string, a
 			ok = ok && (!strings.HasPrefix(detail, "SCAN ") || detail == "SCAN CONSTANT ROW")
 		case sqlstore.MySQL:
 			if n, err := strconv.Atoi(row["rows"].String); err == nil { // NULL where no table is read
-				first := strings.HasSuffix(statement, "LIMIT 1") && !strings.Contains(row["Extra"].String, "filesort")
-				ok = ok && row["key"].Valid && (n <= 100 || first) // n is how many there are beyond the first
+				kind, sorted := row["type"].String, strings.Contains(row["Extra"].String, "filesort")
+				first := strings.HasSuffix(statement, "LIMIT 1") && !sorted // n is how many there are beyond the first
+				some := strings.Contains(statement, "LIMIT ?") && !sorted && (kind == "ref" || kind == "range")
+				ok = ok && row["key"].Valid && (n <= 100 || first || some)
 			}
 		}
 	}
@@ -280,11 +316,11 @@ func TestPostgresUpdatesHotLimitsInPlace(t *testing.T) {
 	store := databases.OpenOn(t, sqlstore.PostgreSQL, db, "VARCHAR(36)")
 	charges := benchCharges()
 	for range requests {
-		is.NoErr(store.Enqueue(t.Context(), benchRequest(), recovery.Charges{Hard: charges.Hard}))
+		is.NoErr(store.Enqueue(t.Context(), benchRequest(), charges))
 	}
 	updates, inPlace := 0, 0
 	deadline := time.Now().Add(10 * time.Second) // a session tells its figures about once a second
-	for updates < len(charges.Hard)*(requests-1) {
+	for updates < len(charges)*(requests-1) {
 		is.True(time.Now().Before(deadline)) // all updates were counted
 		is.NoErr(db.QueryRow(`SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'recovery_limits'`).Scan(&updates, &inPlace))
 		time.Sleep(50 * time.Millisecond)

@@ -32,6 +32,8 @@ type manyStores struct {
 	next *atomic.Uint32
 }
 
+var _ recovery.Store = manyStores{}
+
 func newManyStores(t testing.TB, d sqlstore.Dialect, db *sql.DB) manyStores {
 	t.Helper()
 	n := manyStores{next: new(atomic.Uint32)}
@@ -47,34 +49,44 @@ func (n manyStores) FindAccounts(ctx context.Context, q recovery.AccountQuery) (
 	return n.one().FindAccounts(ctx, q)
 }
 
-func (n manyStores) CreateReset(ctx context.Context, r recovery.Reset) error {
-	return n.one().CreateReset(ctx, r)
+func (n manyStores) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
+	return n.one().CreateResets(ctx, m)
 }
 
 func (n manyStores) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
 	return n.one().FindReset(ctx, d, at)
 }
 
-func (n manyStores) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
-	return n.one().Redeem(ctx, c)
+func (n manyStores) CountTry(ctx context.Context, d recovery.Digest, by int) error {
+	return n.one().CountTry(ctx, d, by)
 }
 
-func (n manyStores) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	return n.one().Enqueue(ctx, r, c)
+func (n manyStores) Redeem(ctx context.Context, r recovery.Redemption) (recovery.Account, error) {
+	return n.one().Redeem(ctx, r)
 }
 
-func (n manyStores) TakeLimits(ctx context.Context, at time.Time, c []recovery.Charge) error {
+func (n manyStores) Enqueue(ctx context.Context, j recovery.Job, c recovery.Charges) error {
+	return n.one().Enqueue(ctx, j, c)
+}
+
+func (n manyStores) TakeLimits(ctx context.Context, at time.Time, c recovery.Charges) error {
 	return n.one().TakeLimits(ctx, at, c)
 }
 
-func (n manyStores) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
-	return n.one().Claim(ctx, l)
+func (n manyStores) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
+	return n.one().Claim(ctx, c)
 }
 
 func (n manyStores) Finish(ctx context.Context, o recovery.Outcome) error {
 	return n.one().Finish(ctx, o)
 }
 
-func (n manyStores) Purge(ctx context.Context, before time.Time, max int) (int, error) {
-	return n.one().Purge(ctx, before, max)
+func (n manyStores) Purge(ctx context.Context, before, ahead time.Time, max int) (int, error) {
+	return n.one().Purge(ctx, before, ahead, max)
 }
+
+func (n manyStores) Stats(ctx context.Context) ([]recovery.LaneStats, error) {
+	return n.one().Stats(ctx)
+}
+
+func (n manyStores) Now(ctx context.Context) (time.Time, error) { return n.one().Now(ctx) }

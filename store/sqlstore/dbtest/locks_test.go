@@ -25,30 +25,36 @@ func TestLockedRowsArePassedOver(t *testing.T) {
 		defer cancel()
 		a := stored(t, store, db, s.Dialect, 1)
 		for range 2 {
-			is.NoErr(store.Enqueue(ctx, request(t0), recovery.Charges{}))
-			is.NoErr(store.CreateReset(ctx, resetOf(a, t0)))
+			mint(t, store, resetOf(a, t0))
+			is.NoErr(store.Enqueue(ctx, request(t0), nil))
+			retried := lease(t, store, request(t0))
+			is.NoErr(store.Finish(ctx, recovery.Outcome{JobID: retried.ID, LeaseID: retried.LeaseID, At: t0, RetryAt: t0}))
 		}
-		is.NoErr(store.TakeLimits(ctx, t0, []recovery.Charge{
+		is.NoErr(store.TakeLimits(ctx, t0, recovery.Charges{
 			{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}},
 			{Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}},
 		}))
 		tx, err := db.BeginTx(ctx, nil)
 		is.NoErr(err)
 		defer func() { _ = tx.Rollback() }()
-		lock := func(table, key string) {
+		lock := func(table, key, where string) {
 			var found any
-			is.NoErr(tx.QueryRowContext(ctx, "SELECT "+key+" FROM "+table+" ORDER BY "+key+" LIMIT 1 FOR UPDATE").Scan(&found))
+			is.NoErr(tx.QueryRowContext(ctx, "SELECT "+key+" FROM "+table+" "+where+" ORDER BY "+key+" LIMIT 1 FOR UPDATE").Scan(&found))
 		}
-		lock("recovery_jobs", "id")
-		claimed, err := store.Claim(ctx, recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 10})
+		lock("recovery_jobs", "id", "WHERE fresh = 0")
+		lock("recovery_jobs", "id", "WHERE fresh = 1")
+		claimed, err := store.Claim(ctx, recovery.Claim{LeaseID: newID(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Minute), Max: 10, Again: 3})
 		is.NoErr(err)
-		is.Equal(len(claimed), 1)
+		is.Equal(len(claimed), 2)             // one of each
 		if s.Dialect == sqlstore.PostgreSQL { // MySQL has no such DELETE
-			lock("recovery_resets", "digest")
-			lock("recovery_limits", "id")
-			n, err := store.Purge(ctx, t0.Add(48*time.Hour), 10)
+			lock("recovery_resets", "digest", "")
+			lock("recovery_limits", "id", "")
+			n, err := store.Purge(ctx, t0.Add(48*time.Hour), t0.Add(96*time.Hour), 10)
 			is.NoErr(err)
 			is.Equal(n, 2)
+			n, err = store.Purge(ctx, t0.Add(-time.Minute), t0.Add(-time.Second), 10) // all is ahead of this clock
+			is.NoErr(err)
+			is.Equal(n, 2) // the jobs that are leased; the one to be tried again is locked
 		}
 	})
 }
@@ -64,9 +70,9 @@ func TestLimitThatIsMadeMeanwhileIsCounted(t *testing.T) {
 		store, db := databases.Open(t, s)
 		known := recovery.Charge{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 9, Every: time.Hour}}
 		missed := recovery.Charge{Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}
-		for _, charges := range [][]recovery.Charge{{missed}, {known, missed}} {
+		for _, charges := range []recovery.Charges{{missed}, {known, missed}} {
 			databases.Empty(t, db)
-			is.NoErr(store.TakeLimits(t.Context(), t0, []recovery.Charge{known}))
+			is.NoErr(store.TakeLimits(t.Context(), t0, recovery.Charges{known}))
 			tx, err := db.BeginTx(t.Context(), nil)
 			is.NoErr(err)
 			_, err = tx.Exec("INSERT INTO recovery_limits (id, tat) VALUES ($1, $2)", missed.Key[:], t0.Add(time.Hour).UnixMicro())

@@ -2,7 +2,6 @@ package dbtest
 
 import (
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -51,32 +50,41 @@ func TestModel(t *testing.T) {
 		forgetful(t, db, s.Dialect)
 		seen := map[string]int{}
 		rapid.Check(t, func(rt *rapid.T) {
-			m := &model{oracle: memstore.New(), store: store, db: db, dialect: s.Dialect, now: time.UnixMicro(1_800_000_000_000_000).UTC(), free: map[string]time.Time{}, seen: seen}
+			m := &model{oracle: memstore.New(), store: store, db: db, dialect: s.Dialect, now: time.UnixMicro(1_800_000_000_000_000).UTC(), seen: seen}
 			m.begin(rt)
 			rt.Repeat(map[string]func(*rapid.T){
-				"":              m.compare,
-				"Put":           m.put,
-				"Remove":        m.remove,
-				"Time":          m.time,
-				"FindAccounts":  m.findAccounts,
-				"CreateReset":   m.createReset,
-				"CreateReset 2": m.createReset, // more often than the rest
-				"FindReset":     m.findReset,
-				"Redeem":        m.completeReset,
-				"Redeem 2":      m.completeReset,
-				"Enqueue":       m.addRequest,
-				"Enqueue 2":     m.addRequest,
-				"TakeLimits":    m.takeLimits,
-				"Claim":         m.claimRequests,
-				"Claim 2":       m.claimRequests,
-				"Finish":        m.finishRequest,
-				"Finish 2":      m.finishRequest,
-				"Purge":         m.purge,
+				"":               m.compare,
+				"Put":            m.put,
+				"Remove":         m.remove,
+				"Time":           m.time,
+				"FindAccounts":   m.findAccounts,
+				"CreateResets":   m.createResets,
+				"CreateResets 2": m.createResets, // more often than the rest
+				"CreateResets 3": m.createResets,
+				"Mail":           m.mail,
+				"Mail 2":         m.mail,
+				"Mail 3":         m.mail,
+				"FindReset":      m.findReset,
+				"CountTry":       m.countTry,
+				"Redeem":         m.redeem,
+				"Redeem 2":       m.redeem,
+				"Enqueue":        m.enqueue,
+				"Enqueue 2":      m.enqueue,
+				"TakeLimits":     m.takeLimits,
+				"Claim":          m.claim,
+				"Claim 2":        m.claim,
+				"Finish":         m.finish,
+				"Finish 2":       m.finish,
+				"Purge":          m.purge,
+				"Stats":          m.stats,
 			})
 		})
 		t.Log(seen)
 		if seen["steps"] > 2000 {
-			for _, outcome := range []string{"limit", "redeemed", "lease lost", "superseded", "token superseded", "token used", "token expired", "token unknown"} {
+			for _, outcome := range []string{
+				"limit", "redeemed", "lease lost", "superseded", "partly superseded", "discarded", "purged",
+				"token superseded", "token used", "token expired", "token unknown", "token denied",
+			} {
 				if seen[outcome] == 0 {
 					t.Errorf("no call came to %q, so the walk does not get where it should", outcome)
 				}
@@ -119,9 +127,8 @@ type model struct {
 	now      time.Time // whole and half seconds; unique adds the microseconds
 	serial   int
 	resets   []recovery.Reset
-	requests []recovery.Job       // all that were ever added
-	free     map[string]time.Time // when a waiting request may be claimed
-	claims   []recovery.Job
+	claims   []recovery.Job // of jobs that are not finished
+	finished []recovery.Job
 	instants []time.Time // at which something begins or ends
 
 	seen map[string]int // outcomes
@@ -132,6 +139,8 @@ var (
 	names      = []string{"alice", "bob", "carol", "Dave"}
 	addresses  = []string{"alice@example.com", "bob@example.com", "x@example.net"}
 	limits     = []recovery.Limit{{Burst: 1, Every: time.Second}, {Burst: 2, Every: time.Second}, {Burst: 3, Every: 5 * time.Second}, {Burst: 1, Every: time.Minute}}
+	requesters = []recovery.Digest{{1}, {1}, {1}, {2}}
+	lanes      = []recovery.Lane{recovery.LaneMail, recovery.LaneMail, recovery.LaneMail, recovery.LaneNotice, recovery.LaneOnReset}
 	anyText    = []string{"alice", "Alice ", "ünï\\cødé", `'; DROP TABLE users; --`, "", "😀 %_"}
 )
 
@@ -199,8 +208,6 @@ func outcome(err error) string {
 		return "token " + string(refused.Reason)
 	case errors.As(err, &limited):
 		return fmt.Sprintf("limit %s %v", limited.Scope, limited.RetryAfter)
-	case errors.Is(err, recovery.ErrSuperseded):
-		return "superseded"
 	case errors.Is(err, recovery.ErrLeaseLost):
 		return "lease lost"
 	}
@@ -231,7 +238,7 @@ func (m *model) sameOutcome(rt *rapid.T, oracle, store error) bool {
 // compare looks at everything that is at rest.
 func (m *model) compare(rt *rapid.T) {
 	m.seen["steps"]++
-	rest, err := atRest(m.db, m.dialect)
+	rest, err := atRest(m.db)
 	if err != nil {
 		rt.Fatal(err)
 	}
@@ -260,7 +267,7 @@ func (m *model) time(rt *rapid.T) {
 
 func (m *model) put(rt *rapid.T) {
 	if !seldom(rt, "put") {
-		m.addRequest(rt)
+		m.enqueue(rt)
 		return
 	}
 	a := recovery.Account{
@@ -277,7 +284,7 @@ func (m *model) put(rt *rapid.T) {
 
 func (m *model) remove(rt *rapid.T) {
 	if !seldom(rt, "remove") {
-		m.claimRequests(rt)
+		m.claim(rt)
 		return
 	}
 	id := one(rt, "account", accountIDs)
@@ -323,29 +330,59 @@ func (m *model) findAccounts(rt *rapid.T) {
 	}
 }
 
-func (m *model) createReset(rt *rapid.T) {
-	if len(m.requests) == 0 {
-		rt.Skip("there is no request yet")
+// claimed returns a job that was claimed and, but seldom, is not finished.
+func (m *model) claimed(rt *rapid.T) recovery.Job {
+	of := m.claims
+	if len(of) == 0 || len(m.finished) > 0 && seldom(rt, "finished") {
+		of = m.finished
 	}
-	request := recent(rt, "request", m.requests)
-	if len(m.claims) > 0 && !seldom(rt, "not claimed") {
-		request = recent(rt, "claim", m.claims)
+	if len(of) == 0 {
+		rt.Skip("nothing was claimed yet")
 	}
-	if seldom(rt, "old") {
-		request = m.requests[0]
+	return recent(rt, "claim", of)
+}
+
+func (m *model) createResets(rt *rapid.T) { m.mint(rt, m.claimed(rt)) }
+
+func (m *model) mint(rt *rapid.T, j recovery.Job) {
+	mint := recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: m.at(rt)}
+	if seldom(rt, "wrong lease") {
+		mint.LeaseID = one(rt, "lease", []string{"", "another", m.claimed(rt).LeaseID})
 	}
-	m.serial++
-	r := recovery.Reset{
-		Digest:    recovery.Digest{rapid.Byte().Draw(rt, "digest"), byte(m.serial >> 8), byte(m.serial)},
-		AccountID: one(rt, "account", accountIDs), JobID: request.ID, RequestedAt: request.RequestedAt,
-		ExpiresAt: m.unique(m.now.Add(seconds(rt, "lifetime", 1, 300))),
-		Version:   recovery.NewVersion("h1", one(rt, "address", addresses)),
+	if seldom(rt, "charged") {
+		mint.Charges = m.charges(rt, "desk", 1)
 	}
-	if a, _ := m.oracle.FindAccounts(rt.Context(), recovery.AccountQuery{By: recovery.ByID, Canonical: r.AccountID, Max: 1}); len(a) == 1 && !seldom(rt, "stale") {
-		r.Version = a[0].Version
+	requester := one(rt, "requester", requesters)
+	for _, id := range rapid.SliceOfNDistinct(rapid.SampledFrom(accountIDs), 0, 3, rapid.ID).Draw(rt, "accounts") {
+		m.serial++
+		r := recovery.Reset{
+			Digest:    recovery.Digest{rapid.Byte().Draw(rt, "digest"), byte(m.serial >> 8), byte(m.serial)},
+			AccountID: id, JobID: j.ID, Requester: requester, RequestedAt: j.RequestedAt,
+			ExpiresAt: m.unique(m.now.Add(seconds(rt, "lifetime", 1, 300))),
+			Version:   recovery.NewVersion("h1", one(rt, "address", addresses)),
+		}
+		a, _ := m.oracle.FindAccounts(rt.Context(), recovery.AccountQuery{By: recovery.ByID, Canonical: id, Max: 1})
+		if len(a) == 1 && !seldom(rt, "stale") {
+			r.Version = a[0].Version
+		}
+		mint.Resets = append(mint.Resets, r)
 	}
-	if m.sameOutcome(rt, m.oracle.CreateReset(rt.Context(), r), m.store.CreateReset(rt.Context(), r)) {
-		m.resets = append(m.resets, r)
+	superseded1, err1 := m.oracle.CreateResets(rt.Context(), mint)
+	superseded2, err2 := m.store.CreateResets(rt.Context(), mint)
+	same(rt, "who is superseded", fmt.Sprint(superseded1), fmt.Sprint(superseded2))
+	if !m.sameOutcome(rt, err1, err2) {
+		return
+	}
+	for _, r := range mint.Resets {
+		if !slices.Contains(superseded1, r.AccountID) {
+			m.resets = append(m.resets, r)
+		}
+	}
+	switch left := len(mint.Resets) - len(superseded1); {
+	case len(superseded1) > 0 && left == 0:
+		m.seen["superseded"]++
+	case len(superseded1) > 0:
+		m.seen["partly superseded"]++
 	}
 }
 
@@ -373,191 +410,248 @@ func sameAccount(rt *rapid.T, a, b recovery.Account) {
 	same(rt, "the account", a, b)
 }
 
-func (m *model) completeReset(rt *rapid.T) {
+func (m *model) countTry(rt *rapid.T) {
+	digest := m.digest(rt)
+	for range rapid.IntRange(1, 8).Draw(rt, "tries") {
+		by := one(rt, "by", []int{1, 1, 1, -1})
+		m.sameOutcome(rt, m.oracle.CountTry(rt.Context(), digest, by), m.store.CountTry(rt.Context(), digest, by))
+	}
+}
+
+func (m *model) redeem(rt *rapid.T) {
 	m.serial++
-	c := recovery.Redemption{Digest: m.digest(rt), At: m.at(rt), PasswordHash: "new " + strconv.Itoa(m.serial), Add: m.more(rt)}
-	a1, err1 := m.oracle.Redeem(rt.Context(), c)
-	a2, err2 := m.store.Redeem(rt.Context(), c)
+	r := recovery.Redemption{Digest: m.digest(rt), At: m.at(rt), PasswordHash: "new " + strconv.Itoa(m.serial)}
+	for range rapid.IntRange(0, 2).Draw(rt, "more") {
+		r.Add = append(r.Add, m.job(rt))
+	}
+	a1, err1 := m.oracle.Redeem(rt.Context(), r)
+	a2, err2 := m.store.Redeem(rt.Context(), r)
 	if m.sameOutcome(rt, err1, err2) {
 		m.seen["redeemed"]++
-		m.added(c.Add...)
 	}
 	sameAccount(rt, a1, a2)
 }
 
-func (m *model) request(rt *rapid.T) recovery.Job {
-	r := recovery.Job{
-		ID: m.id(rt), Kind: one(rt, "kind", []recovery.JobKind{recovery.JobReset, recovery.JobNotice}),
+func (m *model) job(rt *rapid.T) recovery.Job {
+	at := m.unique(m.now.Add(seconds(rt, "asked", -5, 5)))
+	j := recovery.Job{
+		ID: m.id(rt), Kind: one(rt, "kind", []recovery.JobKind{
+			recovery.JobReset, recovery.JobReset, recovery.JobReset, recovery.JobUsernames, recovery.JobNotice, recovery.JobOnReset,
+		}),
 		By: one(rt, "by", []recovery.IdentifierKind{recovery.ByUsername, recovery.ByEmail}), Identifier: one(rt, "identifier", anyText),
 		AccountID: one(rt, "account", append(accountIDs, "")), Portal: one(rt, "portal", anyText), Locale: one(rt, "locale", []string{"", "en-GB"}),
 		Client:      one(rt, "client", []netip.Addr{{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}),
-		RequestedAt: m.now, DueAt: m.unique(m.now.Add(seconds(rt, "due", -5, 10))), Throttled: seldom(rt, "throttled"),
+		RequestedAt: at, Turn: at,
 	}
 	if seldom(rt, "claimed before") { // nobody should, and it must not matter
-		r.Attempts, r.LeaseID = 7, "left over"
+		j.Charged, j.Attempts, j.LeaseID = true, 7, "left over"
 	}
-	return r
-}
-
-// more are the requests that a call adds on its way.
-func (m *model) more(rt *rapid.T) []recovery.Job {
-	add := make([]recovery.Job, rapid.IntRange(0, 2).Draw(rt, "more"))
-	for i := range add {
-		add[i] = m.request(rt)
-	}
-	return add
-}
-
-func (m *model) added(requests ...recovery.Job) {
-	for _, r := range requests {
-		m.requests = append(m.requests, r)
-		m.free[r.ID] = r.DueAt
-	}
+	return j
 }
 
 // charges are for keys of their own, as a limit must have.
-func (m *model) charges(rt *rapid.T, label string, least int) []recovery.Charge {
+func (m *model) charges(rt *rapid.T, label string, least int) recovery.Charges {
 	keys := rapid.SliceOfNDistinct(rapid.IntRange(0, len(limits)-1), least, 3, rapid.ID).Draw(rt, label)
-	charges := make([]recovery.Charge, len(keys))
+	charges := make(recovery.Charges, len(keys))
 	for i, k := range keys {
-		limit := limits[k]
-		if seldom(rt, "reconfigured") {
-			limit = one(rt, "limit", limits)
+		charges[i] = recovery.Charge{
+			Scope: one(rt, "scope", []recovery.Scope{recovery.ScopeClient, recovery.ScopeGlobal}), Key: recovery.Digest{label[0], byte(k)}, Limit: limits[k],
 		}
-		charges[i] = recovery.Charge{Scope: recovery.Scope(fmt.Sprint(label, k)), Key: recovery.Digest{label[0], byte(k)}, Limit: limit}
+		if seldom(rt, "reconfigured") {
+			charges[i].Limit = one(rt, "limit", limits)
+		}
+		if seldom(rt, "repeat") && i > 0 {
+			charges[i].Repeat, charges[i].Share = 1, charges[0].Key
+		}
 	}
 	return charges
 }
 
-func (m *model) addRequest(rt *rapid.T) {
-	r := m.request(rt)
-	charges := recovery.Charges{Hard: m.charges(rt, "hard", 0), Soft: m.charges(rt, "soft", 0)}
-	if m.sameOutcome(rt, m.oracle.Enqueue(rt.Context(), r, charges), m.store.Enqueue(rt.Context(), r, charges)) {
-		m.added(r)
-	}
+func (m *model) enqueue(rt *rapid.T) {
+	j, charges := m.job(rt), m.charges(rt, "door", 0)
+	m.sameOutcome(rt, m.oracle.Enqueue(rt.Context(), j, charges), m.store.Enqueue(rt.Context(), j, charges))
 }
 
 func (m *model) takeLimits(rt *rapid.T) {
-	at, charges := m.at(rt), m.charges(rt, "hard", 1)
+	at, charges := m.at(rt), m.charges(rt, "door", 1)
 	m.sameOutcome(rt, m.oracle.TakeLimits(rt.Context(), at, charges), m.store.TakeLimits(rt.Context(), at, charges))
 }
 
-func (m *model) claimRequests(rt *rapid.T) {
-	l := recovery.Claim{LeaseID: m.id(rt), At: m.at(rt), Max: rapid.IntRange(1, 4).Draw(rt, "max")}
-	l.Until = m.unique(l.At.Add(seconds(rt, "lease", 1, 30)))
-	// Requests that were leased together are free together, and any of them may come first.
-	var due []time.Time
-	for _, free := range m.free {
-		if !free.After(l.At) {
-			due = append(due, free)
+// waiting returns the jobs of a lane that a claim may get: when they are due, or their turns.
+func (m *model) waiting(rt *rapid.T, c recovery.Claim) (again, fresh []int64) {
+	err := each(m.db, fmt.Sprintf("SELECT fresh, order_at FROM recovery_jobs WHERE lane = '%s' ORDER BY order_at", c.Lane), func(rows *sql.Rows) error {
+		var isFresh int
+		var at int64
+		err := rows.Scan(&isFresh, &at)
+		switch {
+		case isFresh == 1:
+			fresh = append(fresh, at)
+		case at <= c.At.UnixMicro():
+			again = append(again, at)
 		}
+		return err
+	})
+	if err != nil {
+		rt.Fatal(err)
 	}
-	slices.SortFunc(due, time.Time.Compare)
-	for l.Max < len(due) && due[l.Max].Equal(due[l.Max-1]) {
-		l.Max++
+	slices.Reverse(fresh)
+	return again, fresh
+}
+
+// leavesOpen reports whether it is open which jobs a claim gets: jobs that were leased together are due
+// together, and any of them may come first.
+func leavesOpen(again, fresh []int64, c recovery.Claim) bool {
+	share := min(c.Again, len(again))
+	some := min(c.Max-share, len(fresh))
+	share = min(c.Max-some, len(again))
+	tied := func(all []int64, n int) bool { return n > 0 && n < len(all) && all[n-1] == all[n] }
+	return tied(again, share) || tied(fresh, some)
+}
+
+func (m *model) claim(rt *rapid.T) {
+	c := recovery.Claim{LeaseID: m.id(rt), Lane: one(rt, "lane", lanes), At: m.at(rt), Max: rapid.IntRange(1, 6).Draw(rt, "max")}
+	c.Again = rapid.IntRange(0, c.Max).Draw(rt, "again")
+	c.Until = m.unique(c.At.Add(seconds(rt, "lease", 1, 30)))
+	if len(m.claims) > 0 && seldom(rt, "by ID") {
+		c.JobID = recent(rt, "claim", m.claims).ID
 	}
-	first, err1 := m.oracle.Claim(rt.Context(), l)
-	second, err2 := m.store.Claim(rt.Context(), l)
+	for again, fresh := m.waiting(rt, c); leavesOpen(again, fresh, c); {
+		c.Max++
+	}
+	m.lease(rt, c)
+}
+
+func (m *model) lease(rt *rapid.T, c recovery.Claim) []recovery.Job {
+	first, err1 := m.oracle.Claim(rt.Context(), c)
+	second, err2 := m.store.Claim(rt.Context(), c)
 	m.sameOutcome(rt, err1, err2)
 	byID := func(a, b recovery.Job) int { return strings.Compare(a.ID, b.ID) }
 	slices.SortFunc(first, byID)
 	slices.SortFunc(second, byID)
 	if !slices.Equal(first, second) {
-		rt.Fatalf("memstore gave %d requests, the SQL store %d, or others", len(first), len(second))
-	}
-	for _, r := range first {
-		m.free[r.ID] = l.Until
+		rt.Fatalf("memstore gave %d jobs, the SQL store %d, or others", len(first), len(second))
 	}
 	m.claims = append(m.claims, first...)
+	return first
 }
 
-func (m *model) finishRequest(rt *rapid.T) {
-	if len(m.claims) == 0 {
-		rt.Skip("nothing was claimed yet")
+// mail takes one job all the way, as mostly happens. Without it a walk would seldom get far.
+func (m *model) mail(rt *rapid.T) {
+	j := m.job(rt)
+	m.sameOutcome(rt, m.oracle.Enqueue(rt.Context(), j, nil), m.store.Enqueue(rt.Context(), j, nil))
+	for _, leased := range m.lease(rt, recovery.Claim{LeaseID: m.id(rt), At: m.now, Until: m.unique(m.now.Add(time.Minute)), Max: 1, JobID: j.ID}) {
+		m.mint(rt, leased)
+		if !seldom(rt, "not finished") {
+			m.end(rt, leased)
+		}
 	}
-	claim := recent(rt, "claim", m.claims)
-	o := recovery.Outcome{JobID: claim.ID, LeaseID: claim.LeaseID, At: m.now, Add: m.more(rt)}
+}
+
+func (m *model) finish(rt *rapid.T) { m.end(rt, m.claimed(rt)) }
+
+func (m *model) end(rt *rapid.T, j recovery.Job) {
+	o := recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: m.now, Requester: one(rt, "requester", requesters)}
 	if seldom(rt, "wrong lease") {
-		o.LeaseID = one(rt, "lease", []string{"", "another", recent(rt, "claim", m.claims).LeaseID})
+		o.LeaseID = one(rt, "lease", []string{"", "another", m.claimed(rt).LeaseID})
 	}
 	if seldom(rt, "retry") {
 		o.RetryAt = m.unique(m.now.Add(seconds(rt, "in", 0, 10)))
 	}
-	if !seldom(rt, "not mailed") {
-		o.Mailed = one(rt, "account", accountIDs)
-		i := slices.IndexFunc(m.resets, func(r recovery.Reset) bool { return r.JobID == o.JobID })
-		if i >= 0 && !seldom(rt, "another's") {
-			o.Mailed = m.resets[i].AccountID
+	for _, r := range m.resets {
+		if r.JobID != j.ID {
+			continue
 		}
+		switch {
+		case seldom(rt, "discard"):
+			o.Discard = append(o.Discard, r.Digest)
+		case !seldom(rt, "not mailed") && !slices.Contains(o.MailedAccountIDs, r.AccountID):
+			o.MailedAccountIDs, o.Requester = append(o.MailedAccountIDs, r.AccountID), r.Requester
+		}
+	}
+	if seldom(rt, "another's") {
+		o.MailedAccountIDs = []string{one(rt, "account", accountIDs)}
 	}
 	if !m.sameOutcome(rt, m.oracle.Finish(rt.Context(), o), m.store.Finish(rt.Context(), o)) {
 		return
 	}
-	delete(m.free, o.JobID)
-	if !o.RetryAt.IsZero() {
-		m.free[o.JobID] = o.RetryAt
+	if len(o.Discard) > 0 {
+		m.seen["discarded"]++
 	}
-	m.added(o.Add...)
+	if o.RetryAt.IsZero() {
+		m.claims = slices.DeleteFunc(m.claims, func(c recovery.Job) bool { return c.ID == j.ID })
+		m.finished = append(m.finished, j)
+	}
+}
+
+func (m *model) stats(rt *rapid.T) {
+	first, err1 := m.oracle.Stats(rt.Context())
+	second, err2 := m.store.Stats(rt.Context())
+	m.sameOutcome(rt, err1, err2)
+	byLane := func(a, b recovery.LaneStats) int { return strings.Compare(string(a.Lane), string(b.Lane)) }
+	slices.SortFunc(first, byLane)
+	slices.SortFunc(second, byLane)
+	same(rt, "what waits", fmt.Sprint(first), fmt.Sprint(second))
 }
 
 // Which rows go first is open, so all go.
 func (m *model) purge(rt *rapid.T) {
 	before, most := m.at(rt), rapid.IntRange(1, 4).Draw(rt, "max")
+	ahead := before.Add(seconds(rt, "ahead", 5, 600))
 	if _, err := m.db.Exec("DELETE FROM recovery_limits WHERE tat = 0"); err != nil {
 		rt.Fatal(err) // MySQL makes rows that it locks and does not count
 	}
 	for n := most; n >= most; {
-		first, err1 := m.oracle.Purge(rt.Context(), before, most)
-		second, err2 := m.store.Purge(rt.Context(), before, most)
+		first, err1 := m.oracle.Purge(rt.Context(), before, ahead, most)
+		second, err2 := m.store.Purge(rt.Context(), before, ahead, most)
 		m.sameOutcome(rt, err1, err2)
 		same(rt, "how many rows were purged", first, second)
 		n = second
+		m.seen["purged"] += n
 	}
 }
 
 // atRest returns what [memstore.Store.Dump] does.
-func atRest(db *sql.DB, d sqlstore.Dialect) (string, error) {
+func atRest(db *sql.DB) (string, error) {
 	var b strings.Builder
 	micros := func(n int64) time.Time { return time.UnixMicro(n).UTC() }
-	state := "tat"
-	if d == sqlstore.SQLite {
-		state = "tats"
+	digestOf := func(raw []byte) (d recovery.Digest) {
+		copy(d[:], raw)
+		return d
 	}
 	err := errors.Join(
-		each(db, `SELECT digest, account_id, version, job_id, requested_at, expires_at, ended, mailed FROM recovery_resets ORDER BY digest`, func(rows *sql.Rows) error {
-			var digest, version []byte
-			var account, request, ended string
+		each(db, `SELECT digest, account_id, version, job_id, requester, requested_at, expires_at, ended, tries, mailed
+			FROM recovery_resets ORDER BY digest`, func(rows *sql.Rows) error {
+			var digest, version, requester []byte
+			var account, job, ended string
 			var requestedAt, expiresAt int64
-			var mailed int
-			err := rows.Scan(&digest, &account, &version, &request, &requestedAt, &expiresAt, &ended, &mailed)
-			fmt.Fprintf(&b, "reset %x %s %x %s %v %v %s %v\n", digest, account, version, request, micros(requestedAt), micros(expiresAt), ended, mailed == 1)
+			var tries, mailed int
+			err := rows.Scan(&digest, &account, &version, &job, &requester, &requestedAt, &expiresAt, &ended, &tries, &mailed)
+			fmt.Fprintln(&b, "reset", digestOf(digest), account, digestOf(version), job, digestOf(requester), micros(requestedAt),
+				micros(expiresAt), ended, tries, mailed == 1)
 			return err
 		}),
-		each(db, "SELECT id, "+state+" FROM recovery_limits WHERE tat > 0 ORDER BY id", func(rows *sql.Rows) error {
+		each(db, "SELECT id, tat FROM recovery_limits WHERE tat > 0 ORDER BY id", func(rows *sql.Rows) error {
 			var key []byte
 			var tat int64
-			if d != sqlstore.SQLite {
-				err := rows.Scan(&key, &tat)
-				fmt.Fprintf(&b, "limit %x %v\n", key, micros(tat))
-				return err
-			}
-			var tats []byte
-			err := rows.Scan(&key, &tats)
-			for entry := range slices.Chunk(tats, 16) {
-				fmt.Fprintf(&b, "limit %x%x %v\n", key, entry[:8], micros(int64(binary.BigEndian.Uint64(entry[8:]))))
-			}
+			err := rows.Scan(&key, &tat)
+			fmt.Fprintln(&b, "limit", digestOf(key), micros(tat))
 			return err
 		}),
-		each(db, `SELECT id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, due_at, throttled, attempts, lease
-			FROM recovery_jobs ORDER BY id`, func(rows *sql.Rows) error {
-			var id, kind, by, identifier, account, portal, locale, client, lease string
-			var requestedAt, dueAt int64
-			var throttled, attempts int
-			err := rows.Scan(&id, &kind, &by, &identifier, &account, &portal, &locale, &client, &requestedAt, &dueAt, &throttled, &attempts, &lease)
+		each(db, `SELECT id, lane, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, turn, charged, attempts, lease_id,
+			fresh, order_at FROM recovery_jobs ORDER BY id`, func(rows *sql.Rows) error {
+			var id, lane, kind, by, identifier, account, portal, locale, client, lease string
+			var requestedAt, turn, orderAt int64
+			var charged, attempts, fresh int
+			err := rows.Scan(&id, &lane, &kind, &by, &identifier, &account, &portal, &locale, &client, &requestedAt, &turn, &charged,
+				&attempts, &lease, &fresh, &orderAt)
 			if client == "" {
 				client = netip.Addr{}.String()
 			}
-			fmt.Fprintln(&b, "request", id, kind, by, identifier, account, portal, locale, client, micros(requestedAt), micros(dueAt), throttled == 1, attempts, lease)
+			if want := recovery.JobKind(kind).Lane(); lane != string(want) {
+				err = errors.Join(err, fmt.Errorf("%s is in the lane %s", kind, lane))
+			}
+			fmt.Fprintln(&b, "job", id, kind, by, identifier, account, portal, locale, client, micros(requestedAt), micros(turn), charged == 1,
+				attempts, lease, fresh == 1, micros(orderAt))
 			return err
 		}),
 	)

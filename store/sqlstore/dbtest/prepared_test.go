@@ -25,16 +25,23 @@ func TestTablesChangeWhileInUse(t *testing.T) {
 			a := stored(t, store, db, s.Dialect, 1)
 			through := func() {
 				r := request(t0)
-				is.NoErr(store.Enqueue(t.Context(), r, recovery.Charges{Hard: []recovery.Charge{
-					{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1000, Every: time.Second}},
-				}}))
-				claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 1})
+				charges := recovery.Charges{{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1000, Every: time.Second}}}
+				is.NoErr(store.Enqueue(t.Context(), r, charges))
+				claimed, err := store.Claim(t.Context(), recovery.Claim{
+					LeaseID: newID(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Minute), Max: 1,
+				})
 				is.NoErr(err)
 				is.Equal(len(claimed), 1)
 				reset := resetOf(a, t0)
 				reset.JobID = r.ID
-				is.NoErr(store.CreateReset(t.Context(), reset))
-				is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: r.ID, LeaseID: claimed[0].LeaseID, At: t0, Mailed: a.ID}))
+				m := mintOf(claimed[0], reset)
+				m.Charges = charges
+				_, err = store.CreateResets(t.Context(), m)
+				is.NoErr(err)
+				is.NoErr(store.Finish(t.Context(), recovery.Outcome{
+					JobID: r.ID, LeaseID: claimed[0].LeaseID, At: t0, MailedAccountIDs: []string{a.ID}, Requester: reset.Requester,
+				}))
+				is.NoErr(store.CountTry(t.Context(), reset.Digest, 1))
 				_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
 				is.NoErr(err)
 				time.Sleep(10 * time.Millisecond) // statements are prepared meanwhile

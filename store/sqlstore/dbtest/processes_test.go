@@ -95,7 +95,7 @@ func TestAttack_S40_TwoProcessesRaceOnOneSQLiteFile(t *testing.T) {
 	for i := range sharedTokens {
 		reset := resetOf(stored(t, store, db, sqlstore.SQLite, i), t0)
 		reset.Digest = sharedDigest(i)
-		is.NoErr(store.CreateReset(t.Context(), reset))
+		mint(t, store, reset)
 	}
 
 	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestAttack_S40_TwoProcessesRaceOnOneSQLiteFile$", "-test.count=1")

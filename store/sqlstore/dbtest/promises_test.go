@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,18 +23,23 @@ type promises struct {
 	mailsRead, acksRead int64
 	acks                []ack
 	mailed              map[string]map[int]bool // the runs that mailed a message, by its ID
-	latest              map[string]mail         // that has a token, by address
+	latest              map[string]mail         // that has a token, by address and client
+	accepted, refused   map[string]bool         // digests, by what became of their mails
 	noticed             map[string]map[string]bool
 	seen                sight
 }
 
 // A sight is what was found so far.
-type sight struct{ mails, repeated, used, waiting int }
+type sight struct {
+	mails, repeated, refused int
+	used, superseded, left   int // of the tokens; left are live ones of refused mails
+	waiting                  int
+}
 
 func newPromises(db *sql.DB, d sqlstore.Dialect, l ledger) *promises {
 	return &promises{
 		db: db, dialect: d, ledger: l,
-		mailed: map[string]map[int]bool{}, latest: map[string]mail{}, noticed: map[string]map[string]bool{},
+		mailed: map[string]map[int]bool{}, latest: map[string]mail{}, accepted: map[string]bool{}, refused: map[string]bool{}, noticed: map[string]map[string]bool{},
 	}
 }
 
@@ -43,6 +49,18 @@ func (p *promises) read(t *testing.T) {
 	mails, end := newLines[mail](t, p.ledger.Mails, p.mailsRead)
 	p.mailsRead = end
 	for _, m := range mails {
+		digest := ""
+		if m.Token != "" {
+			token, err := recovery.ParseToken(m.Token)
+			is.New(t).NoErr(err)
+			digest = token.Digest().String()
+		}
+		if m.Refused {
+			p.seen.refused++
+			p.refused[digest] = true
+			continue
+		}
+		p.accepted[digest] = true
 		p.seen.mails++
 		switch {
 		case p.mailed[m.ID] == nil:
@@ -53,8 +71,8 @@ func (p *promises) read(t *testing.T) {
 			p.seen.repeated++
 		}
 		p.mailed[m.ID][m.Run] = true
-		if m.Token != "" && newer(m.RequestedAt, m.ID, p.latest[m.To].RequestedAt, p.latest[m.To].ID) {
-			p.latest[m.To] = m
+		if m.Token != "" && newer(m.RequestedAt, m.ID, p.latest[m.To+m.Client].RequestedAt, p.latest[m.To+m.Client].ID) {
+			p.latest[m.To+m.Client] = m
 		}
 		if m.Kind == recovery.MessagePasswordChanged {
 			add(p.noticed, m.To, m.ID)
@@ -85,7 +103,8 @@ func (p *promises) check(t *testing.T) sight {
 	t.Helper()
 	is := is.NewRelaxed(t)
 	p.read(t)
-	used, changes, hashes, waiting, notices := p.tables(t)
+	resets, changes, hashes, waiting, notices := p.tables(t)
+	used := p.judge(t, resets)
 	p.seen.used, p.seen.waiting = 0, len(waiting)
 	for i := range workAccounts {
 		id, address := workName(i), workAddress(i)
@@ -110,17 +129,66 @@ func (p *promises) check(t *testing.T) sight {
 
 	redeemed := map[string]bool{}
 	for _, a := range p.acks {
-		latest := p.latest[a.To]
+		latest := p.latest[a.To+a.Client]
 		switch {
 		case a.Digest != "":
 			is.True(!redeemed[a.Digest]) // no token is redeemed twice
 			redeemed[a.Digest] = true
 			is.True(used[strings.TrimSuffix(a.To, "@example.com")][a.Digest]) // what was told to be redeemed is
 		case p.mailed[a.Request] == nil && !waiting[a.Request] && !newer(latest.RequestedAt, latest.ID, a.RequestedAt, a.Request):
-			t.Errorf("request %s was accepted, and is neither mailed nor in the queue, nor was there mail of a newer one", a.Request)
+			t.Errorf("request %s was accepted, and is neither mailed nor in the queue, nor was there mail of a newer one of its client", a.Request)
 		}
 	}
 	return p.seen
+}
+
+// A storedReset is a row of the resets.
+type storedReset struct {
+	digest, account, job, requester, ended string
+	requestedAt                            int64
+	mailed                                 bool
+}
+
+// judge checks that tokens die by the mail of a newer request of their own client network, and by no
+// other, and returns the digests that are used, by account.
+func (p *promises) judge(t *testing.T, resets []storedReset) (used map[string]map[string]bool) {
+	t.Helper()
+	used = map[string]map[string]bool{}
+	p.seen.superseded, p.seen.left = 0, 0
+	for _, r := range resets {
+		var byMailed, byAccepted bool
+		for _, other := range resets {
+			if other.account == r.account && other.requester == r.requester && newer(other.requestedAt, other.job, r.requestedAt, r.job) {
+				byMailed = byMailed || other.mailed
+				byAccepted = byAccepted || p.accepted[other.digest]
+			}
+		}
+		switch r.ended {
+		case string(recovery.TokenUsed):
+			add(used, r.account, r.digest)
+		case string(recovery.TokenSuperseded):
+			p.seen.superseded++
+			if !byAccepted {
+				t.Errorf("a token of %s is superseded, but no newer mail of the same client was accepted", r.account)
+			}
+		case "":
+			if p.refused[r.digest] {
+				p.seen.left++
+			}
+			if byMailed {
+				t.Errorf("a token of %s is live after the mail of a newer request of the same client", r.account)
+			}
+		}
+		if r.mailed && p.refused[r.digest] && !p.acceptedOf(resets, r.job) {
+			t.Errorf("a token of %s counts as mailed, but its mail was refused", r.account)
+		}
+	}
+	return used
+}
+
+// acceptedOf reports whether a mail of the job was accepted, at a later try.
+func (p *promises) acceptedOf(resets []storedReset, job string) bool {
+	return slices.ContainsFunc(resets, func(r storedReset) bool { return r.job == job && p.accepted[r.digest] })
 }
 
 func add(to map[string]map[string]bool, key, value string) {
@@ -130,14 +198,14 @@ func add(to map[string]map[string]bool, key, value string) {
 	to[key][value] = true
 }
 
-// tables reads what is needed in one transaction. By account ID: the digests that are used, how often
-// the password was changed, its hash; the IDs in the queue, and by address those of notices.
+// tables reads what is needed in one transaction: the resets; by account ID how often the password was
+// changed, and its hash; the IDs in the queue, and by address those of notices.
 func (p *promises) tables(t *testing.T) (
-	used map[string]map[string]bool, changes map[string]int, hashes map[string]string, waiting map[string]bool, notices map[string]map[string]bool,
+	resets []storedReset, changes map[string]int, hashes map[string]string, waiting map[string]bool, notices map[string]map[string]bool,
 ) {
 	t.Helper()
 	is := is.New(t)
-	used, changes, hashes = map[string]map[string]bool{}, map[string]int{}, map[string]string{}
+	changes, hashes = map[string]int{}, map[string]string{}
 	waiting, notices = map[string]bool{}, map[string]map[string]bool{}
 	var opts *sql.TxOptions
 	if p.dialect != sqlstore.SQLite { // there every transaction sees one instant
@@ -153,13 +221,15 @@ func (p *promises) tables(t *testing.T) (
 		hashes[id], changes[id] = hash, n
 		return err
 	}))
-	is.NoErr(each(tx, "SELECT account_id, digest FROM recovery_resets WHERE ended = 'used'", func(rows *sql.Rows) error {
-		var id string
+	is.NoErr(each(tx, "SELECT digest, account_id, job_id, requester, ended, requested_at, mailed FROM recovery_resets", func(rows *sql.Rows) error {
+		var r storedReset
 		var digest recovery.Digest
-		var raw []byte
-		err := rows.Scan(&id, &raw)
+		var raw, requester []byte
+		var mailed int
+		err := rows.Scan(&raw, &r.account, &r.job, &requester, &r.ended, &r.requestedAt, &mailed)
 		copy(digest[:], raw)
-		add(used, id, digest.String())
+		r.digest, r.requester, r.mailed = digest.String(), string(requester), mailed == 1
+		resets = append(resets, r)
 		return err
 	}))
 	is.NoErr(each(tx, "SELECT id, kind, identifier FROM recovery_jobs", func(rows *sql.Rows) error {
@@ -171,5 +241,5 @@ func (p *promises) tables(t *testing.T) (
 		}
 		return err
 	}))
-	return used, changes, hashes, waiting, notices
+	return resets, changes, hashes, waiting, notices
 }

@@ -130,8 +130,44 @@ func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
 func request(at time.Time) recovery.Job {
 	return recovery.Job{
-		ID: newID(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", RequestedAt: at, DueAt: at,
+		ID: newID(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", RequestedAt: at, Turn: at,
 	}
+}
+
+// lease adds a job and claims it.
+func lease(t testing.TB, store recovery.Store, j recovery.Job) recovery.Job {
+	t.Helper()
+	is := is.New(t)
+	is.NoErr(store.Enqueue(t.Context(), j, nil))
+	claimed, err := store.Claim(t.Context(), recovery.Claim{
+		LeaseID: newID(), At: j.RequestedAt, Until: j.RequestedAt.Add(time.Minute), Max: 1, JobID: j.ID,
+	})
+	is.NoErr(err)
+	is.Equal(len(claimed), 1) // the job is leased
+	return claimed[0]
+}
+
+// leaseFor leases a job for the mail of a reset.
+func leaseFor(t testing.TB, store recovery.Store, r recovery.Reset) recovery.Job {
+	t.Helper()
+	j := request(r.RequestedAt)
+	j.ID = r.JobID
+	return lease(t, store, j)
+}
+
+func mintOf(j recovery.Job, resets ...recovery.Reset) recovery.Mint {
+	return recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: j.RequestedAt, Resets: resets}
+}
+
+// mint stores a reset by a job of its own, which is gone afterwards.
+func mint(t testing.TB, store recovery.Store, r recovery.Reset) {
+	t.Helper()
+	is := is.New(t)
+	j := leaseFor(t, store, r)
+	superseded, err := store.CreateResets(t.Context(), mintOf(j, r))
+	is.NoErr(err)
+	is.Equal(len(superseded), 0)
+	is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: j.RequestedAt}))
 }
 
 // together calls f(0) … f(n-1) at once and returns their errors.
@@ -187,7 +223,7 @@ func race(t *testing.T, d sqlstore.Dialect, db *sql.DB, tokens int, stores ...*s
 	for i := range tokens {
 		a := stored(t, stores[0], db, d, i)
 		reset := resetOf(a, t0)
-		is.NoErr(stores[0].CreateReset(t.Context(), reset))
+		mint(t, stores[0], reset)
 		notices := make([]recovery.Job, racers)
 		for j := range notices {
 			notices[j] = request(t0)
@@ -231,7 +267,7 @@ func TestAddressChangeUnderWayKillsTheToken(t *testing.T) {
 		for i := range 5 {
 			a := stored(t, store, db, s.Dialect, i)
 			reset := resetOf(a, t0)
-			is.NoErr(store.CreateReset(t.Context(), reset))
+			mint(t, store, reset)
 			tx, err := db.BeginTx(t.Context(), nil)
 			is.NoErr(err)
 			_, err = tx.Exec(databases.Bind(s.Dialect, "UPDATE users SET email = ? WHERE id = ?"), "new@example.com", a.ID)
@@ -258,7 +294,7 @@ func TestCompletionRacesAddressChange(t *testing.T) {
 		for i := range 30 {
 			a := stored(t, store, db, s.Dialect, i)
 			reset := resetOf(a, t0)
-			is.NoErr(store.CreateReset(t.Context(), reset))
+			mint(t, store, reset)
 			var after recovery.Account
 			errs := together(2, func(j int) (err error) {
 				if j == 0 {
@@ -289,56 +325,152 @@ func TestCompletionRacesAddressChange(t *testing.T) {
 	})
 }
 
-func TestAttack_S42_SoftLimitIsExactUnderParallelRequests(t *testing.T) {
+// However many mails to one mailbox are about to leave at once, as many do as the limit lets pass, and the
+// resets of the others are not stored.
+func TestAttack_S42_MailboxLimitIsExactUnderParallelMails(t *testing.T) {
+	const mails, burst = 60, 3
+	atEachLevel(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		store, db := databases.Open(t, s)
+		many := newManyStores(t, s.Dialect, db)
+		a := stored(t, store, db, s.Dialect, 1)
+		mints := make([]recovery.Mint, mails)
+		for i := range mints {
+			r := resetOf(a, t0)
+			r.Requester = recovery.Digest{byte(i % 20)} // three of each
+			mints[i] = mintOf(leaseFor(t, store, r), r)
+			share := recovery.Digest{1, byte(i % 20)}
+			mints[i].Charges = recovery.Charges{
+				{Scope: recovery.ScopeMailbox, Key: share, Limit: recovery.Limit{Burst: 100, Every: time.Hour}},
+				{Scope: recovery.ScopeMailbox, Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: burst, Every: time.Hour}, Repeat: 1, Share: share},
+				{Scope: recovery.ScopeAccount, Key: recovery.Digest{3}, Limit: recovery.Limit{Burst: 1000, Every: time.Second}},
+			}
+		}
+		passed := map[string]bool{}
+		for i, err := range together(mails, func(i int) error {
+			_, err := many.CreateResets(t.Context(), mints[i])
+			return err
+		}) {
+			var limited *recovery.LimitError
+			if errors.As(err, &limited) {
+				is.Equal(limited.Scope, recovery.ScopeMailbox)
+				continue
+			}
+			is.NoErr(err)
+			passed[mints[i].Resets[0].JobID] = true
+		}
+		is.Equal(len(passed), burst)
+		is.Equal(len(texts(t, db, "SELECT DISTINCT requester FROM recovery_resets")), burst) // who had a mail goes after the others
+		for _, id := range texts(t, db, "SELECT job_id FROM recovery_resets") {
+			is.True(passed[id]) // nothing is stored for a mail that does not leave
+		}
+		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_resets"), []string{fmt.Sprint(burst)})
+		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_jobs WHERE charged = 1"), []string{fmt.Sprint(burst)})
+	})
+}
+
+// The limits at the door are as exact, and whoever comes too late is told.
+func TestAttack_S42_DoorLimitIsExactUnderParallelRequests(t *testing.T) {
+	const calls, burst = 300, 40
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		_, db := databases.Open(t, s)
 		store := newManyStores(t, s.Dialect, db)
 		charges := recovery.Charges{
-			Hard: []recovery.Charge{{Scope: recovery.ScopeGlobal, Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1000, Every: time.Second}}},
-			Soft: []recovery.Charge{{Scope: recovery.ScopeIdentifier, Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 3, Every: time.Hour}}},
+			{Scope: recovery.ScopeClient, Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: burst, Every: time.Hour}},
+			{Scope: recovery.ScopeGlobal, Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: burst + 1, Every: time.Hour}},
 		}
-		for _, err := range together(500, func(int) error { return store.Enqueue(t.Context(), request(t0), charges) }) {
-			is.NoErr(err) // the answer is the same for all
+		accepted := 0
+		for _, err := range together(calls, func(int) error { return store.Enqueue(t.Context(), request(t0), charges) }) {
+			if !errors.Is(err, recovery.ErrLimited) {
+				is.NoErr(err)
+				accepted++
+			}
 		}
-		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_jobs"), []string{"500"})
-		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_jobs WHERE throttled = 0"), []string{"3"}) // three are mailed
+		is.Equal(accepted, burst)
+		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_jobs"), []string{fmt.Sprint(burst)})
+		is.NoErr(store.TakeLimits(t.Context(), t0, charges[1:])) // what was refused used up nothing of the other limit
+		is.True(errors.Is(store.TakeLimits(t.Context(), t0, charges[1:]), recovery.ErrLimited))
 	})
 }
 
+// Tries are counted one by one, whatever comes together: MaxTries of any number, and one for each that is
+// given back.
+func TestTriesAreCountedExactly(t *testing.T) {
+	atEachLevel(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		store, db := databases.Open(t, s)
+		many := newManyStores(t, s.Dialect, db)
+		reset := resetOf(stored(t, store, db, s.Dialect, 1), t0)
+		mint(t, store, reset)
+		try := func(n, by int) (denied int) {
+			t.Helper()
+			for _, err := range together(n, func(int) error { return many.CountTry(t.Context(), reset.Digest, by) }) {
+				var refused *recovery.TokenError
+				if errors.As(err, &refused) && refused.Reason == recovery.TokenDenied {
+					denied++
+					continue
+				}
+				is.NoErr(err)
+			}
+			return denied
+		}
+		is.Equal(try(30, 1), 30-recovery.MaxTries)
+		is.Equal(try(2, -1), 0)
+		is.Equal(try(30, 1), 28)
+		is.Equal(texts(t, db, "SELECT tries FROM recovery_resets"), []string{fmt.Sprint(recovery.MaxTries)})
+		is.Equal(try(30, -1), 0)
+		is.Equal(texts(t, db, "SELECT tries FROM recovery_resets"), []string{"0"}) // never below
+		err := store.CountTry(t.Context(), recovery.Digest{1}, 1)
+		is.True(errors.Is(err, recovery.ErrInvalidToken)) // it is unknown
+	})
+}
+
+// While the mail of a newer request is written down, older requests of the same client network and of
+// another are about to be mailed. Whatever comes first, the older tokens of the same network are dead
+// afterwards, and the others live.
 func TestOlderTokenNeverOutlivesMailOfANewerRequest(t *testing.T) {
 	const older = 4
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		store, db := databases.Open(t, s)
+		many := newManyStores(t, s.Dialect, db)
 		for i := range 25 {
 			a := stored(t, store, db, s.Dialect, i)
-			newer := request(t0)
-			is.NoErr(store.Enqueue(t.Context(), newer, recovery.Charges{}))
-			claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0.Add(time.Minute), Max: 1})
-			is.NoErr(err)
 			mailed := resetOf(a, t0)
-			mailed.JobID = newer.ID
-			is.NoErr(store.CreateReset(t.Context(), mailed))
-			resets := make([]recovery.Reset, older)
-			for j := range resets {
-				resets[j] = resetOf(a, t0.Add(-time.Minute))
+			newer := leaseFor(t, store, mailed)
+			_, err := store.CreateResets(t.Context(), mintOf(newer, mailed))
+			is.NoErr(err)
+			mints := make([]recovery.Mint, older)
+			for j := range mints {
+				r := resetOf(a, t0.Add(-time.Minute))
+				r.Requester[0] = byte(j % 2)
+				mints[j] = mintOf(leaseFor(t, store, r), r)
 			}
-			errs := together(older+1, func(j int) error {
+			superseded := make([][]string, older)
+			errs := together(older+1, func(j int) (err error) {
 				if j == older/2 {
-					return store.Finish(t.Context(), recovery.Outcome{JobID: newer.ID, LeaseID: claimed[0].LeaseID, At: t0, Mailed: a.ID})
+					return many.Finish(t.Context(), recovery.Outcome{
+						JobID: newer.ID, LeaseID: newer.LeaseID, At: t0, MailedAccountIDs: []string{a.ID}, Requester: mailed.Requester,
+					})
 				}
 				if j > older/2 {
 					j--
 				}
-				return store.CreateReset(t.Context(), resets[j])
+				superseded[j], err = many.CreateResets(t.Context(), mints[j])
+				return err
 			})
-			for j, err := range errs {
-				is.True(err == nil || j != older/2 && errors.Is(err, recovery.ErrSuperseded)) // stored, or superseded already
+			for _, err := range errs {
+				is.NoErr(err)
 			}
-			for _, r := range resets {
-				_, _, err := store.FindReset(t.Context(), r.Digest, t0)
-				is.True(errors.Is(err, recovery.ErrInvalidToken)) // the token of an older request is dead
+			for j, m := range mints {
+				_, _, err := store.FindReset(t.Context(), m.Resets[0].Digest, t0)
+				if j%2 == 0 {
+					is.True(errors.Is(err, recovery.ErrInvalidToken)) // the token of an older request is dead
+				} else {
+					is.NoErr(err) // that of another client network lives
+					is.Equal(len(superseded[j]), 0)
+				}
 			}
 			_, _, err = store.FindReset(t.Context(), mailed.Digest, t0)
 			is.NoErr(err) // the one that was mailed last lives

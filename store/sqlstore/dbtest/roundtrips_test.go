@@ -2,48 +2,120 @@ package dbtest
 
 import (
 	"context"
+	"fmt"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/matryer/is"
 
+	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
-// A queryLog is what pgx sends.
-type queryLog struct {
-	mu      sync.Mutex
-	queries []string
+// roundTrips counts how often a call waits for the server.
+func (p *proxy) roundTrips() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.turns
 }
 
-func (l *queryLog) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.queries = append(l.queries, data.SQL)
-	return ctx
+// How often each call waits for an answer of the server. lib/pq and go-sql-driver prepare a statement
+// before they execute it, unless the DSN says interpolateParams=true; the latter also closes it, and waits
+// for nothing then.
+func TestRoundTrips(t *testing.T) {
+	for _, c := range []struct {
+		server databases.Server
+		want   string
+	}{
+		{databases.Servers[1], "Enqueue 1, TakeLimits 1, Claim 4, FindAccounts 3, CreateResets 10, Finish 7, " +
+			"FindReset 4, CountTry 3, Redeem 10, Claim of nothing 4, Purge 6, Stats 3, Now 3"},
+		{databases.Servers[2], "Enqueue 4, TakeLimits 4, Claim 6, FindAccounts 4, CreateResets 18, Finish 12, " +
+			"FindReset 6, CountTry 4, Redeem 18, Claim of nothing 6, Purge 10, Stats 3, Now 3"},
+		{databases.Servers[3], "Enqueue 10, TakeLimits 8, Claim 8, FindAccounts 4, CreateResets 18, Finish 12, " +
+			"FindReset 6, CountTry 4, Redeem 20, Claim of nothing 6, Purge 10, Stats 3, Now 3"},
+		{oddSessions[4], "Enqueue 6, TakeLimits 5, Claim 5, FindAccounts 3, CreateResets 10, Finish 7, " +
+			"FindReset 4, CountTry 3, Redeem 11, Claim of nothing 4, Purge 6, Stats 3, Now 3"},
+	} {
+		t.Run(c.server.Name, func(t *testing.T) {
+			is := is.New(t)
+			place := c.server.Place(t)
+			direct := place.Open(t)
+			databases.OpenOn(t, c.server.Dialect, direct, databases.TextType(c.server.Dialect))
+			p := newProxy(t)
+			db, err := p.before(t, place)()
+			is.NoErr(err)
+			defer db.Close()
+			db.SetMaxOpenConns(1)
+			store := databases.StoreOn(t, c.server.Dialect, db, "")
+			a := stored(t, store, direct, c.server.Dialect, 1)
+			countRoundTrips(t, p, store, a)
+			is.NoErr(databases.Put(direct, c.server.Dialect, account(1), "hash-0"))
+			is.Equal(countRoundTrips(t, p, store, a), c.want) // what pgx prepares once is prepared by now
+		})
+	}
 }
 
-func (l *queryLog) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
-
-// With pgx a request and its limits are one statement, with no transaction around it.
-func TestPgxAddsInOneRoundTrip(t *testing.T) {
+// countRoundTrips makes every call once.
+func countRoundTrips(t *testing.T, p *proxy, store *sqlstore.Store, a recovery.Account) string {
+	t.Helper()
 	is := is.New(t)
-	p := databases.NewPostgres(t, "pgx", nil)
-	databases.OpenOn(t, sqlstore.PostgreSQL, p.Open(t), "VARCHAR(36)")
-	config, err := pgx.ParseConfig(p.DSN)
-	is.NoErr(err)
-	sent := &queryLog{}
-	config.Tracer = sent
-	store := databases.StoreOn(t, sqlstore.PostgreSQL, databases.Limited(t, stdlib.OpenDB(*config)), "")
-	for range 2 {
-		is.NoErr(store.Enqueue(t.Context(), benchRequest(), benchCharges()))
+	var counts []string
+	count := func(name string, call func(ctx context.Context) error) {
+		t.Helper()
+		before := p.roundTrips()
+		is.NoErr(call(t.Context()))
+		counts = append(counts, fmt.Sprint(name, " ", p.roundTrips()-before))
 	}
-	is.Equal(len(sent.queries), 2)
-	for _, query := range sent.queries {
-		is.True(strings.HasPrefix(query, "WITH n AS"))
+	j := request(t0)
+	var claimed []recovery.Job
+	claim := func(ctx context.Context) (err error) {
+		claimed, err = store.Claim(ctx, recovery.Claim{LeaseID: newID(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Hour), Max: 8, Again: 2})
+		return err
 	}
+	count("Enqueue", func(ctx context.Context) error { return store.Enqueue(ctx, j, benchCharges()) })
+	count("TakeLimits", func(ctx context.Context) error { return store.TakeLimits(ctx, t0, benchCharges()) })
+	count("Claim", claim)
+	is.Equal(len(claimed), 1)
+	reset := resetOf(a, t0)
+	m := mintOf(claimed[0], reset)
+	m.Charges = benchCharges()
+	count("FindAccounts", func(ctx context.Context) error {
+		_, err := store.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByID, Typed: a.ID, Canonical: a.ID, Max: 1})
+		return err
+	})
+	count("CreateResets", func(ctx context.Context) error {
+		_, err := store.CreateResets(ctx, m)
+		return err
+	})
+	count("Finish", func(ctx context.Context) error {
+		return store.Finish(ctx, recovery.Outcome{JobID: j.ID, LeaseID: m.LeaseID, At: t0, MailedAccountIDs: []string{a.ID}, Requester: reset.Requester})
+	})
+	count("FindReset", func(ctx context.Context) error {
+		_, _, err := store.FindReset(ctx, reset.Digest, t0)
+		return err
+	})
+	count("CountTry", func(ctx context.Context) error { return store.CountTry(ctx, reset.Digest, 1) })
+	notice := request(t0)
+	notice.Kind = recovery.JobNotice
+	count("Redeem", func(ctx context.Context) error {
+		_, err := store.Redeem(ctx, recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Job{notice}})
+		return err
+	})
+	count("Claim of nothing", claim)
+	is.Equal(len(claimed), 0)
+	count("Purge", func(ctx context.Context) error {
+		_, err := store.Purge(ctx, t0, t0.Add(48*time.Hour), 500)
+		return err
+	})
+	count("Stats", func(ctx context.Context) error {
+		_, err := store.Stats(ctx)
+		return err
+	})
+	count("Now", func(ctx context.Context) error {
+		_, err := store.Now(ctx)
+		return err
+	})
+	return strings.Join(counts, ", ")
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/matryer/is"
@@ -63,8 +64,8 @@ func TestLongestTextsComeBackWhole(t *testing.T) {
 		r := request(t0)
 		r.Identifier, r.AccountID = strings.Repeat("é", 127), strings.Repeat("i", 254)+"x"
 		r.Portal, r.Locale = strings.Repeat("p", 64), strings.Repeat("l", 35)
-		is.NoErr(store.Enqueue(t.Context(), r, recovery.Charges{}))
-		claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), At: t0, Until: t0, Max: 1})
+		is.NoErr(store.Enqueue(t.Context(), r, nil))
+		claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Minute), Max: 1})
 		is.NoErr(err)
 		r.Attempts, r.LeaseID = 1, claimed[0].LeaseID
 		is.True(claimed[0] == r) // every field is as it was
@@ -72,7 +73,7 @@ func TestLongestTextsComeBackWhole(t *testing.T) {
 		for i, length := range []int{255, 256, 1024} {
 			a := stored(t, store, db, s.Dialect, i)
 			reset := resetOf(a, t0)
-			is.NoErr(store.CreateReset(t.Context(), reset))
+			mint(t, store, reset)
 			hash := strings.Repeat("h", length-1) + "x"
 			_, err := store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: hash})
 			is.NoErr(err)
@@ -96,10 +97,13 @@ func TestTooLongTextsAreRefusedAndNeverCut(t *testing.T) {
 		} {
 			r := request(t0)
 			change(&r)
-			is.True(store.Enqueue(t.Context(), r, recovery.Charges{}) != nil) // refused
+			is.True(store.Enqueue(t.Context(), r, nil) != nil) // refused
 		}
+		j := lease(t, store, request(t0))
 		reset := resetOf(recovery.Account{ID: strings.Repeat("i", 256)}, t0)
-		is.True(store.CreateReset(t.Context(), reset) != nil) // a cut ID could be another account's
+		_, err := store.CreateResets(t.Context(), mintOf(j, reset))
+		is.True(err != nil) // a cut ID could be another account's
+		is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: t0}))
 		stored, err := databases.Dump(db)
 		is.NoErr(err)
 		is.Equal(stored, "") // nothing is stored
@@ -123,7 +127,7 @@ func TestHashThatTheColumnCutsIsRefused(t *testing.T) {
 		is.NoErr(err)
 		a := stored(t, store, db, s.Dialect, 1)
 		reset := resetOf(a, t0)
-		is.NoErr(store.CreateReset(t.Context(), reset))
+		mint(t, store, reset)
 		_, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: strings.Repeat("h", 61)})
 		is.True(err != nil && !errors.Is(err, recovery.ErrInvalidToken)) // the mistake shows
 		hash, err := databases.PasswordHash(db, s.Dialect, a.ID)
@@ -140,7 +144,7 @@ func TestHashMayBeTheSameAsBefore(t *testing.T) {
 		is := is.New(t)
 		store, db := databases.Open(t, s)
 		reset := resetOf(stored(t, store, db, s.Dialect, 1), t0)
-		is.NoErr(store.CreateReset(t.Context(), reset))
+		mint(t, store, reset)
 		_, err := store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-0"})
 		is.NoErr(err)
 	})

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"strconv"
 	"sync"
@@ -26,25 +27,32 @@ import (
 const (
 	workAccounts = 12
 	workWorkers  = 2
+	workPlaces   = workWorkers + 1 // one is for notices
 )
 
-// A ledger is two files of JSON lines: the mails that were accepted, and what callers were told.
+// workClients are two client networks that ask for everybody.
+var workClients = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+
+// A ledger is two files of JSON lines: the mails that were accepted or refused, and what callers were
+// told.
 type ledger struct{ Mails, Acks string }
 
-// A mail is a line of the file of accepted mails.
+// A mail is a line of the file of mails.
 type mail struct {
 	Run         int
 	ID          string
 	Kind        recovery.MessageKind
 	To, Token   string
+	Client      string
 	RequestedAt int64
+	Refused     bool // certainly not accepted
 }
 
 // An ack is a line of the file of what callers were told: a request that was accepted, or a digest
 // that was redeemed.
 type ack struct {
-	Request, To, Digest string
-	RequestedAt         int64
+	Request, To, Client, Digest string
+	RequestedAt                 int64
 }
 
 // A workload asks for resets, delivers them and redeems them. It is the Store and the Mailer of its
@@ -58,12 +66,14 @@ type workload struct {
 
 	mu      sync.Mutex
 	pending map[string]bool // what was asked for and is not finished
+	behind  bool            // until nothing is pending
 }
 
 type workOptions struct {
 	Dialect sqlstore.Dialect
 	Ledger  ledger
 	Run     func() int         // is written with every mail
+	Refuse  func() bool        // whether the next mail is refused; nil refuses none
 	Now     func() time.Time   // nil is time.Now
 	At      func(point string) // is called at every one of points; nil does nothing
 }
@@ -71,9 +81,9 @@ type workOptions struct {
 // points are the places between the calls of the Store and the Mailer.
 var points = []string{
 	"before Enqueue", "after Enqueue", "before Claim", "after Claim",
-	"before FindAccounts", "after FindAccounts", "before CreateReset", "after CreateReset",
+	"before FindAccounts", "after FindAccounts", "before CreateResets", "after CreateResets",
 	"before Send", "after Send", "before Finish", "after Finish",
-	"before FindReset", "after FindReset", "before Redeem", "after Redeem",
+	"before FindReset", "after FindReset", "before CountTry", "after CountTry", "before Redeem", "after Redeem",
 	"before SetPassword", "after SetPassword", "before Purge", "after Purge",
 }
 
@@ -98,6 +108,9 @@ func newWorkload(t *testing.T, db *sql.DB, opts workOptions) *workload {
 	if opts.At == nil {
 		w.options.At = func(string) {}
 	}
+	if opts.Refuse == nil {
+		w.options.Refuse = func() bool { return false }
+	}
 	accounts, err := databases.Users.Accounts(opts.Dialect)
 	is.NoErr(err)
 	w.Store, err = sqlstore.New(db, opts.Dialect, changeCounter{accounts, w}, nil)
@@ -108,7 +121,9 @@ func newWorkload(t *testing.T, db *sql.DB, opts workOptions) *workload {
 		t.Cleanup(func() { _ = (*file).Close() })
 	}
 	w.service, err = recovery.New(w, w, &recovery.Options{
-		Limits: recovery.Limits{InsecureOff: true}, Workers: workWorkers, SendTimeout: 10 * time.Second, Now: opts.Now,
+		Limits: recovery.Limits{InsecureOff: true}, Workers: workWorkers, Tick: 10 * time.Millisecond,
+		SendTimeout: 10 * time.Second, Now: opts.Now,
+		Approve:       func(context.Context, recovery.Account, recovery.CompleteRequest) error { return nil }, // a try is counted and given back
 		HashPassword:  func(password string) (string, error) { return "hash of " + password, nil },
 		Logger:        slog.New(slog.DiscardHandler),
 		MaxRequestAge: 24 * time.Hour,
@@ -119,22 +134,25 @@ func newWorkload(t *testing.T, db *sql.DB, opts workOptions) *workload {
 
 type acceptedKey struct{}
 
-// ask makes a request and, if it was accepted, writes that down. It waits for the worker, or the queue
-// would grow on a busy machine, and what comes after the queue would not be reached.
+// ask makes a request and, if it was accepted, writes that down. It waits for the worker to have done
+// everything now and then, or the queue would grow on a busy machine, and what comes after the queue would
+// not be reached.
 func (w *workload) ask(ctx context.Context) error {
 	time.Sleep(rand.N(4 * time.Millisecond))
 	w.mu.Lock()
-	behind := len(w.pending) >= 8
+	w.behind = len(w.pending) >= 8 || w.behind && len(w.pending) > 0
+	behind := w.behind
 	w.mu.Unlock()
 	if behind {
 		return nil
 	}
 	var accepted recovery.Job
-	i := rand.IntN(workAccounts)
-	if err := w.service.RequestReset(context.WithValue(ctx, acceptedKey{}, &accepted), recovery.ResetRequest{Username: workName(i)}); err != nil {
+	i, client := rand.IntN(workAccounts), workClients[rand.IntN(len(workClients))]
+	err := w.service.RequestReset(context.WithValue(ctx, acceptedKey{}, &accepted), recovery.ResetRequest{Username: workName(i), Client: client})
+	if err != nil {
 		return fmt.Errorf("RequestReset: %w", err)
 	}
-	return writeLine(w.acks, ack{Request: accepted.ID, To: workAddress(i), RequestedAt: accepted.RequestedAt.UnixMicro()})
+	return writeLine(w.acks, ack{Request: accepted.ID, To: workAddress(i), Client: client.String(), RequestedAt: accepted.RequestedAt.UnixMicro()})
 }
 
 // complete redeems a token of the latest mails, or one that may be used already.
@@ -145,8 +163,8 @@ func (w *workload) complete(ctx context.Context) error {
 		return err
 	}
 	m := mails[max(0, len(mails)-1-rand.IntN(8))]
-	if m.Token == "" {
-		return nil // it is a notice
+	if m.Token == "" || m.Refused {
+		return nil // it is a notice, or nobody has the token
 	}
 	err = w.redeem(ctx, m)
 	if errors.Is(err, recovery.ErrInvalidToken) {
@@ -175,13 +193,19 @@ func (w *workload) deliver(ctx context.Context) error {
 	return err
 }
 
-// drain delivers until nothing is due.
-func (w *workload) drain(ctx context.Context) error {
-	for {
-		if n, err := w.service.Deliver(ctx); n == 0 || err != nil {
+// drain delivers until nothing waits; wait is called where something does. On MariaDB a claim may pass over a job beside those that another lane
+// is just claiming, so Deliver may have to be called again.
+func (w *workload) drain(ctx context.Context, wait func()) error {
+	for range 50 {
+		if _, err := w.service.Deliver(ctx); err != nil {
 			return err
 		}
+		if stats, err := w.Store.Stats(ctx); err != nil || len(stats) == 0 {
+			return err
+		}
+		wait()
 	}
+	return errors.New("jobs wait that are not due")
 }
 
 // forget has ask wait for nothing that it asked for before.
@@ -198,12 +222,18 @@ func workPassword(digest string) string { return "Pw1!" + digest[:40] }
 // Send implements [recovery.Mailer].
 func (w *workload) Send(_ context.Context, m recovery.Message) error {
 	w.options.At("before Send")
-	line := mail{Run: w.options.Run(), ID: m.ID, Kind: m.Kind, To: m.To, RequestedAt: m.RequestedAt.UnixMicro()}
-	if !m.Token.IsZero() {
-		line.Token = m.Token.Reveal()
+	line := mail{
+		Run: w.options.Run(), ID: m.ID, Kind: m.Kind, To: m.To, Client: m.Client.String(), RequestedAt: m.RequestedAt.UnixMicro(),
+		Refused: w.options.Refuse(),
+	}
+	for _, r := range m.Resets {
+		line.Token = r.Token.Reveal()
 	}
 	err := writeLine(w.mails, line)
 	w.options.At("after Send")
+	if line.Refused && err == nil {
+		err = errors.New("the mail system is busy")
+	}
 	return err
 }
 
@@ -223,8 +253,12 @@ func (w *workload) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([
 	return around(w, "FindAccounts", func() ([]recovery.Account, error) { return w.Store.FindAccounts(ctx, q) })
 }
 
-func (w *workload) CreateReset(ctx context.Context, r recovery.Reset) error {
-	return aroundOne(w, "CreateReset", func() error { return w.Store.CreateReset(ctx, r) })
+func (w *workload) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
+	return around(w, "CreateResets", func() ([]string, error) { return w.Store.CreateResets(ctx, m) })
+}
+
+func (w *workload) CountTry(ctx context.Context, d recovery.Digest, by int) error {
+	return aroundOne(w, "CountTry", func() error { return w.Store.CountTry(ctx, d, by) })
 }
 
 func (w *workload) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
@@ -237,17 +271,17 @@ func (w *workload) Redeem(ctx context.Context, c recovery.Redemption) (recovery.
 	return around(w, "Redeem", func() (recovery.Account, error) { return w.Store.Redeem(ctx, c) })
 }
 
-func (w *workload) Enqueue(ctx context.Context, r recovery.Job, charges recovery.Charges) error {
+func (w *workload) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
 	if accepted, ok := ctx.Value(acceptedKey{}).(*recovery.Job); ok {
-		*accepted = r
+		*accepted = j
 		w.mu.Lock()
-		w.pending[r.ID] = true
+		w.pending[j.ID] = true
 		w.mu.Unlock()
 	}
-	err := aroundOne(w, "Enqueue", func() error { return w.Store.Enqueue(ctx, r, charges) })
+	err := aroundOne(w, "Enqueue", func() error { return w.Store.Enqueue(ctx, j, charges) })
 	if err != nil {
 		w.mu.Lock()
-		delete(w.pending, r.ID)
+		delete(w.pending, j.ID)
 		w.mu.Unlock()
 	}
 	return err
@@ -264,9 +298,12 @@ func (w *workload) Finish(ctx context.Context, o recovery.Outcome) error {
 	return aroundOne(w, "Finish", func() error { return w.Store.Finish(ctx, o) })
 }
 
-func (w *workload) Purge(ctx context.Context, before time.Time, most int) (int, error) {
-	return around(w, "Purge", func() (int, error) { return w.Store.Purge(ctx, before, most) })
+func (w *workload) Purge(ctx context.Context, before, ahead time.Time, most int) (int, error) {
+	return around(w, "Purge", func() (int, error) { return w.Store.Purge(ctx, before, ahead, most) })
 }
+
+// Now says that there is no clock, because the test sets that of the Service.
+func (w *workload) Now(context.Context) (time.Time, error) { return time.Time{}, nil }
 
 // A changeCounter counts how often a password was set, in the transaction that sets it.
 type changeCounter struct {

@@ -149,7 +149,7 @@ func dumpTable(b *strings.Builder, db *sql.DB, table, key string) error {
 		}
 		b.WriteString(table)
 		for i, v := range values {
-			if columns[i] == "id" || columns[i] == "digest" || columns[i] == "version" || columns[i] == "tats" {
+			if columns[i] == "id" || columns[i] == "digest" || columns[i] == "version" || columns[i] == "requester" {
 				fmt.Fprintf(b, " %x", []byte(v))
 			} else {
 				fmt.Fprintf(b, " %s", v)

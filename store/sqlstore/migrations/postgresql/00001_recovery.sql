@@ -1,6 +1,7 @@
 -- +goose Up
 CREATE TABLE recovery_jobs (
 	id           TEXT COLLATE "C" PRIMARY KEY,
+	lane         TEXT COLLATE "C" NOT NULL,
 	kind         TEXT COLLATE "C" NOT NULL,
 	by_kind      TEXT COLLATE "C" NOT NULL,
 	identifier   TEXT COLLATE "C" NOT NULL,
@@ -9,22 +10,25 @@ CREATE TABLE recovery_jobs (
 	locale       TEXT COLLATE "C" NOT NULL,
 	client       TEXT COLLATE "C" NOT NULL,
 	requested_at BIGINT NOT NULL,
-	due_at       BIGINT NOT NULL,
-	free_at      BIGINT NOT NULL,
-	throttled    SMALLINT NOT NULL,
+	turn         BIGINT NOT NULL,
+	fresh        SMALLINT NOT NULL DEFAULT 1,
+	order_at     BIGINT NOT NULL,
+	charged      SMALLINT NOT NULL DEFAULT 0,
 	attempts     INTEGER NOT NULL DEFAULT 0,
-	lease        TEXT COLLATE "C" NOT NULL DEFAULT ''
+	lease_id     TEXT COLLATE "C" NOT NULL DEFAULT ''
 );
-CREATE INDEX recovery_jobs_free_at ON recovery_jobs (free_at);
+CREATE INDEX recovery_jobs_order ON recovery_jobs (lane, fresh, order_at);
 CREATE TABLE recovery_resets (
 	digest       BYTEA PRIMARY KEY,
 	account_id   TEXT COLLATE "C" NOT NULL,
 	version      BYTEA NOT NULL,
-	job_id   TEXT COLLATE "C" NOT NULL,
+	job_id       TEXT COLLATE "C" NOT NULL,
+	requester    BYTEA NOT NULL,
 	requested_at BIGINT NOT NULL,
 	expires_at   BIGINT NOT NULL,
 	ended        TEXT COLLATE "C" NOT NULL DEFAULT '',
-	mailed       SMALLINT NOT NULL DEFAULT 0
+	mailed       SMALLINT NOT NULL DEFAULT 0,
+	tries        INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX recovery_resets_account_id ON recovery_resets (account_id);
 CREATE INDEX recovery_resets_expires_at ON recovery_resets (expires_at);

@@ -1,6 +1,7 @@
 -- +goose Up
 CREATE TABLE recovery_jobs (
 	id           TEXT NOT NULL PRIMARY KEY,
+	lane         TEXT NOT NULL,
 	kind         TEXT NOT NULL,
 	by_kind      TEXT NOT NULL,
 	identifier   TEXT NOT NULL,
@@ -9,28 +10,30 @@ CREATE TABLE recovery_jobs (
 	locale       TEXT NOT NULL,
 	client       TEXT NOT NULL,
 	requested_at INTEGER NOT NULL,
-	due_at       INTEGER NOT NULL,
-	free_at      INTEGER NOT NULL,
-	throttled    INTEGER NOT NULL,
+	turn         INTEGER NOT NULL,
+	fresh        INTEGER NOT NULL DEFAULT 1,
+	order_at     INTEGER NOT NULL,
+	charged      INTEGER NOT NULL DEFAULT 0,
 	attempts     INTEGER NOT NULL DEFAULT 0,
-	lease        TEXT NOT NULL DEFAULT ''
+	lease_id     TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
-CREATE INDEX recovery_jobs_free_at ON recovery_jobs (free_at);
+CREATE INDEX recovery_jobs_order ON recovery_jobs (lane, fresh, order_at);
 CREATE TABLE recovery_resets (
 	digest       BLOB NOT NULL PRIMARY KEY,
 	account_id   TEXT NOT NULL,
 	version      BLOB NOT NULL,
-	job_id   TEXT NOT NULL,
+	job_id       TEXT NOT NULL,
+	requester    BLOB NOT NULL,
 	requested_at INTEGER NOT NULL,
 	expires_at   INTEGER NOT NULL,
 	ended        TEXT NOT NULL DEFAULT '',
-	mailed       INTEGER NOT NULL DEFAULT 0
+	mailed       INTEGER NOT NULL DEFAULT 0,
+	tries        INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX recovery_resets_account_id ON recovery_resets (account_id);
 CREATE INDEX recovery_resets_expires_at ON recovery_resets (expires_at);
 CREATE TABLE recovery_limits (
-	id   BLOB NOT NULL PRIMARY KEY,
-	tat  INTEGER NOT NULL,
-	tats BLOB NOT NULL
+	id  BLOB NOT NULL PRIMARY KEY,
+	tat INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX recovery_limits_tat ON recovery_limits (tat);

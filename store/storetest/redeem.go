@@ -14,11 +14,11 @@ const (
 	rounds = 5
 )
 
-var completeCases = []testCase{
+var redeemCases = []testCase{
 	{"Redeems", "Redeem must set the account's password hash, end the reset as used and return the account as it is then.", func(b *bench) {
 		a := b.alice()
 		r := b.live(a, t0)
-		got, err := b.complete(r.Digest, t0.Add(time.Hour), "hash-1")
+		got, err := b.redeem(r.Digest, t0.Add(time.Hour), "hash-1")
 		b.ok(err, "Redeem")
 		b.want(b.hash("1") == "hash-1", "the stored hash is %q", b.hash("1"))
 		b.want(got == b.byID("1"), "the account returned is not the one that is stored")
@@ -31,7 +31,7 @@ var completeCases = []testCase{
 		b.put(a, "hash-0")
 		b.put(account("2", "bob", "bob@example.com"), "hash-bob")
 		r := b.live(b.byID("1"), t0)
-		got, err := b.complete(r.Digest, t0, "hash-1")
+		got, err := b.redeem(r.Digest, t0, "hash-1")
 		b.ok(err, "Redeem")
 		a.Version = got.Version
 		b.want(b.byID("1") == a, "another field of the account changed")
@@ -40,20 +40,20 @@ var completeCases = []testCase{
 	{"LongHash", "A text of the Store must be kept byte for byte.", func(b *bench) {
 		r := b.live(b.alice(), t0)
 		hash := "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$" + fmt.Sprintf("%0190d", 1)
-		_, err := b.complete(r.Digest, t0, hash)
+		_, err := b.redeem(r.Digest, t0, hash)
 		b.ok(err, "Redeem")
 		b.want(b.hash("1") == hash, "a hash of %d bytes came back as %q", len(hash), b.hash("1"))
 	}},
 	{"Once", "Of any number of calls with one digest at most one must succeed.", func(b *bench) {
 		a := b.alice()
 		r := b.live(a, t0)
-		_, err := b.complete(r.Digest, t0, "hash-1")
+		_, err := b.redeem(r.Digest, t0, "hash-1")
 		b.ok(err, "Redeem")
-		_, err = b.complete(r.Digest, t0, "hash-2")
+		_, err = b.redeem(r.Digest, t0, "hash-2")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "the second call returned %v", err)
 		b.want(b.hash("1") == "hash-1", "the second call set the hash")
 		b.put(a, "hash-0") // the account looks again as it did
-		_, err = b.complete(r.Digest, t0, "hash-2")
+		_, err = b.redeem(r.Digest, t0, "hash-2")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "a used token after the old password came back: %v", err)
 	}},
 	{"VoidsTheRest", "It must end every other reset of the account as voided.", func(b *bench) {
@@ -62,42 +62,42 @@ var completeCases = []testCase{
 		old, mid, young := b.live(a, t0), b.live(a, t0.Add(time.Minute)), b.live(a, t0.Add(2*time.Minute))
 		bobs := b.live(b.byID("2"), t0)
 		at := t0.Add(time.Hour)
-		_, err := b.complete(mid.Digest, at, "hash-1")
+		_, err := b.redeem(mid.Digest, at, "hash-1")
 		b.ok(err, "Redeem")
 		b.wantReason(old.Digest, at, recovery.TokenVoided)
 		b.wantReason(young.Digest, at, recovery.TokenVoided)
 		b.wantReason(bobs.Digest, at, "")
-		_, err = b.complete(young.Digest, at, "hash-2")
+		_, err = b.redeem(young.Digest, at, "hash-2")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "a voided token: %v", err)
 		// Not even when the account looks again as it did: the version check alone is no voiding.
 		b.put(a, "hash-0")
 		b.wantReason(young.Digest, at, recovery.TokenVoided)
-		_, err = b.complete(young.Digest, at, "hash-2")
+		_, err = b.redeem(young.Digest, at, "hash-2")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "a voided token after the old password came back: %v", err)
 	}},
-	{"AddsToTheQueue", "It must, in one transaction with the password, add completion.Add to the queue.", func(b *bench) {
+	{"AddsToTheQueue", "It must, in one transaction with the password, add redemption.Add to the queue.", func(b *bench) {
 		a := b.alice()
 		r := b.live(a, t0)
-		notice := b.request(t0)
+		notice := b.job(t0)
 		notice.Kind, notice.By, notice.Identifier, notice.AccountID = recovery.JobNotice, recovery.ByEmail, a.Email, a.ID
-		call := b.request(t0)
+		call := b.job(t0)
 		call.Kind, call.By, call.Identifier, call.AccountID = recovery.JobOnReset, recovery.ByID, a.ID, a.ID
 		_, err := b.Store.Redeem(b.ctx, recovery.Redemption{
 			Digest: r.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Job{notice, call},
 		})
 		b.ok(err, "Redeem")
 		claimed := b.claim(t0)
-		b.want(len(claimed) == 2, "%d requests in the queue, not 2", len(claimed))
+		b.want(len(claimed) == 2, "%d jobs in the queue, not 2", len(claimed))
 		for _, q := range claimed {
 			want := notice
 			if q.ID == call.ID {
 				want = call
 			}
 			want.LeaseID, want.Attempts = q.LeaseID, 1
-			b.want(q == want, "the queued request of kind %s came back with other fields", q.Kind)
+			b.want(q == want, "the queued job of kind %s came back with other fields", q.Kind)
 		}
 	}},
-	{"Refuses", "If FindReset would refuse the digest at completion.At, it must return an error that matches ErrInvalidToken and change nothing.", func(b *bench) {
+	{"Refuses", "If FindReset would refuse the digest at redemption.At, it must return that error and change nothing.", func(b *bench) {
 		a := b.alice()
 		r := b.live(a, t0)
 		inactive, moved := a, a
@@ -121,7 +121,7 @@ var completeCases = []testCase{
 			c.prepare()
 			before := b.dump()
 			_, err := b.Store.Redeem(b.ctx, recovery.Redemption{
-				Digest: c.digest, At: c.at, PasswordHash: "hash-1", Add: []recovery.Job{b.request(t0)},
+				Digest: c.digest, At: c.at, PasswordHash: "hash-1", Add: []recovery.Job{b.job(t0)},
 			})
 			b.want(errors.Is(err, recovery.ErrInvalidToken), "%s: the error is %v", c.name, err)
 			b.want(b.dump() == before, "%s: what is stored changed", c.name)
@@ -130,7 +130,7 @@ var completeCases = []testCase{
 			}
 		}
 		b.put(a, "hash-0")
-		_, err := b.complete(r.Digest, r.ExpiresAt.Add(-tick), "hash-1")
+		_, err := b.redeem(r.Digest, r.ExpiresAt.Add(-tick), "hash-1")
 		b.ok(err, "Redeem in the last microsecond")
 	}},
 	{"RaceOneToken", "Of any number of concurrent calls with one digest at most one must succeed.", func(b *bench) {
@@ -156,7 +156,7 @@ var completeCases = []testCase{
 			resets = append(resets, b.live(b.numbered(i), t0))
 		}
 		errs := together(racers, func(i int) error {
-			_, err := b.complete(resets[i].Digest, t0, fmt.Sprint("new-", i))
+			_, err := b.redeem(resets[i].Digest, t0, fmt.Sprint("new-", i))
 			return err
 		})
 		for i, err := range errs {
@@ -172,7 +172,7 @@ var completeCases = []testCase{
 				if i == 0 {
 					return b.Put(a, "changed elsewhere")
 				}
-				_, err := b.complete(r.Digest, t0, "by token")
+				_, err := b.redeem(r.Digest, t0, "by token")
 				return err
 			})
 			b.ok(errs[0], "Put")
@@ -192,15 +192,15 @@ func (b *bench) numbered(i int) recovery.Account {
 
 // race has racers redeem at once and wants one winner, whose hash and notice are stored.
 func (b *bench) race(a recovery.Account, digest func(int) recovery.Digest) {
-	var requests []recovery.Job
+	var jobs []recovery.Job
 	for range racers {
-		q := b.request(t0)
+		q := b.job(t0)
 		q.Kind, q.AccountID = recovery.JobNotice, a.ID
-		requests = append(requests, q)
+		jobs = append(jobs, q)
 	}
 	errs := together(racers, func(i int) error {
 		_, err := b.Store.Redeem(b.ctx, recovery.Redemption{
-			Digest: digest(i), At: t0, PasswordHash: fmt.Sprint("hash of ", i), Add: []recovery.Job{requests[i]},
+			Digest: digest(i), At: t0, PasswordHash: fmt.Sprint("hash of ", i), Add: []recovery.Job{jobs[i]},
 		})
 		return err
 	})
@@ -216,7 +216,7 @@ func (b *bench) race(a recovery.Account, digest func(int) recovery.Digest) {
 	b.want(winners == 1, "%d of %d concurrent calls succeeded, not 1", winners, racers)
 	b.want(b.hash(a.ID) == fmt.Sprint("hash of ", winner), "the stored hash is not the winner's")
 	notice := b.claimOne(t0)
-	b.want(notice.ID == requests[winner].ID, "the queue holds a loser's request")
+	b.want(notice.ID == jobs[winner].ID, "the queue holds a loser's job")
 	b.finish(notice, t0)
 }
 

@@ -1,0 +1,323 @@
+package recovery_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+// A timeStore is a Store whose clock is what now says.
+type timeStore struct {
+	recovery.Store
+	now   func(context.Context) (time.Time, error)
+	asked atomic.Int32
+	last  time.Time // RequestedAt of the last job
+}
+
+func (s *timeStore) Now(ctx context.Context) (time.Time, error) {
+	s.asked.Add(1)
+	return s.now(ctx)
+}
+
+func (s *timeStore) Enqueue(ctx context.Context, j recovery.Job, c recovery.Charges) error {
+	s.last = j.RequestedAt
+	return s.Store.Enqueue(ctx, j, c)
+}
+
+// timing returns a Service and its Store, whose clock is right.
+func (w *world) timing(o recovery.Options) (*recovery.Service, *timeStore) {
+	s := &timeStore{Store: w.users, now: func(context.Context) (time.Time, error) { return time.Now(), nil }}
+	return w.service(s, o), s
+}
+
+// apart makes a request, and returns how far its time is from the right one.
+func (w *world) apart(svc *recovery.Service, s *timeStore) time.Duration {
+	w.is.Helper()
+	w.is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client}))
+	return s.last.Sub(time.Now())
+}
+
+func ahead(d time.Duration) func() time.Time {
+	return func() time.Time { return time.Now().Add(d) }
+}
+
+// The Store's clock is followed, unless the application's is meant to be another.
+func TestClockFollowsTheStore(t *testing.T) {
+	for off, want := range map[time.Duration]time.Duration{
+		0:                         0,
+		10 * time.Minute:          0,
+		-10 * time.Minute:         0,
+		time.Hour:                 0,
+		-time.Hour:                0,
+		time.Hour + time.Second:   time.Hour + time.Second,
+		-48 * time.Hour:           -48 * time.Hour,
+		500 * time.Millisecond:    500 * time.Millisecond, // counts as the same
+		-400 * time.Millisecond:   -400 * time.Millisecond,
+		501 * time.Millisecond:    0,
+		24 * 365 * 20 * time.Hour: 24 * 365 * 20 * time.Hour,
+	} {
+		t.Run(off.String(), func(t *testing.T) {
+			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+				svc, s := w.timing(recovery.Options{Now: ahead(off)})
+				is.True((w.apart(svc, s) - want).Abs() <= time.Microsecond)
+			})
+		})
+	}
+}
+
+// Without Options.Now the Store's clock is followed however wrong the process's is.
+func TestClockOfTheProcessFollowsTheStore(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		s := &timeStore{Store: w.users, now: func(context.Context) (time.Time, error) { return time.Now().Add(48 * time.Hour), nil }}
+		svc, err := recovery.New(s, w.mail, &recovery.Options{Logger: slog.New(slog.DiscardHandler), Limits: recovery.Limits{InsecureOff: true}})
+		is.NoErr(err)
+		is.Equal(w.apart(svc, s), 48*time.Hour)
+	})
+}
+
+// A Store without a clock is not followed.
+func TestStoreWithoutAClock(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		svc, s := w.timing(recovery.Options{Now: ahead(time.Minute)})
+		s.now = func(context.Context) (time.Time, error) { return time.Time{}, nil }
+		is.Equal(w.apart(svc, s), time.Minute)
+		is.Equal(w.log.String(), "")
+	})
+}
+
+// The clocks are compared once a minute, whatever is called.
+func TestClocksAreComparedOnceAMinute(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		svc, s := w.timing(recovery.Options{Now: time.Now})
+		calls := func(want int32) {
+			is.Helper()
+			w.apart(svc, s)
+			_, err := svc.DeliverJob(w.ctx, "none")
+			is.NoErr(err)
+			_, err = svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: "x", Password: goodPassword})
+			is.Equal(err, recovery.ErrInvalidToken)
+			is.Equal(s.asked.Load(), want)
+		}
+		calls(1)
+		time.Sleep(time.Minute - time.Nanosecond)
+		calls(1)
+		time.Sleep(time.Nanosecond)
+		calls(2)
+		time.Sleep(time.Hour)
+		calls(3)
+	})
+}
+
+// A clock that is set back is compared again at once.
+func TestClockThatIsSetBack(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		var off time.Duration
+		svc, s := w.timing(recovery.Options{Now: func() time.Time { return time.Now().Add(off) }})
+		for n, step := range []time.Duration{0, -2 * time.Second, -30 * time.Minute, -31 * time.Minute} {
+			off = step
+			is.Equal(w.apart(svc, s), time.Duration(0))
+			is.Equal(s.asked.Load(), int32(n+1))
+			time.Sleep(time.Second)
+		}
+		off -= 100 * time.Millisecond // as clocks are that are kept in time
+		w.apart(svc, s)
+		is.Equal(s.asked.Load(), int32(4))
+		time.Sleep(30 * time.Second)
+		w.apart(svc, s)
+		is.Equal(s.asked.Load(), int32(4))
+		off -= 20 * time.Second // to after the last comparison
+		w.apart(svc, s)
+		is.Equal(s.asked.Load(), int32(5))
+	})
+}
+
+// What the clocks differ by stays as it is until it is another by half a second, and is none once it is
+// less than that.
+func TestClockDoesNotJitter(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		var off time.Duration
+		svc, s := w.timing(recovery.Options{Now: func() time.Time { return time.Now().Add(off) }})
+		for _, step := range []struct{ off, want time.Duration }{
+			{10 * time.Second, 0},
+			{10300 * time.Millisecond, 300 * time.Millisecond},
+			{10500 * time.Millisecond, 500 * time.Millisecond},
+			{10600 * time.Millisecond, 0},
+			{500 * time.Millisecond, 500 * time.Millisecond},
+			{10 * time.Second, 0},
+			{300 * time.Millisecond, 300 * time.Millisecond},
+		} {
+			off = step.off
+			time.Sleep(2 * time.Minute)
+			is.Equal(w.apart(svc, s), step.want)
+		}
+	})
+}
+
+// A comparison that took too long is none.
+func TestSlowStoreClock(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{time.Second: 0, 1100 * time.Millisecond: time.Minute} {
+		t.Run(took.String(), func(t *testing.T) {
+			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+				svc, s := w.timing(recovery.Options{Now: ahead(time.Minute)})
+				s.now = func(context.Context) (time.Time, error) { // in the middle of that
+					time.Sleep(took / 2)
+					defer time.Sleep(took / 2)
+					return time.Now(), nil
+				}
+				is.Equal(w.apart(svc, s), want)
+			})
+		})
+	}
+}
+
+// The log is told once by how much the clocks differ.
+func TestClockThatDiffersIsToldOnce(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		off := 900 * time.Millisecond
+		svc, s := w.timing(recovery.Options{Now: func() time.Time { return time.Now().Add(off) }})
+		w.apart(svc, s)
+		is.Equal(w.log.String(), "") // too little to tell
+		for range 3 {
+			time.Sleep(2 * time.Minute)
+			off -= 5 * time.Minute
+			is.Equal(w.apart(svc, s), time.Duration(0))
+		}
+		is.Equal(strings.Count(w.log.String(), "clock differs"), 1)
+		is.True(strings.Contains(w.log.String(), "behind=4m59.1s"))
+	})
+}
+
+// While the Store's clock cannot be read, what was known holds on, and nobody waits long for it.
+func TestStoreClockThatFails(t *testing.T) {
+	for name, fail := range map[string]func(context.Context) (time.Time, error){
+		"an error":  func(context.Context) (time.Time, error) { return time.Now().Add(time.Hour), errStore },
+		"a panic":   func(context.Context) (time.Time, error) { panic("boom") },
+		"no time":   func(context.Context) (time.Time, error) { return time.Time{}, nil },
+		"no answer": func(ctx context.Context) (time.Time, error) { return time.Time{}, hangs(ctx) },
+		"an answer that took minutes": func(context.Context) (time.Time, error) {
+			time.Sleep(4 * time.Minute)
+			return time.Now(), nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+				svc, s := w.timing(recovery.Options{Now: ahead(5 * time.Minute)})
+				is.Equal(w.apart(svc, s), time.Duration(0))
+				right := s.now
+				s.now = fail
+				for n := range 3 {
+					time.Sleep(2 * time.Minute)
+					start := time.Now()
+					is.Equal(w.apart(svc, s), time.Duration(0))
+					is.Equal(s.asked.Load(), int32(n+2)) // not more often than else
+					if name != "an answer that took minutes" {
+						is.True(time.Since(start) <= 500*time.Millisecond)
+					}
+				}
+				s.now = right
+				time.Sleep(2 * time.Minute)
+				is.Equal(w.apart(svc, s), time.Duration(0))
+				is.Equal(s.asked.Load(), int32(5))
+			})
+		})
+	}
+}
+
+// The way to the Store and back is taken into account.
+func TestStoreClockIsReadInTheMiddle(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		svc, s := w.timing(recovery.Options{Now: ahead(5 * time.Minute)})
+		s.now = func(context.Context) (time.Time, error) {
+			time.Sleep(200 * time.Millisecond)
+			now := time.Now()
+			time.Sleep(200 * time.Millisecond)
+			return now, nil
+		}
+		is.Equal(w.apart(svc, s), time.Duration(0))
+	})
+}
+
+// Two instances whose clocks differ by ten minutes count one limit alike, and supersede in the order in
+// which they were asked.
+func TestInstancesWhoseClocksDiffer(t *testing.T) {
+	for _, off := range []time.Duration{-recovery.MaxClockSkew, recovery.MaxClockSkew} {
+		t.Run(fmt.Sprint(off), func(t *testing.T) {
+			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+				limits := recovery.Limits{PerClient: recovery.Limit{Burst: 2, Every: time.Minute}}
+				right, _ := w.timing(recovery.Options{Now: time.Now, Limits: limits})
+				wrong, _ := w.timing(recovery.Options{Now: ahead(off), Limits: limits})
+				passed := 0
+				var last string
+				for i := range 40 {
+					svc := right
+					if i%2 == 0 {
+						svc = wrong
+					}
+					if svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client}) == nil {
+						passed++
+						_, err := svc.Deliver(w.ctx)
+						is.NoErr(err)
+						m, _ := w.mail.Last()
+						last = tokenOf(m)
+					}
+					time.Sleep(15 * time.Second)
+				}
+				is.Equal(passed, 11) // two, and one a minute
+				is.NoErr(w.deadOrAlive(last, true))
+			})
+		})
+	}
+}
+
+// By a clock that was never compared nothing is purged: it could be far ahead.
+func TestNothingIsPurgedByAnUnknownClock(t *testing.T) {
+	inBubble(t, recovery.Options{TokenTTL: 30 * time.Minute}, func(t *testing.T, is *is.I, w *world) {
+		w.ask("alice")
+		token := w.deliver()[0].Resets[0].Token
+		svc, s := w.timing(recovery.Options{Now: ahead(50 * time.Minute), Tick: time.Second})
+		failing := true
+		s.now = func(context.Context) (time.Time, error) {
+			time.Sleep(100 * time.Millisecond)
+			if failing {
+				return time.Time{}, errStore
+			}
+			return time.Now(), nil
+		}
+		ctx, cancel := context.WithCancel(w.ctx)
+		done := make(chan error, 1)
+		go func() { done <- svc.Run(ctx) }()
+		time.Sleep(5 * time.Second)
+		failing = false
+		time.Sleep(15 * time.Second) // it purges, by the Store's clock
+		cancel()
+		is.NoErr(<-done)
+		_, _, err := w.users.FindReset(t.Context(), token.Digest(), time.Now())
+		is.NoErr(err)
+	})
+}
+
+const clockPause = 400 * time.Millisecond
+
+// While the first comparison is under way, other calls wait for it.
+func TestCallsWaitForTheFirstComparison(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		svc, s := w.timing(recovery.Options{Now: ahead(3 * time.Minute)})
+		s.now = func(context.Context) (time.Time, error) {
+			time.Sleep(clockPause)
+			return time.Now(), nil
+		}
+		for range 3 {
+			go func() { _ = svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client}) }()
+		}
+		time.Sleep(10 * time.Millisecond)
+		is.True(w.apart(svc, s).Abs() <= time.Second)
+	})
+}

@@ -1,0 +1,468 @@
+package recovery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+// delivery works the queue off and returns how long that took.
+func (w *world) delivery() time.Duration {
+	w.is.Helper()
+	start := time.Now()
+	w.deliver()
+	return time.Since(start)
+}
+
+// sends has every mail take so long, and be answered so.
+func (w *world) sends(d time.Duration, err error) {
+	w.mail.Fail(func(recovery.Message) error { time.Sleep(d); return err })
+}
+
+// While no mail is known, a job without one takes a tick.
+func TestJobWithoutAMailTakesATick(t *testing.T) {
+	inBubble(t, recovery.Options{Tick: 300 * time.Millisecond}, func(_ *testing.T, is *is.I, w *world) {
+		w.ask("nobody")
+		is.Equal(w.delivery(), 300*time.Millisecond)
+		w.ask("mallory")
+		retryAt, err := w.DeliverJob(w.ctx, w.store.added()[1])
+		is.NoErr(err)
+		is.True(retryAt.IsZero())
+	})
+}
+
+// A job without a mail takes as long as a recent mail, from its beginning on.
+func TestJobWithoutAMailTakesTheTimeOfOne(t *testing.T) {
+	no := recovery.Portal{URL: "https://portal.example/", Allow: func(context.Context, recovery.Account) (bool, error) {
+		time.Sleep(time.Second)
+		return false, nil
+	}}
+	for name, ask := range map[string]func(*world) error{
+		"nobody":   func(w *world) error { return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "nobody"}) },
+		"disabled": func(w *world) error { return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "mallory"}) },
+		"a portal that refuses": func(w *world) error {
+			return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "no"})
+		},
+		"user names of nobody": func(w *world) error {
+			return w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "nobody@example.com"})
+		},
+		"a throttled account": func(w *world) error {
+			return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Client: client})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := recovery.Options{
+				Portals: map[string]recovery.Portal{"no": no},
+				Limits:  recovery.Limits{PerClient: recovery.Limit{Burst: 100, Every: time.Second}},
+			}
+			inBubble(t, opts, func(_ *testing.T, is *is.I, w *world) {
+				w.sends(2*time.Second, nil)
+				w.ask("billybob")
+				is.Equal(w.delivery(), 2*time.Second)
+				w.store.added()
+				is.NoErr(ask(w))
+				is.Equal(w.delivery(), 2*time.Second)
+				is.NoErr(ask(w))
+				start := time.Now()
+				_, err := w.DeliverJob(w.ctx, w.store.added()[1])
+				is.NoErr(err)
+				is.Equal(time.Since(start), 2*time.Second)
+				is.Equal(len(w.mail.Messages()), 1)
+			})
+		})
+	}
+}
+
+// A place is taken for as long, so that what waits behind does not tell either.
+func TestPlacesAreTakenWithoutAMail(t *testing.T) {
+	inBubble(t, recovery.Options{Workers: 1}, func(_ *testing.T, is *is.I, w *world) {
+		w.sends(2*time.Second, nil)
+		for range 3 {
+			w.ask("nobody")
+			w.ask("billybob")
+		}
+		took := w.delivery()
+		is.True(took >= 3*2*time.Second+10*time.Millisecond) // the first without a mail may take a tick
+		w.mail.Reset()
+		for range 6 {
+			w.ask("nobody")
+		}
+		is.Equal(w.delivery(), 12*time.Second)
+	})
+}
+
+// attempted returns the ID of a new job, which the next claim is the given attempt of.
+func (w *world) attempted(username string, attempt int) string {
+	w.is.Helper()
+	w.store.added()
+	w.ask(username)
+	id := w.store.added()[0]
+	for n := range attempt - 1 {
+		lease := fmt.Sprint("attempt ", n+1)
+		claimed, err := w.users.Claim(w.ctx, recovery.Claim{LeaseID: lease, At: time.Now(), Until: time.Now().Add(time.Hour), Max: 1, JobID: id})
+		w.is.NoErr(err)
+		w.is.Equal(len(claimed), 1)
+		w.is.NoErr(w.users.Finish(w.ctx, recovery.Outcome{JobID: id, LeaseID: lease, At: time.Now(), RetryAt: time.Now()}))
+	}
+	return id
+}
+
+// handled works on one job and returns how long that took, and whether it comes back.
+func (w *world) handled(id string) (took time.Duration, back bool) {
+	w.is.Helper()
+	start := time.Now()
+	retryAt, err := w.DeliverJob(w.ctx, id)
+	w.is.NoErr(err)
+	return time.Since(start), !retryAt.IsZero()
+}
+
+// A job without a mail goes as the newest mail that can tell: a later attempt that failed, or an
+// earlier one that did not. It takes as long as one that went alike.
+func TestJobWithoutAMailGoesAsAMailOfItsAttempt(t *testing.T) {
+	type mail struct {
+		attempt int
+		err     error
+	}
+	const first = 0 // what the job's first attempt does, and so on
+	good := func(attempt int) mail { return mail{attempt, nil} }
+	bad := func(attempt int) mail { return mail{attempt, errDown} }
+	for name, c := range map[string]struct {
+		mails []mail
+		back  []bool
+	}{
+		"none":                           {nil, []bool{first: false, false}},
+		"a failure":                      {[]mail{bad(1)}, []bool{first: true, false, false}},
+		"a late failure":                 {[]mail{bad(3)}, []bool{first: true, true, true, false}},
+		"a success":                      {[]mail{good(1)}, []bool{first: false, false, false}},
+		"a late success":                 {[]mail{good(3)}, []bool{first: false, false, false, false}},
+		"a failure, then a success":      {[]mail{bad(1), good(1)}, []bool{first: false, false}},
+		"a success, then a failure":      {[]mail{good(1), bad(1)}, []bool{first: true, false}},
+		"a failure, then a late success": {[]mail{bad(1), good(3)}, []bool{first: true, false, false}},
+		"a late failure and success":     {[]mail{bad(2), good(3)}, []bool{first: true, true, false, false}},
+		"a late failure, then a success": {[]mail{bad(3), good(1)}, []bool{first: false, false, false, false}},
+		"a success, then a late failure": {[]mail{good(1), bad(3)}, []bool{first: true, true, true, false}},
+		"refused for good":               {[]mail{bad(1), {1, recovery.ErrPermanent}}, []bool{first: false, false}},
+		"one that is remembered":         {append([]mail{bad(3)}, slices.Repeat([]mail{good(3)}, 63)...), []bool{first: true, true, false}},
+		"one that is forgotten":          {append([]mail{bad(3)}, slices.Repeat([]mail{good(3)}, 64)...), []bool{first: false, false, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+				took := map[bool]time.Duration{false: 10 * time.Millisecond, true: 10 * time.Millisecond} // a tick
+				for _, m := range c.mails {
+					again := m.err == errDown
+					d := map[bool]time.Duration{false: time.Second, true: 3 * time.Second}[again]
+					w.sends(d, m.err)
+					_, back := w.handled(w.attempted("billybob", m.attempt))
+					is.Equal(back, again)
+					took[again] = d
+				}
+				for i, want := range c.back {
+					d, back := w.handled(w.attempted("nobody", i+1))
+					is.Equal(back, want)
+					is.Equal(d, took[want])
+				}
+			})
+		})
+	}
+}
+
+// A few mails that took long do not fill the places: no job without one takes longer than four times
+// the median, or a tick.
+func TestJobWithoutAMailTakesNoTail(t *testing.T) {
+	for usual, most := range map[time.Duration]time.Duration{
+		time.Second: 4 * time.Second, 3 * time.Millisecond: 12 * time.Millisecond, time.Millisecond: 10 * time.Millisecond,
+	} {
+		t.Run(usual.String(), func(t *testing.T) {
+			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+				for i := range 5 {
+					w.sends(usual, nil)
+					if i == 2 {
+						w.sends(20*time.Second, nil)
+					}
+					w.handled(w.attempted("billybob", 1))
+				}
+				seen := map[time.Duration]bool{}
+				for range 100 {
+					d, _ := w.handled(w.attempted("nobody", 1))
+					seen[d] = true
+				}
+				is.Equal(seen, map[time.Duration]bool{usual: true, most: true})
+			})
+		})
+	}
+}
+
+// How it goes is what is known when its time is over.
+func TestJobWithoutAMailGoesAsTheLatestMail(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		w.sends(2*time.Second, nil)
+		w.handled(w.attempted("billybob", 1))
+		nobody, billybob := w.attempted("nobody", 1), w.attempted("billybob", 1)
+		go func() {
+			time.Sleep(time.Second)
+			w.sends(0, errDown)
+			_, _ = w.DeliverJob(w.ctx, billybob)
+		}()
+		took, back := w.handled(nobody)
+		is.Equal(took, 2*time.Second)
+		is.True(back)
+	})
+}
+
+// A job without a mail comes back as often as mails have to, and the hooks are told when it ends.
+func TestJobWithoutAMailComesBack(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		billybob, nobody := w.attempted("billybob", 1), w.attempted("nobody", 1)
+		w.sends(time.Second, errDown)
+		for range 3 {
+			w.handled(billybob)
+			took, back := w.handled(nobody)
+			is.Equal(took, time.Second)
+			is.True(back)
+			time.Sleep(time.Minute)
+		}
+		synctest.Wait()
+		is.Equal(w.hooks.count("JobDropped no_account"), 0)
+		is.Equal(w.hooks.count("JobRetried"), 3) // billybob's: the other one did not fail
+
+		w.sends(2*time.Second, nil)
+		w.handled(billybob)
+		took, back := w.handled(nobody)
+		is.Equal(took, 2*time.Second)
+		is.True(!back)
+		synctest.Wait()
+		is.Equal(w.hooks.count("JobDropped no_account"), 1)
+		is.Equal(w.waiting(), 0)
+	})
+}
+
+// It comes back when such a mail would, and not once it is too old.
+func TestJobWithoutAMailComesBackAsAMailWould(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		billybob, nobody := w.attempted("billybob", 1), w.attempted("nobody", 1)
+		w.sends(0, recovery.ErrUncertain)
+		for range 3 {
+			w.handled(billybob)
+			retryAt, err := w.DeliverJob(w.ctx, nobody)
+			is.NoErr(err)
+			is.Equal(time.Until(retryAt), 20*time.Minute)
+			time.Sleep(20 * time.Minute)
+		}
+		_, back := w.handled(billybob) // an hour old
+		is.True(!back)
+		_, back = w.handled(nobody)
+		is.True(!back)
+		synctest.Wait()
+		is.Equal(w.hooks.count("JobDropped no_account"), 1)
+		is.Equal(w.hooks.count("JobFailed"), 1)
+	})
+}
+
+// A mail that is refused for good does not come back, and nobody else does.
+func TestRefusedMailsBringNobodyBack(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		w.sends(3*time.Second, recovery.ErrPermanent)
+		w.ask("billybob")
+		w.deliver()
+		w.ask("nobody")
+		is.Equal(w.delivery(), 3*time.Second)
+		is.Equal(w.waiting(), 0)
+	})
+}
+
+// A request that waited too long is dropped at once: it is dropped whoever is meant.
+func TestOldJobsTakeNoTime(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		w.sends(3*time.Second, nil)
+		w.ask("billybob")
+		w.deliver()
+		w.ask("nobody")
+		time.Sleep(2 * time.Hour)
+		is.Equal(w.delivery(), time.Duration(0))
+	})
+}
+
+// Mails of notices are none of those that a job without a mail behaves like.
+func TestNoticesSetNoPace(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		is.NoErr(w.complete(w.token("alice"), goodPassword))
+		w.sends(5*time.Second, errDown)
+		w.deliver()
+		for range 15 { // which one is drawn is chance
+			w.ask("nobody")
+			is.Equal(w.delivery(), time.Duration(0)) // as the token's mail
+		}
+		is.Equal(w.waiting(), 1) // the notice
+	})
+}
+
+// When ctx ends, DeliverJob does not wait: what was drawn is kept to, but for the time.
+func TestDeliverJobWithoutPretending(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		w.sends(30*time.Second, nil)
+		w.ask("billybob")
+		w.deliver()
+		w.store.added()
+		w.ask("nobody")
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := w.DeliverJob(ctx, w.store.added()[0])
+		is.NoErr(err)
+		is.Equal(time.Since(start), time.Second)
+		is.Equal(w.waiting(), 0)
+	})
+}
+
+// A mail system that accepts nothing is asked by four jobs a tick, and by all places again after the
+// first mail that it accepts or refuses for good.
+func TestBrokenMailSystemIsProbed(t *testing.T) {
+	for name, answer := range map[string]error{"accepts": nil, "refuses": recovery.ErrPermanent} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+				for range 100 {
+					w.ask("billybob")
+				}
+				store, claims := w.claims()
+				svc := w.service(store, recovery.Options{Now: time.Now, Workers: 8, Tick: time.Minute})
+				var tries atomic.Int32
+				w.mail.Fail(func(recovery.Message) error {
+					if tries.Add(1) <= 8+4+4 {
+						return errDown
+					}
+					return answer
+				})
+				ctx, cancel := context.WithTimeout(w.ctx, 6*time.Minute+time.Second)
+				defer cancel()
+				is.NoErr(svc.Run(ctx))
+				all := claims()
+				is.Equal(sizes(all, recovery.LaneMail), []int{8, 4, 4, 4, 8, 8})
+				is.Equal(sizes(all, recovery.LaneOnReset), []int{2, 2, 2, 2, 2, 2})
+			})
+		})
+	}
+}
+
+// It counts as broken when it has accepted nothing for more than 15 seconds since it failed first.
+func TestMailSystemIsBrokenAfterFifteenSeconds(t *testing.T) {
+	for name, c := range map[string]struct {
+		accepts int // one mail of so many
+		want    []int
+	}{
+		"all fail":  {0, append(slices.Repeat([]int{8}, 16), 4, 4, 4, 4)},
+		"most fail": {100, slices.Repeat([]int{8}, 20)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+				for range 200 {
+					w.ask("billybob")
+				}
+				store, claims := w.claims()
+				svc := w.service(store, recovery.Options{Now: time.Now, Workers: 8, Tick: time.Second})
+				var tries atomic.Int32
+				w.mail.Fail(func(recovery.Message) error {
+					if n := int(tries.Add(1)); c.accepts > 0 && n%c.accepts == 0 {
+						return nil
+					}
+					return errDown
+				})
+				ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second+500*time.Millisecond)
+				defer cancel()
+				is.NoErr(svc.Run(ctx))
+				is.Equal(sizes(claims(), recovery.LaneMail), c.want)
+			})
+		})
+	}
+}
+
+// OnReset is not held up by a broken mail system, notices are: they need it.
+func TestBrokenMailSystemAndTheOtherLanes(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		for range 100 {
+			w.ask("billybob")
+		}
+		w.sends(0, errDown)
+		store, claims := w.claims()
+		svc := w.service(store, recovery.Options{Now: time.Now, Workers: 32, Tick: time.Second})
+		aTick := func() []recovery.Claim {
+			ctx, cancel := context.WithTimeout(w.ctx, 1500*time.Millisecond)
+			defer cancel()
+			is.NoErr(svc.Run(ctx))
+			return claims()
+		}
+		is.Equal(sizes(aTick(), recovery.LaneMail), []int{32})
+		time.Sleep(15 * time.Second)
+		all := aTick()
+		is.Equal(sizes(all, recovery.LaneMail), []int{4})
+		is.Equal(sizes(all, recovery.LaneNotice), []int{4})
+		is.Equal(sizes(all, recovery.LaneOnReset), []int{8})
+	})
+}
+
+// Notices tell as well that the mail system is broken, and that it is back.
+func TestNoticesTellOfABrokenMailSystem(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		w.completeAll(w.many(8))
+		w.sends(0, errDown)
+		store, claims := w.claims()
+		svc := w.service(store, recovery.Options{Now: time.Now, Workers: 32, Tick: time.Second})
+		aTick := func() []int {
+			ctx, cancel := context.WithTimeout(w.ctx, 1500*time.Millisecond)
+			defer cancel()
+			is.NoErr(svc.Run(ctx))
+			return sizes(claims(), recovery.LaneMail)
+		}
+		is.Equal(aTick(), []int{32})
+		time.Sleep(15 * time.Second)
+		w.sends(100*time.Millisecond, nil) // no answer before all lanes have claimed
+		is.Equal(aTick(), []int{4})
+		is.Equal(aTick(), []int{32}) // the four notices that left have told of it
+		is.Equal(w.waiting(), 0)
+	})
+}
+
+// Where a mail would have been sent but for a failure of the Store, the job takes its time too, and
+// fails.
+func TestFailureTakesTheTimeOfAMail(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		w.sends(2*time.Second, nil)
+		w.ask("billybob")
+		w.deliver()
+		w.store.failAt("CreateResets", errors.New("down"))
+		w.ask("billybob")
+		is.Equal(w.delivery(), 2*time.Second)
+		is.Equal(w.waiting(), 1)
+	})
+}
+
+// After an outage, requests that are only to be dropped do not keep the worker from finding out that
+// the mail system is back.
+func TestProbesAreNotUsedUpByWhatIsTooOld(t *testing.T) {
+	inBubble(t, recovery.Options{Tick: time.Second, MaxRequestAge: time.Minute}, func(t *testing.T, is *is.I, w *world) {
+		w.mail.Fail(func(recovery.Message) error { return errDown })
+		stop := w.run()
+		defer stop()
+		for i := range 600 {
+			w.put(fmt.Sprint(1000+i), fmt.Sprint("old", i), fmt.Sprintf("old%d@example.com", i))
+			w.ask(fmt.Sprint("old", i))
+		}
+		time.Sleep(50 * time.Second)
+		w.ask("alice") // tried within seconds, then again when the mail system is back
+		time.Sleep(15 * time.Second)
+		w.mail.Fail(nil)
+		back := time.Now()
+		for len(w.mail.Messages()) == 0 && time.Since(back) < time.Minute {
+			time.Sleep(time.Second)
+		}
+		is.True(time.Since(back) <= 30*time.Second) // 600 probes take two minutes and more
+	})
+}

@@ -1,0 +1,167 @@
+package recovery_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+func TestStats(t *testing.T) {
+	onReset := func(context.Context, recovery.Account) error { return errDown }
+	inBubble(t, recovery.Options{OnReset: onReset}, func(_ *testing.T, is *is.I, w *world) {
+		stats, err := w.Stats(w.ctx)
+		is.NoErr(err)
+		is.Equal(stats, recovery.Stats{Lanes: []recovery.LaneStats{
+			{Lane: recovery.LaneMail}, {Lane: recovery.LaneNotice}, {Lane: recovery.LaneOnReset},
+		}})
+		token := w.token("alice")
+		first := time.Now()
+		is.NoErr(w.complete(token, goodPassword))
+		time.Sleep(time.Second)
+		second := time.Now()
+		w.ask("alice")
+		time.Sleep(time.Second)
+		w.ask("billybob")
+		is.Equal(len(w.claim(1)), 1) // what is leased waits too
+		stats, err = w.Stats(w.ctx)
+		is.NoErr(err)
+		for i, want := range []recovery.LaneStats{
+			{Lane: recovery.LaneMail, Jobs: 2, Oldest: second}, {Lane: recovery.LaneNotice, Jobs: 1, Oldest: first}, {Lane: recovery.LaneOnReset, Jobs: 1, Oldest: first},
+		} {
+			is.Equal(stats.Lanes[i].Lane, want.Lane)
+			is.Equal(stats.Lanes[i].Jobs, want.Jobs)
+			is.True(stats.Lanes[i].Oldest.Equal(want.Oldest))
+		}
+	})
+}
+
+func TestStatsOfAStoreThatFails(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.store.failAt("Stats", errStore)
+	_, err := w.Stats(w.ctx)
+	is.True(errors.Is(err, errStore))
+	is.Equal(err.Error(), "recovery: read the queue: store failed")
+}
+
+// When ctx has ended, its error is returned as it is, whatever the Store said.
+func TestStatsForWhoHasGone(t *testing.T) {
+	for _, answer := range []error{nil, errStore, context.Canceled} {
+		is := is.New(t)
+		w := newWorld(t, nil)
+		ctx, cancel := context.WithCancel(w.ctx)
+		store := seam{w.users, func(_ context.Context, method string, _ any, call func(context.Context) error) error {
+			if method != "Stats" {
+				return call(w.ctx)
+			}
+			cancel()
+			is.NoErr(call(w.ctx))
+			return answer
+		}}
+		stats, err := w.service(store, recovery.Options{}).Stats(ctx)
+		is.Equal(err, context.Canceled)
+		is.Equal(stats, recovery.Stats{})
+	}
+}
+
+// A Store that hangs is not ctx that ended.
+func TestStatsOfAStoreThatHangs(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		store := seam{w.users, func(ctx context.Context, _ string, _ any, _ func(context.Context) error) error { return hangs(ctx) }}
+		start := time.Now()
+		_, err := w.service(store, recovery.Options{Now: time.Now}).Stats(w.ctx)
+		is.Equal(time.Since(start), 5*time.Second)
+		is.True(err != context.DeadlineExceeded)
+		is.True(strings.HasPrefix(err.Error(), "recovery: read the queue: "))
+	})
+}
+
+// What was dropped as too old is counted.
+func TestStatsCountWhatWasTooOld(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.ask("alice")
+	w.ask("nobody")
+	w.advance(2 * time.Hour)
+	w.ask("alice")
+	w.deliver()
+	stats, err := w.Stats(w.ctx)
+	is.NoErr(err)
+	is.Equal(stats.TooOld, 2)
+	is.Equal(stats.LostEvents, 0)
+}
+
+// The log is told once a minute that people wait, how many and how long.
+func TestWorkerThatIsBehindIsTold(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		lines := func() []string {
+			synctest.Wait()
+			var lines []string
+			for line := range strings.Lines(w.log.String()) {
+				if _, counts, ok := strings.Cut(strings.TrimSpace(line), "the worker is behind\" "); ok {
+					lines = append(lines, counts)
+				}
+			}
+			return lines
+		}
+		w.ask("alice")
+		time.Sleep(2 * time.Hour)
+		w.ask("alice")
+		time.Sleep(30 * time.Second)
+		w.ask("nobody")
+		time.Sleep(61 * time.Second)
+		w.ask("billybob")
+		w.deliver()
+		want := []string{`late=3 longest=2h1m31s "dropped as too old"=1`}
+		is.Equal(lines(), want)
+		for range 3 { // more of it within the minute
+			time.Sleep(15 * time.Second)
+			is.NoErr(w.users.Enqueue(w.ctx, recovery.Job{
+				ID: time.Now().String(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice",
+				RequestedAt: time.Now().Add(-2 * time.Minute), Turn: time.Now(),
+			}, nil))
+			w.deliver()
+		}
+		is.Equal(lines(), want)
+		time.Sleep(15 * time.Second)
+		w.deliver()
+		want = append(want, `late=3 longest=2m0s "dropped as too old"=0`)
+		is.Equal(lines(), want)
+		time.Sleep(time.Hour)
+		w.deliver()
+		is.Equal(lines(), want) // there is nothing more to tell
+	})
+}
+
+// Run tells it too.
+func TestRunTellsThatItIsBehind(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		w.ask("alice")
+		time.Sleep(2 * time.Minute)
+		stop := w.run()
+		time.Sleep(time.Second)
+		stop()
+		is.Equal(strings.Count(w.log.String(), "behind"), 1)
+	})
+}
+
+// A wait of a minute is not worth a line.
+func TestWorkerThatIsNotBehind(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		w.ask("alice")
+		time.Sleep(time.Minute)
+		w.deliver()
+		is.True(!strings.Contains(w.log.String(), "behind"))
+		w.ask("alice")
+		time.Sleep(time.Minute + time.Microsecond)
+		w.deliver()
+		is.True(strings.Contains(w.log.String(), "behind"))
+	})
+}

@@ -1,0 +1,296 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"example.com/recovery"
+)
+
+// Claim implements [recovery.Queue].
+func (s *Store) Claim(ctx context.Context, c recovery.Claim) (claimed []recovery.Job, err error) {
+	err = s.write(ctx, func(tx txn) error {
+		claimed = nil
+		claim := func(text string, which ...any) (int, error) {
+			jobs, err := s.claim(ctx, tx, c, text, which...)
+			claimed = append(claimed, jobs...)
+			return len(jobs), err
+		}
+		at := c.At.UnixMicro()
+		if c.JobID != "" {
+			_, err := claim(s.sql.claimOne, c.JobID, at)
+			return err
+		}
+		again := 0
+		if c.Again > 0 {
+			if again, err = claim(s.sql.claimAgain, string(c.Lane), at, c.Again); err != nil {
+				return err
+			}
+		}
+		if left := c.Max - len(claimed); left > 0 {
+			if _, err := claim(s.sql.claimFresh, string(c.Lane), left); err != nil {
+				return err
+			}
+		}
+		if left := c.Max - len(claimed); left > 0 && again == c.Again { // there may be more
+			_, err = claim(s.sql.claimAgain, string(c.Lane), at, left)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claimed, nil
+}
+
+// claim leases the jobs that a statement finds. MySQL's only locks them.
+func (s *Store) claim(ctx context.Context, tx txn, c recovery.Claim, text string, which ...any) ([]recovery.Job, error) {
+	until := c.Until.UnixMicro()
+	if s.sql.lease == "" {
+		return readJobs(tx.QueryContext(ctx, text, append([]any{c.LeaseID, until}, which...)...))
+	}
+	found, err := readJobs(tx.QueryContext(ctx, text, which...))
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	var ids rows
+	for i := range found {
+		ids.add(found[i].ID)
+		found[i].Attempts++
+		found[i].LeaseID = c.LeaseID
+	}
+	_, err = tx.ExecContext(ctx, ids.expand(s.sql.lease), append([]any{c.LeaseID, until}, ids.values...)...)
+	return found, err
+}
+
+func readJobs(rows *sql.Rows, err error) (jobs []recovery.Job, _ error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var j recovery.Job
+		var client string
+		var requestedAt, turn int64
+		if err := rows.Scan(&j.ID, &j.Kind, &j.By, &j.Identifier, &j.AccountID, &j.Portal, &j.Locale, &client,
+			&requestedAt, &turn, &j.Charged, &j.Attempts, &j.LeaseID); err != nil {
+			return nil, err
+		}
+		j.Client, _ = netip.ParseAddr(client) // "" is the zero Addr
+		j.RequestedAt, j.Turn = fromMicro(requestedAt), fromMicro(turn)
+		jobs = append(jobs, j)
+	}
+	return jobs, rows.Err()
+}
+
+// noLease is the LeaseID of jobs that nobody holds.
+const noLease = ""
+
+// lockJob locks a job and returns when it was requested and whether it was charged. The error is
+// ErrLeaseLost unless it is held under the lease.
+func (s *Store) lockJob(ctx context.Context, tx txn, id, leaseID string) (requestedAt int64, charged bool, err error) {
+	err = tx.QueryRowContext(ctx, s.sql.lockJob, id, leaseID).Scan(&requestedAt, &charged)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = recovery.ErrLeaseLost
+	}
+	return requestedAt, charged, err
+}
+
+// lockAccounts locks accounts, in the order in which all transactions do: by ID, and before
+// anything else.
+func (s *Store) lockAccounts(ctx context.Context, tx txn, ids []string) error {
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
+		if _, err := s.accounts.LockAccount(ctx, tx.Tx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Finish implements [recovery.Queue].
+func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
+	if o.LeaseID == noLease {
+		return recovery.ErrLeaseLost
+	}
+	o.MailedAccountIDs, o.Discard, o.Refund = slices.Clone(o.MailedAccountIDs), slices.Clone(o.Discard), slices.Clone(o.Refund)
+	return s.share(ctx, func(ctx context.Context, tx txn) (err error) {
+		var requestedAt int64
+		var charged bool
+		if len(o.MailedAccountIDs)+len(o.Refund) > 0 {
+			if err := s.lockAccounts(ctx, tx, o.MailedAccountIDs); err != nil {
+				return err
+			}
+			if requestedAt, charged, err = s.lockJob(ctx, tx, o.JobID, o.LeaseID); err != nil {
+				return err
+			}
+		}
+		if charged && len(o.Refund) > 0 {
+			if err := s.refund(ctx, tx, o); err != nil {
+				return err
+			}
+		}
+		if o.RetryAt.IsZero() {
+			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.finish, o.JobID, o.LeaseID))
+		} else {
+			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.retry, o.RetryAt.UnixMicro(), o.JobID, o.LeaseID))
+		}
+		if err != nil {
+			return err
+		}
+		var discarded rows
+		for _, digest := range o.Discard {
+			discarded.add(digest[:])
+		}
+		if err := s.execAll(ctx, tx, s.sql.discard, discarded); err != nil {
+			return err
+		}
+		for _, id := range o.MailedAccountIDs {
+			if _, err := tx.ExecContext(ctx, s.sql.markMailed, id, o.JobID); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, s.sql.supersede, id, o.Requester[:], requestedAt, requestedAt, o.JobID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// refund gives back what CreateResets charged for a mail that did not leave.
+func (s *Store) refund(ctx context.Context, tx txn, o recovery.Outcome) error {
+	states, err := s.lockLimits(ctx, tx, o.Refund)
+	if err != nil {
+		return err
+	}
+	o.Refund.Refund(states)
+	if err := s.setLimits(ctx, tx, states); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, s.sql.setCharged, 0, o.JobID)
+	return err
+}
+
+// Purge implements [recovery.Queue]. Like Enqueue it locks limits before jobs.
+func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (n int, err error) {
+	b, a := before.UnixMicro(), ahead.UnixMicro()
+	err = s.write(ctx, func(tx txn) error {
+		n = 0
+		for _, step := range []struct {
+			text string
+			args []any
+		}{
+			{s.sql.purgeLimits, []any{b}},
+			{s.sql.purgeResets, []any{b}},
+			{s.sql.purgeAhead, []any{a}},
+			{s.sql.purgeJobs, []any{b, a}},
+		} {
+			changed, err := affected(tx.ExecContext(ctx, step.text, append(step.args, max-n)...))
+			if err != nil {
+				return err
+			}
+			n += int(changed)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// Stats implements [recovery.Queue].
+func (s *Store) Stats(ctx context.Context) (stats []recovery.LaneStats, err error) {
+	err = s.read(ctx, func(tx txn) error {
+		stats, err = readStats(tx.QueryContext(ctx, s.sql.stats))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return stats, nil
+}
+
+func readStats(rows *sql.Rows, err error) (stats []recovery.LaneStats, _ error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var of recovery.LaneStats
+		var oldest int64
+		if err := rows.Scan(&of.Lane, &of.Jobs, &oldest); err != nil {
+			return nil, err
+		}
+		of.Oldest = fromMicro(oldest)
+		stats = append(stats, of)
+	}
+	return stats, rows.Err()
+}
+
+// Now implements [recovery.Queue]. SQLite's clock is that of the machine.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	micro := time.Now().UnixMicro()
+	if s.sql.now == "" {
+		if err := ctx.Err(); err != nil {
+			return time.Time{}, fmt.Errorf("sqlstore: %w", err)
+		}
+		return fromMicro(micro), nil
+	}
+	err := s.read(ctx, func(tx txn) error { return tx.QueryRowContext(ctx, s.sql.now).Scan(&micro) })
+	if err != nil {
+		return time.Time{}, err
+	}
+	return fromMicro(micro), nil
+}
+
+// insert adds jobs, in the places that their Turns give them.
+func (s *Store) insert(ctx context.Context, tx txn, jobs ...recovery.Job) error {
+	return s.execAll(ctx, tx, s.sql.insertJobs, jobRows(jobs))
+}
+
+const jobValues = 12 // in a row of insertJobs
+
+func jobRows(jobs []recovery.Job) (rows rows) {
+	for _, j := range jobs {
+		client := ""
+		if j.Client.IsValid() {
+			client = j.Client.String()
+		}
+		turn := j.Turn.UnixMicro()
+		rows.add(j.ID, string(j.Kind.Lane()), string(j.Kind), string(j.By), j.Identifier, j.AccountID, j.Portal, j.Locale, client,
+			j.RequestedAt.UnixMicro(), turn, turn)
+	}
+	return rows
+}
+
+// The longest texts that are stored, in bytes. MySQL cuts longer ones unless its sql_mode is
+// strict, and a cut account ID may be another account's; the others take any length.
+const (
+	maxName       = 64
+	maxIdentifier = 254
+	maxAccountID  = 255
+)
+
+// fitJobs refuses jobs with texts that are too long.
+func fitJobs(jobs ...recovery.Job) error {
+	for _, j := range jobs {
+		err := errors.Join(fit(j.ID, maxName), fit(j.Identifier, maxIdentifier), fit(j.AccountID, maxAccountID),
+			fit(j.Portal, maxName), fit(j.Locale, maxName))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fit(text string, max int) error {
+	if len(text) > max {
+		return fmt.Errorf("sqlstore: a text of %d bytes is longer than %d", len(text), max)
+	}
+	return nil
+}
