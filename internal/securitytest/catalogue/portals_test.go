@@ -1,0 +1,164 @@
+package catalogue
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/mailer/mailertest"
+	"example.com/recovery/store/memstore"
+)
+
+func allow(names ...string) func(context.Context, recovery.Account) (bool, error) {
+	return func(_ context.Context, a recovery.Account) (bool, error) {
+		for _, name := range names {
+			if a.Username == name {
+				return true, nil
+			}
+		}
+		return false, nil
+	}
+}
+
+// As soon as there are several portals, each must say which accounts it is for.
+func TestAttack_S35_SeveralPortalsNeedAllow(t *testing.T) {
+	is := is.New(t)
+	anybody := recovery.Portal{URL: portalURL}
+	bound := recovery.Portal{URL: portalURL, Allow: allow("alice")}
+	for _, c := range []struct {
+		portals map[string]recovery.Portal
+		faults  []string // the names of those that are not bound
+	}{
+		{map[string]recovery.Portal{"web": anybody}, nil},
+		{map[string]recovery.Portal{"": anybody}, nil},
+		{map[string]recovery.Portal{"web": bound, "staff": bound}, nil},
+		{map[string]recovery.Portal{"web": anybody, "staff": bound}, []string{"web"}},
+		{map[string]recovery.Portal{"web": bound, "": anybody}, []string{""}},
+		{map[string]recovery.Portal{"web": anybody, "staff": anybody, "shop": bound}, []string{"web", "staff"}},
+	} {
+		_, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{Portals: c.portals})
+		is.Equal(err != nil, len(c.faults) > 0)
+		if err == nil {
+			err = errors.New("")
+		}
+		is.Equal(strings.Count(err.Error(), "must have Allow"), len(c.faults))
+		for _, name := range c.faults {
+			is.True(strings.Contains(err.Error(), `Portals["`+name+`"] must have Allow`))
+		}
+		attacked(t, 1)
+	}
+}
+
+// staffed has a portal for everybody but mike, and one for mike and alicia.
+func staffed(_ *site, o *recovery.Options) {
+	o.Portals = map[string]recovery.Portal{
+		"web":   {URL: portalURL, Allow: allow("alice", "alicia", "billybob", "victim")},
+		"staff": {URL: "https://staff.example/reset", Allow: allow("mike", "alicia")},
+	}
+}
+
+// through asks for a link to a portal, in the ways of the entry that name one.
+func (s *site) through(e *entry, username, portal string) answer {
+	s.is.Helper()
+	switch e.name {
+	case "Rackspace JSON":
+		return e.send("reset", `{"RAX-AUTH:forgotPasswordCredentials":{"username":`+quoteJSON(username)+`,"portal":`+quoteJSON(portal)+`}}`)
+	case "Rackspace XML":
+		return e.send("reset", `<forgotPasswordCredentials xmlns="`+raxSpace+`" username="`+quoteXML(username)+`" portal="`+quoteXML(portal)+`"/>`)
+	}
+	return s.called(s.RequestReset(s.ctx, recovery.ResetRequest{Username: username, Portal: portal, Client: s.client}))
+}
+
+func namesPortals(_ kind, e *entry) bool {
+	return e.name == "direct" || strings.HasPrefix(e.name, "Rackspace")
+}
+
+// A caller names a portal that is not for the account: there is no link to it, and nothing to see.
+func TestAttack_S35_PortalOfOthers(t *testing.T) {
+	onEntries(t, namesPortals, staffed, func(s *site, e *entry) {
+		text := func(a answer, username string) answer {
+			a.text = strings.ReplaceAll(a.text, username, "(as sent)")
+			return a
+		}
+		for _, c := range []struct{ username, portal, link string }{
+			{"billybob", "staff", ""}, {"victim", "staff", ""}, {"alice", "staff", ""}, {"mike", "web", ""}, {"mallory", "staff", ""},
+			{"billybob", "web", portalURL}, {"mike", "staff", "https://staff.example/reset"}, {"alicia", "web", portalURL}, {"alicia", "staff", "https://staff.example/reset"},
+		} {
+			stranger := unknown("username", c.username)
+			s.trace.calls()
+			want, wantCalls := text(s.through(e, stranger, c.portal), stranger), shape(s.trace.calls())
+			s.is.Equal(text(s.through(e, c.username, c.portal), c.username), want)
+			s.is.Equal(shape(s.trace.calls()), wantCalls)
+			s.is.Equal(want.outcome, accepted)
+			mails := s.deliver()
+			s.is.Equal(len(mails) == 1, c.link != "")
+			for _, m := range mails {
+				s.is.Equal(len(m.Resets), 1)
+				s.is.Equal(m.Resets[0].Username, c.username)
+				s.is.Equal(m.Resets[0].Link, c.link+"#token="+tokenOf(m)) // the portal's own page
+			}
+			s.is.Equal(strings.Contains(strings.Join(s.trace.calls(), " "), "CreateResets"), c.link != "") // no token is made
+		}
+		s.trace.calls()
+		for _, portal := range []string{"Web", "STAFF", "web ", " staff", "shop", "../staff", "https://evil.example", "web\x00", "web,staff", strings.Repeat("x", 1000)} {
+			s.is.Equal(s.through(e, "billybob", portal).outcome, malformed)
+		}
+		s.is.Equal(s.trace.calls(), nil)
+		s.flush()
+		s.is.Equal(strings.Count(s.events.String(), "JobDropped portal "), 4)
+		s.sound()
+	})
+}
+
+// Of an address's accounts, those get a link that the portal is for.
+func TestAttack_S35_SomeAccountsOfAnAddress(t *testing.T) {
+	everywhere(t, staffed, func(s *site) {
+		err := s.RequestReset(s.ctx, recovery.ResetRequest{Email: "alice@example.com", Portal: "staff", Client: s.client})
+		s.is.Equal(s.called(err).outcome, accepted)
+		mails := s.deliver()
+		s.is.Equal(len(mails), 1)
+		s.is.Equal(len(mails[0].Resets), 1)
+		s.is.Equal(mails[0].Resets[0].Username, "alicia")
+		s.is.Equal(mails[0].MoreResets, 0) // nor is anything said of the other
+		rendered := s.rendered(mails[0])
+		s.is.True(strings.Contains(rendered, "alicia") && !strings.Contains(rendered, "alice\n") && !strings.Contains(rendered, "“alice”"))
+		s.sound()
+	})
+}
+
+// The portal is asked for each try, so what changes before the mail counts; one that fails is asked again.
+func TestAttack_S35_AllowChangesItsMind(t *testing.T) {
+	var mind func(context.Context, recovery.Account) (bool, error)
+	fickle := func(_ *site, o *recovery.Options) {
+		o.Portals = map[string]recovery.Portal{
+			"web":   {URL: portalURL, Allow: func(ctx context.Context, a recovery.Account) (bool, error) { return mind(ctx, a) }},
+			"staff": {URL: "https://staff.example/reset", Allow: allow()},
+		}
+	}
+	s := newSite(t, onMemory(), fickle) // what the store has to do with it is nothing
+	for what, c := range map[string]struct {
+		then  func(context.Context, recovery.Account) (bool, error)
+		mails int
+	}{
+		"yes": {allow("billybob"), 1}, "no": {allow(), 0},
+		"no answer": {func(context.Context, recovery.Account) (bool, error) { return true, errors.New("try again") }, 0},
+	} {
+		mind = func(context.Context, recovery.Account) (bool, error) { return true, errors.New("not now") }
+		s.advance(time.Hour)
+		s.is.Equal(s.through(s.direct(), "billybob", "web").outcome, accepted)
+		s.is.Equal(len(s.deliver()), 0) // not while it cannot say
+		mind = c.then
+		s.advance(10 * time.Minute)
+		if got := len(s.deliver()); got != c.mails {
+			t.Errorf("%s: %d mails", what, got)
+		}
+		s.advance(2 * time.Hour)
+		s.deliver()
+	}
+	s.sound()
+}
