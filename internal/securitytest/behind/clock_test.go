@@ -1,0 +1,293 @@
+package behind
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/recovery"
+)
+
+// Clocks that are wrong. The right time is the bubble's, and the store's.
+
+// A wrongClock is an Options.Now that is ahead by what it holds.
+type wrongClock struct{ ahead atomic.Int64 }
+
+func ahead(d time.Duration) *wrongClock {
+	c := &wrongClock{}
+	c.set(d)
+	return c
+}
+func (c *wrongClock) set(d time.Duration) { c.ahead.Store(int64(d)) }
+func (c *wrongClock) now() time.Time      { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+var skews = []time.Duration{25 * time.Second, time.Minute, 9 * time.Minute, 11 * time.Minute,
+	-25 * time.Second, -time.Minute, -9 * time.Minute, -11 * time.Minute}
+
+// eachSkew runs f with a Service whose clock is right, the rig's, and one whose clock is wrong.
+func eachSkew(t *testing.T, opts recovery.Options, f func(r *rig, wrong *recovery.Service, skew time.Duration)) {
+	for i, skew := range skews {
+		if raceEnabled && i%3 != 0 {
+			continue // a fraction
+		}
+		t.Run(fmt.Sprint(skew), func(t *testing.T) {
+			inRig(t, opts, func(r *rig) {
+				opts := opts
+				opts.Now = ahead(skew).now
+				f(r, r.service(opts), skew)
+			})
+		})
+	}
+}
+
+const toldOfClock = "clock differs from the store's"
+
+// S87: a tenth of the traffic, one request a second of a client each, goes through the wrong
+// instance.
+func TestAttack_S87_WrongClockRefusesNobody(t *testing.T) {
+	eachSkew(t, recovery.Options{}, func(r *rig, wrong *recovery.Service, _ time.Duration) {
+		refused := map[bool]int{}
+		for i := range 3600 {
+			isWrong, svc := i%10 == 0, r.Service
+			if isWrong {
+				svc = wrong
+			}
+			if askName(svc, fmt.Sprintf("nobody%d", i), network(i)) != nil {
+				refused[isWrong]++
+			}
+			time.Sleep(time.Second)
+		}
+		r.t.Logf("the right instance refused %d of 3240, the wrong one %d of 360", refused[false], refused[true])
+		r.is.Equal(refused[false]+refused[true], 0)
+		r.is.Equal(strings.Count(r.log.String(), toldOfClock), 1) // told once
+	})
+}
+
+// S87: the same on a store that has no clock: no skew within MaxClockSkew refuses anybody.
+func TestAttack_S87_StoreWithoutClock(t *testing.T) {
+	eachSkew(t, recovery.Options{}, func(r *rig, wrong *recovery.Service, skew time.Duration) {
+		if skew.Abs() > recovery.MaxClockSkew {
+			return // the application's fault, as MaxClockSkew says
+		}
+		r.store.set(func() { r.store.now = func() time.Time { return time.Time{} } })
+		refused := 0
+		for i := range 3600 {
+			svc := r.Service
+			if i%10 == 0 {
+				svc = wrong
+			}
+			if askName(svc, fmt.Sprintf("nobody%d", i), network(i)) != nil {
+				refused++
+			}
+			time.Sleep(time.Second)
+		}
+		r.t.Logf("%d of 3600 were refused", refused)
+		r.is.Equal(refused, 0)
+	})
+}
+
+// S87: one client asks both instances as often as it can.
+func TestAttack_S87_WrongClockLoosensNoLimit(t *testing.T) {
+	eachSkew(t, recovery.Options{}, func(r *rig, wrong *recovery.Service, _ time.Duration) {
+		passed := 0
+		for i := range 6000 {
+			svc := r.Service
+			if i%10 == 0 {
+				svc = wrong
+			}
+			if askName(svc, fmt.Sprintf("nobody%d", i), network(1)) == nil {
+				passed++
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		const limit = 20 + 10*2 // in ten minutes
+		r.t.Logf("%d passed, the limit is %d", passed, limit)
+		r.is.True(passed <= 2*limit)
+		r.is.True(passed >= 20) // nor does it lock the client out
+	})
+}
+
+// S87: people ask the wrong instance, and two minutes later the right one. Both have workers.
+func TestAttack_S87_WrongClockSupersedesNothing(t *testing.T) {
+	eachSkew(t, recovery.Options{Limits: noLimits}, askBoth)
+}
+
+// S87: the limits of what is mailed, too.
+func TestAttack_S87_WrongClockKeepsNoMailBack(t *testing.T) {
+	eachSkew(t, recovery.Options{}, askBoth)
+}
+
+func askBoth(r *rig, wrong *recovery.Service, _ time.Duration) {
+	defer r.start(r.Service)()
+	defer r.start(wrong)()
+	const people = 10
+	late, dead := [2]int{}, 0
+	for i := range people {
+		name := fmt.Sprintf("user%d", i)
+		r.put(name)
+		for k, svc := range []*recovery.Service{wrong, r.Service} {
+			since := time.Now()
+			err := askName(svc, name, owner)
+			m, took := r.mailed(name+"@example.com", owner, since, aMinute)
+			switch {
+			case err != nil || took > aMinute:
+				late[k]++
+			case !r.alive(m.token):
+				dead++
+			}
+			time.Sleep(2 * time.Minute)
+		}
+	}
+	r.t.Logf("of %d people, no mail within a minute: %d who asked the wrong instance, %d who asked the right one two minutes later; %d tokens were dead",
+		people, late[0], late[1], dead)
+	r.is.Equal(late, [2]int{})
+	r.is.Equal(dead, 0)
+}
+
+// S87: the clock of the only instance goes back, because it was ahead or because it is now behind.
+func TestAttack_S87_ClockStepsBack(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		before, after time.Duration
+	}{{"to the right time", 5 * time.Minute, 0}, {"from the right time", 0, -5 * time.Minute}} {
+		t.Run(c.name, func(t *testing.T) {
+			inRig(t, recovery.Options{}, func(r *rig) {
+				clock := ahead(c.before)
+				svc := r.service(recovery.Options{Now: clock.now})
+				refused, longest := 0, 0
+				for i := range 1200 {
+					if i == 600 {
+						clock.set(c.after)
+					}
+					if askName(svc, fmt.Sprintf("nobody%d", i), network(i)) != nil {
+						refused++
+						longest = i - 600
+					}
+					time.Sleep(time.Second)
+				}
+				t.Logf("%d of 600 refused after the step, the last %d s after it", refused, longest)
+				r.is.Equal(refused, 0)
+			})
+		})
+	}
+}
+
+// S87: a clock that is two days ahead and is then corrected. So far from the store's an Options.Now
+// is taken to be meant, so this is also how it goes on a store that has no clock.
+func TestAttack_S87_ClockTwoDaysWrong(t *testing.T) {
+	const twoDays = 48 * time.Hour
+	type world struct {
+		*rig
+		svc   *recovery.Service
+		clock *wrongClock
+	}
+	in := func(t *testing.T, before time.Duration, f func(w world)) {
+		inRig(t, recovery.Options{}, func(r *rig) {
+			clock := ahead(before)
+			svc := r.service(recovery.Options{Now: clock.now, Tick: tickOfDays})
+			r.put("alice")
+			f(world{r, svc, clock})
+		})
+	}
+	t.Run("superseded", func(t *testing.T) {
+		in(t, twoDays, func(w world) {
+			stop := w.start(w.svc)
+			w.is.NoErr(askName(w.svc, "alice", owner))
+			time.Sleep(time.Minute)
+			w.is.Equal(len(w.post.mails("alice@example.com")), 1)
+			w.clock.set(0)
+			defer stop()
+			late := 0
+			for range 24 {
+				time.Sleep(time.Hour)
+				since := time.Now()
+				err := askName(w.svc, "alice", owner)
+				if _, took := w.mailed("alice@example.com", owner, since, aMinute); err != nil || took > aMinute {
+					late++
+				}
+			}
+			t.Logf("%d of 24 requests of the day after the correction were not mailed within a minute", late)
+			w.is.Equal(late, 0)
+		})
+	})
+	t.Run("refused", func(t *testing.T) {
+		in(t, twoDays, func(w world) {
+			for i := range 200 {
+				_ = askName(w.svc, fmt.Sprintf("nobody%d", i), owner)
+			}
+			w.clock.set(0)
+			w.is.NoErr(askName(w.svc, "alice", owner))
+		})
+	})
+	t.Run("waiting", func(t *testing.T) {
+		in(t, twoDays, func(w world) {
+			w.put("bob")
+			token := w.token(w.svc, "bob")
+			w.is.NoErr(redeem(w.svc, token, owner))    // a notice waits,
+			w.is.NoErr(askName(w.svc, "alice", owner)) // and a request
+			w.clock.set(0)
+			request, notice := w.waitFor(w.svc)
+			t.Logf("the request was mailed %v after the correction, the notice %v", request, notice)
+			w.is.True(request <= aMinute)
+			w.is.True(notice <= aMinute)
+		})
+	})
+	t.Run("waiting to be tried again", func(t *testing.T) {
+		const purging = 10 * time.Minute // how often the worker looks for what a wrong clock made
+		in(t, twoDays, func(w world) {
+			w.put("bob")
+			token := w.token(w.svc, "bob")
+			w.post.serves(func(context.Context, recovery.Message) error { return errDown })
+			w.is.NoErr(redeem(w.svc, token, owner))
+			w.is.NoErr(askName(w.svc, "alice", owner))
+			w.deliver(w.svc)
+			w.post.serves(nil)
+			w.clock.set(0)
+			request, notice := w.waitFor(w.svc)
+			t.Logf("the request was mailed %v after the correction, the notice %v", request, notice)
+			w.is.True(request <= purging+aMinute)
+			w.is.True(notice <= purging+aMinute)
+		})
+	})
+	t.Run("a token that lives too long", func(t *testing.T) {
+		for name, before := range map[string]time.Duration{"made ahead": twoDays, "set back later": 0} {
+			t.Run(name, func(t *testing.T) {
+				in(t, before, func(w world) {
+					token := w.token(w.svc, "alice")
+					w.clock.set(before - twoDays)
+					defer w.start(w.svc)() // it purges
+					works, last := 0, time.Duration(0)
+					for age := time.Duration(0); age < 80*time.Hour; age += time.Hour {
+						parsed, err := recovery.ParseToken(token)
+						w.is.NoErr(err)
+						if _, _, err := w.users.FindReset(w.ctx, parsed.Digest(), w.clock.now()); err == nil {
+							works, last = works+1, age
+						}
+						time.Sleep(time.Hour)
+					}
+					t.Logf("the token of 16 h worked at %d of 80 hours, the last time at an age of %v", works, last)
+					w.is.Equal(works, 0) // so far ahead a wrong clock must have made it
+				})
+			})
+		}
+	})
+}
+
+// waitFor starts the worker of s and returns how long the request of alice and the notice of bob
+// took.
+func (r *rig) waitFor(s *recovery.Service) (request, notice time.Duration) {
+	since := time.Now()
+	defer r.start(s)()
+	_, request = r.mailed("alice@example.com", owner, since, time.Hour)
+	for notice = time.Hour; time.Since(since) <= time.Hour; time.Sleep(time.Second) {
+		for _, m := range r.post.mails("bob@example.com") {
+			if m.kind == recovery.MessagePasswordChanged {
+				return request, m.at.Sub(since)
+			}
+		}
+	}
+	return request, notice
+}

@@ -1,0 +1,416 @@
+package behind
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/memstore"
+	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
+)
+
+const (
+	goodPassword  = "Correct-h0rse"
+	otherPassword = "Battery-stap1e"
+)
+
+// full has every case run, and each for longer.
+var full = os.Getenv("RECOVERY_GUESSES") == "full"
+
+var (
+	noLimits = recovery.Limits{InsecureOff: true}
+	owner    = netip.MustParseAddr("192.0.2.10") // the client of the person who is attacked
+
+	errStore = errors.New("the store fails")
+	errDown  = errors.New("the mail system fails")
+)
+
+// network returns the i-th of 2²⁴ clients that have nothing to do with each other.
+func network(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})
+}
+
+// A rig is a store and a post office on fake time, and a Service on them. Limits are the defaults.
+type rig struct {
+	*recovery.Service
+	t     *testing.T
+	is    *is.I
+	ctx   context.Context
+	users *memstore.Store
+	add   func(a recovery.Account, hash string) error
+	store *seam // around users
+	post  *postOffice
+	log   *syncBuffer
+}
+
+// inRig runs f in a bubble.
+func inRig(t *testing.T, opts recovery.Options, f func(r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(newRig(t, opts)) })
+}
+
+func newRig(t *testing.T, opts recovery.Options) *rig {
+	users := memstore.New()
+	r := &rig{
+		t: t, is: is.New(t), ctx: t.Context(), users: users, store: &seam{Store: users},
+		add:  func(a recovery.Account, hash string) error { users.Put(a, hash); return nil },
+		post: &postOffice{boxes: map[string][]mail{}}, log: &syncBuffer{},
+	}
+	r.Service = r.service(opts)
+	return r
+}
+
+// inRigOnSQLite is inRig on a database. The rig has no users.
+func inRigOnSQLite(t *testing.T, opts recovery.Options, f func(r *rig)) {
+	t.Helper()
+	place := databases.NewSQLite(t)
+	place.DSN = strings.Replace(place.DSN, "synchronous(FULL)", "synchronous(OFF)", 1)
+	server := databases.Server{
+		Name: "SQLite", Dialect: sqlstore.SQLite, Place: func(testing.TB) databases.Place { return place },
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, opts)
+		store, db := databases.Open(t, server)
+		h := databases.HarnessOn(server.Dialect, store, db)
+		r.users, r.add, r.store.Store = nil, h.Put, h.Store
+		f(r)
+	})
+}
+
+// service returns one more Service on the same store and post office.
+func (r *rig) service(opts recovery.Options) *recovery.Service {
+	r.is.Helper()
+	if opts.HashPassword == nil {
+		opts.HashPassword = func(password string) (string, error) { return "hash of " + password, nil }
+	}
+	opts.Logger = slog.New(slog.NewTextHandler(r.log, nil))
+	svc, err := recovery.New(r.store, r.post, &opts)
+	r.is.NoErr(err)
+	return svc
+}
+
+// put adds an account. Its ID is the name, its address name@example.com unless another is given.
+func (r *rig) put(name string, email ...string) {
+	address := cmp.Or(append(email, name+"@example.com")...)
+	a := recovery.Account{
+		ID: name, Username: name, Email: address, Active: true, HasPassword: true, EmailVerified: true,
+	}
+	r.is.NoErr(r.add(a, "hash of old"))
+}
+
+func askName(s *recovery.Service, name string, from netip.Addr) error {
+	return s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Client: from})
+}
+
+func askEmail(s *recovery.Service, email string, from netip.Addr) error {
+	return s.RequestReset(context.Background(), recovery.ResetRequest{Email: email, Client: from})
+}
+
+func askPortal(s *recovery.Service, name, portal string, from netip.Addr) error {
+	return s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Portal: portal, Client: from})
+}
+
+func askUsernames(s *recovery.Service, email string, from netip.Addr) error {
+	return s.RetrieveUsername(context.Background(), recovery.UsernameRequest{Email: email, Client: from})
+}
+
+func redeem(s *recovery.Service, token string, from netip.Addr) error {
+	_, err := s.CompleteReset(context.Background(), recovery.CompleteRequest{Token: token, Password: goodPassword, Client: from})
+	return err
+}
+
+// start runs the worker of s and returns what stops it.
+func (r *rig) start(s *recovery.Service) (stop func()) {
+	return r.background(func(ctx context.Context) { _ = s.Run(ctx) })
+}
+
+// background runs f and returns what ends its context and waits for it.
+func (r *rig) background(f func(ctx context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { f(ctx) })
+	return func() { cancel(); wg.Wait() }
+}
+
+// deliver works the queue of s off.
+func (r *rig) deliver(s *recovery.Service) {
+	r.is.Helper()
+	_, err := s.Deliver(r.ctx)
+	r.is.NoErr(err)
+}
+
+// token asks s for a reset, works the queue off, and returns the token that was mailed to
+// name@example.com.
+func (r *rig) token(s *recovery.Service, name string) string {
+	r.is.Helper()
+	r.is.NoErr(askName(s, name, owner))
+	r.deliver(s)
+	mails := r.post.mails(name + "@example.com")
+	r.is.True(len(mails) > 0) // a token was mailed
+	return mails[len(mails)-1].token
+}
+
+// alive reports whether the store would redeem the token now.
+func (r *rig) alive(token string) bool {
+	parsed, err := recovery.ParseToken(token)
+	if err == nil {
+		_, _, err = r.users.FindReset(r.ctx, parsed.Digest(), time.Now())
+	}
+	return err == nil
+}
+
+// mailed waits for a mail to the address that the client asked for since then, and returns it and
+// how long it took. It gives up when most is over, and returns no mail and more than most.
+func (r *rig) mailed(email string, client netip.Addr, since time.Time, most time.Duration) (mail, time.Duration) {
+	for ; ; time.Sleep(50 * time.Millisecond) {
+		mails := r.post.mails(email)
+		for i := len(mails) - 1; i >= 0 && !mails[i].at.Before(since); i-- {
+			if m := mails[i]; m.client == client {
+				return m, m.at.Sub(since)
+			}
+		}
+		if time.Since(since) > most {
+			return mail{}, time.Since(since)
+		}
+	}
+}
+
+// resets returns how many tokens are stored.
+func (r *rig) resets() int { return strings.Count("\n"+r.users.Dump(), "\nreset ") }
+
+// every runs f at once and then every so often until the end, beside the test.
+func every(wg *sync.WaitGroup, d time.Duration, end time.Time, f func(i int)) {
+	wg.Go(func() {
+		for i := 0; time.Now().Before(end); i++ {
+			f(i)
+			time.Sleep(d)
+		}
+	})
+}
+
+// A mail is what is seen in a mailbox.
+type mail struct {
+	kind   recovery.MessageKind
+	at     time.Time // when it arrived
+	asked  time.Time
+	client netip.Addr
+	token  string // the first one
+	names  []string
+}
+
+// A postOffice is a Mailer that puts mails into mailboxes when serve returns nil.
+type postOffice struct {
+	mu    sync.Mutex
+	boxes map[string][]mail
+	serve func(context.Context, recovery.Message) error // nil: at once
+
+	// transit, if set, is how long an accepted mail is on its way to the mailbox.
+	transit func() time.Duration
+}
+
+func (p *postOffice) Send(ctx context.Context, m recovery.Message) error {
+	p.mu.Lock()
+	serve, transit := p.serve, p.transit
+	p.mu.Unlock()
+	if serve != nil {
+		if err := serve(ctx, m); err != nil {
+			return err
+		}
+	}
+	arrived := mail{kind: m.Kind, asked: m.RequestedAt, client: m.Client, names: m.Usernames}
+	if len(m.Resets) > 0 {
+		arrived.token = m.Resets[0].Token.Reveal()
+	}
+	if transit == nil {
+		p.arrive(m.To, arrived)
+	} else {
+		time.AfterFunc(transit(), func() { p.arrive(m.To, arrived) })
+	}
+	return nil
+}
+
+func (p *postOffice) arrive(email string, m mail) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.at = time.Now()
+	p.boxes[email] = append(p.boxes[email], m)
+}
+
+func (p *postOffice) mails(email string) []mail {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.boxes[email]
+}
+
+// takes has every mail take so long.
+func (p *postOffice) takes(d time.Duration) {
+	p.serves(func(context.Context, recovery.Message) error { time.Sleep(d); return nil })
+}
+
+func (p *postOffice) serves(f func(context.Context, recovery.Message) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.serve = f
+}
+
+// A seam is a Store whose calls can be made to fail or to hang, and whose jobs can be seen.
+type seam struct {
+	recovery.Store
+
+	mu     sync.Mutex
+	before func(ctx context.Context, method string) error // its error is the call's
+	added  func(id string)                                // a job
+	now    func() time.Time                               // instead of Store.Now
+}
+
+func (s *seam) set(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+// fail has calls fail for which f returns an error. f may wait.
+func (s *seam) fail(f func(ctx context.Context, method string) error) {
+	s.set(func() { s.before = f })
+}
+
+// hang has the calls of one method hang until their context ends.
+func (s *seam) hang(hanging string) {
+	s.fail(func(ctx context.Context, method string) error {
+		if method != hanging {
+			return nil
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+}
+
+func (s *seam) enter(ctx context.Context, method string) error {
+	s.mu.Lock()
+	before := s.before
+	s.mu.Unlock()
+	if before == nil {
+		return nil
+	}
+	return before(ctx, method)
+}
+
+func (s *seam) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
+	if err := s.enter(ctx, "FindAccounts"); err != nil {
+		return nil, err
+	}
+	return s.Store.FindAccounts(ctx, q)
+}
+
+func (s *seam) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
+	if err := s.enter(ctx, "CreateResets"); err != nil {
+		return nil, err
+	}
+	return s.Store.CreateResets(ctx, m)
+}
+
+func (s *seam) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
+	if err := s.enter(ctx, "FindReset"); err != nil {
+		return recovery.Reset{}, recovery.Account{}, err
+	}
+	return s.Store.FindReset(ctx, d, at)
+}
+
+func (s *seam) CountTry(ctx context.Context, d recovery.Digest, by int) error {
+	if err := s.enter(ctx, "CountTry"); err != nil {
+		return err
+	}
+	return s.Store.CountTry(ctx, d, by)
+}
+
+func (s *seam) Redeem(ctx context.Context, r recovery.Redemption) (recovery.Account, error) {
+	if err := s.enter(ctx, "Redeem"); err != nil {
+		return recovery.Account{}, err
+	}
+	return s.Store.Redeem(ctx, r)
+}
+
+func (s *seam) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
+	if err := s.enter(ctx, "Enqueue"); err != nil {
+		return err
+	}
+	err := s.Store.Enqueue(ctx, j, charges)
+	s.mu.Lock()
+	added := s.added
+	s.mu.Unlock()
+	if err == nil && added != nil {
+		added(j.ID)
+	}
+	return err
+}
+
+func (s *seam) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
+	if err := s.enter(ctx, "TakeLimits"); err != nil {
+		return err
+	}
+	return s.Store.TakeLimits(ctx, at, charges)
+}
+
+func (s *seam) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
+	if err := s.enter(ctx, "Claim"); err != nil {
+		return nil, err
+	}
+	return s.Store.Claim(ctx, c)
+}
+
+func (s *seam) Finish(ctx context.Context, o recovery.Outcome) error {
+	if err := s.enter(ctx, "Finish"); err != nil {
+		return err
+	}
+	return s.Store.Finish(ctx, o)
+}
+
+func (s *seam) Stats(ctx context.Context) ([]recovery.LaneStats, error) {
+	if err := s.enter(ctx, "Stats"); err != nil {
+		return nil, err
+	}
+	return s.Store.Stats(ctx)
+}
+
+func (s *seam) Now(ctx context.Context) (time.Time, error) {
+	if err := s.enter(ctx, "Now"); err != nil {
+		return time.Time{}, err
+	}
+	s.mu.Lock()
+	now := s.now
+	s.mu.Unlock()
+	if now != nil {
+		return now(), nil
+	}
+	return s.Store.Now(ctx)
+}
+
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

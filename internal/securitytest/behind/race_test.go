@@ -1,0 +1,5 @@
+//go:build race
+
+package behind
+
+const raceEnabled = true

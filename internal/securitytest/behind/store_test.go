@@ -1,0 +1,288 @@
+package behind
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/recovery"
+)
+
+// Stores and mail systems that fail or hang, and work of one kind that delays work of another.
+
+const soon = 5 * time.Second // a bound that no work of another kind may break
+
+func inLog(r *rig, text string) bool { return strings.Contains(r.log.String(), text) }
+
+// delayOf asks as the owner of the account, and returns how long the mail took.
+func (r *rig) delayOf(name string, most time.Duration) time.Duration {
+	r.is.Helper()
+	since := time.Now()
+	r.is.NoErr(askName(r.Service, name, owner))
+	_, took := r.mailed(name+"@example.com", owner, since, most)
+	return took
+}
+
+// S88: one request for an address that has as many accounts as are looked at.
+func TestAttack_S88_AddressWithManyAccounts(t *testing.T) {
+	inRig(t, recovery.Options{}, func(r *rig) {
+		for i := range 1000 {
+			r.put(fmt.Sprintf("many%d", i), "many@example.com")
+		}
+		r.put("alice")
+		r.post.takes(20 * time.Millisecond)
+		defer r.start(r.Service)()
+		r.is.NoErr(askEmail(r.Service, "many@example.com", network(1)))
+		time.Sleep(time.Second)
+		took := r.delayOf("alice", aMinute)
+		t.Logf("alice's mail took %v", took)
+		r.is.True(took < soon)
+		r.is.Equal(len(r.post.mails("many@example.com")), 1)
+	})
+}
+
+// S88: OnReset hangs, twenty times.
+func TestAttack_S88_OnResetHangs(t *testing.T) {
+	for _, hanging := range []time.Duration{time.Second, time.Hour} {
+		t.Run(fmt.Sprint(hanging), func(t *testing.T) {
+			hang := func(ctx context.Context, _ recovery.Account) error {
+				select {
+				case <-ctx.Done():
+				case <-time.After(hanging):
+				}
+				return ctx.Err()
+			}
+			inRig(t, recovery.Options{OnReset: hang}, func(r *rig) {
+				r.put("alice")
+				tokens := make([]string, 20)
+				for i := range tokens {
+					name := fmt.Sprintf("user%d", i)
+					r.put(name)
+					tokens[i] = r.token(r.Service, name)
+					time.Sleep(time.Minute)
+				}
+				for i, token := range tokens {
+					r.is.NoErr(redeem(r.Service, token, network(i)))
+				}
+				since := time.Now()
+				defer r.start(r.Service)()
+				time.Sleep(time.Second)
+				took := r.delayOf("alice", 20*time.Minute)
+				notices := 0
+				time.Sleep(since.Add(soon).Sub(time.Now()))
+				for i := range tokens {
+					if mails := r.post.mails(fmt.Sprintf("user%d@example.com", i)); mails[len(mails)-1].kind == recovery.MessagePasswordChanged {
+						notices++
+					}
+				}
+				t.Logf("alice's mail took %v; %d of 20 notices came", took, notices)
+				r.is.True(took < soon)
+				r.is.Equal(notices, len(tokens))
+			})
+		})
+	}
+}
+
+// S88: twenty mails hang.
+func TestAttack_S88_MailHangs(t *testing.T) {
+	var called atomic.Int64
+	onReset := func(context.Context, recovery.Account) error {
+		called.CompareAndSwap(0, time.Now().UnixNano())
+		return nil
+	}
+	inRig(t, recovery.Options{OnReset: onReset}, func(r *rig) {
+		r.put("alice")
+		token := r.token(r.Service, "alice")
+		r.post.serves(func(ctx context.Context, _ recovery.Message) error { <-ctx.Done(); return ctx.Err() })
+		for i := range 20 {
+			name := fmt.Sprintf("user%d", i)
+			r.put(name)
+			r.is.NoErr(askName(r.Service, name, network(i)))
+		}
+		defer r.start(r.Service)()
+		time.Sleep(time.Second)
+		since := time.Now()
+		r.is.NoErr(redeem(r.Service, token, owner))
+		for called.Load() == 0 && time.Since(since) < time.Hour {
+			time.Sleep(100 * time.Millisecond)
+		}
+		took := time.Unix(0, called.Load()).Sub(since)
+		t.Logf("OnReset was called after %v", took)
+		r.is.True(called.Load() != 0)
+		r.is.True(took < soon)
+	})
+}
+
+// S88: people wait too long, and requests get too old: the log says so, and the hooks and Stats do.
+func TestAttack_S88_BeingBehindIsTold(t *testing.T) {
+	const asked = 2000
+	dropped := 0
+	hooks := recovery.Hooks{JobDropped: func(e recovery.JobEvent) {
+		if e.Reason == recovery.DropTooOld {
+			dropped++
+		}
+	}}
+	inRig(t, recovery.Options{Workers: 1, Hooks: hooks, Limits: noLimits}, func(r *rig) {
+		r.post.takes(5 * time.Second)
+		for i := range asked {
+			r.put(fmt.Sprintf("user%d", i))
+			r.is.NoErr(askName(r.Service, fmt.Sprintf("user%d", i), network(i)))
+		}
+		defer r.start(r.Service)()
+		time.Sleep(5 * time.Minute)
+		stats, err := r.Stats(r.ctx)
+		r.is.NoErr(err)
+		r.is.True(inLog(r, "the worker is behind"))
+		r.is.Equal(stats.Lanes[0].Lane, recovery.LaneMail)
+		r.is.True(stats.Lanes[0].Jobs > asked/2)
+		r.is.True(time.Since(stats.Lanes[0].Oldest) >= 5*time.Minute)
+		time.Sleep(3 * time.Hour)
+		stats, err = r.Stats(r.ctx)
+		r.is.NoErr(err)
+		mailed := 0
+		for i := range asked {
+			mailed += len(r.post.mails(fmt.Sprintf("user%d@example.com", i)))
+		}
+		t.Logf("%d were mailed, %d were too old; the hook was told of %d", mailed, stats.TooOld, dropped)
+		r.is.Equal(stats.TooOld+mailed, asked)
+		r.is.Equal(dropped, stats.TooOld)
+		lines := strings.Count(r.log.String(), "the worker is behind")
+		r.is.True(lines < 200) // not a line for each
+	})
+}
+
+// S44: outcomes cannot be written for a while when mails are on their way.
+func TestAttack_S44_BlipWhileMailsAreInFlight(t *testing.T) {
+	const inFlight = 20
+	for _, places := range []int{2, 16} {
+		for _, lasting := range []time.Duration{800 * time.Millisecond, 15 * time.Second} {
+			t.Run(fmt.Sprintf("workers %d, %v", places, lasting), func(t *testing.T) {
+				inRig(t, recovery.Options{Workers: places}, func(r *rig) {
+					r.post.takes(100 * time.Millisecond)
+					for i := range inFlight {
+						r.put(fmt.Sprintf("user%d", i))
+						r.is.NoErr(askName(r.Service, fmt.Sprintf("user%d", i), network(i)))
+					}
+					began := time.Now()
+					r.store.fail(func(_ context.Context, method string) error {
+						if d := time.Since(began) - 300*time.Millisecond; method == "Finish" && d > 0 && d < lasting {
+							return errStore
+						}
+						return nil
+					})
+					defer r.start(r.Service)()
+					time.Sleep(30 * time.Minute)
+					missing, repeated := 0, 0
+					for i := range inFlight {
+						n := len(r.post.mails(fmt.Sprintf("user%d@example.com", i)))
+						missing += max(1-n, 0)
+						repeated += max(n-1, 0)
+					}
+					t.Logf("of %d mails %d were repeated and %d never came", inFlight, repeated, missing)
+					r.is.Equal(missing, 0)
+					r.is.Equal(repeated, 0)
+				})
+			})
+		}
+	}
+}
+
+// S52: a call of the Store hangs. Whoever waits for it is told so in time, whoever was named.
+func TestAttack_S52_StoreHangs(t *testing.T) {
+	const timeout = 5 * time.Second // Options.StoreTimeout
+	ask := func(name string) func(*rig) error {
+		return func(r *rig) error { return askName(r.Service, name, owner) }
+	}
+	for _, c := range []struct {
+		method string
+		call   func(r *rig) error
+		fails  bool
+	}{
+		{"Enqueue", ask("alice"), true},
+		{"Enqueue", ask("nobody"), true},
+		{"Now", ask("alice"), false}, // the clock stays as it was
+		{"TakeLimits", func(r *rig) error { return redeem(r.Service, "unknown", owner) }, true},
+		{"FindReset", func(r *rig) error { return redeem(r.Service, r.token(r.Service, "bob"), owner) }, true},
+		{"CountTry", func(r *rig) error { return redeem(r.Service, r.token(r.Service, "bob"), owner) }, true},
+		{"Redeem", func(r *rig) error { return redeem(r.Service, r.token(r.Service, "bob"), owner) }, true},
+		{"Stats", func(r *rig) error { _, err := r.Stats(r.ctx); return err }, true},
+	} {
+		t.Run(c.method, func(t *testing.T) {
+			approve := func(context.Context, recovery.Account, recovery.CompleteRequest) error { return nil }
+			inRig(t, recovery.Options{Approve: approve, Tick: 10 * time.Millisecond}, func(r *rig) {
+				r.put("alice")
+				r.put("bob")
+				r.store.hang(c.method)
+				began := time.Now()
+				err := c.call(r)
+				took := time.Since(began)
+				t.Logf("%v after %v", err, took)
+				r.is.Equal(err != nil, c.fails)
+				r.is.True(took <= timeout+time.Second)
+				if c.method != "Enqueue" && c.method != "Now" { // others are not held up
+					began = time.Now()
+					r.is.NoErr(ask("alice")(r))
+					r.is.True(time.Since(began) < time.Second)
+				}
+			})
+		})
+	}
+}
+
+// S52: calls that the worker waits for hang for ten minutes. Then everything is mailed.
+func TestAttack_S52_StoreHangsBehind(t *testing.T) {
+	for _, method := range []string{"Claim", "FindAccounts", "CreateResets", "Finish", "Now"} {
+		t.Run(method, func(t *testing.T) {
+			inRig(t, recovery.Options{}, func(r *rig) {
+				r.store.hang(method)
+				stop := r.start(r.Service)
+				for i := range 20 {
+					r.put(fmt.Sprintf("user%d", i))
+					r.is.NoErr(askName(r.Service, fmt.Sprintf("user%d", i), network(i)))
+				}
+				time.Sleep(10 * time.Minute)
+				began := time.Now()
+				stop()
+				r.is.True(time.Since(began) <= 90*time.Second) // 3 × Options.SendTimeout
+				r.store.fail(nil)
+				defer r.start(r.Service)()
+				time.Sleep(10 * time.Minute)
+				missing := 0
+				for i := range 20 {
+					if len(r.post.mails(fmt.Sprintf("user%d@example.com", i))) == 0 {
+						missing++
+					}
+				}
+				r.is.Equal(missing, 0)
+			})
+		})
+	}
+}
+
+// S20: what a failed attempt would leave behind: nothing, unless the mail may have been accepted.
+func TestAttack_S20_FailedAttemptsLeaveNoTokens(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		most int // tokens a mailbox
+	}{"failed": {errDown, 0}, "refused": {fmt.Errorf("550: %w", recovery.ErrPermanent), 0}, "uncertain": {recovery.ErrUncertain, 4}} {
+		t.Run(name, func(t *testing.T) {
+			inRig(t, recovery.Options{}, func(r *rig) {
+				r.post.serves(func(context.Context, recovery.Message) error { return c.err })
+				defer r.start(r.Service)()
+				for i := range 100 {
+					r.put(fmt.Sprintf("user%d", i))
+					r.is.NoErr(askName(r.Service, fmt.Sprintf("user%d", i), network(i)))
+				}
+				for range 12 {
+					time.Sleep(5 * time.Minute)
+				}
+				n := r.resets()
+				t.Logf("%d tokens are stored after an hour", n)
+				r.is.True(n <= 100*c.most)
+			})
+		})
+	}
+}
