@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
@@ -86,60 +85,32 @@ func handMutants(file string) (mutants []handMutant, err error) {
 	return mutants, nil
 }
 
-// apply returns the file with the change. The old lines must be there once.
+// apply returns the file with the change.
 func (m *handMutant) apply(root string) (string, error) {
 	src, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(m.file)))
 	if err != nil {
 		return "", err
 	}
-	if n := strings.Count(string(src), m.old); m.old == "" || n != 1 {
-		return "", fmt.Errorf("%s: what it replaces is %d times in %s", m.name, n, m.file)
+	start, end, text, err := m.place(string(src))
+	if err != nil {
+		return "", err
 	}
-	return strings.Replace(string(src), m.old, m.new, 1), nil
+	return string(src[:start]) + text + string(src[end:]), nil
 }
 
-// byHand runs the mutants of hand.txt, and returns whether every one was killed by all of the tests that must.
-func (t *tool) byHand(pattern *regexp.Regexp) (ok bool, err error) {
-	mutants, err := handMutants(filepath.Join(t.root, "internal", "mutate", "hand.txt"))
-	if err != nil {
-		return false, err
+// place returns which bytes of the file are replaced, and by what: as few as possible. The old lines
+// must be there once.
+func (m *handMutant) place(src string) (start, end int, text string, err error) {
+	if n := strings.Count(src, m.old); m.old == "" || n != 1 {
+		return 0, 0, "", fmt.Errorf("%s: what it replaces is %d times in %s", m.name, n, m.file)
 	}
-	clean, err := t.changed("doc.go", "package recovery\n")
-	if err != nil {
-		return false, err
+	start = strings.Index(src, m.old)
+	end, text = start+len(m.old), m.new
+	for start < end && text != "" && src[start] == text[0] {
+		start, text = start+1, text[1:]
 	}
-	tried, failed := 0, 0
-	for _, m := range mutants {
-		if !pattern.MatchString(m.name) {
-			continue
-		}
-		text, err := m.apply(t.root)
-		if err != nil {
-			return false, err
-		}
-		p, err := t.changed(m.file, text)
-		if err != nil {
-			return false, err
-		}
-		tried++
-		for _, s := range m.kills {
-			if clean.took[s] == 0 {
-				if err := clean.clean([]stage{s}); err != nil {
-					return false, err
-				}
-			}
-			if err := p.build(s.dir); err != nil {
-				return false, err
-			}
-			by, _ := p.test(s, 0, limitOf(clean.took[s]))
-			if by == "" {
-				by = "SURVIVED"
-				failed++
-			}
-			fmt.Printf("%-60s %-22s %s\n", m.name, s.dir, by)
-		}
-		_ = os.RemoveAll(p.work)
+	for start < end && text != "" && src[end-1] == text[len(text)-1] {
+		end, text = end-1, text[:len(text)-1]
 	}
-	fmt.Printf("%d mutants by hand, %d survived a test that must kill them\n", tried, failed)
-	return failed == 0 && tried > 0, nil
+	return start, end, text, nil
 }

@@ -52,15 +52,15 @@ import (
 
 // files are the security-relevant ones.
 var files = []string{
-	"token.go", "policy.go", "password.go", "identifier.go", "limit.go", "recovery.go", "worker.go", "job.go", "store.go",
-	"options.go", "errors.go", "hooks.go", "redact.go", "internal/redact/*.go",
+	"token.go", "policy.go", "password.go", "identifier.go", "limit.go", "network.go", "recovery.go", "turns.go", "worker.go",
+	"pace.go", "job.go", "store.go", "clock.go", "stats.go", "options.go", "errors.go", "hooks.go", "redact.go", "internal/redact/*.go",
 	"store/memstore/*.go",
-	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/sqlstore.go", "store/sqlstore/resets.go", "store/sqlstore/requests.go",
+	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/sqlstore.go", "store/sqlstore/resets.go", "store/sqlstore/queue.go",
 	"store/sqlstore/statements.go",
 	"store/sqlstore/add.go", "store/sqlstore/atonce.go", "store/sqlstore/tx.go", "store/sqlstore/rows.go",
 	"store/sqlstore/prepared.go", "store/sqlstore/migrate.go",
 	"store/sqlstore/postgresql.go", "store/sqlstore/mysql.go", "store/sqlstore/sqlite.go",
-	"httpadapter/*.go",
+	"httpadapter/*.go", "httpadapter/internal/remote/*.go",
 	"httpadapter/portal/form.go", "httpadapter/portal/handler.go", "httpadapter/portal/options.go", "httpadapter/portal/portal.go",
 	"httpadapter/portal/theme.go",
 }

@@ -28,8 +28,8 @@ const (
 	otherTests = "^TestOnlySMTPMailerImportsGoMail$|^TestCoreImportsLittle$"
 
 	migrateTests = "(^TestMigrateAgainChangesNothing$|^TestMigrationThatDiedHalfWayIsCompleted$|^TestMigrateSeesWhatWasDoneWhileItWaited$)"
-	raceTests    = "(^TestAttack_S40_OneTokenManyRacersOneWinner$|^TestAttack_S42_SoftLimitIsExactUnderParallelRequests$|^TestOlderTokenNeverOutlivesMailOfANewerRequest$|" +
-		"^TestLongestDueComesFirst$)"
+	raceTests    = "(^TestAttack_S40_OneTokenManyRacersOneWinner$|^TestAttack_S42_MailboxLimitIsExactUnderParallelMails$|^TestAttack_S42_DoorLimitIsExactUnderParallelRequests$|^TestOlderTokenNeverOutlivesMailOfANewerRequest$|" +
+		"^TestLatestAndLongestDueComeFirst$|^TestNoPlaceStaysEmptyWhileJobsWait$)"
 )
 
 // stages returns what may kill the mutants of a file, the quickest first.
@@ -60,7 +60,7 @@ func stages(file string) []stage {
 		}
 		return []stage{
 			unit, {dir: "store/sqlstore", run: faultTests},
-			{dir: dbtest, run: "^TestPgxAddsInOneRoundTrip$"}, {dir: dbtest, run: "^TestStore$/^SQLite$"},
+			{dir: dbtest, run: "^TestRoundTrips$"}, {dir: dbtest, run: "^TestStore$/^SQLite$"},
 			{dir: dbtest, run: "^TestStore$/^PostgreSQL_with_pgx$"}, {dir: dbtest, run: "^TestStore$/^MariaDB$"},
 		}
 	}
