@@ -42,7 +42,7 @@ func (w *world) timing(o recovery.Options) (*recovery.Service, *timeStore) {
 func (w *world) apart(svc *recovery.Service, s *timeStore) time.Duration {
 	w.is.Helper()
 	w.is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client}))
-	return s.last.Sub(time.Now())
+	return time.Until(s.last)
 }
 
 func ahead(d time.Duration) func() time.Time {

@@ -17,6 +17,10 @@ const (
 	finishPause = 100 * time.Millisecond // before the outcome is written again, and longer each time
 	maxPause    = 2 * time.Second
 
+	// With a single place, what has to be tried again after the mail system was down would be seen in
+	// when other mails leave.
+	minPlaces = 2
+
 	// One of so many places is left to jobs that were claimed before: what is new goes first, and what
 	// has to be tried again does not starve.
 	againPart = 4
@@ -37,10 +41,10 @@ type lane struct {
 	jobs   sync.WaitGroup
 }
 
-func (s *Service) lanes() []*lane {
+func (s *Service) lanes(mails int) []*lane {
 	few := max(1, s.opts.Workers/4)
 	return []*lane{
-		{Service: s, name: LaneMail, places: make(chan struct{}, s.opts.Workers)},
+		{Service: s, name: LaneMail, places: make(chan struct{}, mails)},
 		{Service: s, name: LaneNotice, places: make(chan struct{}, few)},
 		{Service: s, name: LaneOnReset, places: make(chan struct{}, few)},
 	}
@@ -53,7 +57,7 @@ func (s *Service) lanes() []*lane {
 func (s *Service) Run(ctx context.Context) error {
 	s.worker.Store(true)
 	var wg sync.WaitGroup
-	for _, l := range s.lanes() {
+	for _, l := range s.lanes(max(minPlaces, s.opts.Workers)) {
 		wg.Go(func() { l.run(ctx) })
 	}
 	wg.Go(func() { s.everyTick(ctx, func() { s.purgeIfDue(ctx); s.slips.tell(s.opts.Logger) }) })
@@ -136,7 +140,7 @@ func (s *Service) Deliver(ctx context.Context) (int, error) {
 	s.worker.Store(true)
 	s.clock.sync(ctx)
 	at := s.now()
-	lanes := s.lanes()
+	lanes := s.lanes(s.opts.Workers)
 	counts, errs := make([]int, len(lanes)), make([]error, len(lanes))
 	var wg sync.WaitGroup
 	for i, l := range lanes {

@@ -92,7 +92,7 @@ var queueCases = []testCase{
 		}
 		b.want(count(1, 1, 0)[0].ID == ids[1], "one place is not for the jobs that were claimed before")
 		count(5, 1, 3)
-		ids = retry(5)
+		retry(5)
 		b.want(len(count(3, 3, 0)) == 3, "places were left empty")
 		fresh(2)
 		count(8, 2, 2)

@@ -72,7 +72,7 @@ func TestAttack_S88_OnResetHangs(t *testing.T) {
 				time.Sleep(time.Second)
 				took := r.delayOf("alice", 20*time.Minute)
 				notices := 0
-				time.Sleep(since.Add(soon).Sub(time.Now()))
+				time.Sleep(time.Until(since.Add(soon)))
 				for i := range tokens {
 					if mails := r.post.mails(fmt.Sprintf("user%d@example.com", i)); mails[len(mails)-1].kind == recovery.MessagePasswordChanged {
 						notices++
