@@ -283,10 +283,10 @@ func TestNothingIsPurgedByAnUnknownClock(t *testing.T) {
 		w.ask("alice")
 		token := w.deliver()[0].Resets[0].Token
 		svc, s := w.timing(recovery.Options{Now: ahead(50 * time.Minute), Tick: time.Second})
-		failing := true
+		var works atomic.Bool
 		s.now = func(context.Context) (time.Time, error) {
 			time.Sleep(100 * time.Millisecond)
-			if failing {
+			if !works.Load() {
 				return time.Time{}, errStore
 			}
 			return time.Now(), nil
@@ -295,7 +295,7 @@ func TestNothingIsPurgedByAnUnknownClock(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- svc.Run(ctx) }()
 		time.Sleep(5 * time.Second)
-		failing = false
+		works.Store(true)
 		time.Sleep(15 * time.Second) // it purges, by the Store's clock
 		cancel()
 		is.NoErr(<-done)

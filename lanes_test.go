@@ -83,8 +83,8 @@ func TestNoticesThatHangDelayNoMail(t *testing.T) {
 
 // Mails that hang delay no notice and no call of OnReset.
 func TestMailsThatHangDelayNoNotice(t *testing.T) {
-	called := false
-	onReset := func(context.Context, recovery.Account) error { called = true; return nil }
+	var called atomic.Bool
+	onReset := func(context.Context, recovery.Account) error { called.Store(true); return nil }
 	inBubble(t, recovery.Options{OnReset: onReset}, func(_ *testing.T, is *is.I, w *world) {
 		token := w.token("alice")
 		w.mail.Reset()
@@ -103,7 +103,7 @@ func TestMailsThatHangDelayNoNotice(t *testing.T) {
 		is.NoErr(w.complete(token, goodPassword))
 		time.Sleep(20 * time.Millisecond)
 		is.Equal(len(w.mail.Messages()), 1) // the notice
-		is.True(called)
+		is.True(called.Load())
 	})
 }
 

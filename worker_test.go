@@ -141,7 +141,10 @@ func TestMailThatMayHaveBeenAccepted(t *testing.T) {
 		token := w.token("alice")
 		is.NoErr(w.complete(token, goodPassword))
 		copies := map[recovery.MessageKind]int{}
+		var mu sync.Mutex
 		w.mail.Fail(func(m recovery.Message) error {
+			mu.Lock()
+			defer mu.Unlock()
 			copies[m.Kind]++
 			return fmt.Errorf("no answer: %w", recovery.ErrUncertain)
 		})

@@ -29,10 +29,8 @@ var skews = []time.Duration{25 * time.Second, time.Minute, 9 * time.Minute, 11 *
 
 // eachSkew runs f with a Service whose clock is right, the rig's, and one whose clock is wrong.
 func eachSkew(t *testing.T, opts recovery.Options, f func(r *rig, wrong *recovery.Service, skew time.Duration)) {
-	for i, skew := range skews {
-		if raceEnabled && i%3 != 0 {
-			continue // a fraction
-		}
+	long(t)
+	for _, skew := range skews {
 		t.Run(fmt.Sprint(skew), func(t *testing.T) {
 			inRig(t, opts, func(r *rig) {
 				opts := opts

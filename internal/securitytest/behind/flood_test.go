@@ -59,6 +59,7 @@ var manyNetworks = strangers(1 << 24) // each asks once
 
 // S88: strangers ask as fast as the door lets them.
 func TestAttack_S88_Floods(t *testing.T) {
+	long(t)
 	flooding, people := 20*time.Minute, 20 // who ask meanwhile
 	if full {
 		flooding, people = time.Hour, 60
@@ -82,9 +83,6 @@ func TestAttack_S88_Floods(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if raceEnabled && (c.from(fewNetworks) != network(0) || strings.Contains(c.name, "nobody")) {
-				t.Skip("a fraction")
-			}
 			inRig(t, recovery.Options{}, func(r *rig) {
 				r.post.serves(func(context.Context, recovery.Message) error {
 					time.Sleep(c.takes*9/10 + rand.N(c.takes/10))
@@ -139,6 +137,7 @@ func TestAttack_S88_Floods(t *testing.T) {
 // S88: the mail system hangs or refuses for half an hour, and then takes 10 ms a mail. Meanwhile
 // people of many networks ask, or strangers for names that nobody has.
 func TestAttack_S88_BacklogAfterAnOutage(t *testing.T) {
+	long(t)
 	for _, c := range []struct {
 		name    string
 		hangs   bool
@@ -152,12 +151,6 @@ func TestAttack_S88_BacklogAfterAnOutage(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if raceEnabled && c.hangs {
-				t.Skip("a fraction")
-			}
-			if raceEnabled {
-				c.waiting /= 4
-			}
 			inRig(t, recovery.Options{}, func(r *rig) {
 				var up atomic.Bool
 				r.post.serves(func(ctx context.Context, _ recovery.Message) error {
@@ -204,6 +197,7 @@ func TestAttack_S88_BacklogAfterAnOutage(t *testing.T) {
 // S88: mails to an attacker's own mailboxes are refused for now, again and again, as a mail relay
 // does with a domain whose DNS does not answer. Everybody else's mail works.
 func TestAttack_S88_MailboxesThatFail(t *testing.T) {
+	long(t)
 	const networks = 100
 	for _, c := range []struct {
 		name        string
@@ -211,9 +205,6 @@ func TestAttack_S88_MailboxesThatFail(t *testing.T) {
 	}{{"alone", 1500, 0}, {"and names that nobody has", 100, 3000}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if raceEnabled && c.nobody > 0 {
-				t.Skip("a fraction")
-			}
 			inRig(t, recovery.Options{}, func(r *rig) {
 				for i := range c.own {
 					r.put(fmt.Sprintf("own%d", i))

@@ -214,11 +214,9 @@ type guessing struct {
 
 // S56: the library's worker, with Run.
 func TestAttack_S56_OwnMailsAroundAnother(t *testing.T) {
+	long(t)
 	g := guessing{inRig, libraryWorker, mailSystems, []int{1, 2, 16}, probings, guesses}
-	switch {
-	case raceEnabled:
-		g.systems, g.n = mailSystemNamed("30ms", "5ms, fails once"), guesses/4
-	case !full:
+	if !full {
 		g.systems = mailSystemNamed("30ms", "400ms", "5ms, fails once", "200ms, down for 10s")
 	}
 	g.everyOne(t, notAboveChance)
@@ -226,9 +224,7 @@ func TestAttack_S56_OwnMailsAroundAnother(t *testing.T) {
 
 // S56: the same on a database.
 func TestAttack_S56_OwnMailsAroundAnotherOnSQLite(t *testing.T) {
-	if raceEnabled {
-		t.Skip("a fraction")
-	}
+	long(t)
 	g := guessing{inRigOnSQLite, libraryWorker, mailSystemNamed("30ms", "200ms"), []int{2}, fewProbings, guesses}
 	if !full {
 		g.n = guesses * 2 / 5
@@ -238,13 +234,11 @@ func TestAttack_S56_OwnMailsAroundAnotherOnSQLite(t *testing.T) {
 
 // S57: the same with Deliver and DeliverJob.
 func TestAttack_S57_OwnMailsAroundAnother(t *testing.T) {
+	long(t)
 	for name, w := range map[string]worker{"Deliver": deliverLoop, "DeliverJob": engine} {
 		t.Run(name, func(t *testing.T) {
 			g := guessing{inRig, w, mailSystemNamed("30ms", "400ms", "5ms, fails once", "200ms, down for 10s"),
 				[]int{1, 16}, probings, guesses}
-			if raceEnabled {
-				g.systems, g.n = mailSystemNamed("5ms, fails once"), guesses/4
-			}
 			if !full {
 				g.probings = fewProbings
 			}
@@ -255,9 +249,7 @@ func TestAttack_S57_OwnMailsAroundAnother(t *testing.T) {
 
 // The measuring finds the first edition's worker.
 func TestAttack_S56_PositiveControl(t *testing.T) {
-	if raceEnabled {
-		t.Skip("a measuring of the measuring")
-	}
+	long(t)
 	g := guessing{inRig, firstEditionWorker, mailSystemNamed("30ms", "200ms", "200ms, fails once"),
 		[]int{1, 2}, fewProbings, guesses}
 	// One probe is not enough where every mail fails once: own-2 then waits for itself.

@@ -414,3 +414,12 @@ func (b *syncBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.buf.String()
 }
+
+// long skips what runs for days of fake time under the race detector, which has a limit of events.
+// .ci/run runs it without.
+func long(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("too long for the race detector: run it without -race")
+	}
+}

@@ -101,22 +101,6 @@ func (r *rig) attack(wg *sync.WaitGroup, a attack, networks int, victim string, 
 	}
 }
 
-// someAttacks are a fraction of them with the race detector.
-func someAttacks() []attack {
-	if raceEnabled {
-		return attacks[1:3]
-	}
-	return attacks
-}
-
-// fewer returns the last number only with the race detector.
-func fewer(networks ...int) []int {
-	if raceEnabled {
-		return networks[len(networks)-1:]
-	}
-	return networks
-}
-
 // An ownersDay is how a person fares who asks now and then.
 type ownersDay struct{ asked, late, died int }
 
@@ -147,8 +131,9 @@ func (r *rig) ownerAsks(name string, end time.Time, most time.Duration) (day own
 // S33: somebody elsewhere asks for alice and bob as often as the limits allow, for a day. Alice
 // asks now and then; bob asked before it began.
 func TestAttack_S33_TheOwnerIsKeptOut(t *testing.T) {
-	for _, a := range someAttacks() {
-		for _, networks := range fewer(1, 3, atMost) {
+	long(t)
+	for _, a := range attacks {
+		for _, networks := range []int{1, 3, atMost} {
 			t.Run(fmt.Sprintf("%s/%d networks", a.name, networks), func(t *testing.T) {
 				t.Parallel()
 				keepOut(t, a, networks, 0)
@@ -159,7 +144,8 @@ func TestAttack_S33_TheOwnerIsKeptOut(t *testing.T) {
 
 // S33: mails are up to ten minutes on their way to the mailbox.
 func TestAttack_S33_TheOwnerIsKeptOutAndMailIsSlow(t *testing.T) {
-	for _, a := range someAttacks() {
+	long(t)
+	for _, a := range attacks {
 		if full || a.name == "resets and names, at every possible instant" {
 			t.Run(a.name, func(t *testing.T) {
 				t.Parallel()
@@ -204,8 +190,9 @@ func keepOut(t *testing.T, a attack, networks int, within time.Duration) {
 
 // S33: she forgot her user name too: she asks for it, and three minutes later for a password.
 func TestAttack_S33_NameAndThenPassword(t *testing.T) {
-	for _, a := range someAttacks() {
-		for _, networks := range fewer(0, 3, atMost) {
+	long(t)
+	for _, a := range attacks {
+		for _, networks := range []int{0, 3, atMost} {
 			t.Run(fmt.Sprintf("%s/%d networks", a.name, networks), func(t *testing.T) {
 				t.Parallel()
 				nameAndThenPassword(t, a, networks)
@@ -256,7 +243,8 @@ func nameAndThenPassword(t *testing.T, a attack, networks int) {
 // throttled, alice or not, is somebody who has a mail already: one with user names, or one whose
 // token works.
 func TestAttack_S33_ManyNetworks(t *testing.T) {
-	for _, a := range someAttacks() {
+	long(t)
+	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
 			manyNetworksAsk(t, a)
@@ -339,6 +327,7 @@ func portalsOfStaff() map[string]recovery.Portal {
 
 // S34: a portal that refuses alice is asked for, for hours.
 func TestAttack_S34_PortalThatRefuses(t *testing.T) {
+	long(t)
 	inRig(t, recovery.Options{Tick: tickOfDays, Portals: portalsOfStaff()}, func(r *rig) {
 		r.put("alice")
 		defer r.start(r.Service)()
@@ -357,6 +346,7 @@ func TestAttack_S34_PortalThatRefuses(t *testing.T) {
 
 // S34: names are asked for that nobody has yet.
 func TestAttack_S34_NamesThatMeanNobody(t *testing.T) {
+	long(t)
 	inRig(t, recovery.Options{Tick: tickOfDays}, func(r *rig) {
 		defer r.start(r.Service)()
 		const people = 20
@@ -385,6 +375,7 @@ func TestAttack_S34_NamesThatMeanNobody(t *testing.T) {
 // S66: a thousand clients ask for one mailbox, by the names of its twenty accounts and by its
 // address.
 func TestAttack_S66_OneMailboxManyRequesters(t *testing.T) {
+	long(t)
 	const box, accounts, lasting = "shared@example.com", 20, 3 * time.Hour
 	limits := map[recovery.MessageKind]recovery.Limit{
 		recovery.MessageResetToken: {Burst: 10, Every: 6 * time.Minute}, // Limits.PerMailbox
