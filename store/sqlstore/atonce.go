@@ -21,12 +21,14 @@ import (
 
 // A judgement is what the statement needs to know of one limit. All times are microseconds.
 type judgement struct {
-	times []time.Time // of the events to count, in order
-	limit recovery.Limit
+	times   []time.Time // of the events to count, in order
+	limit   recovery.Limit
+	lenient bool
 }
 
 // row returns the arguments of the statement, false if only Take can judge. Of a limit whose state
-// is tat, the events pass if tat is at most ceiling, and leave the later of floor and tat + step.
+// is tat, the events are counted if tat is at most ceiling, and leave the later of floor and tat +
+// step. The call passes if tat is at most the last argument, which is more for a lenient charge.
 func (j judgement) row(key recovery.Digest) ([]any, bool) {
 	every, full := j.limit.Every, time.Duration(j.limit.Burst)*j.limit.Every
 	if every%time.Microsecond != 0 {
@@ -34,6 +36,7 @@ func (j judgement) row(key recovery.Digest) ([]any, bool) {
 	}
 	var floor time.Time
 	ceiling := j.times[0].Add(full)
+	most := ceiling // as far as a right clock brings a state
 	for i, at := range j.times {
 		next, wait := j.limit.Take(floor, at)
 		if wait > 0 || next.Before(floor.Add(every)) || at.Nanosecond()%1000 != 0 { // before: clocks were set
@@ -44,8 +47,11 @@ func (j judgement) row(key recovery.Digest) ([]any, bool) {
 			ceiling = c
 		}
 	}
+	if !j.lenient {
+		most = ceiling
+	}
 	step := time.Duration(len(j.times)) * every
-	return []any{key[:], floor.UnixMicro(), step.Microseconds(), ceiling.UnixMicro()}, true
+	return []any{key[:], floor.UnixMicro(), step.Microseconds(), ceiling.UnixMicro(), most.UnixMicro()}, true
 }
 
 // judgements returns the rows of all limits that the calls are charged with, and those of the
@@ -61,11 +67,11 @@ func judgements(calls []*addition) (limits, clients rows, ok bool) {
 		for _, c := range call.charges {
 			j := all[c.Key]
 			if j == nil {
-				j = &judgement{limit: c.Limit}
+				j = &judgement{limit: c.Limit, lenient: c.Lenient}
 				all[c.Key] = j
 			}
 			j.times = append(j.times, call.at)
-			if j.limit != c.Limit || c.Repeat > 0 {
+			if j.limit != c.Limit || j.lenient != c.Lenient || c.Repeat > 0 {
 				return rows{}, rows{}, false
 			}
 			if call.job != nil && c.Scope == recovery.ScopeClient {
@@ -97,7 +103,7 @@ func (s *Store) addAtOnce(ctx context.Context, calls []*addition) (made bool, er
 		}
 	}
 	added := jobRows(jobs)
-	args := slices.Concat(limits.arrays(4), clients.arrays(3), added.arrays(jobValues)[:jobValues-2]) // without turn and order_at
+	args := slices.Concat(limits.arrays(5), clients.arrays(3), added.arrays(jobValues)[:jobValues-2]) // without turn and order_at
 	err = s.transact(ctx, func() (err error) {
 		if made, err = s.execAtOnce(ctx, args); code(err) == divisionByZero {
 			return nil

@@ -15,18 +15,19 @@ var postgresql = statements{
 	// A locked row is read as it is now. A limit that was missing and is there by now was not
 	// locked: it is not counted, and then the whole statement fails. greatest and least skip NULL,
 	// which is what a missing limit has as tat, and a job without charges of its client as free.
-	addAtOnce: `WITH n AS (SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[]) AS n (id, floor, step, ceiling)),
+	addAtOnce: `WITH n AS (SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS n (id, floor, step, ceiling, most)),
 		locked AS MATERIALIZED (SELECT id, tat FROM recovery_limits WHERE id = ANY ($1::bytea[]) ORDER BY id FOR UPDATE),
-		judged AS MATERIALIZED (SELECT id, greatest(floor, tat + step) AS tat, coalesce(tat <= ceiling, true) AS ok FROM n LEFT JOIN locked USING (id)),
+		judged AS MATERIALIZED (SELECT id, CASE WHEN tat > ceiling THEN tat ELSE greatest(floor, tat + step) END AS tat,
+			coalesce(tat <= most, true) AS ok FROM n LEFT JOIN locked USING (id)),
 		level AS (SELECT current_setting('transaction_isolation') = 'read committed' AS usual),
 		passed AS MATERIALIZED (SELECT usual, usual AND coalesce((SELECT bool_and(ok) FROM judged), true) AS ok FROM level),
 		counted AS (INSERT INTO recovery_limits AS l (id, tat) SELECT id, tat FROM judged, passed WHERE passed.ok ORDER BY id
 			ON CONFLICT (id) DO UPDATE SET tat = excluded.tat WHERE EXISTS (SELECT 1 FROM locked WHERE locked.id = l.id) RETURNING 1),
-		clients AS (SELECT place, max(tat - every) AS free FROM unnest($5::bigint[], $6::bytea[], $7::bigint[]) AS c (place, id, every)
+		clients AS (SELECT place, max(tat - every) AS free FROM unnest($6::bigint[], $7::bytea[], $8::bigint[]) AS c (place, id, every)
 			JOIN judged USING (id) GROUP BY place),
 		jobs AS (SELECT j.*, requested_at - greatest(0, free - requested_at) AS turn
-			FROM unnest($8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
-				$16::text[], $17::bigint[]) WITH ORDINALITY
+			FROM unnest($9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
+				$17::text[], $18::bigint[]) WITH ORDINALITY
 				AS j (id, lane, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, place)
 			LEFT JOIN clients USING (place)),
 		added AS (INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, turn, order_at)
