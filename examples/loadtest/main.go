@@ -2,7 +2,7 @@
 // decodes the same requests.
 //
 //	go run ./examples/loadtest                    # one target, a line of JSON
-//	go run ./examples/loadtest -table -runs 5     # every figure of the README, over an hour
+//	go run ./examples/loadtest -table -runs 5     # a table of every figure, over an hour
 //
 // A target is a process of its own on this machine, and so many callers send it requests in a closed
 // loop over kept connections: each sends the next when it has the answer. Ratios of one run can be
