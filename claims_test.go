@@ -206,8 +206,8 @@ func TestFailuresAreToldWithTheirReason(t *testing.T) {
 	}
 }
 
-// An outcome that cannot be written is written again, after longer and longer pauses, for as long as a
-// mail may take.
+// An outcome that cannot be written is written again, after longer and longer pauses, for as long
+// as a mail may take.
 func TestOutcomesAreTriedWithPauses(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
 		start := time.Now()

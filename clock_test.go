@@ -139,8 +139,8 @@ func TestClockThatIsSetBack(t *testing.T) {
 	})
 }
 
-// What the clocks differ by stays as it is until it is another by half a second, and is none once it is
-// less than that.
+// What the clocks differ by stays as it is until it is another by half a second, and is none once
+// it is less than that.
 func TestClockDoesNotJitter(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
 		var off time.Duration
@@ -245,8 +245,8 @@ func TestStoreClockIsReadInTheMiddle(t *testing.T) {
 	})
 }
 
-// Two instances whose clocks differ by ten minutes count one limit alike, and supersede in the order in
-// which they were asked.
+// Two instances whose clocks differ by ten minutes count one limit alike, and supersede in the
+// order in which they were asked.
 func TestInstancesWhoseClocksDiffer(t *testing.T) {
 	for _, off := range []time.Duration{-recovery.MaxClockSkew, recovery.MaxClockSkew} {
 		t.Run(fmt.Sprint(off), func(t *testing.T) {

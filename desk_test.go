@@ -35,8 +35,8 @@ func (w *world) mailed() int {
 	return len(w.deliver())
 }
 
-// A client network causes one mail a minute for an account. Whoever is over a limit is told nothing,
-// and a hook is told which.
+// A client network causes one mail a minute for an account. Whoever is over a limit is told
+// nothing, and a hook is told which.
 func TestAccountIsMailedOnceAMinute(t *testing.T) {
 	atDesk(t, func(is *is.I, w *world) {
 		w.ask("billybob")
@@ -67,7 +67,8 @@ func TestNetworksAreMailedApart(t *testing.T) {
 	})
 }
 
-// A client network causes six mails with tokens an hour to a mailbox, whatever account they are for.
+// A client network causes six mails with tokens an hour to a mailbox, whatever account they are
+// for.
 func TestMailboxIsMailedSixTimesAnHourForOneNetwork(t *testing.T) {
 	atDesk(t, func(is *is.I, w *world) {
 		sent := 0
@@ -82,8 +83,8 @@ func TestMailboxIsMailedSixTimesAnHourForOneNetwork(t *testing.T) {
 	})
 }
 
-// Mails with user names count apart: two at once and then one in 30 minutes, whoever asks. They keep no
-// token from anybody, and tokens keep no names.
+// Mails with user names count apart: two at once and then one in 30 minutes, whoever asks. They
+// keep no token from anybody, and tokens keep no names.
 func TestUsernamesAreMailedApart(t *testing.T) {
 	atDesk(t, func(is *is.I, w *world) {
 		names := func(i int) int {

@@ -18,8 +18,8 @@ func (w *faultWorld) violation(format string, args ...any) {
 	w.violations = append(w.violations, fmt.Sprintf(format, args...))
 }
 
-// check looks for what the library promises whatever fails. It is called when everything works again
-// and the queue was worked off.
+// check looks for what the library promises whatever fails. It is called when everything works
+// again and the queue was worked off.
 func (w *faultWorld) check() {
 	w.checkAnswers()
 	w.checkPromises()
@@ -55,7 +55,8 @@ func classOf(err error) string {
 	return strings.Join(classes, " and ")
 }
 
-// must returns how a call of the application has to be answered because something failed in it, or "".
+// must returns how a call of the application has to be answered because something failed in it, or
+// "".
 func (w *faultWorld) must(trace []faultSpot) string {
 	for _, at := range trace {
 		for _, f := range w.plan {
@@ -204,8 +205,8 @@ func (w *faultWorld) claimFailed(trace []faultSpot) bool {
 	})
 }
 
-// mostByStore returns how long a caller waits at most: no single call of the Store takes longer than
-// StoreTimeout, and nobody waits for its clock.
+// mostByStore returns how long a caller waits at most: no single call of the Store takes longer
+// than StoreTimeout, and nobody waits for its clock.
 func (w *faultWorld) mostByStore() time.Duration {
 	switch {
 	case w.plan.onHook():
@@ -218,8 +219,8 @@ func (w *faultWorld) mostByStore() time.Duration {
 	return 5 * time.Second
 }
 
-// checkTook checks how long a call took. Time passes only while something foreign takes it, and no call
-// waits for a hook. A delivery may pretend to send mails.
+// checkTook checks how long a call took. Time passes only while something foreign takes it, and no
+// call waits for a hook. A delivery may pretend to send mails.
 func (w *faultWorld) checkTook(took, most time.Duration) {
 	for _, f := range w.plan {
 		if f.mode == modeSlow && !w.plan.onHook() {
@@ -274,9 +275,9 @@ func namesIn(m recovery.Message) []string {
 	return names
 }
 
-// excused reports whether a mail need not be there: the mail system refused this very one for good, or
-// one that was counted before it, or the application was told that the request is too old, by a clock
-// that lies.
+// excused reports whether a mail need not be there: the mail system refused this very one for good,
+// or one that was counted before it, or the application was told that the request is too old, by a
+// clock that lies.
 func (w *faultWorld) excused(a faultAsk, username string) bool {
 	throttled := slices.ContainsFunc(w.events, func(e faultEvent) bool {
 		r, ok := e.event.(recovery.JobEvent)
@@ -331,8 +332,9 @@ func (w *faultWorld) checkRefused() {
 	}
 }
 
-// checkPasswords checks that a password is changed exactly when its token is used up, that whoever was
-// told of a success has it, and that every change is followed by a notice and a call of OnReset.
+// checkPasswords checks that a password is changed exactly when its token is used up, that whoever
+// was told of a success has it, and that every change is followed by a notice and a call of
+// OnReset.
 func (w *faultWorld) checkPasswords() {
 	for _, c := range w.completions {
 		switch {
@@ -366,8 +368,8 @@ func (w *faultWorld) checkPasswords() {
 	}
 }
 
-// checkMails checks that mails go to addresses on file, of those who may have them, and are not repeated
-// without end.
+// checkMails checks that mails go to addresses on file, of those who may have them, and are not
+// repeated without end.
 func (w *faultWorld) checkMails() {
 	copies, most := make(map[string]int), 1
 	for _, f := range w.plan {
@@ -411,8 +413,8 @@ func (w *faultWorld) checkEvents() {
 
 var anyToken = regexp.MustCompile(`[a-z2-7]{52}`)
 
-// checkSecrets checks that no token, password, hash or address is in what gets logged or printed, and no
-// name in an answer.
+// checkSecrets checks that no token, password, hash or address is in what gets logged or printed,
+// and no name in an answer.
 func (w *faultWorld) checkSecrets() {
 	look := func(where, text string, more ...string) {
 		if anyToken.MatchString(text) {
@@ -450,8 +452,8 @@ func (w *faultWorld) checkSecrets() {
 	}
 }
 
-// checkAfterwards checks that the Service works: a token that was not used does, and so does another
-// account, and in the end nothing is left in the Store.
+// checkAfterwards checks that the Service works: a token that was not used does, and so does
+// another account, and in the end nothing is left in the Store.
 func (w *faultWorld) checkAfterwards() {
 	w.mail.Fail(nil)
 	finish := func(token string) error {

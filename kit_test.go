@@ -63,8 +63,8 @@ func newWorld(t *testing.T, opts *recovery.Options) *world {
 	return w
 }
 
-// service returns one more Service on the world. Hashing is quick, ticks are short and limits are off,
-// unless the options say otherwise.
+// service returns one more Service on the world. Hashing is quick, ticks are short and limits are
+// off, unless the options say otherwise.
 func (w *world) service(store recovery.Store, o recovery.Options) *recovery.Service {
 	w.is.Helper()
 	if o.HashPassword == nil {

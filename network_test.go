@@ -27,8 +27,8 @@ func clientCharges(t *testing.T, addr string) (of recovery.Charges) {
 	return of
 }
 
-// A client is an IPv4 address, or a /64 of IPv6: its neighbours are others. An IPv4 address inside an
-// IPv6 one counts as itself.
+// A client is an IPv4 address, or a /64 of IPv6: its neighbours are others. An IPv4 address inside
+// an IPv6 one counts as itself.
 func TestNeighboursAreOtherClients(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
@@ -60,7 +60,8 @@ func TestNeighboursAreOtherClients(t *testing.T) {
 	}
 }
 
-// An IPv6 client is in three networks, each with a limit of its own. Its turn is that of the widest.
+// An IPv6 client is in three networks, each with a limit of its own. Its turn is that of the
+// widest.
 func TestNetworksAreNested(t *testing.T) {
 	is := is.New(t)
 	is.Equal(len(clientCharges(t, "192.0.2.1")), 2)

@@ -73,9 +73,9 @@ type Options struct {
 	// is never woken by a request, because the wake-up would be seen in the answer's time.
 	Tick time.Duration
 	// Workers is how many mails that people wait for are handled at once: default 36, at most 256; Run
-	// has two places at least. A quarter as many places, at least one, are for notices, and as many for
-	// calls of OnReset. The Mailer should be able to send Workers × 5/4 mails at once: who has to wait
-	// there for a mail of somebody else could tell that it is sent.
+	// has two places at least. A quarter as many places, at least one, are for notices, and as many
+	// for calls of OnReset. The Mailer should be able to send Workers × 5/4 mails at once: who has to
+	// wait there for a mail of somebody else could tell that it is sent.
 	//
 	// A place is taken for as long as a mail takes, in whole Ticks, also where none leaves. So
 	// Workers / (time of a mail, rounded up to Ticks) should not be less than what Limits.Global lets

@@ -175,8 +175,8 @@ func TestJobWithoutAMailGoesAsAMailOfItsAttempt(t *testing.T) {
 	}
 }
 
-// A few mails that took long do not fill the places: no job without one takes longer than four times
-// the median, or a tick.
+// A few mails that took long do not fill the places: no job without one takes longer than four
+// times the median, or a tick.
 func TestJobWithoutAMailTakesNoTail(t *testing.T) {
 	for usual, most := range map[time.Duration]time.Duration{
 		time.Second: 4 * time.Second, 3 * time.Millisecond: 12 * time.Millisecond, time.Millisecond: 10 * time.Millisecond,
@@ -323,8 +323,8 @@ func TestDeliverJobWithoutPretending(t *testing.T) {
 	})
 }
 
-// A mail system that accepts nothing is asked by four jobs a tick, and by all places again after the
-// first mail that it accepts or refuses for good.
+// A mail system that accepts nothing is asked by four jobs a tick, and by all places again after
+// the first mail that it accepts or refuses for good.
 func TestBrokenMailSystemIsProbed(t *testing.T) {
 	for name, answer := range map[string]error{"accepts": nil, "refuses": recovery.ErrPermanent} {
 		t.Run(name, func(t *testing.T) {
@@ -444,8 +444,8 @@ func TestFailureTakesTheTimeOfAMail(t *testing.T) {
 	})
 }
 
-// After an outage, requests that are only to be dropped do not keep the worker from finding out that
-// the mail system is back.
+// After an outage, requests that are only to be dropped do not keep the worker from finding out
+// that the mail system is back.
 func TestProbesAreNotUsedUpByWhatIsTooOld(t *testing.T) {
 	inBubble(t, recovery.Options{Tick: time.Second, MaxRequestAge: time.Minute}, func(t *testing.T, is *is.I, w *world) {
 		w.mail.Fail(func(recovery.Message) error { return errDown })

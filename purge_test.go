@@ -29,8 +29,8 @@ func (s *purgeStore) Purge(context.Context, time.Time, time.Time, int) (int, err
 	return s.answers(s.calls)
 }
 
-// The Store is purged when the worker begins and every ten minutes, by the worker's clock; when that
-// clock went back too.
+// The Store is purged when the worker begins and every ten minutes, by the worker's clock; when
+// that clock went back too.
 func TestPurgeIsNowAndThen(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
@@ -116,7 +116,8 @@ func TestPurgeThatRestsIsStopped(t *testing.T) {
 	})
 }
 
-// What a clock that is ahead would delete is still of use to others; what one that was wrong made is not.
+// What a clock that is ahead would delete is still of use to others; what one that was wrong made
+// is not.
 func TestPurgeLeavesRoomForSkew(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)

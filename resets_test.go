@@ -84,7 +84,8 @@ func TestPortalChoosesAmongAccounts(t *testing.T) {
 		})
 }
 
-// Of several identifiers that differ in case only, the exact one is meant, and nobody else hears of it.
+// Of several identifiers that differ in case only, the exact one is meant, and nobody else hears of
+// it.
 func TestCaseTwins(t *testing.T) {
 	for name, c := range map[string]struct {
 		stored []string // user names, or addresses

@@ -7,8 +7,8 @@ import (
 	"example.com/recovery"
 )
 
-// A seam is a Store that gives every call to around, which makes it or not. The argument is what the
-// Store is given: its only argument, or one of the structs below.
+// A seam is a Store that gives every call to around, which makes it or not. The argument is what
+// the Store is given: its only argument, or one of the structs below.
 type seam struct {
 	recovery.Store
 	around func(ctx context.Context, method string, arg any, call func(context.Context) error) error

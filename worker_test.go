@@ -95,7 +95,8 @@ func hangs(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// A worker that is stopped ends within three times SendTimeout, whatever hangs until its context ends.
+// A worker that is stopped ends within three times SendTimeout, whatever hangs until its context
+// ends.
 func TestRunEnds(t *testing.T) {
 	for _, timeout := range []time.Duration{time.Second, 10 * time.Second, time.Minute} {
 		t.Run(timeout.String(), func(t *testing.T) {
@@ -370,8 +371,8 @@ func TestOldRequestsAreDropped(t *testing.T) {
 	})
 }
 
-// An address that no mail reaches is not kept for ever. A notice that waited for the worker for longer
-// is sent.
+// An address that no mail reaches is not kept for ever. A notice that waited for the worker for
+// longer is sent.
 func TestNoticeEndsAfterAWeek(t *testing.T) {
 	inBubble(t, recovery.Options{Tick: 30 * time.Second}, func(t *testing.T, is *is.I, w *world) {
 		alice, billybob := w.token("alice"), w.token("billybob")

@@ -11,31 +11,33 @@
 //	POST /v2.0/users/RAX-AUTH/forgot-pwd   user name and, if a link is wanted, portal
 //	POST /v2.0/users/RAX-AUTH/pwd-reset    new password, the token in X-Auth-Token
 //
-// Both return a handler that answers those paths alone. Mount it where it belongs in the host's mux,
-// and below a prefix with [http.StripPrefix].
+// Both return a handler that answers those paths alone. Mount it where it belongs in the host's
+// mux, and below a prefix with [http.StripPrefix].
 //
 // # What the caller can learn
 //
-// What package recovery lets it learn, and nothing more: a request for a reset or for user names has
-// one answer, byte for byte, whoever is named. No answer repeats a value of the request but the user
-// name in Rackspace's X-User-Name header, which that format demands. A panic and an error of the
-// store become a generic answer; their texts go to the log, without tokens, passwords and addresses.
+// What package recovery lets it learn, and nothing more: a request for a reset or for user names
+// has one answer, byte for byte, whoever is named. No answer repeats a value of the request but the
+// user name in Rackspace's X-User-Name header, which that format demands. A panic and an error of
+// the store become a generic answer; their texts go to the log, without tokens, passwords and
+// addresses.
 //
-// Status 429 is about who asks: the client's networks, or everybody together. No answer tells that a
-// person was mailed too often.
+// Status 429 is about who asks: the client's networks, or everybody together. No answer tells that
+// a person was mailed too often.
 //
 // # When something fails
 //
 // Status 503 with Retry-After means that the same request may work later: the store failed or took
 // longer than Options.StoreTimeout of package recovery, too many passwords are being hashed, or
-// Options.Approve failed. Only an error of Approve that wraps recovery.ErrDenied is answered with 403.
+// Options.Approve failed. Only an error of Approve that wraps recovery.ErrDenied is answered with
+// 403.
 //
 // # Bodies
 //
-// Bodies are decoded strictly: exact keys, none twice, none unknown, one value and nothing around it,
-// UTF-8, no DOCTYPE. Whatever else arrives is refused with a text that names what is allowed. A body
-// may have 16 KiB and 10 seconds. The Xandr calls ignore Content-Type, because the client that their
-// documentation shows (curl -d @file) sends a wrong one.
+// Bodies are decoded strictly: exact keys, none twice, none unknown, one value and nothing around
+// it, UTF-8, no DOCTYPE. Whatever else arrives is refused with a text that names what is allowed. A
+// body may have 16 KiB and 10 seconds. The Xandr calls ignore Content-Type, because the client that
+// their documentation shows (curl -d @file) sends a wrong one.
 //
 // # Cross-site requests
 //
@@ -62,10 +64,10 @@ import (
 // Options configure a handler. The zero value of every field is its documented default, and nil
 // Options are the zero Options.
 type Options struct {
-	// ClientAddr tells who is asking; limits are counted by it. The default is Request.RemoteAddr, with
-	// or without a port. Behind a proxy that is the proxy's: supply a function that reads the header
-	// which your own proxy sets, and no other, because a client can send any header. All requests for
-	// which there is no address, the zero Addr, count as one client.
+	// ClientAddr tells who is asking; limits are counted by it. The default is Request.RemoteAddr,
+	// with or without a port. Behind a proxy that is the proxy's: supply a function that reads the
+	// header which your own proxy sets, and no other, because a client can send any header. All
+	// requests for which there is no address, the zero Addr, count as one client.
 	ClientAddr func(*http.Request) netip.Addr
 
 	// BodyTimeout is how long a body may take to arrive: default 10 seconds. It takes the place of the

@@ -12,8 +12,8 @@ import (
 const maxNames = 50
 
 // Data is what a template is executed with. All texts are safe to show: the package documentation
-// says how. In a subject template Username, Usernames, Bracketed, Token, Link, Resets and MoreResets
-// are empty. It prints as "[redacted]".
+// says how. In a subject template Username, Usernames, Bracketed, Token, Link, Resets and
+// MoreResets are empty. It prints as "[redacted]".
 type Data struct {
 	redacted
 

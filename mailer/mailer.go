@@ -62,8 +62,8 @@
 // New executes every template on messages of many shapes. A text or HTML part that fails to show a
 // token, a link or a user name it is there for is an error.
 //
-// The program mailpreview in the folder examples writes every mail to files, with one's own templates
-// if told so, and a page to look at them side by side.
+// The program mailpreview in the folder examples writes every mail to files, with one's own
+// templates if told so, and a page to look at them side by side.
 //
 // # What a mail shows of its input
 //
@@ -74,16 +74,16 @@
 //     invalid UTF-8 replaced by U+FFFD,
 //   - are one line of at most 64 characters, cut with an ellipsis.
 //
-// A user name moreover cannot contain a quotation mark (it is shown as an apostrophe) and cannot become
-// a link: where a part of it looks like a host name or a URL, "." is shown as "[.]" and ":" as "[:]",
-// and the mail says so. A name like "john.smith" stays as it is, because no mail program takes
-// it for a host. So does a name that is a plain address ("a@example.com"), up to its full 254 bytes:
-// many accounts are named by their address, and the reader has to copy it. The worst that a mail
-// program makes of it is a link that begins a mail. The name of the application is its operator's;
-// only "://" is broken up in it.
+// A user name moreover cannot contain a quotation mark (it is shown as an apostrophe) and cannot
+// become a link: where a part of it looks like a host name or a URL, "." is shown as "[.]" and ":"
+// as "[:]", and the mail says so. A name like "john.smith" stays as it is, because no mail program
+// takes it for a host. So does a name that is a plain address ("a@example.com"), up to its full 254
+// bytes: many accounts are named by their address, and the reader has to copy it. The worst that a
+// mail program makes of it is a link that begins a mail. The name of the application is its
+// operator's; only "://" is broken up in it.
 //
-// The subject consists of fixed words and the name of the application; its template gets no
-// token, link or user name, nor how many accounts there are. Mails load nothing from the network and
+// The subject consists of fixed words and the name of the application; its template gets no token,
+// link or user name, nor how many accounts there are. Mails load nothing from the network and
 // contain no image.
 //
 // # Secrets

@@ -1,5 +1,5 @@
-// Package portal serves the pages on which people recover their accounts: "forgot password", "forgot
-// user name", "choose a new password" and what comes between.
+// Package portal serves the pages on which people recover their accounts: "forgot password",
+// "forgot user name", "choose a new password" and what comes between.
 //
 //	pages, err := portal.New(svc, &portal.Options{Portal: "web", LogInURL: "/login"})
 //	if err != nil {
@@ -7,9 +7,9 @@
 //	}
 //	mux.Handle("/recover/", pages)
 //
-// The handler can be mounted below any path that ends in a slash, with or without [http.StripPrefix]:
-// it looks at the last segment of the path only, and its links and redirects are relative. The URL of
-// the [recovery.Portal] must lead to the page "reset" below it:
+// The handler can be mounted below any path that ends in a slash, with or without
+// [http.StripPrefix]: it looks at the last segment of the path only, and its links and redirects
+// are relative. The URL of the [recovery.Portal] must lead to the page "reset" below it:
 //
 //	recovery.Options{Portals: map[string]recovery.Portal{"web": {URL: "https://example.com/recover/reset"}}}
 //
@@ -24,40 +24,42 @@
 //	GET        done               the password was changed
 //	GET        portal.css, portal.js
 //
-// HEAD is answered like GET, and neither changes anything. A form that was accepted is answered with
-// 303 to the next page; one whose fields are at fault with 422 and the form; a token that cannot be
-// used with 422 and a page that offers a new mail. Beyond that: 400, 404, 405, 413 and 415 for what no
-// browser sends by itself, 403 for other sites and where Options.Approve of package recovery denies,
-// 429 and 503 with Retry-After, 500. Status 503 is for what may work later: the store failed or took too
-// long, too many passwords are being hashed, or Options.Approve failed without denying.
+// HEAD is answered like GET, and neither changes anything. A form that was accepted is answered
+// with 303 to the next page; one whose fields are at fault with 422 and the form; a token that
+// cannot be used with 422 and a page that offers a new mail. Beyond that: 400, 404, 405, 413 and
+// 415 for what no browser sends by itself, 403 for other sites and where Options.Approve of package
+// recovery denies, 429 and 503 with Retry-After, 500. Status 503 is for what may work later: the
+// store failed or took too long, too many passwords are being hashed, or Options.Approve failed
+// without denying.
 //
 // # Without JavaScript
 //
-// Everything works. The token of the link stays in the address bar then, because no server sees that
-// part of a URL, and is pasted into the form, alone or with the whole link. White space, U+200B, U+FEFF
-// and one pair of angle brackets around it are passed over. After a form that was at fault it has to be
-// pasted again, because no answer repeats it.
+// Everything works. The token of the link stays in the address bar then, because no server sees
+// that part of a URL, and is pasted into the form, alone or with the whole link. White space,
+// U+200B, U+FEFF and one pair of angle brackets around it are passed over. After a form that was at
+// fault it has to be pasted again, because no answer repeats it.
 //
 // A rejected password is answered with every rule that it is known to break. Whether it holds the
 // account's own name or address, or has leaked, is known when all else is right: the token must be
 // alive, and is looked up only to be used.
 //
-// With JavaScript a script of 7 kB takes the token out of the address bar and into the form, keeps it
-// in the tab's session storage until it was used, and shows which rules a password meets. It never
-// submits a form by itself, so programs that follow links in mails do no harm.
+// With JavaScript a script of 7 kB takes the token out of the address bar and into the form, keeps
+// it in the tab's session storage until it was used, and shows which rules a password meets. It
+// never submits a form by itself, so programs that follow links in mails do no harm.
 //
 // # What the caller can learn
 //
-// What package recovery lets it learn: the answer to a request is the same, byte for byte, whoever is
-// named. Status 429 is about who asks, never about who is mailed too often. No page repeats anything of a request but the name and the address that were typed, into
-// their own fields. No token appears in a URL that is sent, in an answer, a redirect or the log. The
-// language of a page depends on Accept-Language alone, and is the one in which mail is asked for.
+// What package recovery lets it learn: the answer to a request is the same, byte for byte, whoever
+// is named. Status 429 is about who asks, never about who is mailed too often. No page repeats
+// anything of a request but the name and the address that were typed, into their own fields. No
+// token appears in a URL that is sent, in an answer, a redirect or the log. The language of a page
+// depends on Accept-Language alone, and is the one in which mail is asked for.
 //
 // # Other sites
 //
-// No cookie is set or read. Forms from other origins are refused ([http.CrossOriginProtection]), pages
-// cannot be framed, load nothing from elsewhere (the logo aside, if it is given so), and have no code
-// or style inline, no parameters and no way to redirect a reader.
+// No cookie is set or read. Forms from other origins are refused ([http.CrossOriginProtection]),
+// pages cannot be framed, load nothing from elsewhere (the logo aside, if it is given so), and have
+// no code or style inline, no parameters and no way to redirect a reader.
 package portal
 
 import (
@@ -78,9 +80,10 @@ import (
 //
 // A URL is https, or a path of the same origin that begins with one slash.
 type Options struct {
-	// Portal is the name in Options.Portals of package recovery whose URL leads to the page "reset"
-	// of these pages. Where there are several portals, each must have Allow. With the default, "", mails hold the link of the entry for the empty name, or
-	// where there is none the bare token, which people paste.
+	// Portal is the name in Options.Portals of package recovery whose URL leads to the page "reset" of
+	// these pages. Where there are several portals, each must have Allow. With the default, "", mails
+	// hold the link of the entry for the empty name, or where there is none the bare token, which
+	// people paste.
 	Portal string
 
 	// Application is the name of the product; default Options.Application of package recovery.
@@ -107,19 +110,19 @@ type Options struct {
 	// locales/en.json and so on, the texts. Files whose names begin with a dot are ignored, any other
 	// is an error.
 	//
-	// The frame must have <body data-page="{{.Name}}">, with data-forget where ForgetToken is true. The
-	// first form of a page that has one must be sent with POST to the page of its own name, and have
-	// exactly the fields of the built-in form; those of the page "reset" have ids that equal their
-	// names. Other ids are the script's: what a page does not have is not shown.
+	// The frame must have <body data-page="{{.Name}}">, with data-forget where ForgetToken is true.
+	// The first form of a page that has one must be sent with POST to the page of its own name, and
+	// have exactly the fields of the built-in form; those of the page "reset" have ids that equal
+	// their names. Other ids are the script's: what a page does not have is not shown.
 	//
 	// A language is named by its BCP 47 tag; a new one must have every text that English has, one that
 	// is built in may have some. A text must have the placeholders of the English one, and no others.
 	Templates fs.FS
 
-	// ClientAddr tells who is asking; limits are counted by it. The default is Request.RemoteAddr, with
-	// or without a port. Behind a proxy that is the proxy's: supply a function that reads the header
-	// which your own proxy sets, and no other, because a client can send any header. All requests for
-	// which there is no address, the zero Addr, count as one client.
+	// ClientAddr tells who is asking; limits are counted by it. The default is Request.RemoteAddr,
+	// with or without a port. Behind a proxy that is the proxy's: supply a function that reads the
+	// header which your own proxy sets, and no other, because a client can send any header. All
+	// requests for which there is no address, the zero Addr, count as one client.
 	ClientAddr func(*http.Request) netip.Addr
 
 	// CrossOrigin decides which forms come from here. The default trusts the request's own host; one
@@ -170,8 +173,8 @@ func New(svc *recovery.Service, opts *Options) (http.Handler, error) {
 
 // ChangePassword returns a handler for GET /.well-known/change-password, by which password managers
 // find the page where a password is changed (W3C, A Well-Known URL for Changing Passwords). It
-// redirects to target, the path of the pages or of the application's own page for those who are logged
-// in.
+// redirects to target, the path of the pages or of the application's own page for those who are
+// logged in.
 func ChangePassword(target string) (http.Handler, error) {
 	if target == "" || checkURL(target) != nil {
 		return nil, errors.New("portal: the target of ChangePassword " + urlRule)

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// equivalents reads equivalent.txt: the name of a mutant on a line, as -list prints it, and below it, indented, the reason why
-// no test can tell it from the original. Lines that begin with # are comments.
+// equivalents reads equivalent.txt: the name of a mutant on a line, as -list prints it, and below
+// it, indented, the reason why no test can tell it from the original. Lines that begin with # are
+// comments.
 func equivalents(file string) (reasons map[string]string, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -48,8 +49,9 @@ type handMutant struct {
 	old, new   string
 }
 
-// handMutants reads hand.txt. A block begins with the name; then come, indented by a tab, "in" and a file,
-// "kill", a package and a regexp of its tests once or more often, and lines with - and + as of a diff.
+// handMutants reads hand.txt. A block begins with the name; then come, indented by a tab, "in" and
+// a file, "kill", a package and a regexp of its tests once or more often, and lines with - and + as
+// of a diff.
 func handMutants(file string) (mutants []handMutant, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -98,8 +100,8 @@ func (m *handMutant) apply(root string) (string, error) {
 	return string(src[:start]) + text + string(src[end:]), nil
 }
 
-// place returns which bytes of the file are replaced, and by what: as few as possible. The old lines
-// must be there once.
+// place returns which bytes of the file are replaced, and by what: as few as possible. The old
+// lines must be there once.
 func (m *handMutant) place(src string) (start, end int, text string, err error) {
 	if n := strings.Count(src, m.old); m.old == "" || n != 1 {
 		return 0, 0, "", fmt.Errorf("%s: what it replaces is %d times in %s", m.name, n, m.file)

@@ -41,9 +41,9 @@ func (p *mailTimes) to(address string) []string {
 	return slices.DeleteFunc(slices.Clone(p.came), func(came string) bool { return !strings.HasPrefix(came, address+" ") })
 }
 
-// Whoever asks for mails to himself, over and over, sees them come at the very same instants, to the
-// nanosecond, whether or not somebody else completes a reset meanwhile, and whatever becomes of the notice
-// and of OnReset.
+// Whoever asks for mails to himself, over and over, sees them come at the very same instants, to
+// the nanosecond, whether or not somebody else completes a reset meanwhile, and whatever becomes of
+// the notice and of OnReset.
 func TestAttack_S57_CompletionsOfOthers(t *testing.T) {
 	never := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	for _, workers := range []int{1, 2, 16} {
@@ -192,8 +192,8 @@ func (s *site) named() map[string]func() error {
 	}
 }
 
-// Whoever can time DeliverJob, because an engine runs one after the other, sees a mail's time for each job,
-// and when it wants to be called again is the same.
+// Whoever can time DeliverJob, because an engine runs one after the other, sees a mail's time for
+// each job, and when it wants to be called again is the same.
 func TestAttack_S57_DeliverJob(t *testing.T) {
 	const takes = 30 * time.Millisecond
 	for what, c := range map[string]struct {
@@ -240,8 +240,8 @@ func TestAttack_S57_DeliverJob(t *testing.T) {
 	}
 }
 
-// Stats counts jobs, and a job counts alike whoever is meant: before it is worked on, and when it has to
-// be tried again.
+// Stats counts jobs, and a job counts alike whoever is meant: before it is worked on, and when it
+// has to be tried again.
 func TestAttack_S57_Stats(t *testing.T) {
 	for what, fails := range map[string]error{"mail works": nil, "mail is refused": recovery.ErrPermanent, "mail fails": errForeign} {
 		t.Run(what, func(t *testing.T) {

@@ -2,18 +2,18 @@
 // TestAttack_S01_… for every row, on every store and through every entry that the row concerns.
 //
 // The stores are memstore, SQLite, PostgreSQL and MariaDB, found as package databases of
-// store/sqlstore/dbtest says. The entries are the Service itself, the Xandr format, Rackspace's JSON and
-// XML, and the pages of the portal. A request is driven to its end by hand (Service.Deliver), by a clock
-// that the test sets, so nothing sleeps and nothing depends on the speed of a machine.
+// store/sqlstore/dbtest says. The entries are the Service itself, the Xandr format, Rackspace's
+// JSON and XML, and the pages of the portal. A request is driven to its end by hand
+// (Service.Deliver), by a clock that the test sets, so nothing sleeps and nothing depends on the
+// speed of a machine.
 //
 // # Rows
 //
 // testdata/rows.txt lists the rows. A test fails when one of them has no test in any package of the
-// repository, or when a test names a row that is not in the list. notYet in ledger_test.go lists what of
-// the catalogue is not there yet, and why.
-// What the tests of this package did is counted while they run (ledger_test.go). A subtest that attacked
-// nothing fails; and when all tests ran, so does a row's test without an attack, and a vector that
-// nothing was attacked with.
+// repository, or when a test names a row that is not in the list. notYet in ledger_test.go lists
+// what of the catalogue is not there yet, and why. What the tests of this package did is counted
+// while they run (ledger_test.go). A subtest that attacked nothing fails; and when all tests ran,
+// so does a row's test without an attack, and a vector that nothing was attacked with.
 //
 // # Vectors
 //
@@ -40,8 +40,9 @@
 //
 // # Tokens, races and passwords
 //
-// In tokens.jsonl and races.jsonl, value, body and header are templates. What stands for a token, or in
-// row S20 for a value that is stored, is written "{}"; "{hex|upper}" is the same after the steps named:
+// In tokens.jsonl and races.jsonl, value, body and header are templates. What stands for a token,
+// or in row S20 for a value that is stored, is written "{}"; "{hex|upper}" is the same after the
+// steps named:
 //
 //	upper lower capital reverse   letters, the first letter, the order
 //	hex base32 base32hex base64 base64url percent wide sha256   another form of the bytes
@@ -50,10 +51,10 @@
 //	next:5                        the character at 5 replaced by the next one of the alphabet
 //	fit fitright nodash nopad     cut or filled to 32 bytes, without "-", without "=" at the end
 //
-// Fields mean there what the row needs: in S23 value is how the clock goes on, step by step; in S26 a
-// user name; in S30 a path; in S31 a password, and want are the reasons; in S45 the text of an error; in
-// S46 what befalls the account; in S47 and S48 how long. In S27 the kind "pasted" is what the portal takes
-// off. In passwords.jsonl value is a password (S80, S81 with the hash in body), a stored hash (S83), or a
-// text that gets into a log (S84). Wants beside the outcomes: "refused" is any of malformed, weak password,
-// bad token, media type and too large.
+// Fields mean there what the row needs: in S23 value is how the clock goes on, step by step; in S26
+// a user name; in S30 a path; in S31 a password, and want are the reasons; in S45 the text of an
+// error; in S46 what befalls the account; in S47 and S48 how long. In S27 the kind "pasted" is what
+// the portal takes off. In passwords.jsonl value is a password (S80, S81 with the hash in body), a
+// stored hash (S83), or a text that gets into a log (S84). Wants beside the outcomes: "refused" is
+// any of malformed, weak password, bad token, media type and too large.
 package catalogue

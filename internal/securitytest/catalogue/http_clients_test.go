@@ -48,8 +48,8 @@ func httpApart(k kind, e *entry) bool {
 	return overHTTP(k, e) && (k.name == "memstore" || e.name == "Xandr")
 }
 
-// What middleware leaves in RemoteAddr may have no port, or be no address at all. Nobody is unlimited
-// because of it.
+// What middleware leaves in RemoteAddr may have no port, or be no address at all. Nobody is
+// unlimited because of it.
 func TestAttack_S79_RemoteAddrOfMiddleware(t *testing.T) {
 	onEntries(t, httpApart, fewPerClient, func(s *site, e *entry) {
 		as := func(remotes ...string) func(int) {

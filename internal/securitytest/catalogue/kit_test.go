@@ -63,8 +63,8 @@ type site struct {
 	server  *httptest.Server
 }
 
-// accounts are those of every site. mallory is disabled, federate has no password of the application, the
-// address of unproven was not verified, and the name of 9 is the address of 8.
+// accounts are those of every site. mallory is disabled, federate has no password of the
+// application, the address of unproven was not verified, and the name of 9 is the address of 8.
 var accounts = func() (all []recovery.Account) {
 	for i, a := range [][2]string{
 		{"alice", "alice@example.com"}, {"alicia", "alice@example.com"}, {"billybob", "billybob@example.com"},
@@ -158,8 +158,8 @@ func onEntries(t *testing.T, about func(kind, *entry) bool, with func(*site, *re
 	})
 }
 
-// apart is for a row that is long, and about the entry or the store but not about both: every entry on
-// memstore, every store through the direct call.
+// apart is for a row that is long, and about the entry or the store but not about both: every entry
+// on memstore, every store through the direct call.
 func apart(k kind, e *entry) bool { return k.name == "memstore" || e.name == "direct" }
 
 // overHTTP is for a row that is about requests of HTTP.
@@ -297,9 +297,9 @@ func (s *site) serve() *httptest.Server {
 	return s.server
 }
 
-// flush waits until the hooks of what was done so far have run. Its own event is a routine one: those that
-// matter go before it, and the routine ones run in order. Where so many wait that it is dropped, it is said
-// again.
+// flush waits until the hooks of what was done so far have run. Its own event is a routine one:
+// those that matter go before it, and the routine ones run in order. Where so many wait that it is
+// dropped, it is said again.
 func (s *site) flush() {
 	s.is.Helper()
 	for {
@@ -320,7 +320,8 @@ func (s *site) flush() {
 	}
 }
 
-// marks are the addresses of callers that mark a place among the events, each of a network of its own.
+// marks are the addresses of callers that mark a place among the events, each of a network of its
+// own.
 var marks = netip.MustParsePrefix("fdff::/16")
 
 // An eventLog records what hooks are told, as one line each with all that an event holds.

@@ -30,8 +30,8 @@ func withLimits(s *site, o *recovery.Options) {
 	o.Limits.PerAccount = recovery.Limit{Burst: 2, Every: time.Hour}
 }
 
-// Whoever is named, the answer is the same byte for byte, and so are the calls of the store. Over HTTP the
-// answers are those of a real server, with the headers that it adds.
+// Whoever is named, the answer is the same byte for byte, and so are the calls of the store. Over
+// HTTP the answers are those of a real server, with the headers that it adds.
 func TestAttack_S50_SameAnswer(t *testing.T) {
 	onEveryEntry(t, withLimits, func(s *site, e *entry) {
 		s.overWire = true
@@ -73,7 +73,8 @@ func shape(calls []string) string {
 
 var errForeign = errors.New("connection refused by 192.0.2.77")
 
-// A database or a mail system that fails, fails for everybody alike, and for nobody where it matters later.
+// A database or a mail system that fails, fails for everybody alike, and for nobody where it
+// matters later.
 func TestAttack_S52_FailuresTellNothing(t *testing.T) {
 	onEveryEntry(t, nil, func(s *site, e *entry) {
 		s.trace.fail(func(string) error { return errForeign })
@@ -138,8 +139,8 @@ func failOn(method string) func(string) error {
 	}
 }
 
-// The limits that callers are told of are counted before anything is looked up, by who asks. Those of
-// mailboxes are silent.
+// The limits that callers are told of are counted before anything is looked up, by who asks. Those
+// of mailboxes are silent.
 func TestAttack_S53_LimitsTellNothing(t *testing.T) {
 	const burst = 6
 	limits := func(s *site, o *recovery.Options) {

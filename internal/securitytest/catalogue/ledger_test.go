@@ -18,8 +18,9 @@ var ledger = struct {
 	tried   map[string]bool // vectors, by file and line
 }{attacks: map[string]int{}, tried: map[string]bool{}}
 
-// notYet are the rows of the catalogue of attacks that have no test, or lack the part that is named, because
-// what they attack or ask for is not built yet. What is built has to leave this list.
+// notYet are the rows of the catalogue of attacks that have no test, or lack the part that is
+// named, because what they attack or ask for is not built yet. What is built has to leave this
+// list.
 var notYet = []struct{ row, part, why string }{
 	{"S14", "the mail that tells how to log in elsewhere", "Account does not say how"},
 	{"S16", "", "sqlstore does not check at start how it is mapped to the application's table"},
@@ -48,8 +49,9 @@ func (v vector) tried() {
 	ledger.tried[v.at] = true
 }
 
-// reckon ends a site. An attack is an answer that the site gave, but to the honest requests of lives and
-// works. A test of a row must have made some, and have looked with sound at what came of the last.
+// reckon ends a site. An attack is an answer that the site gave, but to the honest requests of
+// lives and works. A test of a row must have made some, and have looked with sound at what came of
+// the last.
 func (s *site) reckon() {
 	if !strings.HasPrefix(s.t.Name(), "TestAttack_") || s.t.Failed() || s.t.Skipped() {
 		return

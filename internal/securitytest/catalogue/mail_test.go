@@ -39,8 +39,8 @@ func (s *site) rendered(m recovery.Message) string {
 	return text
 }
 
-// What a request says of its host reaches neither the mail nor the answer. The lines are sent over a
-// connection; some are refused by net/http itself.
+// What a request says of its host reaches neither the mail nor the answer. The lines are sent over
+// a connection; some are refused by net/http itself.
 func TestAttack_S60_HostHeader(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		baseline := map[string]string{}
@@ -79,7 +79,8 @@ func TestAttack_S60_HostHeader(t *testing.T) {
 	})
 }
 
-// forms is a request for a reset of victim, in the format of an entry: a link, where the format has any.
+// forms is a request for a reset of victim, in the format of an entry: a link, where the format has
+// any.
 func (s *site) forms(name string) (path, media, body string) {
 	switch name {
 	case "Xandr":
@@ -119,7 +120,8 @@ func TestAttack_S61_LineBreaksInHeaders(t *testing.T) {
 	})
 }
 
-// hostile asks for accounts with the texts as names, by address and by name, and hands over their mails.
+// hostile asks for accounts with the texts as names, by address and by name, and hands over their
+// mails.
 func (s *site) hostile(e *entry, texts []vector, check func(vector, recovery.Message)) {
 	s.is.Helper()
 	var accounts []recovery.Account
@@ -207,9 +209,9 @@ func usernameMails(mails []recovery.Message) (n int) {
 	return n
 }
 
-// Many clients ask for one mailbox, by every name that has it and by the address. Twelve mails go there at
-// once, ten with tokens and two with user names, and then twelve an hour, whoever asks. Nobody without an
-// account gets any.
+// Many clients ask for one mailbox, by every name that has it and by the address. Twelve mails go
+// there at once, ten with tokens and two with user names, and then twelve an hour, whoever asks.
+// Nobody without an account gets any.
 func TestAttack_S66_FloodOfOneMailbox(t *testing.T) {
 	const mailbox = "billybob@example.com"
 	onEntries(t, apart, func(_ *site, o *recovery.Options) {

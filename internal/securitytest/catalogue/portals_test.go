@@ -131,7 +131,8 @@ func TestAttack_S35_SomeAccountsOfAnAddress(t *testing.T) {
 	})
 }
 
-// The portal is asked for each try, so what changes before the mail counts; one that fails is asked again.
+// The portal is asked for each try, so what changes before the mail counts; one that fails is asked
+// again.
 func TestAttack_S35_AllowChangesItsMind(t *testing.T) {
 	var mind func(context.Context, recovery.Account) (bool, error)
 	fickle := func(_ *site, o *recovery.Options) {

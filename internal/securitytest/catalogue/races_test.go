@@ -30,8 +30,8 @@ func together(n int, f func(i int) answer) []answer {
 	return answers
 }
 
-// 64 completions of one token come at once, through all entries. What a database does at each of its
-// isolation levels, and two processes on one file, is tried in store/sqlstore/dbtest.
+// 64 completions of one token come at once, through all entries. What a database does at each of
+// its isolation levels, and two processes on one file, is tried in store/sqlstore/dbtest.
 func TestAttack_S40_OneWinner(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		var entries []*entry
@@ -60,7 +60,8 @@ func TestAttack_S40_OneWinner(t *testing.T) {
 	})
 }
 
-// Different tokens of one account, of one request's retries, race: the first that is used voids the others.
+// Different tokens of one account, of one request's retries, race: the first that is used voids the
+// others.
 func TestAttack_S40_TokensOfOneRequest(t *testing.T) {
 	patient := func(_ *site, o *recovery.Options) { o.MaxRequestAge = 24 * time.Hour }
 	everywhere(t, patient, func(s *site) {
@@ -139,8 +140,8 @@ func TestAttack_S41_RequestRacesCompletion(t *testing.T) {
 
 const atOnce = 500 // requests
 
-// deliverTogether works the queue off with some workers at once, and returns the mails by the age of their
-// requests.
+// deliverTogether works the queue off with some workers at once, and returns the mails by the age
+// of their requests.
 func (s *site) deliverTogether() []recovery.Message {
 	s.is.Helper()
 	before := len(s.mail.Messages())
@@ -191,8 +192,8 @@ func TestAttack_S42_FiveHundredRequestsAtOnce(t *testing.T) {
 	})
 }
 
-// As many clients ask for one mailbox by two names and the address, and for the names. None supersedes
-// another's, so it is the limit alone that bounds the mails.
+// As many clients ask for one mailbox by two names and the address, and for the names. None
+// supersedes another's, so it is the limit alone that bounds the mails.
 func TestAttack_S42_FiveHundredClientsAtOnce(t *testing.T) {
 	limits := func(s *site, o *recovery.Options) {
 		generous(s, o)
@@ -228,7 +229,8 @@ func TestAttack_S42_FiveHundredClientsAtOnce(t *testing.T) {
 	})
 }
 
-// Killed between the mail system's acceptance and the note of it: the outcome is never written down.
+// Killed between the mail system's acceptance and the note of it: the outcome is never written
+// down.
 func TestAttack_S44_OutcomeLost(t *testing.T) {
 	for use, which := range []string{"first mail", "second mail"} {
 		t.Run(which, func(t *testing.T) {

@@ -54,8 +54,8 @@ func onMemory() ground {
 
 var opened sync.Map // of grounds by the name of their server
 
-// onServer has one database for all tests, and empties it for each. What is committed need not be on
-// disk: no test of this package cuts the power.
+// onServer has one database for all tests, and empties it for each. What is committed need not be
+// on disk: no test of this package cuts the power.
 func onServer(name string) func(t *testing.T) ground {
 	return func(t *testing.T) ground {
 		t.Helper()
@@ -129,7 +129,8 @@ func insert(g ground, accounts []recovery.Account, hash string) error {
 	return nil
 }
 
-// A lasting is a test whose cleanups wait for the end of the package: it makes what all tests share.
+// A lasting is a test whose cleanups wait for the end of the package: it makes what all tests
+// share.
 type lasting struct{ testing.TB }
 
 var atEnd struct {
@@ -169,8 +170,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A traceStore records the calls that it passes on, but for Now, which is called once a minute whoever
-// is meant. What before returns for a method is its error.
+// A traceStore records the calls that it passes on, but for Now, which is called once a minute
+// whoever is meant. What before returns for a method is its error.
 type traceStore struct {
 	recovery.Store
 

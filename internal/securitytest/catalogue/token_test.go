@@ -128,7 +128,8 @@ func TestAttack_S22_OlderTokenAfterANewerMail(t *testing.T) {
 	})
 }
 
-// A mail that somebody else asked for takes no token away: who is of another network is somebody else.
+// A mail that somebody else asked for takes no token away: who is of another network is somebody
+// else.
 func TestAttack_S22_NewerMailForAnotherNetwork(t *testing.T) {
 	throughEach(t, nil, func(s *site, e *entry) {
 		own := s.client
@@ -381,7 +382,8 @@ func TestAttack_S25_QueuedMail(t *testing.T) {
 	})
 }
 
-// The mail of an address with many accounts is made again at each try, from the accounts as they are then.
+// The mail of an address with many accounts is made again at each try, from the accounts as they
+// are then.
 func TestAttack_S25_QueuedMailOfManyAccounts(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		s.mail.Fail(func(recovery.Message) error { return errors.New("connection refused") })

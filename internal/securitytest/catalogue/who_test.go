@@ -50,8 +50,8 @@ func TestAttack_S03_AttackersAddressBesideTheName(t *testing.T) {
 
 func TestAttack_S04_LookAlikeAddresses(t *testing.T) { tryRow(t, "S04", "identifiers") }
 
-// The collations of the application's own columns, each of which takes some of the vectors for one of
-// the accounts mike and weiss.
+// The collations of the application's own columns, each of which takes some of the vectors for one
+// of the accounts mike and weiss.
 var loose = []struct{ server, text, prepare string }{
 	{"SQLite", "TEXT COLLATE NOCASE", ""},
 	{"SQLite", "TEXT COLLATE RTRIM", ""},
@@ -92,7 +92,8 @@ func TestAttack_S05_EqualForTheDatabase(t *testing.T) {
 	}
 }
 
-// isLoose wants the database to have taken some other name for an account's: else the row tried nothing.
+// isLoose wants the database to have taken some other name for an account's: else the row tried
+// nothing.
 func (s *site) isLoose() {
 	s.is.Helper()
 	found := 0
@@ -179,7 +180,8 @@ func TestAttack_S12_NameIsAnothersAddress(t *testing.T) {
 	})
 }
 
-// One mail goes to the address, with a token for each of some accounts, and says how many more there are.
+// One mail goes to the address, with a token for each of some accounts, and says how many more
+// there are.
 func TestAttack_S13_ManyAccountsOfOneAddress(t *testing.T) {
 	const mostTokens, mostNames = 10, 50
 	for _, n := range []int{0, 1, 20, 500} {

@@ -137,8 +137,8 @@ func (e experiment) log(t testing.TB, r run, told []comparison, verdicts map[str
 	t.Logf("%-26s took %v", e.name, took.Round(100*time.Millisecond))
 }
 
-// small reports whether a difference is of the size of what is known and left: of a call some statements
-// long, less than the two rows take that lie elsewhere.
+// small reports whether a difference is of the size of what is known and left: of a call some
+// statements long, less than the two rows take that lie elsewhere.
 func (c comparison) small() bool { return c.median.Abs() < max(2*time.Microsecond, c.typical/4) }
 
 // longest is the longest that one run may take.
@@ -146,8 +146,9 @@ const longest = 15 * time.Minute
 
 const heading = "store, entry               pair                                  n       t crop       raw  median µs   of µs    says"
 
-// require fails the test for a leak. When nothing could be said it fails the whole run, which is no success
-// then, and skips the small one, which has to pass on machines that do something else meanwhile.
+// require fails the test for a leak. When nothing could be said it fails the whole run, which is no
+// success then, and skips the small one, which has to pass on machines that do something else
+// meanwhile.
 func (e experiment) require(t *testing.T) {
 	t.Helper()
 	verdicts := e.decide(t)

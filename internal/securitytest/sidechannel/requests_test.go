@@ -117,7 +117,8 @@ func compareRequests(w *world, actions []action) (found []string) {
 				found = append(found, fmt.Sprintf("%s, %s against unknown: %s", a.name, c.name, d))
 			}
 		}
-		// One call of the Store, beside a look at its clock. Nothing is looked up, not even for everybody.
+		// One call of the Store, beside a look at its clock. Nothing is looked up, not even for
+		// everybody.
 		calls := strings.Split(strings.TrimPrefix(want.calls, "Now \n"), "\n")
 		if len(calls) != 1 || !strings.HasPrefix(calls[0], "Enqueue ") || queued(want.rows) != 1 {
 			found = append(found, fmt.Sprintf("%s does not do what it should:\n%s\n%s", a.name, want.calls, want.rows))
@@ -152,8 +153,8 @@ var limited = recovery.Limits{
 	CompletePerClient: recovery.Limit{Burst: 5, Every: 30 * time.Second},
 }
 
-// compareSequences makes each request more often than one client may, for each class, and returns what
-// differs in which calls are refused and how.
+// compareSequences makes each request more often than one client may, for each class, and returns
+// what differs in which calls are refused and how.
 func compareSequences(w *world, actions []action) (found []string) {
 	w.is.Helper()
 	browser := w.browser()

@@ -18,16 +18,16 @@ import (
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
-// The benchmarks compare a method with the bare statements that it consists of, on the same database
-// in the same run, because machines differ and are noisy. "of-bare" is the speed as a part of the
-// bare statements' speed. Run them with
+// The benchmarks compare a method with the bare statements that it consists of, on the same
+// database in the same run, because machines differ and are noisy. "of-bare" is the speed as a part
+// of the bare statements' speed. Run them with
 //
 //	go test -run '^$' -bench . -benchtime 3x ./store/sqlstore/dbtest
 
 const opsPerRound = 2000
 
-// compare runs both in turns, each as often first as second, after a round of each that is not counted,
-// and reports how fast ours is as a part of bare.
+// compare runs both in turns, each as often first as second, after a round of each that is not
+// counted, and reports how fast ours is as a part of bare.
 func compare(b *testing.B, callers, ops int, bare, ours func(ctx context.Context) error) {
 	b.Helper()
 	both := []func(context.Context) error{bare, ours}
@@ -108,8 +108,8 @@ func benchCharges() recovery.Charges {
 	return recovery.Charges{charge(recovery.ScopeClient, n%1000), charge(recovery.ScopeGlobal, 0)}
 }
 
-// insertOnce returns the bare insert of a request and its commit: prepared, and on SQLite, which has one
-// writer and lets the others try again after a while, by one caller after the other.
+// insertOnce returns the bare insert of a request and its commit: prepared, and on SQLite, which
+// has one writer and lets the others try again after a while, by one caller after the other.
 func insertOnce(b *testing.B, s databases.Server, db *sql.DB) func(context.Context) error {
 	insert, err := db.PrepareContext(b.Context(), databases.Bind(s.Dialect, insertJob))
 	if err != nil {
@@ -131,8 +131,8 @@ func insertOnce(b *testing.B, s databases.Server, db *sql.DB) func(context.Conte
 const insertJob = `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
 	requested_at, turn, fresh, order_at) VALUES (?, 'mail', 'reset', 'username', 'billybob', '', '', '', '', ?, ?, ?, ?)`
 
-// BenchmarkEnqueue compares one request, with and without its limits, with the bare insert of the same
-// row.
+// BenchmarkEnqueue compares one request, with and without its limits, with the bare insert of the
+// same row.
 func BenchmarkEnqueue(b *testing.B) {
 	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
 		bare := insertOnce(b, s, db)
@@ -172,8 +172,8 @@ func requestOnce(b *testing.B, store recovery.Store) func(context.Context) error
 	}
 }
 
-// BenchmarkRequestReset compares it, with all limits counted and none reached, with the bare insert of one
-// row and its commit.
+// BenchmarkRequestReset compares it, with all limits counted and none reached, with the bare insert
+// of one row and its commit.
 func BenchmarkRequestReset(b *testing.B) {
 	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
 		bare, ours := insertOnce(b, s, db), requestOnce(b, store)
@@ -183,8 +183,8 @@ func BenchmarkRequestReset(b *testing.B) {
 	})
 }
 
-// BenchmarkDurability tells what waiting for the disk costs: "of-bare" is the speed of requests whose
-// commits do not, as a part of the speed of those that do.
+// BenchmarkDurability tells what waiting for the disk costs: "of-bare" is the speed of requests
+// whose commits do not, as a part of the speed of those that do.
 func BenchmarkDurability(b *testing.B) {
 	for _, c := range []struct {
 		name  string
@@ -284,8 +284,8 @@ const (
 	claimBatch = 16   // as the worker claims them
 )
 
-// BenchmarkClaimFinish compares claiming requests in batches and finishing each with the statements that
-// cannot be done without: per batch a lease of what is due and its rows, per request a delete.
+// BenchmarkClaimFinish compares claiming requests in batches and finishing each with the statements
+// that cannot be done without: per batch a lease of what is due and its rows, per request a delete.
 func BenchmarkClaimFinish(b *testing.B) {
 	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
 		now := time.UnixMicro(time.Now().UnixMicro()).UTC()

@@ -33,8 +33,8 @@ type orders struct {
 	Ledger      ledger
 }
 
-// later is how far the child's clock is ahead. When the queue is emptied, all that is to be tried again is
-// due.
+// later is how far the child's clock is ahead. When the queue is emptied, all that is to be tried
+// again is due.
 func (o orders) later() time.Duration {
 	d := time.Duration(o.Run) * time.Minute
 	if o.Drain {

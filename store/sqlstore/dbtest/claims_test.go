@@ -42,9 +42,9 @@ func ids(prefix string, from, to int) (all []string) {
 	return all
 }
 
-// Some places are for jobs that were claimed before, the longest due first; the rest for the latest of
-// the others. With a thousand rows due, MariaDB would rather read the whole table than the index whose order
-// it is.
+// Some places are for jobs that were claimed before, the longest due first; the rest for the latest
+// of the others. With a thousand rows due, MariaDB would rather read the whole table than the index
+// whose order it is.
 func TestLatestAndLongestDueComeFirst(t *testing.T) {
 	const each, max, share = 1000, 16, 4
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {

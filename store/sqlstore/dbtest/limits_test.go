@@ -46,8 +46,8 @@ func TestTablesHaveOneLayout(t *testing.T) {
 	})
 }
 
-// Limits that are judged in the database count as those in memory: with keys that other calls share, clocks
-// that go back, limits that change, and states that a wrong clock left far ahead.
+// Limits that are judged in the database count as those in memory: with keys that other calls
+// share, clocks that go back, limits that change, and states that a wrong clock left far ahead.
 func TestLimitsCountAsInMemory(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)

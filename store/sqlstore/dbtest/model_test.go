@@ -498,8 +498,8 @@ func (m *model) waiting(rt *rapid.T, c recovery.Claim) (again, fresh []int64) {
 	return again, fresh
 }
 
-// leavesOpen reports whether it is open which jobs a claim gets: jobs that were leased together are due
-// together, and any of them may come first.
+// leavesOpen reports whether it is open which jobs a claim gets: jobs that were leased together are
+// due together, and any of them may come first.
 func leavesOpen(again, fresh []int64, c recovery.Claim) bool {
 	share := min(c.Again, len(again))
 	some := min(c.Max-share, len(fresh))

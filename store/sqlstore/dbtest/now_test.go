@@ -11,8 +11,8 @@ import (
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
-// The time is that of the database's clock, here the same as ours, and it does not depend on the time zone
-// of the session.
+// The time is that of the database's clock, here the same as ours, and it does not depend on the
+// time zone of the session.
 func TestNowIsTheDatabasesTime(t *testing.T) {
 	zone := func(name string, d sqlstore.Dialect, place func(testing.TB) databases.Place) databases.Server {
 		return databases.Server{Name: name, Dialect: d, Place: place}
@@ -47,8 +47,8 @@ func TestNowIsTheDatabasesTime(t *testing.T) {
 	}
 }
 
-// The clock is read, not that of the transaction's begin or of this process: a database whose clock is set
-// tells what is set.
+// The clock is read, not that of the transaction's begin or of this process: a database whose clock
+// is set tells what is set.
 func TestNowFollowsTheDatabasesClock(t *testing.T) {
 	is := is.New(t)
 	p := with("timestamp", "1900000000.25") // MariaDB lets a session set its clock

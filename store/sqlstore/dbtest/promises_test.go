@@ -149,8 +149,8 @@ type storedReset struct {
 	mailed                                 bool
 }
 
-// judge checks that tokens die by the mail of a newer request of their own client network, and by no
-// other, and returns the digests that are used, by account.
+// judge checks that tokens die by the mail of a newer request of their own client network, and by
+// no other, and returns the digests that are used, by account.
 func (p *promises) judge(t *testing.T, resets []storedReset) (used map[string]map[string]bool) {
 	t.Helper()
 	used = map[string]map[string]bool{}
@@ -198,8 +198,8 @@ func add(to map[string]map[string]bool, key, value string) {
 	to[key][value] = true
 }
 
-// tables reads what is needed in one transaction: the resets; by account ID how often the password was
-// changed, and its hash; the IDs in the queue, and by address those of notices.
+// tables reads what is needed in one transaction: the resets; by account ID how often the password
+// was changed, and its hash; the IDs in the queue, and by address those of notices.
 func (p *promises) tables(t *testing.T) (
 	resets []storedReset, changes map[string]int, hashes map[string]string, waiting map[string]bool, notices map[string]map[string]bool,
 ) {

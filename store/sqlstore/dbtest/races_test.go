@@ -23,8 +23,9 @@ import (
 )
 
 // How many tokens are raced for is set by RECOVERY_RACE_TOKENS, 200 if it is not: so many on
-// PostgreSQL and MariaDB as they come, a tenth at every other isolation level, with the second driver
-// and on SQLite. Where nothing guards the redeem, one of the first few has two winners. The full run is
+// PostgreSQL and MariaDB as they come, a tenth at every other isolation level, with the second
+// driver and on SQLite. Where nothing guards the redeem, one of the first few has two winners. The
+// full run is
 //
 //	RECOVERY_RACE_TOKENS=10000 go test -timeout 0 -run S40_OneTokenManyRacers .
 const (
@@ -325,8 +326,8 @@ func TestCompletionRacesAddressChange(t *testing.T) {
 	})
 }
 
-// However many mails to one mailbox are about to leave at once, as many do as the limit lets pass, and the
-// resets of the others are not stored.
+// However many mails to one mailbox are about to leave at once, as many do as the limit lets pass,
+// and the resets of the others are not stored.
 func TestAttack_S42_MailboxLimitIsExactUnderParallelMails(t *testing.T) {
 	const mails, burst = 60, 3
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
@@ -394,8 +395,8 @@ func TestAttack_S42_DoorLimitIsExactUnderParallelRequests(t *testing.T) {
 	})
 }
 
-// Tries are counted one by one, whatever comes together: MaxTries of any number, and one for each that is
-// given back.
+// Tries are counted one by one, whatever comes together: MaxTries of any number, and one for each
+// that is given back.
 func TestTriesAreCountedExactly(t *testing.T) {
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
@@ -426,9 +427,9 @@ func TestTriesAreCountedExactly(t *testing.T) {
 	})
 }
 
-// While the mail of a newer request is written down, older requests of the same client network and of
-// another are about to be mailed. Whatever comes first, the older tokens of the same network are dead
-// afterwards, and the others live.
+// While the mail of a newer request is written down, older requests of the same client network and
+// of another are about to be mailed. Whatever comes first, the older tokens of the same network are
+// dead afterwards, and the others live.
 func TestOlderTokenNeverOutlivesMailOfANewerRequest(t *testing.T) {
 	const older = 4
 	atEachLevel(t, func(t *testing.T, s databases.Server) {

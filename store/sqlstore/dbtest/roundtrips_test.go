@@ -21,9 +21,9 @@ func (p *proxy) roundTrips() int {
 	return p.turns
 }
 
-// How often each call waits for an answer of the server. lib/pq and go-sql-driver prepare a statement
-// before they execute it, unless the DSN says interpolateParams=true; the latter also closes it, and waits
-// for nothing then.
+// How often each call waits for an answer of the server. lib/pq and go-sql-driver prepare a
+// statement before they execute it, unless the DSN says interpolateParams=true; the latter also
+// closes it, and waits for nothing then.
 func TestRoundTrips(t *testing.T) {
 	for _, c := range []struct {
 		server databases.Server

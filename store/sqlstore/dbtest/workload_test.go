@@ -33,8 +33,8 @@ const (
 // workClients are two client networks that ask for everybody.
 var workClients = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
 
-// A ledger is two files of JSON lines: the mails that were accepted or refused, and what callers were
-// told.
+// A ledger is two files of JSON lines: the mails that were accepted or refused, and what callers
+// were told.
 type ledger struct{ Mails, Acks string }
 
 // A mail is a line of the file of mails.
@@ -134,9 +134,9 @@ func newWorkload(t *testing.T, db *sql.DB, opts workOptions) *workload {
 
 type acceptedKey struct{}
 
-// ask makes a request and, if it was accepted, writes that down. It waits for the worker to have done
-// everything now and then, or the queue would grow on a busy machine, and what comes after the queue would
-// not be reached.
+// ask makes a request and, if it was accepted, writes that down. It waits for the worker to have
+// done everything now and then, or the queue would grow on a busy machine, and what comes after the
+// queue would not be reached.
 func (w *workload) ask(ctx context.Context) error {
 	time.Sleep(rand.N(4 * time.Millisecond))
 	w.mu.Lock()
@@ -193,8 +193,9 @@ func (w *workload) deliver(ctx context.Context) error {
 	return err
 }
 
-// drain delivers until nothing waits; wait is called where something does. On MariaDB a claim may pass over a job beside those that another lane
-// is just claiming, so Deliver may have to be called again.
+// drain delivers until nothing waits; wait is called where something does. On MariaDB a claim may
+// pass over a job beside those that another lane is just claiming, so Deliver may have to be called
+// again.
 func (w *workload) drain(ctx context.Context, wait func()) error {
 	for range 50 {
 		if _, err := w.service.Deliver(ctx); err != nil {
@@ -372,7 +373,8 @@ func readLines[T any](f *os.File, from int64) (lines []T, end int64, err error) 
 	return lines, end, nil
 }
 
-// appendTo opens a file for more lines. A kill may have cut its last line short: it was not written.
+// appendTo opens a file for more lines. A kill may have cut its last line short: it was not
+// written.
 func appendTo(path string) (*os.File, error) {
 	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
