@@ -25,7 +25,8 @@ const overtaking = maxStoreTimeout
 
 // Take counts one event at now against a key whose state is tat. If it may pass, wait is zero and
 // next is the key's new state. Otherwise wait, more than zero, is how long until it may, and the
-// state does not change. The state of a key that is not stored is the zero time.
+// state does not change. The state of a key that is not stored is the zero time. Events that are
+// not counted in their order may wait for as much as they were overtaken by.
 //
 // A state further ahead than events at about now can have made it comes from a clock that was
 // wrong. It is no state: nobody is refused because of it.

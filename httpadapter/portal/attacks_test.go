@@ -24,6 +24,8 @@ func TestSameAnswer(t *testing.T) {
 		is := is.New(t)
 		w := newWorld(t, recovery.Options{Limits: recovery.Limits{
 			PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
+			// The two are counted in either order, and the last of a burst must not be overtaken.
+			UsernamesPerMailbox: recovery.Limit{Burst: 3, Every: time.Hour},
 		}}, Options{})
 		answers := map[string]string{}
 		for _, c := range []struct {
