@@ -32,7 +32,7 @@ func BenchmarkRequestReset(b *testing.B) {
 	i := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := svc.RequestReset(b.Context(), recovery.ResetRequest{Username: names[i%len(names)], Client: client}); err != nil {
+		if err := errOf(svc.RequestReset(b.Context(), recovery.ResetRequest{Username: names[i%len(names)], Client: client})); err != nil {
 			b.Fatal(err)
 		}
 		i++
@@ -54,7 +54,7 @@ func BenchmarkCompleteReset(b *testing.B) {
 	}
 	fresh := func() (list []string) {
 		for i := range round {
-			if err := svc.RequestReset(b.Context(), recovery.ResetRequest{Username: fmt.Sprint("user", i)}); err != nil {
+			if err := errOf(svc.RequestReset(b.Context(), recovery.ResetRequest{Username: fmt.Sprint("user", i)})); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -18,7 +18,7 @@ func TestBreachedFailsClosedForWhoLeaves(t *testing.T) {
 	var leave context.CancelFunc
 	hashed := 0
 	w := newWorld(t, &recovery.Options{
-		HashPassword: func(string) (string, error) { hashed++; return "new", nil },
+		Hasher: recovery.Hasher{Hash: func(string) (string, error) { hashed++; return "new", nil }},
 		Policy: &recovery.Policy{BreachFailClosed: true, Breached: func(ctx context.Context, _ string) (bool, error) {
 			leave()
 			<-ctx.Done()

@@ -41,7 +41,7 @@ func (w *world) timing(o recovery.Options) (*recovery.Service, *timeStore) {
 // apart makes a request, and returns how far its time is from the right one.
 func (w *world) apart(svc *recovery.Service, s *timeStore) time.Duration {
 	w.is.Helper()
-	w.is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client}))
+	w.is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client})))
 	return time.Until(s.last)
 }
 
@@ -261,7 +261,7 @@ func TestInstancesWhoseClocksDiffer(t *testing.T) {
 					if i%2 == 0 {
 						svc = wrong
 					}
-					if svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client}) == nil {
+					if errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client})) == nil {
 						passed++
 						_, err := svc.Deliver(w.ctx)
 						is.NoErr(err)
@@ -315,7 +315,7 @@ func TestCallsWaitForTheFirstComparison(t *testing.T) {
 			return time.Now(), nil
 		}
 		for range 3 {
-			go func() { _ = svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client}) }()
+			go func() { _ = errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client})) }()
 		}
 		time.Sleep(10 * time.Millisecond)
 		is.True(w.apart(svc, s).Abs() <= time.Second)

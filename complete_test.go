@@ -46,7 +46,7 @@ func TestTokenDies(t *testing.T) {
 		"address not verified": {inactive(func(a *recovery.Account) { a.EmailVerified = false }), "TokenRefused account_gone"},
 		"a newer mail":         {func(w *world) { w.token("alice") }, "TokenRefused superseded"},
 		"another token": {func(w *world) {
-			w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"}))
+			w.is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"})))
 			w.mail.Fail(func(m recovery.Message) error {
 				if len(m.Resets) == 0 {
 					return nil
@@ -97,7 +97,7 @@ func TestTokenLives(t *testing.T) {
 			call: func(w *world, token string) error { return w.complete(token, goodPassword) }, want: recovery.ErrDenied,
 		},
 		"a failing hash": {
-			opts: recovery.Options{HashPassword: onceFailing()},
+			opts: recovery.Options{Hasher: recovery.Hasher{Hash: onceFailing()}},
 			call: func(w *world, token string) error { return w.complete(token, goodPassword) }, want: errHash,
 		},
 		"a failing store": {call: func(w *world, token string) error {
@@ -114,7 +114,7 @@ func TestTokenLives(t *testing.T) {
 		"a newer request that fails": {call: func(w *world, _ string) error {
 			w.mail.Fail(func(recovery.Message) error { return errors.New("down") })
 			defer w.mail.Fail(nil)
-			w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"}))
+			w.is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"})))
 			w.is.Equal(len(w.deliver()), 0)
 			return nil
 		}},
@@ -172,10 +172,10 @@ func TestApproveIsNotAskedForDeadTokens(t *testing.T) {
 
 func TestEmptyHashIsRefused(t *testing.T) {
 	is := is.New(t)
-	w := newWorld(t, &recovery.Options{HashPassword: func(string) (string, error) { return "", nil }})
+	w := newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(string) (string, error) { return "", nil }}})
 	token := w.token("alice")
 	err := w.complete(token, goodPassword)
-	is.Equal(err.Error(), "recovery: Options.HashPassword returned an empty hash")
+	is.Equal(err.Error(), "recovery: Options.Hasher returned an empty hash")
 	is.Equal(w.hash("1"), "hash of old")
 }
 
@@ -183,7 +183,7 @@ func TestEmptyHashIsRefused(t *testing.T) {
 func TestTokenExpiresDuringHash(t *testing.T) {
 	is := is.New(t)
 	var w *world
-	w = newWorld(t, &recovery.Options{HashPassword: func(string) (string, error) { w.advance(time.Microsecond); return "new", nil }})
+	w = newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(string) (string, error) { w.advance(time.Microsecond); return "new", nil }}})
 	token := w.token("alice")
 	w.advance(16*time.Hour - time.Microsecond)
 	is.Equal(w.complete(token, goodPassword), recovery.ErrInvalidToken)
@@ -215,7 +215,7 @@ func TestBusy(t *testing.T) {
 		hashing, release := make(chan struct{}), make(chan struct{})
 		w := newWorld(t, &recovery.Options{
 			HashConcurrency: 1, HashWait: 20 * time.Millisecond,
-			HashPassword: func(password string) (string, error) { hashing <- struct{}{}; <-release; return "new", nil },
+			Hasher: recovery.Hasher{Hash: func(password string) (string, error) { hashing <- struct{}{}; <-release; return "new", nil }},
 		})
 		first, second := w.token("alice"), w.token("billybob")
 		done := make(chan error)
@@ -237,10 +237,10 @@ func TestBusy(t *testing.T) {
 func TestHashSlotSurvivesAPanic(t *testing.T) {
 	is := is.New(t)
 	var once sync.Once
-	w := newWorld(t, &recovery.Options{HashConcurrency: 1, HashPassword: func(string) (string, error) {
+	w := newWorld(t, &recovery.Options{HashConcurrency: 1, Hasher: recovery.Hasher{Hash: func(string) (string, error) {
 		once.Do(func() { panic("boom") })
 		return "new", nil
-	}})
+	}}})
 	token := w.token("alice")
 	func() {
 		defer func() { is.True(recover() != nil) }()
@@ -335,7 +335,7 @@ func TestDenialIsScrubbed(t *testing.T) {
 func TestOnlyLiveTokensAreHashed(t *testing.T) {
 	is := is.New(t)
 	hashed := 0
-	w := newWorld(t, &recovery.Options{HashPassword: func(string) (string, error) { hashed++; return "new", nil }})
+	w := newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(string) (string, error) { hashed++; return "new", nil }}})
 	token := w.token("alice")
 	for i := range 1000 {
 		guess := fmt.Sprintf("%s%04d", tokenText[:48], i)
@@ -358,7 +358,7 @@ func TestDefaultHashIsVerifiable(t *testing.T) {
 	users.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}, "x")
 	svc, err := recovery.New(users, mail, &recovery.Options{Logger: slog.New(slog.DiscardHandler)})
 	is.NoErr(err)
-	is.NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"}))
+	is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"})))
 	n, err := svc.Deliver(t.Context())
 	is.NoErr(err)
 	is.Equal(n, 1)
@@ -395,7 +395,7 @@ func TestFiveDenialsKillAToken(t *testing.T) {
 	calls.Store(0)
 	is.Equal(w.complete(five, goodPassword), recovery.ErrInvalidToken)
 	is.Equal(calls.Load(), int32(0)) // Approve is not asked any more
-	w.hooks.wait(t, "TokenRefused denied")
+	w.hooks.wait(t, "TokenRefused tried_out")
 	is.Equal(w.hash("3"), "hash of old")
 
 	w.deliver() // the notice
@@ -486,12 +486,7 @@ func TestCallersWhoLeaveLoseNoTry(t *testing.T) {
 		is.Equal(err, context.Canceled)
 		cancel()
 	}
-	is.Equal(strings.Count(w.store.calls(), "CountTry"), 4*recovery.MaxTries)
-	parsed, err := recovery.ParseToken(token)
-	is.NoErr(err)
-	r, _, err := w.users.FindReset(w.ctx, parsed.Digest(), w.time())
-	is.NoErr(err)
-	is.Equal(r.Tries, 0)
+	is.NoErr(w.deadOrAlive(token, true))
 }
 
 // Nobody is asked before the try is counted, and nothing is counted where nobody is asked.
@@ -500,7 +495,7 @@ func TestTriesAreCountedBeforeApprove(t *testing.T) {
 	var calls atomic.Int32
 	w := newWorld(t, &recovery.Options{Approve: denying(&calls)})
 	token := w.token("alice")
-	w.store.failAt("CountTry", errStore)
+	w.store.failAt("TakeLimits", errStore)
 	is.True(errors.Is(w.complete(token, goodPassword), errStore))
 	is.Equal(calls.Load(), int32(0))
 
@@ -517,17 +512,9 @@ func TestTryThatCannotBeGivenBack(t *testing.T) {
 	var calls atomic.Int32
 	w := newWorld(t, &recovery.Options{Approve: denying(&calls)})
 	token := w.token("alice")
-	n := 0
-	w.store.failWith(func(method string) error {
-		if method == "CountTry" {
-			if n++; n == 2 {
-				return errors.New("no route for " + token)
-			}
-		}
-		return nil
-	})
+	w.store.failAt("RefundLimits", errors.New("no route for "+token))
 	is.NoErr(w.complete(token, goodPassword))
-	is.True(strings.Contains(w.log.String(), "a try that was not denied could not be given back"))
+	is.True(strings.Contains(w.log.String(), "a try that did not fail could not be given back"))
 	is.True(strings.Contains(w.log.String(), "no route for [redacted]"))
 }
 
@@ -548,11 +535,10 @@ func TestStoreTimeout(t *testing.T) {
 	approve := func(context.Context, recovery.Account, recovery.CompleteRequest) error { return recovery.ErrDenied }
 	for method, call := range map[string]func(*world, string) error{
 		"Enqueue": func(w *world, _ string) error {
-			return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client})
+			return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client}))
 		},
 		"TakeLimits": func(w *world, token string) error { return w.complete(token, goodPassword) },
 		"FindReset":  func(w *world, token string) error { return w.complete(token, goodPassword) },
-		"CountTry":   func(w *world, token string) error { return w.complete(token, goodPassword) },
 		"Redeem": func(w *world, token string) error {
 			svc := w.service(w.store, recovery.Options{Now: time.Now, StoreTimeout: 3 * time.Second})
 			_, err := svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})

@@ -114,7 +114,7 @@ func TestDeliverEndsUnderSteadyRequests(t *testing.T) {
 				return nil
 			}
 			ask := recovery.ResetRequest{Username: "billybob", Client: client}
-			return errors.Join(w.RequestReset(w.ctx, ask), w.RequestReset(w.ctx, ask))
+			return errors.Join(errOf(w.RequestReset(w.ctx, ask)), errOf(w.RequestReset(w.ctx, ask)))
 		})
 		for range 50 {
 			w.ask("alice")
@@ -134,7 +134,7 @@ func TestDeliverDoesNotEndWithWhatWasAdded(t *testing.T) {
 			if mails.Add(1) > 3 {
 				return nil
 			}
-			return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Client: client})
+			return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Client: client}))
 		})
 		for range 40 {
 			w.ask("billybob")

@@ -9,9 +9,10 @@
 // A [Service] has three calls, and a worker that does what they ask for:
 //
 //   - [Service.RequestReset], with a user name or an address, has a token mailed to the address on
-//     file. With a portal it is a link to a page of yours.
+//     file. With a portal it is a link to a page of yours, and with ResetRequest.Code a short code to
+//     type stands beside it.
 //   - [Service.CompleteReset], with the token and a new password, sets the password. A confirmation
-//     mail follows.
+//     mail follows. In the place of the token, the code and the ticket of the request will do.
 //   - [Service.RetrieveUsername], with an address, has its user names mailed to it.
 //   - [Service.Run] does the mailing. Start it once in a goroutine of yours, in every process or in
 //     one; or call [Service.Deliver] from a cron job, or [Service.DeliverJob] from a job engine.
@@ -63,8 +64,23 @@
 // account, and only while that account's password and address are what they were. A completed reset
 // voids the account's other tokens. A newer mail voids, once it is accepted by the mail system, the
 // older tokens that the same client network asked for; what others ask for leaves yours alive. A
-// rejected password or [ErrBusy] leave a token alive, and so do [MaxTries] - 1 denials by
-// Options.Approve.
+// rejected password or [ErrBusy] leave a token alive, and so do [MaxTries] - 1 denials or wrong
+// second factors.
+//
+// # Codes
+//
+// A code is eight letters ("WDJB-MJHT", without vowels), valid for 15 minutes. It works together
+// with the [Ticket] of its own request, which RequestReset returns to whoever asked, for every name
+// alike. So somebody who only reads the mail over a shoulder has no ticket, and somebody who asked
+// for you has a ticket and [MaxTries] wrong codes of 20⁸. Keep the ticket in a cookie or the memory
+// of an app. The Store has the ticket's SHA-256 while the request waits, and one digest of both
+// after that: what remains is in SECURITY.md.
+//
+// # Tenants
+//
+// An application with several sets of accounts names one by ResetRequest.Tenant, a text of its own.
+// An account is found by requests of its own tenant only, and hooks, messages and the limits of
+// mailboxes are apart. A client's limits are one for all tenants.
 //
 // # Nothing is lost
 //
@@ -84,27 +100,28 @@
 // # Whose account
 //
 // Identifiers are compared by [CanonicalUsername] and [CanonicalEmail], byte for byte, whatever the
-// database's collation says. Mail goes to the stored address, never to the one that was typed, and
-// only for an account that is active, has a local password and a verified address: anything else is
-// silence, and a hook. Several accounts of one address get one mail, with a token for each of at
-// most ten. Of accounts whose names or addresses differ in case only, the one that is exactly as
-// typed is meant, or else the one in lower case; the others hear nothing. If neither exists, nobody
-// is mailed.
+// database's collation says. [Options.CanonicalUsername] may fold user names otherwise. Mail goes
+// to the stored address, never to the one that was typed, and only for an account that is active
+// and has a verified address: anything else is silence, and a hook. An account that has no password
+// here gets no token, but is told where it logs in, unless Options.NoSignInMail is set. Several
+// accounts of one address get one mail, with a token for each of at most ten. Of accounts whose
+// names or addresses differ in case only, the one that is exactly as typed is meant, or else the
+// one in lower case; the others hear nothing. If neither exists, nobody is mailed.
 //
 // # Errors
 //
 // Match them with [errors.Is]: [ErrInvalidRequest], [ErrInvalidToken], [ErrInvalidPassword],
-// [ErrLimited], [ErrDenied], [ErrBusy]. An error of a Store, a Mailer or the application is
-// wrapped, and [errors.As] finds it.
+// [ErrLimited], [ErrDenied], [ErrChallenged], [ErrBusy]. An error of a Store, a Mailer or the
+// application is wrapped, and [errors.As] finds it.
 //
 // # Secrets
 //
 // No error, no log line and no printed, logged or marshalled value of this package holds a token, a
-// password or an address: requests, messages and accounts print as "[redacted]". From the text of
-// foreign errors everything is taken out that the call knows. One thing is the application's to
-// avoid: fmt does not ask what stands in an unexported field of a struct how to print itself, so a
-// struct that keeps a [Message] or a [CompleteRequest] in one should not be printed. A [Token] is
-// safe even there.
+// ticket, a code, a password, a second factor or an address: requests, receipts, messages and
+// accounts print as "[redacted]". From the text of foreign errors everything is taken out that the
+// call knows. One thing is the application's to avoid: fmt does not ask what stands in an
+// unexported field of a struct how to print itself, so a struct that keeps a [Message] or a
+// [CompleteRequest] in one should not be printed. A [Token] and a [Ticket] are safe even there.
 //
 // # Compatibility
 //

@@ -3,6 +3,7 @@ package recovery
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -10,10 +11,10 @@ import (
 // The errors that callers branch on. All are matched with [errors.Is]; the typed ones carry data
 // and are reached with [errors.As].
 var (
-	// ErrInvalidToken refuses a completion whose token is unknown, expired, used, superseded, voided,
-	// denied too often, another user's, or belongs to an account that may not be recovered any more.
-	// It is one error on purpose: to tell these apart would tell a stranger what exists and what was
-	// done. [Hooks.TokenRefused] gets the reason.
+	// ErrInvalidToken refuses a completion whose token or code is unknown, expired, used,
+	// superseded, voided, tried too often, another user's, or belongs to an account that may not be
+	// recovered any more. It is one error on purpose: to tell these apart would tell a stranger
+	// what exists and what was done. [Hooks.TokenRefused] gets the reason.
 	ErrInvalidToken = errors.New("recovery: the token is not valid")
 
 	// ErrInvalidRequest is matched by every [*FieldError]: the call is malformed and nothing was
@@ -27,20 +28,24 @@ var (
 	// ErrLimited is matched by every [*LimitError]: too many calls, come back later.
 	ErrLimited = errors.New("recovery: too many requests")
 
-	// ErrDenied is what [Options.Approve] returns, or wraps, to deny a completion, and what the caller
-	// then gets, with the error of Approve beside it. A token survives MaxTries - 1 denials.
+	// ErrDenied is what [Options.Approve] returns, or wraps, to deny a completion, and what the
+	// caller then gets, with the error of Approve beside it. A token survives MaxTries - 1 denials.
 	ErrDenied = errors.New("recovery: the application denied the reset")
 
+	// ErrChallenged is matched by every [*ChallengeError]: the application wants a second factor.
+	// The token stays valid, within MaxTries.
+	ErrChallenged = errors.New("recovery: a second factor is needed")
+
 	// ErrBusy refuses a completion because too many passwords were being hashed, another completion
-	// with the token did not end, or the breach service did not answer and [Policy.BreachFailClosed]
-	// is set. The token stays valid.
+	// with the token did not end, or the breach service did not answer and
+	// [Policy.BreachFailClosed] is set. The token stays valid.
 	ErrBusy = errors.New("recovery: too busy, try again")
 
 	// ErrPermanent is wrapped by a [Mailer]'s error when trying again is pointless.
 	ErrPermanent = errors.New("recovery: the mail was refused for good")
 
-	// ErrUncertain is wrapped by a [Mailer]'s error when the mail system may have accepted the mail,
-	// say because its answer came too late. Such a mail is tried again, but not often.
+	// ErrUncertain is wrapped by a [Mailer]'s error when the mail system may have accepted the
+	// mail, say because its answer came too late. Such a mail is tried again, but not often.
 	ErrUncertain = errors.New("recovery: the mail may have been accepted")
 
 	// ErrPasswordMismatch is returned by [VerifyPassword] for a wrong password.
@@ -53,15 +58,15 @@ var (
 
 // The errors that a [Store] returns to the Service, beside [*LimitError].
 var (
-	// ErrLeaseLost is returned by [Resets.CreateResets] and [Queue.Finish] when the lease is not held
-	// any more.
+	// ErrLeaseLost is returned by [Resets.CreateResets] and [Queue.Finish] when the lease is not
+	// held any more.
 	ErrLeaseLost = errors.New("recovery: the lease is not held")
 )
 
 // A FieldError says which field of a request breaks which rule. It matches [ErrInvalidRequest] and
 // never contains the field's value.
 type FieldError struct {
-	Field string // "username", "email", "portal", "locale"
+	Field string // "username", "email", "tenant", "portal", "locale", "token"
 	Rule  string // what is allowed, as the rest of a sentence: "must be at most 254 bytes long"
 }
 
@@ -76,7 +81,7 @@ type PasswordError struct {
 
 // A PasswordReason is one rule of the [Policy] that a password breaks.
 type PasswordReason struct {
-	Name string // stable, for programs: "too_short"
+	Name string // stable, for programs: "too_short", or the application's own
 	Text string // for people, in English: "must have at least 10 characters"
 }
 
@@ -89,6 +94,25 @@ func (e *PasswordError) Error() string {
 }
 
 func (e *PasswordError) Is(target error) bool { return target == ErrInvalidPassword }
+
+// tells reports whether the error says what is wrong: what does not is a failure.
+func (e *PasswordError) tells() bool {
+	if e == nil || len(e.Reasons) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(e.Reasons, func(r PasswordReason) bool { return r.Name == "" || r.Text == "" })
+}
+
+// A ChallengeError is what [Options.Approve] returns to ask for a second factor. The caller gets
+// it, shows Text and a field, and calls again with what was typed as CompleteRequest.Factor. It
+// matches [ErrChallenged]; any other error that does is a ChallengeError with a Text of ours.
+type ChallengeError struct {
+	Name string // for programs: "totp"
+	Text string // for people: "Enter the code of your authenticator app."
+}
+
+func (e *ChallengeError) Error() string        { return "recovery: a second factor is needed: " + e.Name }
+func (e *ChallengeError) Is(target error) bool { return target == ErrChallenged }
 
 // A LimitError refuses a call that is over the limit of its client or of everybody. It matches
 // [ErrLimited]. Limits are charged before any look-up, so it tells nothing about an account.
@@ -115,12 +139,12 @@ type TokenReason string
 
 // The reasons for which a token is refused.
 const (
-	TokenMalformed    TokenReason = "malformed"     // not the encoding of a token
-	TokenUnknown      TokenReason = "unknown"       // no such token, or purged after it expired
-	TokenExpired      TokenReason = "expired"       // older than Options.TokenTTL
+	TokenMalformed    TokenReason = "malformed"     // not the encoding of a token, a ticket or a code
+	TokenUnknown      TokenReason = "unknown"       // no such token or code, or purged after it expired
+	TokenExpired      TokenReason = "expired"       // older than Options.TokenTTL, or CodeTTL
 	TokenUsed         TokenReason = "used"          // redeemed before
 	TokenSuperseded   TokenReason = "superseded"    // the mail of a newer request of the same client network was accepted
-	TokenDenied       TokenReason = "denied"        // Options.Approve denied it MaxTries times
+	TokenTriedOut     TokenReason = "tried_out"     // MaxTries denials or wrong second factors
 	TokenVoided       TokenReason = "voided"        // the account was recovered with another token
 	TokenStale        TokenReason = "stale"         // password or address changed since
 	TokenAccountGone  TokenReason = "account_gone"  // the account was deleted, disabled or lost its eligibility

@@ -66,7 +66,7 @@ func TestEventsOfARequest(t *testing.T) {
 		disabled := w.account("5", "ali", "alice@example.com")
 		disabled.Active = false
 		w.users.Put(disabled, "hash of old")
-		is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"}))
+		is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"})))
 		w.deliver()
 		is.Equal(w.told(), []string{"JobDropped inactive", "JobStarted", "MailSent"})
 		is.Equal(w.accountsTold("MailSent"), []string{"1"}) // the first that is mailed
@@ -127,14 +127,14 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 		"FindAccounts": {"FindAccounts", func(w *world) { w.ask("Alice") }, 1},
 		"CreateResets": {"CreateResets", func(w *world) { w.ask("Alice") }, 1},
 		"of user names": {"FindAccounts", func(w *world) {
-			w.is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com"}))
+			w.is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com"})))
 		}, 1},
 		"of the work afterwards": {"FindAccounts", func(w *world) {
 			token := w.token("alice")
 			w.is.NoErr(w.complete(token, goodPassword))
 		}, 1},
 		"a portal": {"", func(w *world) {
-			w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "Alice", Portal: "p"}))
+			w.is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "Alice", Portal: "p"})))
 		}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestPortalErrorIsScrubbed(t *testing.T) {
 		Allow: func(_ context.Context, a recovery.Account) (bool, error) {
 			return false, errors.New("nothing about " + a.Email)
 		}}}})
-	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alicia", Portal: "p"}))
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alicia", Portal: "p"})))
 	is.Equal(len(w.deliver()), 0)
 	w.hooks.wait(t, "JobRetried")
 	event, _ := w.hooks.last("JobRetried").(recovery.JobEvent)
@@ -214,7 +214,7 @@ func TestAddressesAreScrubbedInEveryForm(t *testing.T) {
 			w := newWorld(t, nil)
 			w.put("9", "ally", stored)
 			w.mail.Fail(func(recovery.Message) error { return errors.New(repeated) })
-			is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "ally"}))
+			is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "ally"})))
 			_, err := w.Deliver(w.ctx)
 			is.NoErr(err)
 			w.hooks.wait(t, "JobRetried")

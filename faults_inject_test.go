@@ -61,11 +61,11 @@ func modesOf(site string) []faultMode {
 		return []faultMode{modeCancel, modeSlow, modePanic, modeAhead, modeBack, modeNoTime, modeFirst, modeLast}
 	case site == "uuid.Rand":
 		return []faultMode{modeFail, modeShort, modeZeros}
-	case site == "Options.HashPassword":
+	case site == "Hasher.Hash":
 		return []faultMode{modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeCancel, modeCancelAfter, modeSlow, modePanic, modeEmpty}
 	case strings.HasPrefix(site, "Hooks."):
 		return []faultMode{modeCancel, modeBlock, modeSlow, modePanic, modeExit, modeReenter}
-	case site == "Options.Approve", site == "Options.OnReset", site == "Portal.Allow", site == "Policy.Breached":
+	case site == "Options.Approve", site == "Options.OnReset", site == "Portal.Allow", site == "Policy.Breached", site == "Policy.Check":
 		return append([]faultMode{modeReenter}, withContext...)
 	}
 	return withContext
@@ -339,9 +339,13 @@ func errFault(secrets []string) error {
 
 // errDisguised matches every error of the library that the site may not return.
 func errDisguised(site string, secrets []string) error {
-	errs := []error{errFault(secrets), recovery.ErrInvalidRequest, recovery.ErrInvalidPassword, recovery.ErrDenied, recovery.ErrBusy,
-		&recovery.FieldError{Field: "username", Rule: "is wrong"}, &recovery.PasswordError{Reasons: []recovery.PasswordReason{{Name: "x", Text: "y"}}}}
-	if site != "Store.FindReset" && site != "Store.CountTry" && site != "Store.Redeem" {
+	errs := []error{errFault(secrets), recovery.ErrInvalidRequest, recovery.ErrInvalidPassword, recovery.ErrDenied,
+		&recovery.FieldError{Field: "username", Rule: "is wrong"}}
+	if strings.HasPrefix(site, "Store.") {
+		errs = append(errs, recovery.ErrBusy, recovery.ErrChallenged, &recovery.ChallengeError{Name: "x", Text: "y"},
+			&recovery.PasswordError{Reasons: []recovery.PasswordReason{{Name: "x", Text: "y"}}})
+	}
+	if site != "Store.FindReset" && site != "Store.Redeem" {
 		errs = append(errs, recovery.ErrInvalidToken, &recovery.TokenError{Reason: recovery.TokenUsed})
 	}
 	if !strings.HasPrefix(site, "Store.") {

@@ -50,10 +50,10 @@ func (w *faultWorld) reenter() {
 	complete()
 	// Last, because a completion voids what a worker may have mailed meanwhile.
 	ask(recovery.MessageResetToken, func() error {
-		return w.RequestReset(ctx, recovery.ResetRequest{Username: "quinn", Client: nestedClient})
+		return errOf(w.RequestReset(ctx, recovery.ResetRequest{Username: "quinn", Client: nestedClient}))
 	})
 	ask(recovery.MessageUsernames, func() error {
-		return w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: quinnAddress})
+		return errOf(w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: quinnAddress}))
 	})
 	_, err := w.DeliverJob(ctx, "00000000-0000-7000-8000-000000000000")
 	answered(err)

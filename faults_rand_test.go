@@ -23,22 +23,26 @@ import (
 // Without randomness there is no token, no salt and no ID. crypto/rand ends the program when it has none,
 // so each case is a program of its own.
 func TestRandomSourceThatFails(t *testing.T) {
+	const first, second = "0123456789abcdef0123456789ABCDEF", "fedcba9876543210FEDCBA9876543210"
+	text := func(secret string) string {
+		return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString([]byte(secret)))
+	}
 	cases := map[string]struct {
 		run  func()
 		want string // what the program says before it ends
 		ends string // what ends it, "" if nothing does
 	}{
-		"a token is what the source gave": {func() {
-			rand.Reader = strings.NewReader("0123456789abcdef0123456789ABCDEF")
-			fmt.Println("mailed", mailedToken())
-		}, "mailed " + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString([]byte("0123456789abcdef0123456789ABCDEF"))) + "\n", ""},
+		"a ticket and a token are what the source gave": {func() {
+			rand.Reader = strings.NewReader(first + second)
+			fmt.Println(ticketAndToken())
+		}, text(first) + " " + text(second) + "\n", ""},
 		"a source that fails makes no token": {func() {
 			rand.Reader = noRandomness{}
-			fmt.Println("mailed", mailedToken())
+			fmt.Println(ticketAndToken())
 		}, "", "failed to read random data"},
 		"a source that ends makes no token": {func() {
-			rand.Reader = strings.NewReader("0123456789abcdef0123456789ABCDE")
-			fmt.Println("mailed", mailedToken())
+			rand.Reader = strings.NewReader(first + second[1:])
+			fmt.Println(ticketAndToken())
 		}, "", "failed to read random data"},
 		"a source that fails makes no hash": {func() {
 			rand.Reader = noRandomness{}
@@ -49,7 +53,7 @@ func TestRandomSourceThatFails(t *testing.T) {
 			uuid.SetRand(noRandomness{})
 			svc, users, _ := quietService()
 			defer func() { fmt.Printf("%v, %q\n", recover(), users.Dump()) }()
-			fmt.Println(svc.RequestReset(context.Background(), recovery.ResetRequest{Username: "alice"}))
+			fmt.Println(errOf(svc.RequestReset(context.Background(), recovery.ResetRequest{Username: "alice"})))
 		}, "no randomness, \"\"\n", ""},
 	}
 	if name := os.Getenv("RECOVERY_TEST_RANDOM"); name != "" {
@@ -85,17 +89,18 @@ func quietService() (*recovery.Service, *memstore.Store, *mailertest.Recorder) {
 	return svc, users, mail
 }
 
-// mailedToken asks for a token and returns the one that is mailed.
-func mailedToken() string {
+// ticketAndToken asks for a token and returns the one that is mailed.
+func ticketAndToken() (ticket, token string) {
 	svc, _, mail := quietService()
-	if err := svc.RequestReset(context.Background(), recovery.ResetRequest{Username: "alice"}); err != nil {
+	receipt, err := svc.RequestReset(context.Background(), recovery.ResetRequest{Username: "alice"})
+	if err != nil {
 		panic(err)
 	}
 	if _, err := svc.Deliver(context.Background()); err != nil {
 		panic(err)
 	}
 	m, _ := mail.Last()
-	return tokenOf(m)
+	return receipt.Ticket.Reveal(), tokenOf(m)
 }
 
 // A source of IDs may also fail now and then. The answers must be as uniform as without, and what is

@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 const (
 	deniedPassword   = "Denied-h0rse" // by Options.Approve
 	breachedPassword = "Leaked-h0rse" // by Policy.Breached
+	earlierPassword  = "Before-h0rse" // by Policy.Check
 	runTime          = 3500 * time.Millisecond
 	unknownToken     = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
 )
@@ -35,7 +37,7 @@ var addresses = []string{"Liddell@EXAMPLE.com", "nobody@example.com", "mallory@e
 
 // wholeApplication sets every function that an application can supply for a completion.
 func wholeApplication(w *faultWorld, o *recovery.Options) {
-	o.Policy = &recovery.Policy{Breached: w.breached}
+	o.Policy = &recovery.Policy{Breached: w.breached, Check: w.ownRule}
 	o.Approve, o.OnReset = w.approve, w.onReset
 }
 
@@ -49,7 +51,7 @@ var faultScenarios = []faultScenario{{
 	name: "a link to a portal", subjects: people, want: []string{"ok"},
 	act: func(w *faultWorld) {
 		w.asked(recovery.MessageResetLink, []string{"alice"}, func(ctx context.Context) error {
-			return w.RequestReset(ctx, recovery.ResetRequest{Username: w.subject, Portal: "web", Client: client})
+			return errOf(w.RequestReset(ctx, recovery.ResetRequest{Username: w.subject, Portal: "web", Client: client}))
 		})
 		w.deliver()
 	},
@@ -57,7 +59,7 @@ var faultScenarios = []faultScenario{{
 	name: "the user names of an address", subjects: addresses, want: []string{"ok"},
 	act: func(w *faultWorld) {
 		w.asked(recovery.MessageUsernames, []string{"alice", "alicia"}, func(ctx context.Context) error {
-			return w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: w.subject, Client: client})
+			return errOf(w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: w.subject, Client: client}))
 		})
 		w.deliver()
 	},
@@ -172,6 +174,18 @@ var faultScenarios = []faultScenario{{
 		w.deliver()
 	},
 }, {
+	name: "a password that was used before", want: []string{"password"}, options: wholeApplication,
+	prepare: func(w *faultWorld) { w.dead = w.token("alice", client) },
+	act:     func(w *faultWorld) { w.complete("1", w.dead, earlierPassword) },
+}, {
+	name: "a wrong code, then the right one", want: []string{"token", "ok"}, options: wholeApplication,
+	prepare: func(w *faultWorld) { w.dead = w.code("alice") },
+	act: func(w *faultWorld) {
+		ticket, _, _ := strings.Cut(w.dead, " ")
+		w.complete("1", ticket+" BCDF-GHJK", goodPassword)
+		w.complete("1", w.dead, goodPassword)
+	},
+}, {
 	name: "a token that cannot be used", want: []string{"token"}, options: wholeApplication,
 	subjects: []string{"unknown", "used", "superseded", "expired", "stale", "disabled", "deleted"},
 	prepare:  makeDeadToken,
@@ -234,7 +248,7 @@ var faultScenarios = []faultScenario{{
 
 func (w *faultWorld) askByAddress() {
 	w.asked(recovery.MessageResetToken, []string{"alice", "alicia"}, func(ctx context.Context) error {
-		return w.RequestReset(ctx, recovery.ResetRequest{Email: w.subject, Client: client})
+		return errOf(w.RequestReset(ctx, recovery.ResetRequest{Email: w.subject, Client: client}))
 	})
 }
 

@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,6 +54,7 @@ type faultWorld struct {
 	sends   map[string]int              // by ID of a message, since it was refused for good
 	refused map[string]recovery.Message // for good, by ID
 	changes map[string]int              // of passwords, by ID of the account
+	tries   int                         // that were counted and not given back
 	resets  []string                    // IDs of the accounts that OnReset was called for, successfully
 
 	nested faultReentry
@@ -111,7 +113,7 @@ func newFaultWorld(t *testing.T, s faultScenario, plan faultPlan) *faultWorld {
 	put("6", "quinn", quinnAddress, true)    // for calls from within a hook
 	o := recovery.Options{
 		Logger: slog.New(slog.NewJSONHandler(w.log, nil)), Now: w.faults.now, Workers: 1, HashConcurrency: 1, Tick: time.Second, Hooks: w.hooks(),
-		HashPassword: w.hash, Portals: map[string]recovery.Portal{"web": {URL: "https://portal.example/reset", Allow: w.allow}},
+		Hasher: recovery.Hasher{Hash: w.hash}, Portals: map[string]recovery.Portal{"web": {URL: "https://portal.example/reset", Allow: w.allow}},
 	}
 	if s.options != nil {
 		s.options(w, &o)
@@ -131,7 +133,7 @@ func (w *faultWorld) hash(password string) (hash string, err error) {
 	if password == nestedPassword {
 		ctx = context.WithValue(ctx, reentrant{}, true)
 	}
-	err = w.faults.call(ctx, "Options.HashPassword", []string{password}, func(context.Context) error {
+	err = w.faults.call(ctx, "Hasher.Hash", []string{password}, func(context.Context) error {
 		hash = "hash of " + password
 		return nil
 	})
@@ -149,6 +151,16 @@ func (w *faultWorld) breached(ctx context.Context, password string) (breached bo
 		return nil
 	})
 	return breached || errors.Is(err, errInjected), err
+}
+
+func (w *faultWorld) ownRule(ctx context.Context, a recovery.Account, password string) (reasons []recovery.PasswordReason, err error) {
+	err = w.faults.call(ctx, "Policy.Check", []string{a.Email, password}, func(context.Context) error {
+		if password == earlierPassword {
+			reasons = []recovery.PasswordReason{{Name: "history", Text: "must not be an earlier one"}}
+		}
+		return nil
+	})
+	return reasons, err
 }
 
 func (w *faultWorld) approve(ctx context.Context, a recovery.Account, r recovery.CompleteRequest) error {
@@ -196,7 +208,7 @@ type faultMailer struct{ w *faultWorld }
 func (m faultMailer) Send(ctx context.Context, msg recovery.Message) error {
 	secrets := []string{msg.To}
 	for _, r := range msg.Resets {
-		secrets = append(secrets, r.Token.Reveal(), r.Link)
+		secrets = append(secrets, r.Token.Reveal(), r.Link, r.Code)
 	}
 	err := m.w.faults.call(ctx, "Mailer.Send", secrets, func(ctx context.Context) error {
 		return m.w.mail.Send(ctx, msg)
@@ -229,7 +241,15 @@ func (w *faultWorld) stored(ctx context.Context, method string, arg any, call fu
 		}
 		w.mu.Unlock()
 	}
-	return w.faults.call(ctx, "Store."+method, secrets, call)
+	return w.faults.call(ctx, "Store."+method, secrets, func(ctx context.Context) error {
+		err := call(ctx)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if charges, ok := arg.(recovery.Charges); ok && err == nil && (charges[0].Scope == recovery.ScopeToken || charges[0].Scope == recovery.ScopeTicket) {
+			w.tries += map[string]int{"TakeLimits": 1, "RefundLimits": -1}[method]
+		}
+		return err
+	})
 }
 
 // What the application does.
@@ -264,15 +284,19 @@ func (w *faultWorld) asked(kind recovery.MessageKind, expects []string, f func(c
 
 func (w *faultWorld) ask(username string) {
 	w.asked(recovery.MessageResetToken, []string{username}, func(ctx context.Context) error {
-		return w.RequestReset(ctx, recovery.ResetRequest{Username: username, Client: client})
+		return errOf(w.RequestReset(ctx, recovery.ResetRequest{Username: username, Client: client}))
 	})
 }
 
 func (w *faultWorld) complete(id, token, password string) {
 	c := faultCompletion{id: id, token: token, password: password, at: time.Now()}
 	c.before, c.changed = w.alive(token, c.at), w.has(id, password)
+	request := recovery.CompleteRequest{Token: token, Password: password, Client: client}
+	if ticket, code, ok := strings.Cut(token, " "); ok {
+		request.Token, request.Ticket, request.Code = "", ticket, code
+	}
 	c.took, c.trace, c.err = w.call(time.Minute, func(ctx context.Context) error {
-		_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: token, Password: password, Client: client})
+		_, err := w.CompleteReset(ctx, request)
 		return err
 	})
 	if c.after, c.changed = w.alive(token, c.at), w.has(id, password) && !c.changed; c.changed {
@@ -295,12 +319,35 @@ func (w *faultWorld) noteChange(id string) {
 
 // alive reports whether the token could be used.
 func (w *faultWorld) alive(token string, at time.Time) bool {
-	parsed, err := recovery.ParseToken(token)
+	digest, err := digestOf(token)
 	if err != nil {
 		return false
 	}
-	_, _, err = w.users.FindReset(w.t.Context(), parsed.Digest(), at)
+	_, _, err = w.users.FindReset(w.t.Context(), digest, at)
 	return err == nil
+}
+
+// digestOf returns what a Store has of a token, or of a ticket and its code with a space between.
+func digestOf(token string) (recovery.Digest, error) {
+	ticket, code, isCode := strings.Cut(token, " ")
+	parsed, err := recovery.ParseToken(ticket)
+	if digest := parsed.Digest(); isCode {
+		return sha256.Sum256([]byte("recovery code\x00" + string(digest[:]) + strings.ReplaceAll(code, "-", ""))), err
+	}
+	return parsed.Digest(), err
+}
+
+// code returns the ticket and the code of a mail to the account, made without faults.
+func (w *faultWorld) code(username string) string {
+	receipt, err := w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username, Code: true, Client: client})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.Deliver(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	mails := w.mail.Messages()
+	return receipt.Ticket.Reveal() + " " + mails[len(mails)-1].Resets[0].Code
 }
 
 func (w *faultWorld) delivered(timeout time.Duration, f func(ctx context.Context) error) {
@@ -318,7 +365,7 @@ func (w *faultWorld) deliver() {
 
 // token returns a token of the account, made without faults.
 func (w *faultWorld) token(username string, from netip.Addr) string {
-	if err := w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username, Client: from}); err != nil {
+	if err := errOf(w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username, Client: from})); err != nil {
 		w.t.Fatal(err)
 	}
 	if _, err := w.Deliver(w.t.Context()); err != nil {

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
+	"golang.org/x/text/unicode/norm"
 
 	"example.com/recovery"
 )
@@ -169,26 +170,35 @@ func isTokenText(s string) bool {
 	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == "" && strings.HasSuffix(strings.Replace(s[51:], "q", "a", 1), "a")
 }
 
-// Two identifiers are one only if they differ in ASCII case and outer spaces, or in how a label of the
-// domain is written; and nothing else ever becomes ASCII.
+// Two identifiers are one only if they differ in ASCII case, outer white space, NFC and quotes that mean
+// nothing, or in how a label of the domain is written; and nothing else ever becomes ASCII.
 func FuzzIdentifiersDiffer(f *testing.F) {
 	for _, pair := range [][2]string{
 		{"alice", " ALICE "}, {"mike", "mıke"}, {"kelvin", "\u212aelvin"}, {"ss", "ß"}, {"a@bücher.example", "A@xn--bcher-kva.example"},
 		{"a@b\u00fccher.example", "a@bu\u0308cher.example"}, {"a@faß.example", "a@fass.example"}, {"a@ｅxample.com", "a@example.com"}, {"a@xn--fa-hia.example", "a@fa\u00df.example"},
 		{"x@" + strings.Repeat("ü", 40) + ".example", "x@" + strings.Repeat("ü.", 26) + "example"}, {"a@b.c", "a@b。c"}, {"ａ@b.c", "a@b.c"},
 		{strings.Repeat("a", 60) + "@" + strings.Repeat("ü.", 80) + "example", "a@\u2488com"},
+		{"\u3000zoe\u0308", "ZO\u00eb\t"}, {"H\u0331", "\u1e96"}, {"K\u030c", "\u212a\u030c"}, {"a;", "a\u037e"}, {"`", "\u1fef"},
+		{`"da..me."@b.c`, "da..me.@b.c"}, {`".a"@b.c`, "a@b.c"}, {"zoe\u0308@b.c", "zo\u00eb@B.c"}, {"x=\u0338@b.c", "x\u2260@b.c"},
 	} {
 		f.Add(pair[0], pair[1])
 	}
+	// Characters for private use stand for those that NFC must leave alone.
+	away := strings.NewReplacer("\u212a", "\ue000", "\u037e", "\ue001", "\u1fef", "\ue002")
+	back := strings.NewReplacer("\ue000", "\u212a", "\ue001", "\u037e", "\ue002", "\u1fef")
 	fold := func(s string) string {
-		return strings.Map(func(r rune) rune {
+		s = norm.NFC.String(away.Replace(strings.TrimFunc(s, unicode.IsSpace)))
+		return back.Replace(norm.NFC.String(strings.Map(func(r rune) rune {
 			if 'A' <= r && r <= 'Z' {
 				return r + 'a' - 'A'
 			}
 			return r
-		}, strings.Trim(s, " "))
+		}, s)))
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
+		if strings.ContainsAny(a+b, "\ue000\ue001\ue002") {
+			return
+		}
 		nameA, errA := recovery.CanonicalUsername(a)
 		nameB, errB := recovery.CanonicalUsername(b)
 		if errA == nil && nameA != fold(a) {
@@ -204,6 +214,9 @@ func FuzzIdentifiersDiffer(f *testing.F) {
 			}
 			local, domain, _ := strings.Cut(fold(s), "@")
 			gotLocal, gotDomain, _ := strings.Cut(address, "@")
+			if text := strings.TrimSuffix(strings.TrimPrefix(local, `"`), `"`); !strings.HasPrefix(text, ".") {
+				local = text
+			}
 			if local != gotLocal || len(strings.Split(domain, ".")) != len(strings.Split(gotDomain, ".")) {
 				t.Fatalf("%q became %q", s, address)
 			}
@@ -214,10 +227,59 @@ func FuzzIdentifiersDiffer(f *testing.F) {
 					t.Fatalf("%q became %q", s, address)
 				}
 			}
-			for _, again := range []string{strings.ToUpper(address[:len(local)]) + address[len(local):], " " + address + "  ", local + "@" + gotDomain} {
+			for _, again := range []string{strings.ToUpper(address[:len(local)]) + address[len(local):], " " + address + "\u3000 ", local + "@" + gotDomain} {
 				if c, err := recovery.CanonicalEmail(again); fold(again) == fold(address) && (err != nil || c != address) {
 					t.Fatalf("%q became %q, and %q became %q, %v", s, address, again, c, err)
 				}
+			}
+			quoted := `"` + local + `"@` + gotDomain
+			if c, err := recovery.CanonicalEmail(quoted); len(quoted) <= 254 && local[0] != '"' && (err != nil || c != address) {
+				t.Fatalf("%q became %q, and %q became %q, %v", s, address, quoted, c, err)
+			}
+		}
+	})
+}
+
+// An identifier with an invisible character and the one without are never the same, in a domain either.
+func FuzzNothingInvisibleIsFolded(f *testing.F) {
+	for i, s := range []string{
+		"alice", "Alice@Example.com", "\u0645\u06cc\u062e", "x@\u0645\u06cc\u062e.example", "\u0915\u094d\u0937", "\u09b0\u09cd\u09af", "\u0dd9\u0dca\u200d\u0dbb",
+		"\U0001f468\u200d\U0001f469", "\u2764\ufe0f", "7\ufe0f\u20e3", "\u8fbb\U000e0100", "x@\u8fbb.example", "\u182d\u180b", "x@\u182d\u1820.example", "x@xn--a\u00ad",
+	} {
+		for c := range 20 {
+			f.Add(s, uint8(i), uint8(c))
+		}
+	}
+	hidden := []rune("\x00\t\n\u0085\u00ad\u034f\u061c\u115f\u180b\u180e\u180f\u200b\u200c\u200d\u200e\u2028\u2060\u2064\u3164\ufe00\ufe0e\ufe0f\ufeff\uffa0\U000e0041\U000e0100")
+	isHidden := func(r rune) bool {
+		return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
+	}
+	f.Fuzz(func(t *testing.T, s string, at, which uint8) {
+		s = strings.TrimSpace(s)
+		i := min(int(at), len(s))
+		for i > 0 && i < len(s) && !utf8.RuneStart(s[i]) {
+			i--
+		}
+		without := strings.Map(func(r rune) rune {
+			if isHidden(r) {
+				return -1
+			}
+			return r
+		}, s)
+		for _, canonical := range []func(string) (string, error){recovery.CanonicalUsername, recovery.CanonicalEmail} {
+			got, err := canonical(s)
+			if err != nil {
+				continue
+			}
+			for _, other := range []string{without, s[:i] + string(hidden[int(which)%len(hidden)]) + s[i:]} {
+				if c, err := canonical(other); err == nil && c == got && strings.TrimSpace(other) != s {
+					t.Fatalf("%q and %q are both %q", s, other, c)
+				}
+			}
+			if strings.ContainsFunc(got, func(r rune) bool {
+				return isHidden(r) && !unicode.Is(unicode.Join_Control, r) && !unicode.Is(unicode.Variation_Selector, r)
+			}) {
+				t.Fatalf("%q became %q", s, got)
 			}
 		}
 	})
@@ -236,7 +298,7 @@ func FuzzPolicy(f *testing.F) {
 			order = append(order, rule.Name)
 		}
 		reasons := func(p *recovery.Policy) (names []string) {
-			err := p.Check(password, address)
+			err := p.Validate(password, address)
 			if err == nil {
 				return nil
 			}

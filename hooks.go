@@ -19,7 +19,7 @@ type Hooks struct {
 	// What matters.
 	JobFailed       func(JobEvent)   // failed for good; see Err
 	OnResetCalled   func(JobEvent)   // Options.OnReset returned nil
-	ResetDenied     func(ResetEvent) // by Options.Approve; see Err
+	ResetDenied     func(ResetEvent) // by Options.Approve, or a second factor was wrong; see Err
 	PasswordChanged func(ResetEvent)
 
 	// What a stranger can cause in any number.
@@ -36,9 +36,10 @@ type Hooks struct {
 type JobEvent struct {
 	redacted
 
-	ID      string
+	ID      string // Receipt.ID
 	Kind    JobKind
 	Attempt int
+	Tenant  string
 	Client  netip.Addr
 	Account Account // the zero Account while it is not settled
 	Reason  DropReason
@@ -60,6 +61,7 @@ type LimitEvent struct {
 	redacted
 
 	Call   string // "reset", "usernames" or "complete"
+	Tenant string // of the request; "" of a completion, which has none
 	Client netip.Addr
 	Err    *LimitError
 }
@@ -71,10 +73,10 @@ type DropReason string
 const (
 	DropNoAccount    DropReason = "no_account"  // nobody is meant
 	DropInactive     DropReason = "inactive"    // Account.Active is false
-	DropNoPassword   DropReason = "no_password" // Account.HasPassword is false
+	DropNoPassword   DropReason = "no_password" // Account.HasPassword is false, and Options.NoSignInMail is set
 	DropUnverified   DropReason = "unverified"  // Account.EmailVerified is false
 	DropBadAddress   DropReason = "bad_address" // the stored address is none
-	DropPortal       DropReason = "portal"      // Portal.Allow said no, or the portal is gone
+	DropPortal       DropReason = "portal"      // Portal.Allow said no, or the portal is gone or of another tenant
 	DropNamesake     DropReason = "namesake"    // another account's identifier is exactly what was typed, or several differ in case only
 	DropSuperseded   DropReason = "superseded"  // the mail of a newer request of the same client network was accepted
 	DropTooOld       DropReason = "too_old"     // waited longer than Options.MaxRequestAge

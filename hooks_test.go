@@ -41,7 +41,7 @@ func TestHookThatBlocks(t *testing.T) {
 			is.Equal(err, recovery.ErrInvalidToken)
 			synctest.Wait() // the first hook blocks
 		}
-		is.NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"}))
+		is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"})))
 		_, err := svc.Deliver(t.Context())
 		is.NoErr(err)
 		is.Equal(len(mail.Messages()), 1)
@@ -68,7 +68,7 @@ func TestFloodDoesNotPushOutWhatMatters(t *testing.T) {
 			TokenRefused:    func(recovery.ResetEvent) { <-release; events = append(events, "refused") },
 			PasswordChanged: func(recovery.ResetEvent) { events = append(events, "changed") },
 		})
-		is.NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"}))
+		is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"})))
 		_, err := svc.Deliver(t.Context())
 		is.NoErr(err)
 		m, _ := mail.Last()
@@ -153,7 +153,7 @@ func TestHookThatEndsItsGoroutine(t *testing.T) {
 func TestNoHooks(t *testing.T) {
 	is := is.New(t)
 	svc, mail := withHooks(t, &syncBuffer{}, recovery.Hooks{})
-	is.NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "nobody"}))
+	is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "nobody"})))
 	_, err := svc.Deliver(t.Context())
 	is.NoErr(err)
 	is.Equal(len(mail.Messages()), 0)

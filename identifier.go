@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+	"golang.org/x/text/unicode/norm"
 )
 
 // maxIdentifier bounds user names and addresses, in bytes. It is the longest address that fits the
@@ -15,54 +16,99 @@ const maxIdentifier = 254
 // maxLocalPart is RFC 5321 section 4.5.3.1.1.
 const maxLocalPart = 64
 
-// CanonicalUsername returns the form in which user names are compared: spaces (U+0020) trimmed at
-// both ends and A–Z folded to a–z. Nothing else is folded, because folding more would make two
-// accounts of one: "ı" is not "i" and the Kelvin sign is not "k".
+// CanonicalUsername returns the form in which user names are compared: white space of any script
+// trimmed at both ends, NFC (Unicode Annex 15), and A–Z folded to a–z. Nothing else is folded,
+// because folding more would make two accounts of one: "ı" is not "i". Three look-alikes, which NFC
+// would turn into ASCII, stay as they are: U+212A (like K), U+037E (like ;) and U+1FEF (like `).
 //
-// The error is a [*FieldError] when s is empty, longer than 254 bytes, not UTF-8, or holds a control,
-// format or otherwise invisible character.
+// A character that nobody sees is refused unless the script needs it. Needed are
+//   - U+200C and U+200D behind a virama, that is a mark of combining class 9 (RFC 5892 appendix A),
+//     and U+200D between a letter and a virama (The Unicode Standard chapter 12: Bengali, Kannada);
+//   - U+200C between two letters of a script that joins its letters, like Arabic, also behind marks
+//     of the first (RFC 5892 appendix A.1, but for all letters: people type it behind each);
+//   - U+200D between two symbols (Unicode Technical Standard 51: emoji);
+//   - one variation selector behind a symbol, a Han character or a Mongolian letter.
+//
+// They are never folded away: a name with such a character and the name without are two names.
+//
+// The error is a [*FieldError] when s is empty, not UTF-8, longer than 254 bytes as typed or in
+// NFC, has more than 30 combining marks in a row, or any other control, format or otherwise
+// invisible character.
 func CanonicalUsername(s string) (string, error) {
 	s, err := cleanIdentifier("username", s)
 	if err != nil {
 		return "", err
 	}
-	return lowerASCII(s), nil
+	return fold(s), nil
 }
 
 // CanonicalEmail returns the form in which addresses are compared: as [CanonicalUsername], with the
-// domain in A-labels (RFC 5890). Provider habits such as ignored dots or +tags are not folded.
+// domain in A-labels (RFC 5890) and without quotes that mean nothing. Provider habits such as
+// ignored dots or +tags are not folded.
 //
-// An address is a dot-atom, one "@" and a domain name (RFC 5322 section 3.4.1 without quotes,
-// comments and literals; RFC 6531 for characters outside ASCII). The error is a [*FieldError].
+// An address is a local part, one "@" and a domain name (RFC 5322 section 3.4.1 without comments
+// and literals; RFC 6531 for characters outside ASCII). The local part has letters, digits, dots
+// and !#$%&'*+-/=?^_`{|}~ only, and no dot first. Dots in a row and a dot before the "@" are
+// against the grammar, but providers issued such addresses. The same characters may stand in
+// quotes, which then mean nothing (RFC 5321 section 4.1.2): "da..me."@example.com is
+// da..me.@example.com. In quotes a dot may come first too, and only then they are kept. The error
+// is a [*FieldError].
 func CanonicalEmail(s string) (string, error) {
-	s, err := cleanIdentifier("email", s)
-	if err != nil {
+	s = trimSpace(s)
+	if _, err := cleanIdentifier("email", s); err != nil {
 		return "", err
 	}
+	// From here on it is what was typed, since NFC would hide a ">" in U+226F.
 	local, domain, ok := strings.Cut(s, "@")
 	if !ok || strings.Contains(domain, "@") {
 		return "", &FieldError{"email", "must be one address with exactly one @"}
 	}
-	if !isDotAtom(local) {
-		return "", &FieldError{"email", "must have letters, digits, single dots and !#$%&'*+-/=?^_`{|}~ only before the @"}
+	if !isLocalPart(local) {
+		return "", &FieldError{"email", "must have letters, digits, dots and !#$%&'*+-/=?^_`{|}~ only before the @, and no dot first"}
 	}
-	if len(local) > maxLocalPart {
+	local = unquote(local)
+	folded := fold(nfc(local))
+	if max(len(local), len(folded)) > maxLocalPart {
 		return "", &FieldError{"email", "must have at most 64 bytes before the @"}
+	}
+	if folded[0] == '.' {
+		folded = `"` + folded + `"`
 	}
 	domain, ok = canonicalDomain(domain)
 	if !ok {
 		return "", &FieldError{"email", "must have a domain name after the @"}
 	}
-	s = lowerASCII(local) + "@" + domain
+	s = folded + "@" + domain
 	if len(s) > maxIdentifier { // A-labels are longer than what was typed
 		return "", &FieldError{"email", "must be at most 254 bytes long"}
 	}
 	return s, nil
 }
 
-// cleanIdentifier trims spaces and checks what holds for both kinds of identifier.
+// canonical is CanonicalUsername or CanonicalEmail, with the application's own folding of user
+// names, if it has one.
+func (s *Service) canonical(by IdentifierKind, text string) (string, error) {
+	own := s.opts.CanonicalUsername
+	switch {
+	case by == ByEmail:
+		return CanonicalEmail(text)
+	case own == nil:
+		return CanonicalUsername(text)
+	}
+	name, err := cleanIdentifier("username", text)
+	if err != nil {
+		return "", err
+	}
+	name = own(name)
+	if name == "" || len(name) > maxIdentifier || !utf8.ValidString(name) || hasInvisible(name) {
+		return "", &FieldError{"username", "is none that the application has"}
+	}
+	return name, nil
+}
+
+// cleanIdentifier returns the identifier trimmed and in NFC, and checks what holds for both kinds.
 func cleanIdentifier(field, s string) (string, error) {
-	s = strings.Trim(s, " ")
+	s = trimSpace(s)
 	switch {
 	case s == "":
 		return "", &FieldError{field, "must not be empty"}
@@ -70,11 +116,50 @@ func cleanIdentifier(field, s string) (string, error) {
 		return "", &FieldError{field, "must be at most 254 bytes long"}
 	case !utf8.ValidString(s):
 		return "", &FieldError{field, "must be valid UTF-8"}
-	case strings.ContainsFunc(s, isInvisible):
+	}
+	composed := nfc(s)
+	switch {
+	case len(composed) > maxIdentifier:
+		return "", &FieldError{field, "must be at most 254 bytes long"}
+	case strings.Contains(composed, graphemeJoiner) && !strings.Contains(s, graphemeJoiner):
+		return "", &FieldError{field, "must not have more than 30 combining marks in a row"}
+	case hasInvisible(composed):
 		return "", &FieldError{field, "must not contain control, format or other invisible characters"}
 	}
-	return s, nil
+	return composed, nil
 }
+
+// trimSpace trims what Unicode calls white space, as a Japanese keyboard types U+3000, and the
+// isolates in which mails show names that are written from right to left.
+func trimSpace(s string) string {
+	const isolate, end = "\u2068", "\u2069"
+	s = strings.TrimSpace(s)
+	if inner, ok := strings.CutPrefix(s, isolate); ok && strings.HasSuffix(inner, end) {
+		s = strings.TrimSpace(strings.TrimSuffix(inner, end))
+	}
+	return s
+}
+
+// graphemeJoiner is what package norm adds behind 30 combining marks (Unicode Annex 15 section 13).
+const graphemeJoiner = "\u034f"
+
+// nfc is NFC for all but the three look-alikes that CanonicalUsername names.
+func nfc(s string) string {
+	var b strings.Builder
+	for {
+		i := strings.IndexAny(s, "\u212a\u037e\u1fef")
+		if i < 0 {
+			return b.String() + norm.NFC.String(s)
+		}
+		_, size := utf8.DecodeRuneInString(s[i:])
+		b.WriteString(norm.NFC.String(s[:i]) + s[i:i+size])
+		s = s[i+size:]
+	}
+}
+
+// fold folds the case of a text in NFC. A mark may compose with a small letter though it does not
+// with the capital: U+0331 with h.
+func fold(s string) string { return nfc(lowerASCII(s)) }
 
 // isInvisible reports whether r could make two names look alike, or break a line: control and
 // format characters, line separators, and what Unicode lets a renderer ignore. Collations and mail
@@ -85,6 +170,71 @@ func isInvisible(r rune) bool {
 	}
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp,
 		unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, unicode.Noncharacter_Code_Point)
+}
+
+// hasInvisible reports whether s has an invisible character where no script needs it.
+func hasInvisible(s string) bool {
+	for i, r := range s {
+		if isInvisible(r) && !isNeeded(r, s[:i], s[i+utf8.RuneLen(r):]) {
+			return true
+		}
+	}
+	return false
+}
+
+// isNeeded reports whether the script needs r there, by the rules of CanonicalUsername.
+func isNeeded(r rune, before, after string) bool {
+	const nonJoiner, joiner, emojiStyle, enclosingKeycap = '\u200c', '\u200d', '\ufe0f', '\u20e3'
+	last, next := lastRune(before), firstRune(after)
+	switch {
+	case r == nonJoiner:
+		return isVirama(last) || isJoined(lastRune(strings.TrimRightFunc(before, isMark))) && isJoined(next)
+	case r == joiner:
+		return isVirama(last) || unicode.IsLetter(last) && isVirama(next) ||
+			isSymbol(lastRune(strings.TrimRightFunc(before, isEmojiModifier))) && isSymbol(next)
+	case !isVariationSelector(r):
+		return false
+	case unicode.Is(unicode.Mongolian, r):
+		return unicode.Is(unicode.Mongolian, last) && unicode.IsLetter(last)
+	case unicode.Is(unicode.Han, last):
+		return true
+	case r == emojiStyle && next == enclosingKeycap:
+		return strings.ContainsRune("#*0123456789", last)
+	}
+	return r <= emojiStyle && (isSymbol(last) || strings.ContainsRune("‼⁉ℹ〰〽", last))
+}
+
+// lastRune returns 0 if there is none.
+func lastRune(s string) rune {
+	r, _ := utf8.DecodeLastRuneInString("\x00" + s)
+	return r
+}
+
+// firstRune returns 0 if there is none.
+func firstRune(s string) rune {
+	r, _ := utf8.DecodeRuneInString(s + "\x00")
+	return r
+}
+
+func isVariationSelector(r rune) bool { return unicode.Is(unicode.Variation_Selector, r) }
+
+func isMark(r rune) bool { return unicode.Is(unicode.Mn, r) }
+
+func isVirama(r rune) bool { return norm.NFC.PropertiesString(string(r)).CCC() == 9 }
+
+// isSymbol reports whether r may be an emoji. Mathematical symbols are among them, as "↔" is one.
+func isSymbol(r rune) bool { return r >= utf8.RuneSelf && unicode.In(r, unicode.So, unicode.Sm) }
+
+// isEmojiModifier reports whether r changes the style or the skin of the emoji before it.
+func isEmojiModifier(r rune) bool {
+	return isVariationSelector(r) || 0x1f3fb <= r && r <= 0x1f3ff
+}
+
+// isJoined reports whether r is a letter of a script that joins its letters (ArabicShaping.txt).
+func isJoined(r rune) bool {
+	return unicode.IsLetter(r) && unicode.In(r, unicode.Adlam, unicode.Arabic, unicode.Chorasmian,
+		unicode.Hanifi_Rohingya, unicode.Mandaic, unicode.Manichaean, unicode.Mongolian, unicode.Nko,
+		unicode.Old_Uyghur, unicode.Phags_Pa, unicode.Psalter_Pahlavi, unicode.Sogdian, unicode.Syriac)
 }
 
 // lowerASCII leaves every other byte as it is, also those of invalid UTF-8.
@@ -98,23 +248,23 @@ func lowerASCII(s string) string {
 	return string(b)
 }
 
-// isDotAtom reports whether s is a dot-atom of RFC 5322 that nobody can take for an encoded word of
-// RFC 2047, which some mail systems decode in addresses.
-func isDotAtom(s string) bool {
-	if _, word, _ := strings.Cut(s, "=?"); strings.Contains(word, "?=") {
+// isLocalPart reports whether s is what CanonicalEmail takes before the "@": nothing that a mail
+// system could take for more than a name, so no encoded word of RFC 2047 either, which some decode.
+func isLocalPart(s string) bool {
+	text := unquote(s)
+	if _, word, _ := strings.Cut(text, "=?"); strings.Contains(word, "?=") {
 		return false
 	}
-	for atom := range strings.SplitSeq(s, ".") {
-		if atom == "" {
-			return false
-		}
-		for _, r := range atom {
-			if !isAtomText(r) {
-				return false
-			}
-		}
+	return text != "" && s[0] != '.' &&
+		!strings.ContainsFunc(text, func(r rune) bool { return r != '.' && !isAtomText(r) })
+}
+
+// unquote takes quotes off a local part.
+func unquote(s string) string {
+	if len(s) > 1 && s[0] == '"' && s[len(s)-1] == '"' {
+		return s[1 : len(s)-1]
 	}
-	return true
+	return s
 }
 
 func isAtomText(r rune) bool {
@@ -138,6 +288,9 @@ func canonicalDomain(s string) (string, bool) {
 		if !strings.Contains(s, "xn--") {
 			return s, true
 		}
+	}
+	if strings.ContainsFunc(s, isVariationSelector) { // which IDNA would drop
+		return "", false
 	}
 	ascii, err := idnaProfile.ToASCII(s)
 	if err != nil || !isLDH(ascii) {

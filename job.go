@@ -5,16 +5,13 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
-	"strings"
 	"time"
 )
 
 const (
-	maxAccounts   = 1000 // of one address
-	maxNames      = 50   // in one mail
-	maxResets     = 10   // in one mail
-	maxAsked      = 50   // accounts of one address that Portal.Allow is asked about
+	maxNames      = 50 // in one mail
+	maxResets     = 10 // in one mail
+	maxAsked      = 50 // accounts of one address that Portal.Allow is asked about
 	firstBackoff  = 2 * time.Second
 	maxBackoff    = 5 * time.Minute  // for requests, which end with Options.MaxRequestAge
 	noticeBackoff = 15 * time.Minute // for notices and OnReset
@@ -82,268 +79,6 @@ func (s *Service) tooOld(j Job, at time.Time) bool {
 	return j.Kind.Lane() == LaneMail && at.Sub(j.RequestedAt) > s.opts.MaxRequestAge
 }
 
-// meant returns the eligible accounts that the request means, all of one mailbox.
-func (j *job) meant(ctx context.Context) (accounts []Account, err error) {
-	r := &j.job
-	canonical, err := canonicalIdentifier(r.By, r.Identifier)
-	if err != nil {
-		j.drop(DropMalformed)
-		return nil, nil
-	}
-	j.secrets = append(j.secrets, r.Identifier, canonical)
-	found, err := j.find(ctx, AccountQuery{By: r.By, Typed: r.Identifier, Canonical: canonical, Max: maxAccounts + 1})
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range j.matching(found[:min(len(found), maxAccounts)], canonical) {
-		_, err := CanonicalEmail(a.Email)
-		reason := DropReason("")
-		switch {
-		case !a.Active:
-			reason = DropInactive
-		case !a.HasPassword:
-			reason = DropNoPassword
-		case !a.EmailVerified:
-			reason = DropUnverified
-		case err != nil:
-			reason = DropBadAddress
-		default:
-			accounts = append(accounts, a)
-			continue
-		}
-		j.event.Account = a
-		j.drop(reason)
-	}
-	j.event.Account = Account{}
-	if len(found) > maxAccounts && found[maxAccounts].Eligible() { // there may be more
-		j.drop(DropTooManyFound)
-	}
-	for _, a := range accounts {
-		if spelling(ByEmail, a.Email) != spelling(ByEmail, accounts[0].Email) { // nothing tells whose name it is
-			j.drop(DropNamesake)
-			return nil, nil
-		}
-	}
-	return accounts, nil
-}
-
-// matching returns those of the found accounts that the request means. The Store's comparison may
-// be looser than ours, so each account is compared again. Of several that differ in case only, it
-// means the one that is exactly as typed, or else the one in lower case: the others must not learn
-// of it. An unverified address proves nobody's claim, so such accounts count only where there are
-// no others.
-func (j *job) matching(found []Account, canonical string) []Account {
-	by := j.job.By
-	verified, unverified := map[string][]Account{}, map[string][]Account{}
-	for _, a := range found {
-		stored := a.Username
-		if by == ByEmail {
-			stored = a.Email
-		}
-		if c, err := canonicalIdentifier(by, stored); err != nil || c != canonical {
-			continue
-		}
-		spelled := unverified
-		if a.EmailVerified {
-			spelled = verified
-		}
-		spelled[spelling(by, stored)] = append(spelled[spelling(by, stored)], a)
-	}
-	spelled := verified
-	if len(verified) == 0 {
-		spelled = unverified
-	}
-	for _, exact := range []string{spelling(by, j.job.Identifier), spelling(by, canonical)} {
-		if accounts := spelled[exact]; len(accounts) > 0 {
-			return accounts
-		}
-	}
-	switch len(spelled) {
-	case 0:
-		j.drop(DropNoAccount)
-	case 1:
-		for _, accounts := range spelled {
-			return accounts
-		}
-	default:
-		j.drop(DropNamesake)
-	}
-	return nil
-}
-
-// spelling tells identifiers apart that are the same but for case. In an address it is the case
-// before the @ that may matter.
-func spelling(by IdentifierKind, s string) string {
-	s = strings.Trim(s, " ")
-	if by != ByEmail {
-		return s
-	}
-	local, domain, _ := strings.Cut(s, "@")
-	domain, _ = canonicalDomain(domain)
-	return local + "@" + domain
-}
-
-// byID asks for more than one, because the Store's comparison may be loose for IDs too.
-func byID(id string) AccountQuery {
-	return AccountQuery{By: ByID, Typed: id, Canonical: id, Max: maxAccounts}
-}
-
-func (j *job) find(ctx context.Context, query AccountQuery) (found []Account, err error) {
-	err = j.foreground(ctx, func(ctx context.Context) error {
-		found, err = j.store.FindAccounts(ctx, query)
-		return err
-	})
-	return found, err
-}
-
-// sendResets sends one mail with a token for each account.
-func (j *job) sendResets(ctx context.Context, accounts []Account) error {
-	r := &j.job
-	portal, byLink := j.opts.Portals[r.Portal]
-	if !byLink && r.Portal != "" {
-		j.drop(DropPortal) // it was configured when the request was made
-		return nil
-	}
-	allowed, more, err := j.allowed(ctx, portal, accounts)
-	if err != nil || len(allowed) == 0 {
-		return err
-	}
-	requester := requesterNetwork(r.Client)
-	tokens := map[string]Token{}
-	mint := Mint{JobID: r.ID, LeaseID: r.LeaseID, At: j.at}
-	for _, a := range allowed {
-		token := newToken()
-		tokens[a.ID] = token
-		j.secrets = append(j.secrets, token.Reveal())
-		mint.Resets = append(mint.Resets, Reset{
-			Digest: token.Digest(), AccountID: a.ID, Version: a.Version, JobID: r.ID,
-			Requester: limitKey("requester", ScopeClient, requester), RequestedAt: r.RequestedAt, ExpiresAt: j.at.Add(j.opts.TokenTTL),
-		})
-	}
-	// Until a mail may have left, what an attempt made is of no use: it is deleted and given back.
-	for _, r := range mint.Resets {
-		j.outcome.Discard = append(j.outcome.Discard, r.Digest)
-	}
-	superseded, admitted, err := j.admit(ctx, mint, allowed[0], allowed)
-	if err != nil || !admitted {
-		return err
-	}
-	kind := MessageResetToken
-	if byLink {
-		kind = MessageResetLink
-	}
-	m := j.message(kind, allowed[0])
-	m.Usernames, m.MoreResets, m.ExpiresAt = nil, more, j.at.Add(j.opts.TokenTTL)
-	var mailed []string
-	for _, a := range allowed {
-		if slices.Contains(superseded, a.ID) {
-			continue
-		}
-		token := tokens[a.ID]
-		reset := MessageReset{Username: a.Username, Token: token}
-		if byLink {
-			reset.Link = portal.URL + "#token=" + token.Reveal()
-		}
-		m.Resets = append(m.Resets, reset)
-		mailed = append(mailed, a.ID)
-	}
-	if err := j.send(ctx, m); err != nil {
-		return err
-	}
-	j.outcome.MailedAccountIDs, j.outcome.Requester = mailed, mint.Resets[0].Requester
-	return nil
-}
-
-// allowed returns the first accounts that may have a link to the portal, and how many accounts come
-// after those.
-func (j *job) allowed(ctx context.Context, portal Portal, accounts []Account) (allowed []Account, more int, err error) {
-	for i, a := range accounts {
-		if len(allowed) == maxResets || i == maxAsked {
-			return allowed, len(accounts) - i, nil
-		}
-		j.event.Account = a
-		if portal.Allow != nil {
-			j.secrets = append(j.secrets, addresses(a.Email)...)
-			ok, err := portal.Allow(ctx, a)
-			if err != nil {
-				return nil, 0, err
-			}
-			if !ok {
-				j.drop(DropPortal)
-				continue
-			}
-		}
-		allowed = append(allowed, a)
-	}
-	if len(allowed) > 0 {
-		j.event.Account = allowed[0]
-	}
-	return allowed, 0, nil
-}
-
-// admit stores the resets of a mail and counts it against the limits of its mailbox. Who is over
-// them is not mailed, and nobody is told but the hooks.
-func (j *job) admit(ctx context.Context, mint Mint, to Account, accounts []Account) (superseded []string, ok bool, err error) {
-	j.event.Account = to
-	j.secrets = append(j.secrets, addresses(to.Email)...)
-	if limits := &j.opts.Limits; !limits.InsecureOff {
-		mailbox, err := CanonicalEmail(to.Email)
-		if err != nil {
-			return nil, false, err
-		}
-		mint.Charges = limits.usernameCharges(mailbox)
-		if len(mint.Resets) > 0 {
-			mint.Charges = limits.resetCharges(mailbox, requesterNetwork(j.job.Client), accounts)
-		}
-		j.outcome.Refund = mint.Charges
-	}
-	err = j.foreground(ctx, func(ctx context.Context) (err error) {
-		superseded, err = j.store.CreateResets(ctx, mint)
-		return err
-	})
-	if limited, ok := errors.AsType[*LimitError](err); ok {
-		event := j.event
-		event.Err = limited
-		j.told = append(j.told, func() { emit(&j.events, routine, j.opts.Hooks.JobThrottled, event) })
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	if len(mint.Resets) > 0 && len(superseded) == len(mint.Resets) {
-		j.drop(DropSuperseded)
-		return nil, false, nil
-	}
-	return superseded, true, nil
-}
-
-func (j *job) sendUsernames(ctx context.Context, accounts []Account) error {
-	reader := accounts[0]
-	for _, a := range accounts {
-		reader.Locale = cmp.Or(reader.Locale, a.Locale)
-	}
-	m := j.message(MessageUsernames, reader)
-	m.Usernames = nil
-	for _, a := range accounts {
-		switch {
-		case a.Username == "":
-		case len(m.Usernames) < maxNames:
-			m.Usernames = append(m.Usernames, a.Username)
-		default:
-			m.MoreNames++
-		}
-	}
-	if len(m.Usernames) == 0 {
-		j.drop(DropNoUsername)
-		return nil
-	}
-	_, admitted, err := j.admit(ctx, Mint{JobID: j.job.ID, LeaseID: j.job.LeaseID, At: j.at}, reader, nil)
-	if err != nil || !admitted {
-		return err
-	}
-	return j.send(ctx, m)
-}
-
 // sendNotice tells the address that the account had when its password was changed, even if the
 // account is gone by now.
 func (j *job) sendNotice(ctx context.Context) error {
@@ -352,7 +87,11 @@ func (j *job) sendNotice(ctx context.Context) error {
 		return err
 	}
 	a.Email = j.job.Identifier
-	return j.send(ctx, j.message(MessagePasswordChanged, a))
+	m := j.message(MessagePasswordChanged, a)
+	if a.Username != "" {
+		m.Usernames = []string{a.Username}
+	}
+	return j.send(ctx, m)
 }
 
 func (j *job) callOnReset(ctx context.Context) error {
@@ -372,37 +111,17 @@ func (j *job) callOnReset(ctx context.Context) error {
 	return nil
 }
 
-// account returns the request's account as it is now, or only its ID if it is gone.
-func (j *job) account(ctx context.Context) (Account, error) {
-	a := Account{ID: j.job.AccountID}
-	found, err := j.find(ctx, byID(a.ID))
-	if err != nil {
-		return a, err
-	}
-	for _, f := range found {
-		if f.ID == a.ID {
-			a = f
-		}
-	}
-	j.event.Account = a
-	j.secrets = append(j.secrets, addresses(a.Email)...)
-	return a, nil
-}
-
 // message fills in what all kinds of messages have.
 func (j *job) message(kind MessageKind, a Account) Message {
 	r := &j.job
-	m := Message{
-		ID: r.ID, Kind: kind, To: strings.Trim(a.Email, " "), Locale: cmp.Or(a.Locale, r.Locale),
+	return Message{
+		ID: r.ID, Kind: kind, To: trimSpace(a.Email), Tenant: r.Tenant, Locale: cmp.Or(a.Locale, r.Locale),
 		Application: j.opts.Application, RequestedAt: r.RequestedAt, Client: r.Client,
 	}
-	if a.Username != "" {
-		m.Usernames = []string{a.Username}
-	}
-	return m
 }
 
 func (j *job) send(ctx context.Context, m Message) error {
+	m.SentAt = j.now()
 	j.secrets = append(j.secrets, addresses(m.To)...)
 	ctx, cancel := context.WithTimeout(ctx, j.opts.SendTimeout)
 	defer cancel()

@@ -92,7 +92,8 @@ func (c Charges) Take(at time.Time, states map[Digest]time.Time) error {
 	return nil
 }
 
-// Refund gives back what Take took, in states, for a mail that did not leave.
+// Refund gives back what Take took, in states: for a mail that did not leave, or a try that was
+// none.
 func (c Charges) Refund(states map[Digest]time.Time) {
 	for _, charge := range c {
 		if tat := states[charge.Key]; !tat.IsZero() {
@@ -123,7 +124,25 @@ const (
 	ScopeGlobal  Scope = "global"
 	ScopeAccount Scope = "account" // of one client network
 	ScopeMailbox Scope = "mailbox"
+	ScopeTicket  Scope = "ticket" // of wrong codes
+	ScopeToken   Scope = "token"  // of denials and wrong second factors; no caller gets a LimitError of it
 )
+
+// MaxTries is how many tries [Options.Approve] may deny, or answer a wrong second factor, for the
+// token and the code of one mail together, and how many wrong codes a ticket has within 15 minutes:
+// over all clients and instances.
+const MaxTries = 5
+
+// approveCharges is one try of Options.Approve. No token lives long enough for a sixth.
+func approveCharges(r Reset) Charges {
+	return Charges{{Scope: ScopeToken, Key: limitKey("approve", ScopeToken, r.JobID, r.AccountID), Limit: Limit{MaxTries, maxAhead}}}
+}
+
+// codeCharges is one try of a code. Any ticket is counted, also one that nobody was given: to know
+// it would tell whether its request meant somebody. No code lives long enough for a sixth.
+func codeCharges(ticket Digest) Charges {
+	return Charges{{Scope: ScopeTicket, Key: limitKey("code", ScopeTicket, string(ticket[:])), Limit: Limit{MaxTries, maxCodeTTL}}}
+}
 
 // limitKey names the state of one limit. The call is part of it: requests do not use up
 // completions.
@@ -166,22 +185,29 @@ var turnLimit = Limit{100, 5 * time.Minute}
 // a mail bring the mailbox to no more than 2 at once, and the others by one an hour each.
 const resetRepeats = 2
 
-// resetCharges are the limits of one mail with tokens to a mailbox, for a client network.
-func (l *Limits) resetCharges(mailbox, requester string, accounts []Account) Charges {
-	share := limitKey("reset", ScopeMailbox, mailbox, requester)
+// resetCharges are the limits of one answer to a reset request to a mailbox, for a client network.
+// Those of the door are the same for all tenants, or each tenant would let a client ask once more;
+// these are apart, as a tenant must not silence another.
+func (l *Limits) resetCharges(tenant, mailbox, requester string, resets []Reset) Charges {
+	share := limitKey("reset", ScopeMailbox, tenant, mailbox, requester)
 	charges := Charges{
 		{Scope: ScopeMailbox, Key: share, Limit: l.PerRequester},
-		{Scope: ScopeMailbox, Key: limitKey("reset", ScopeMailbox, mailbox), Limit: l.PerMailbox,
+		{Scope: ScopeMailbox, Key: limitKey("reset", ScopeMailbox, tenant, mailbox), Limit: l.PerMailbox,
 			Repeat: min(resetRepeats, l.PerMailbox.Burst), Share: share},
 	}
-	for _, a := range accounts {
-		charges = append(charges, Charge{Scope: ScopeAccount, Key: limitKey("reset", ScopeAccount, a.ID, requester), Limit: l.PerAccount})
+	last := ""
+	for _, r := range resets { // the token and the code of an account are one mail
+		if r.AccountID != last {
+			key := limitKey("reset", ScopeAccount, tenant, r.AccountID, requester)
+			charges = append(charges, Charge{Scope: ScopeAccount, Key: key, Limit: l.PerAccount})
+		}
+		last = r.AccountID
 	}
 	return charges
 }
 
-// usernameCharges are the limits of one mail with user names to a mailbox. Whoever asks, it says
-// the same: who is over the limit has it already.
-func (l *Limits) usernameCharges(mailbox string) Charges {
-	return Charges{{Scope: ScopeMailbox, Key: limitKey("usernames", ScopeMailbox, mailbox), Limit: l.UsernamesPerMailbox}}
+// otherCharges are the limits of one mail without tokens to a mailbox, of its kind. Whoever asks, it
+// says the same: who is over the limit has it already.
+func (l *Limits) otherCharges(tenant, mailbox string, kind MessageKind) Charges {
+	return Charges{{Scope: ScopeMailbox, Key: limitKey(string(kind), ScopeMailbox, tenant, mailbox), Limit: l.UsernamesPerMailbox}}
 }

@@ -115,7 +115,7 @@ func charging(t *testing.T) (*recovery.Service, *recovery.Charges) {
 func TestLimitKeysStayAsTheyAre(t *testing.T) {
 	is := is.New(t)
 	svc, charges := charging(t)
-	is.NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: " Alice ", Client: client}))
+	is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: " Alice ", Client: client})))
 	is.Equal(len(*charges), 3)
 	is.Equal((*charges)[0].Key, recovery.Digest(sha256.Sum256([]byte("request\x00client\x00192.0.2.10"))))
 	is.Equal((*charges)[1].Key, recovery.Digest(sha256.Sum256([]byte("turn\x00client\x00192.0.2.10"))))
@@ -311,10 +311,10 @@ func TestExtremeLimits(t *testing.T) {
 			w := newWorld(t, &recovery.Options{Limits: recovery.Limits{PerClient: l, Global: recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}}})
 			for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
 				for range min(l.Burst, 1000) {
-					is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)}))
+					is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)})))
 				}
 				if l.Burst <= 1000 {
-					err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)})
+					err := errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)}))
 					is.True(errors.Is(err, recovery.ErrLimited))
 				}
 			}

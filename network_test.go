@@ -18,7 +18,7 @@ import (
 func clientCharges(t *testing.T, addr string) (of recovery.Charges) {
 	t.Helper()
 	svc, charges := charging(t)
-	is.New(t).NoErr(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)}))
+	is.New(t).NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)})))
 	for _, c := range *charges {
 		if c.Scope == recovery.ScopeClient {
 			of = append(of, c)
@@ -97,7 +97,7 @@ func TestManyNetworksOfOneCustomer(t *testing.T) {
 			w := newWorld(t, &recovery.Options{Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 1, Every: time.Hour}}})
 			passed := 0
 			for i := range 100 {
-				err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(fmt.Sprintf(form, i))})
+				err := errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(fmt.Sprintf(form, i))}))
 				if err == nil {
 					passed++
 				} else {
@@ -113,9 +113,9 @@ func TestManyNetworksOfOneCustomer(t *testing.T) {
 func TestCallsWithoutAnAddressAreOneClient(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 2, Every: time.Hour}}})
-	ask := func() error { return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"}) }
+	ask := func() error { return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"})) }
 	is.NoErr(ask())
-	is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"}))
+	is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"})))
 	is.True(errors.Is(ask(), recovery.ErrLimited))
 	w.ask("alice") // who has an address is another
 	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: tokenText, Password: goodPassword})
@@ -127,6 +127,6 @@ func TestCallsWithoutAnAddressAreOneClient(t *testing.T) {
 func TestCallsWithoutAnAddressOrLimits(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
-	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"}))
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"})))
 	is.Equal(w.log.String(), "")
 }

@@ -23,19 +23,30 @@ type Options struct {
 
 	// TokenTTL is how long a token is valid: default 16 hours, from 1 minute to 24 hours.
 	TokenTTL time.Duration
+	// CodeTTL is how long a code is valid: default 15 minutes, which is the most, at least 1
+	// minute.
+	CodeTTL time.Duration
+
+	// CanonicalUsername, if set, returns the form in which user names are compared, in the place of
+	// [CanonicalUsername]: an application that folds more must find the accounts under it, too. It
+	// gets a name in NFC without surrounding white space, and must return its own results
+	// unchanged, and the same at all times. A name for which it returns "" is refused for
+	// everybody.
+	CanonicalUsername func(username string) string
 
 	// Policy is the rule for new passwords; nil is the default rule.
 	Policy *Policy
 
-	// HashPassword turns a new password into what the Store keeps; default [HashPassword]. The
-	// application's log-in must understand it.
-	HashPassword func(password string) (string, error)
-	// HashConcurrency is how many passwords are hashed at once: default GOMAXPROCS, at most 1,024. The
-	// default hash takes 19 MiB each, and at most one block more waits for the collector, unless the
-	// live heap of the application is above 256 MiB: then the collector's own pace decides.
+	// Hasher turns a new password into what the Store keeps; default [HashPassword], which is
+	// argon2id. The application's log-in must understand it.
+	Hasher Hasher
+	// HashConcurrency is how many passwords are hashed at once: default GOMAXPROCS, at most 1,024.
+	// The default hash takes 19 MiB each, and at most one block more waits for the collector,
+	// unless the live heap of the application is above 256 MiB: then the collector's own pace
+	// decides.
 	HashConcurrency int
-	// HashWait is how long a completion waits for another one with its token, and then for its turn to
-	// hash, before it gets ErrBusy: default 5 seconds.
+	// HashWait is how long a completion waits for another one with its token, and then for its turn
+	// to hash, before it gets ErrBusy: default 5 seconds.
 	HashWait time.Duration
 
 	Limits Limits
@@ -44,16 +55,27 @@ type Options struct {
 	// default; without one a request that names no portal gets the bare token by mail.
 	Portals map[string]Portal
 
-	// Approve, if set, has the last word on a completion: a second factor, an administrator. It is
-	// called for a live token and a password that meets the policy, before the token is used. An error
-	// that wraps ErrDenied denies the completion; any other one is a failure, and so is told to the
-	// caller. A token has MaxTries tries that end in a denial, over all clients and instances.
+	// Approve, if set, decides on a completion: a second factor, an administrator. It is called for
+	// a live token and a password that meets the policy (but for Policy.Check, which comes after
+	// it), before the token is used. An error that wraps ErrDenied denies the completion. A
+	// [*ChallengeError] asks for a second factor, or for a better one than request.Factor; what
+	// that is compared with is the application's business. A [*PasswordError] rejects the password.
+	// Any other error is a failure, and so is told to the caller. A token has MaxTries denials and
+	// challenges that a Factor failed, over all clients and instances.
+	//
+	// What comes after it may fail too: Policy.Check, a hash that waits for too long, the Store.
+	// Then it is called again with the same token. A factor that works once should be remembered as
+	// given for a few minutes, or the person needs another one.
 	Approve func(ctx context.Context, account Account, request CompleteRequest) error
 
 	// OnReset, if set, is called after a password was reset, to end sessions and revoke API tokens.
-	// The worker calls it from the durable queue until it returns nil, so it may be called more than
-	// once and on another machine. If the account is gone by then, only Account.ID is set.
+	// The worker calls it from the durable queue until it returns nil, so it may be called more
+	// than once and on another machine. If the account is gone by then, only its ID and Tenant are set.
 	OnReset func(ctx context.Context, account Account) error
+
+	// NoSignInMail keeps silent towards accounts without a password. By default an active one with
+	// a verified address is mailed that it logs in elsewhere, see Account.SignIn.
+	NoSignInMail bool
 
 	Hooks Hooks
 
@@ -61,29 +83,31 @@ type Options struct {
 	// ever logged.
 	Logger *slog.Logger
 
-	// Now is the clock; default time.Now. If the Store has a clock of its own, that one is followed,
-	// unless Now is set and more than an hour apart from it, as a test's clock is meant to be.
+	// Now is the clock; default time.Now. If the Store has a clock of its own, that one is
+	// followed, unless Now is set and more than an hour apart from it, as a test's clock is meant
+	// to be.
 	Now func() time.Time
 
 	// StoreTimeout bounds one call of the Store: default 5 seconds, from 100 ms to 10 seconds. A
 	// caller who has to wait longer gets an error, whoever was named.
 	StoreTimeout time.Duration
 
-	// Tick is how often the worker looks for work: default 250 ms, from 10 ms to 1 minute. The worker
-	// is never woken by a request, because the wake-up would be seen in the answer's time.
+	// Tick is how often the worker looks for work: default 250 ms, from 10 ms to 1 minute. The
+	// worker is never woken by a request, because the wake-up would be seen in the answer's time.
 	Tick time.Duration
-	// Workers is how many mails that people wait for are handled at once: default 36, at most 256; Run
-	// has two places at least. A quarter as many places, at least one, are for notices, and as many
-	// for calls of OnReset. The Mailer should be able to send Workers × 5/4 mails at once: who has to
-	// wait there for a mail of somebody else could tell that it is sent.
+	// Workers is how many mails that people wait for are handled at once: default 36, at most 256;
+	// Run has two places at least. A quarter as many places, at least one, are for notices, and as
+	// many for calls of OnReset. The Mailer should be able to send Workers × 5/4 mails at once: who
+	// has to wait there for a mail of somebody else could tell that it is sent.
 	//
 	// A place is taken for as long as a mail takes, in whole Ticks, also where none leaves. So
-	// Workers / (time of a mail, rounded up to Ticks) should not be less than what Limits.Global lets
-	// through: with the defaults, 36 places and mails of a second are 28 a second, and Global is 20.
+	// Workers / (time of a mail, rounded up to Ticks) should not be less than what Limits.Global
+	// lets through: with the defaults, 36 places and mails of a second are 28 a second, and Global
+	// is 20.
 	Workers int
-	// SendTimeout is when the context of one call of Mailer.Send or OnReset ends: default 30 seconds,
-	// from 1 second to 10 minutes. A crashed worker's jobs are taken up by another after 4 times as
-	// long.
+	// SendTimeout is when the context of one call of Mailer.Send or OnReset ends: default 30
+	// seconds, from 1 second to 10 minutes. A crashed worker's jobs are taken up by another after 4
+	// times as long.
 	SendTimeout time.Duration
 	// MaxRequestAge is how long a request that could not be mailed is tried: default 1 hour, from 1
 	// minute to 24 hours. Nobody waits longer, and a late mail is a riddle. A notice is tried for a
@@ -100,8 +124,8 @@ type Options struct {
 // one client.
 //
 // The others are about who is mailed, and are silent but for a hook. They are counted when a mail
-// is about to leave, and by nothing else: whoever is over them has a mail with a live token
-// already. A client network is an IPv4 address or an IPv6 /48.
+// is about to leave, and by nothing else: whoever is over them has such a mail already, and the
+// token in it is alive. A client network is an IPv4 address or an IPv6 /48.
 type Limits struct {
 	// PerClient limits RequestReset and RetrieveUsername together, per client: default 20 at once,
 	// then one per 30 seconds.
@@ -111,7 +135,8 @@ type Limits struct {
 	// that share the Store: default 500 at once, then one per 50 ms. See Options.Workers.
 	Global Limit
 
-	// CompletePerClient limits CompleteReset per client: default 20 at once, then one per 30 seconds.
+	// CompletePerClient limits CompleteReset per client: default 20 at once, then one per 30
+	// seconds.
 	CompletePerClient Limit
 
 	// PerAccount limits the tokens for one account and client network: default one a minute.
@@ -121,13 +146,14 @@ type Limits struct {
 	// once, then one an hour.
 	PerRequester Limit
 
-	// PerMailbox limits the mails with tokens to one mailbox, whoever asks: default 10 at once, then
-	// one per 6 minutes. A network for which the mailbox was mailed within the hour causes another
-	// mail only while at most one of the 10 is used up.
+	// PerMailbox limits the mails with tokens to one mailbox, whoever asks: default 10 at once,
+	// then one per 6 minutes. A network for which the mailbox was mailed within the hour causes
+	// another mail only while at most one of the 10 is used up.
 	PerMailbox Limit
 
-	// UsernamesPerMailbox limits the mails with user names to one mailbox, whoever asks: default 2 at
-	// once, then one per 30 minutes. They count apart, so that they keep no token from anybody.
+	// UsernamesPerMailbox limits the mails with user names to one mailbox, and apart from those the
+	// mails that only say where one logs in, whoever asks: default one an hour. They count apart from
+	// the tokens, so that they keep no token from anybody.
 	UsernamesPerMailbox Limit
 
 	// InsecureOff switches all limits off, for load tests.
@@ -136,22 +162,32 @@ type Limits struct {
 
 // A Portal is a page on which a password is chosen.
 type Portal struct {
-	// URL is where the link in the mail leads; the token is appended as its fragment, "#token=…", so
-	// that no server, log or Referer sees it. It must be https, except on localhost.
+	// URL is where the link in the mail leads; the token is appended as its fragment, "#token=…",
+	// so that no server, log or Referer sees it. It must be https, except on localhost.
 	URL string
 
-	// Allow, if set, decides who gets a link to this portal. It should be quick: it is asked for real
-	// accounts only, about at most 50 of one address, so that one much slower than a mail could be
-	// seen in when other mails leave. It is asked by the worker after the caller was answered: false
-	// is silence, an error is tried again.
+	// Tenants, if set, are those whose accounts may have a link to this portal, and whose requests
+	// may name it.
+	Tenants []string
+
+	// Allow, if set, decides who gets a link to this portal. It should be quick: it is asked for
+	// real accounts only, about at most 50 of one address, so that one much slower than a mail
+	// could be seen in when other mails leave. It is asked by the worker after the caller was
+	// answered: false is silence, an error is tried again.
 	Allow func(ctx context.Context, account Account) (bool, error)
 
 	// InsecureHTTP admits an http URL on any host.
 	InsecureHTTP bool
 }
 
+// isFor reports whether accounts of the tenant may have a link to the portal.
+func (p Portal) isFor(tenant string) bool {
+	return len(p.Tenants) == 0 || slices.Contains(p.Tenants, tenant)
+}
+
 const (
 	maxPortalName   = 64
+	maxTenant       = 64
 	maxLocale       = 35 // RFC 5646 section 4.4.1
 	maxStoreTimeout = 10 * time.Second
 	maxLimit        = 365 * 24 * time.Hour // Burst × Every
@@ -165,9 +201,13 @@ func (o *Options) settings() (Options, error) {
 	}
 	policy := s.Policy.withDefaults()
 	policy.Words = slices.Clone(policy.Words)
+	if most := s.Hasher.MaxBytes; most > 0 {
+		policy.MaxBytes = min(policy.MaxBytes, most)
+	}
 	s.Policy = &policy
 	s.Portals = maps.Clone(s.Portals)
 	setDefault(&s.TokenTTL, 16*time.Hour)
+	setDefault(&s.CodeTTL, maxCodeTTL)
 	setDefault(&s.HashConcurrency, runtime.GOMAXPROCS(0))
 	setDefault(&s.HashWait, 5*time.Second)
 	setDefault(&s.Tick, 250*time.Millisecond)
@@ -181,7 +221,7 @@ func (o *Options) settings() (Options, error) {
 	setDefault(&s.Limits.PerAccount, Limit{1, time.Minute})
 	setDefault(&s.Limits.PerRequester, Limit{6, time.Hour})
 	setDefault(&s.Limits.PerMailbox, Limit{10, 6 * time.Minute})
-	setDefault(&s.Limits.UsernamesPerMailbox, Limit{2, 30 * time.Minute})
+	setDefault(&s.Limits.UsernamesPerMailbox, Limit{1, time.Hour})
 	if s.Logger == nil {
 		s.Logger = slog.Default()
 	}
@@ -193,6 +233,7 @@ func (o *Options) settings() (Options, error) {
 		}
 	}
 	between("TokenTTL", s.TokenTTL, time.Minute, 24*time.Hour)
+	between("CodeTTL", s.CodeTTL, time.Minute, maxCodeTTL)
 	between("HashWait", s.HashWait, time.Millisecond, 10*time.Minute)
 	between("Tick", s.Tick, 10*time.Millisecond, time.Minute)
 	between("StoreTimeout", s.StoreTimeout, 100*time.Millisecond, maxStoreTimeout)
@@ -200,6 +241,12 @@ func (o *Options) settings() (Options, error) {
 	between("MaxRequestAge", s.MaxRequestAge, time.Minute, 24*time.Hour)
 	if s.HashConcurrency < 1 || s.HashConcurrency > 1024 {
 		faults = append(faults, fmt.Sprintf("HashConcurrency must be from 1 to 1024, is %d", s.HashConcurrency))
+	}
+	if s.Hasher.fault != "" {
+		faults = append(faults, "Hasher "+s.Hasher.fault)
+	}
+	if s.Hasher.MaxBytes < 0 {
+		faults = append(faults, fmt.Sprintf("Hasher.MaxBytes must not be negative, is %d", s.Hasher.MaxBytes))
 	}
 	if s.Workers < 1 || s.Workers > 256 {
 		faults = append(faults, fmt.Sprintf("Workers must be from 1 to 256, is %d", s.Workers))
@@ -211,9 +258,9 @@ func (o *Options) settings() (Options, error) {
 	faults = append(faults, s.Limits.faults()...)
 	for _, name := range slices.Sorted(maps.Keys(s.Portals)) {
 		faults = append(faults, s.Portals[name].faults(name)...)
-		if len(s.Portals) > 1 && s.Portals[name].Allow == nil {
-			faults = append(faults, fmt.Sprintf("Portals[%q] must have Allow, as there are several: "+
-				"a caller may name any of them for any account, and Allow says which accounts it is for", name))
+		if p := s.Portals[name]; len(s.Portals) > 1 && p.Allow == nil && len(p.Tenants) == 0 {
+			faults = append(faults, fmt.Sprintf("Portals[%q] must have Tenants or Allow, as there are several: "+
+				"a caller may name any of them for any account, and these say which accounts it is for", name))
 		}
 	}
 	errs := make([]error, len(faults))
@@ -264,6 +311,11 @@ func (l Limits) faults() (faults []string) {
 func (p Portal) faults(name string) (faults []string) {
 	fault := func(text string) {
 		faults = append(faults, fmt.Sprintf("Portals[%q] %s", name, text))
+	}
+	for _, tenant := range p.Tenants {
+		if err := checkTenant(tenant); err != nil {
+			fault("must have Tenants of at most 64 bytes of visible text")
+		}
 	}
 	if len(name) > maxPortalName {
 		fault(fmt.Sprintf("must have a name of at most %d bytes", maxPortalName))

@@ -28,6 +28,8 @@ func TestAttack_S85_NewListsEveryFault(t *testing.T) {
 	svc, err := recovery.New(nil, nil, &recovery.Options{
 		Application:     "two\nlines",
 		TokenTTL:        25 * time.Hour,
+		CodeTTL:         16 * time.Minute,
+		Hasher:          recovery.Hasher{MaxBytes: -1},
 		Policy:          &recovery.Policy{MinLength: 4, MaxLength: 3, Require: 99, BreachTimeout: -1},
 		HashConcurrency: -1,
 		HashWait:        -1,
@@ -58,12 +60,14 @@ func TestAttack_S85_NewListsEveryFault(t *testing.T) {
 	is.True(err != nil)
 	want := []string{
 		"recovery: Options.TokenTTL must be from 1m0s to 24h0m0s, is 25h0m0s",
+		"recovery: Options.CodeTTL must be from 1m0s to 15m0s, is 16m0s",
 		"recovery: Options.HashWait must be from 1ms to 10m0s, is -1ns",
 		"recovery: Options.Tick must be from 10ms to 1m0s, is 1ms",
 		"recovery: Options.StoreTimeout must be from 100ms to 10s, is 1m0s",
 		"recovery: Options.SendTimeout must be from 1s to 10m0s, is 1h0m0s",
 		"recovery: Options.MaxRequestAge must be from 1m0s to 24h0m0s, is 25h0m0s",
 		"recovery: Options.HashConcurrency must be from 1 to 1024, is -1",
+		"recovery: Options.Hasher.MaxBytes must not be negative, is -1",
 		"recovery: Options.Workers must be from 1 to 256, is 257",
 		"recovery: Options.Application must be one line of visible text",
 		"recovery: Options.Policy.MinLength must be at least 8, is 4",
@@ -77,7 +81,7 @@ func TestAttack_S85_NewListsEveryFault(t *testing.T) {
 		"recovery: Options.Limits.PerRequester must have a Burst × Every of at most 365 days, is 366 and 24h0m0s",
 		"recovery: Options.Limits.PerMailbox must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is 1 and -1h0m0s",
 		`recovery: Options.Portals["empty"] must have an absolute https URL`,
-		`recovery: Options.Portals["for-whom"] must have Allow, as there are several: a caller may name any of them for any account, and Allow says which accounts it is for`,
+		`recovery: Options.Portals["for-whom"] must have Tenants or Allow, as there are several: a caller may name any of them for any account, and these say which accounts it is for`,
 		`recovery: Options.Portals["fragment"] must have a URL without a fragment: that is where the token goes`,
 		`recovery: Options.Portals["http"] must have an https URL; http is for localhost, or where InsecureHTTP is set`,
 		`recovery: Options.Portals["` + strings.Repeat("n", 65) + `"] must have a name of at most 64 bytes`,
@@ -110,7 +114,7 @@ func TestNewDoesNotKeepTheOptions(t *testing.T) {
 	is.Equal(w.Options().Policy.Words, []string{"Contoso"})
 	opts.Portals["b"] = recovery.Portal{URL: "http://evil.example/"}
 	is.Equal(reasons(w.complete(tokenText, "Abcdefx-12")), "too_short")
-	is.True(errors.Is(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "b"}), recovery.ErrInvalidRequest))
+	is.True(errors.Is(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "b"})), recovery.ErrInvalidRequest))
 }
 
 func TestErrorsDoNotOverlap(t *testing.T) {
@@ -176,7 +180,7 @@ func TestDefaultOptions(t *testing.T) {
 		PerAccount:          recovery.Limit{Burst: 1, Every: time.Minute},
 		PerRequester:        recovery.Limit{Burst: 6, Every: time.Hour},
 		PerMailbox:          recovery.Limit{Burst: 10, Every: 6 * time.Minute},
-		UsernamesPerMailbox: recovery.Limit{Burst: 2, Every: 30 * time.Minute},
+		UsernamesPerMailbox: recovery.Limit{Burst: 1, Every: time.Hour},
 	})
 }
 
@@ -238,7 +242,7 @@ func TestBoundsOfOptions(t *testing.T) {
 	}
 	is := is.New(t)
 	w := newWorld(t, nil)
-	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Locale: strings.Repeat("x", 35)})) // one more is tried in TestFieldErrors
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Locale: strings.Repeat("x", 35)}))) // one more is tried in TestFieldErrors
 }
 
 // States are stored in microseconds.

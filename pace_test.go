@@ -47,16 +47,16 @@ func TestJobWithoutAMailTakesTheTimeOfOne(t *testing.T) {
 		return false, nil
 	}}
 	for name, ask := range map[string]func(*world) error{
-		"nobody":   func(w *world) error { return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "nobody"}) },
-		"disabled": func(w *world) error { return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "mallory"}) },
+		"nobody":   func(w *world) error { return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "nobody"})) },
+		"disabled": func(w *world) error { return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "mallory"})) },
 		"a portal that refuses": func(w *world) error {
-			return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "no"})
+			return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "no"}))
 		},
 		"user names of nobody": func(w *world) error {
-			return w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "nobody@example.com"})
+			return errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "nobody@example.com"}))
 		},
 		"a throttled account": func(w *world) error {
-			return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Client: client})
+			return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Client: client}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

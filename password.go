@@ -51,6 +51,34 @@ func HashPassword(password string) (string, error) {
 		argonLanes, phcBase64.EncodeToString(salt), phcBase64.EncodeToString(key)), nil
 }
 
+// A Hasher turns new passwords into what the application's log-in understands.
+type Hasher struct {
+	// Hash returns what the Store keeps of a password; nil is [HashPassword]. A [*PasswordError]
+	// rejects the password, any other error is a failure.
+	Hash func(password string) (string, error)
+
+	// MaxBytes is how long a password may be for Hash; 0 is 1,024. [Policy.MaxBytes] is never more.
+	MaxBytes int
+
+	fault string // for New
+}
+
+// Bcrypt returns a Hasher for bcrypt with a cost from 10 to 16: less is no protection, and more
+// takes seconds. bcrypt hashes 72 bytes of a password, so longer ones are rejected, by the policy.
+// It takes [HashPassword]'s place where an application has bcrypt hashes already; [VerifyPassword]
+// reads both.
+func Bcrypt(cost int) Hasher {
+	h := Hasher{MaxBytes: maxBcryptBytes}
+	h.Hash = func(password string) (string, error) {
+		hash, err := bcrypt.GenerateFromPassword([]byte(password), cost)
+		return string(hash), err
+	}
+	if cost < bcrypt.DefaultCost || cost > maxBcryptCost {
+		h.fault = fmt.Sprintf("must have a bcrypt cost from %d to %d, is %d", bcrypt.DefaultCost, maxBcryptCost, cost)
+	}
+	return h
+}
+
 // VerifyPassword is for the application's log-in. It returns nil if the password has the hash,
 // [ErrPasswordMismatch] if not, and an error that wraps [ErrUnsupportedHash] if the hash is neither
 // an argon2id PHC string nor bcrypt ($2a$, $2b$, $2y$), or asks for more than 256 MiB, 16 passes,
@@ -184,15 +212,17 @@ func (h *hasher) do(ctx context.Context, password string) (string, error) {
 	return HashPassword(password)
 }
 
-// maxDead is how many blocks of earlier hashes there may be when a hash begins. argon2 allocates 19 MiB
-// a hash, and the collector lets the heap double before it acts: left to itself, a burst holds twice the
-// memory of its slots.
+// maxDead is how many blocks of earlier hashes there may be when a hash begins. argon2 allocates 19
+// MiB a hash, and the collector lets the heap double before it acts: left to itself, a burst holds
+// twice the memory of its slots.
 const maxDead = 1
 
-// freeAfter is when blocks are freed if no hash began meanwhile: the caller should have its answer by then.
+// freeAfter is when blocks are freed if no hash began meanwhile: the caller should have its answer
+// by then.
 const freeAfter = 5 * time.Millisecond
 
-// free frees the blocks of earlier hashes if there are too many, which takes well under a millisecond.
+// free frees the blocks of earlier hashes if there are too many, which takes well under a
+// millisecond.
 func (h *hasher) free() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

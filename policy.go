@@ -11,7 +11,7 @@ import (
 	"example.com/recovery/internal/commonpasswords"
 )
 
-// maxPasswordBytes bounds a password whatever the policy says: longer ones are rejected, never cut.
+// maxPasswordBytes bounds a password: longer ones are rejected, never cut.
 const maxPasswordBytes = 1024
 
 // minOwnWord is the shortest name or word, in code points, that a password must not contain.
@@ -27,7 +27,8 @@ const minOwnWord = 4
 // neither normalised nor trimmed, so that the application's log-in sees the same bytes.
 type Policy struct {
 	MinLength int     // in code points; default 10, at least 8
-	MaxLength int     // in code points; default 64, at most 1,024. 1,024 bytes always are the limit
+	MaxLength int     // in code points; default 64, at most 1,024
+	MaxBytes  int     // default 1,024, which is the most, or what Options.Hasher takes if that is less
 	Require   Classes // default AllClasses
 
 	// AllowCommon admits the roughly 17,000 passwords that everybody tries first, and those that
@@ -39,6 +40,13 @@ type Policy struct {
 	// its @, Options.Application or one of Words. Words of less than 4 characters never count.
 	AllowOwnWords bool
 	Words         []string
+
+	// Check is the application's own rule, such as a history of passwords, and returns what it has
+	// against the password. It is called for live tokens only, with a password that meets all other
+	// rules, and after Options.Approve: what it says of earlier passwords is for nobody who lacks
+	// the second factor. An error is a failure and told to the caller as such, but for a
+	// [*PasswordError].
+	Check func(ctx context.Context, account Account, password string) ([]PasswordReason, error)
 
 	// Breached asks a service that knows leaked passwords. It is called for live tokens only, so
 	// that nobody can drive the service through this library.
@@ -81,18 +89,18 @@ var classReasons = []struct {
 
 var (
 	reasonNotText  = PasswordReason{"not_text", "must be valid UTF-8 without control characters"}
-	reasonBytes    = PasswordReason{"too_long", "must be at most 1,024 bytes long"}
 	reasonCommon   = PasswordReason{"common", "must not be a common password"}
 	reasonOwnWord  = PasswordReason{"own_word", "must not contain the user name, the address or the name of the application"}
 	reasonBreached = PasswordReason{"breached", "must not be one that is known to have leaked"}
 )
 
-// Check returns nil or a [*PasswordError] with every reason at once. The words are the account's own:
-// its user name and address. Check does not call Breached. A nil Policy is the default one.
-func (p *Policy) Check(password string, words ...string) error {
+// Validate returns nil or a [*PasswordError] with every reason at once. The words are the account's
+// own: its user name and address. Validate calls neither Check nor Breached. A nil Policy is the
+// default one.
+func (p *Policy) Validate(password string, words ...string) error {
 	q := p.withDefaults()
 	reasons := q.checkText(password)
-	if len(reasons) == 0 || reasons[0] != reasonBytes {
+	if len(password) <= q.MaxBytes {
 		reasons = append(reasons, q.checkWords(password, words)...)
 	}
 	return passwordError(reasons)
@@ -101,16 +109,19 @@ func (p *Policy) Check(password string, words ...string) error {
 // A PasswordRule is one rule of a [Policy], for a page that shows them before a password is chosen.
 type PasswordRule struct {
 	PasswordReason     // what is told of a password that breaks the rule
-	Limit          int // of too_short and too_long, in code points; else 0
+	Limit          int // of too_short and too_long in code points, of too_many_bytes in bytes; else 0
 }
 
-// Rules returns the rules in the order in which a rejection names them, without those that nobody
-// breaks by choosing: not_text, and too_long for bytes. too_short, too_long and the classes need
-// nothing but the password to be checked; the others need the Service. A nil Policy is the default
-// one.
+// Rules returns the rules in the order in which a rejection names them, without not_text, which
+// nobody breaks by choosing, too_many_bytes where it cannot be broken within MaxLength, and what
+// Check asks for. too_short, too_long, too_many_bytes and the classes need nothing but the password
+// to be checked; the others need the Service. A nil Policy is the default one.
 func (p *Policy) Rules() []PasswordRule {
 	q := p.withDefaults()
 	rules := []PasswordRule{{q.tooShort(), q.MinLength}, {q.tooLong(), q.MaxLength}}
+	if q.MaxBytes < q.MaxLength*utf8.UTFMax {
+		rules = append(rules, PasswordRule{q.tooManyBytes(), q.MaxBytes})
+	}
 	add := func(holds bool, reason PasswordReason) {
 		if holds {
 			rules = append(rules, PasswordRule{PasswordReason: reason})
@@ -133,6 +144,10 @@ func (p *Policy) tooLong() PasswordReason {
 	return PasswordReason{"too_long", fmt.Sprintf("must have at most %d characters", p.MaxLength)}
 }
 
+func (p *Policy) tooManyBytes() PasswordReason {
+	return PasswordReason{"too_many_bytes", fmt.Sprintf("must be at most %d bytes long", p.MaxBytes)}
+}
+
 func passwordError(reasons []PasswordReason) error {
 	if len(reasons) == 0 {
 		return nil
@@ -151,6 +166,9 @@ func (p *Policy) withDefaults() Policy {
 	if q.MaxLength == 0 {
 		q.MaxLength = max(64, q.MinLength)
 	}
+	if q.MaxBytes == 0 {
+		q.MaxBytes = maxPasswordBytes
+	}
 	if q.Require == 0 {
 		q.Require = AllClasses
 	}
@@ -168,6 +186,9 @@ func (p *Policy) faults() (faults []string) {
 	if p.MaxLength < p.MinLength || p.MaxLength > maxPasswordBytes {
 		faults = append(faults, fmt.Sprintf("Policy.MaxLength must be from MinLength to %d, is %d", maxPasswordBytes, p.MaxLength))
 	}
+	if p.MaxBytes < p.MinLength || p.MaxBytes > maxPasswordBytes {
+		faults = append(faults, fmt.Sprintf("Policy.MaxBytes must be from MinLength to %d, is %d", maxPasswordBytes, p.MaxBytes))
+	}
 	if p.Require&^(AllClasses|NoClasses) != 0 || p.Require&NoClasses != 0 && p.Require != NoClasses {
 		faults = append(faults, "Policy.Require must be NoClasses alone or a set of Upper, Lower, Digit and Special")
 	}
@@ -179,8 +200,8 @@ func (p *Policy) faults() (faults []string) {
 
 // checkText applies the rules that need no account.
 func (p *Policy) checkText(password string) (reasons []PasswordReason) {
-	if len(password) > maxPasswordBytes {
-		return []PasswordReason{reasonBytes}
+	if len(password) > p.MaxBytes {
+		return []PasswordReason{p.tooManyBytes()}
 	}
 	if !utf8.ValidString(password) || strings.ContainsFunc(password, unicode.IsControl) {
 		reasons = append(reasons, reasonNotText)

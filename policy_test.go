@@ -57,14 +57,14 @@ func TestDefaultPolicy(t *testing.T) {
 		"Correct\x7fh0rse-":                "not_text",
 		"Correct\xffh0rse-":                "not_text",
 		"Xy1-" + strings.Repeat("😀", 60):   "",
-		"Xy1-" + strings.Repeat("x", 1020): "too_long", // 1,024 bytes
-		"xxx" + strings.Repeat("x", 1022):  "too_long", // 1,025 bytes: nothing else is looked at
-		strings.Repeat("\xff", 1<<20):      "too_long",
+		"Xy1-" + strings.Repeat("x", 1020): "too_long",       // 1,024 bytes
+		"xxx" + strings.Repeat("x", 1022):  "too_many_bytes", // 1,025 bytes: nothing else is looked at
+		strings.Repeat("\xff", 1<<20):      "too_many_bytes",
 	} {
 		is := is.New(t)
 		var nilPolicy *recovery.Policy
 		for _, p := range []*recovery.Policy{nilPolicy, {}} {
-			err := p.Check(password)
+			err := p.Validate(password)
 			is.Equal(reasons(err), want)
 			is.Equal(errors.Is(err, recovery.ErrInvalidPassword), want != "")
 			if err != nil && password != "" {
@@ -76,7 +76,7 @@ func TestDefaultPolicy(t *testing.T) {
 
 func TestPolicyErrorText(t *testing.T) {
 	is := is.New(t)
-	err := (&recovery.Policy{}).Check("aa")
+	err := (&recovery.Policy{}).Validate("aa")
 	is.Equal(err.Error(), "recovery: the password must have at least 10 characters, must contain a capital letter (A–Z), "+
 		"must contain a digit (0–9), must contain a special character (such as # $ ? % &)")
 }
@@ -96,25 +96,25 @@ func TestOwnWords(t *testing.T) {
 		"Always-al-0k-xY":     "",
 		"STRASSE-ünï-cødé-1a": "own_word",
 	} {
-		is.Equal(reasons(p.Check(password, "alice", "wonder.land@example.com", "al@example.com", "bob", "", "ÜNÏ-CØDÉ")), want) // see the password in the table
+		is.Equal(reasons(p.Validate(password, "alice", "wonder.land@example.com", "al@example.com", "bob", "", "ÜNÏ-CØDÉ")), want) // see the password in the table
 	}
 	p.AllowOwnWords = true
-	is.NoErr(p.Check("My-ALICE-name-1", "alice")) // allowed
+	is.NoErr(p.Validate("My-ALICE-name-1", "alice")) // allowed
 }
 
 func TestPolicyParts(t *testing.T) {
 	is := is.New(t)
-	is.NoErr((&recovery.Policy{AllowCommon: true}).Check("Password-123"))
-	is.Equal(reasons((&recovery.Policy{MinLength: 12}).Check("Abcdefx-12")), "too_short")
-	is.Equal(reasons((&recovery.Policy{MaxLength: 12}).Check("Abcdefx-12345")), "too_long")
-	is.Equal(reasons((&recovery.Policy{Require: recovery.Digit}).Check("horsebatteryxx")), "no_digit")
-	is.NoErr((&recovery.Policy{Require: recovery.NoClasses}).Check("horsebatteryxx"))
+	is.NoErr((&recovery.Policy{AllowCommon: true}).Validate("Password-123"))
+	is.Equal(reasons((&recovery.Policy{MinLength: 12}).Validate("Abcdefx-12")), "too_short")
+	is.Equal(reasons((&recovery.Policy{MaxLength: 12}).Validate("Abcdefx-12345")), "too_long")
+	is.Equal(reasons((&recovery.Policy{Require: recovery.Digit}).Validate("horsebatteryxx")), "no_digit")
+	is.NoErr((&recovery.Policy{Require: recovery.NoClasses}).Validate("horsebatteryxx"))
 
 	nist := recovery.NIST80063B()
-	is.NoErr(nist.Check("horse battery xx"))
-	is.Equal(reasons(nist.Check("horse battery ")), "too_short")
-	is.Equal(reasons(nist.Check(strings.Repeat("a ", 129))), "too_long")
-	is.NoErr(nist.Check(strings.Repeat("correct ", 32)))
+	is.NoErr(nist.Validate("horse battery xx"))
+	is.Equal(reasons(nist.Validate("horse battery ")), "too_short")
+	is.Equal(reasons(nist.Validate(strings.Repeat("a ", 129))), "too_long")
+	is.NoErr(nist.Validate(strings.Repeat("correct ", 32)))
 }
 
 // The bounds of a policy, and one beyond.
@@ -154,7 +154,7 @@ func TestPasswordBounds(t *testing.T) {
 		want     string
 	}{
 		{byLength, strings.Repeat("xy", 512), nil, ""},
-		{byLength, strings.Repeat("xy", 512) + "x", nil, "too_long"},
+		{byLength, strings.Repeat("xy", 512) + "x", nil, "too_many_bytes"},
 		{byLength, "12345678", nil, "common"},     // as it is: read as letters it is none
 		{byLength, "99zaq12wsx99", nil, "common"}, // less what surrounds its letters
 		{byLength, "99princ3ss99", nil, "common"}, // and read as letters
@@ -172,7 +172,7 @@ func TestPasswordBounds(t *testing.T) {
 	} {
 		t.Run(c.password, func(t *testing.T) {
 			is := is.New(t)
-			is.Equal(reasons(c.policy.Check(c.password, c.words...)), c.want)
+			is.Equal(reasons(c.policy.Validate(c.password, c.words...)), c.want)
 		})
 	}
 }
@@ -257,7 +257,7 @@ func TestRules(t *testing.T) {
 	}
 	for _, password := range []string{"", strings.Repeat("x", 65), "Password-123", "My-ALICE-name-1"} {
 		var e *recovery.PasswordError
-		is.True(errors.As(nilPolicy.Check(password, "alice"), &e)) // rejected
+		is.True(errors.As(nilPolicy.Validate(password, "alice"), &e)) // rejected
 		for _, r := range e.Reasons {
 			is.True(texts[r]) // every reason is one of the rules, word for word
 		}

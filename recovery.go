@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -26,6 +27,8 @@ type Service struct {
 	clock  clock
 	pace   pace
 	slips  slips
+
+	codeLength int // of what people type; a constant but for a test
 
 	worker    atomic.Bool // Run or Deliver was called
 	waiting   atomic.Bool // a request was accepted
@@ -52,10 +55,10 @@ func New(store Store, mailer Mailer, opts *Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{store: store, mailer: mailer, opts: settings}
+	s := &Service{store: store, mailer: mailer, opts: settings, codeLength: codeLength}
 	s.hasher.slots = make(chan struct{}, settings.HashConcurrency)
 	s.hasher.wait = settings.HashWait
-	s.hasher.hash = settings.HashPassword
+	s.hasher.hash = settings.Hasher.Hash
 	s.events.log = settings.Logger
 	s.clock = clock{now: settings.Now, injected: settings.Now != nil, shared: s.storeNow, log: settings.Logger}
 	if settings.Now == nil {
@@ -73,6 +76,9 @@ type ResetRequest struct {
 
 	Username string
 	Email    string
+	Tenant   string     // whose accounts are meant, up to 64 bytes of the application's own; "" is one, too
+	Code     bool       // the mail has a code to type, beside the token or link, for whoever holds Receipt.Ticket
+	Ticket   string     // that of an earlier Receipt: then codes mailed before work with this Receipt's ticket too
 	Portal   string     // name in Options.Portals, or ""
 	Locale   string     // of whoever asks, a BCP 47 tag or ""; the account's own goes first
 	Client   netip.Addr // of whoever asks; all without one count as one client
@@ -83,23 +89,28 @@ type UsernameRequest struct {
 	redacted
 
 	Email  string
+	Tenant string
 	Locale string
 	Client netip.Addr
 }
 
-// A CompleteRequest sets a new password with a token. It prints as "[redacted]".
+// A CompleteRequest sets a new password with a token, or with a code and the ticket of its request.
+// Either may be given as a person pasted or typed it. It prints as "[redacted]".
 type CompleteRequest struct {
 	redacted
 
 	Token    string
+	Ticket   string // Receipt.Ticket, revealed
+	Code     string
 	Password string
+	Factor   string // the answer to a [*ChallengeError], for Options.Approve
 	Username string // if set, it must be the user name of the token's account
 	Locale   string // for the notice, if the account has none
 	Client   netip.Addr
 }
 
 // RequestReset has a token, or the link to a portal, mailed for every eligible account that the
-// user name or address means: one mail, to the address on file. It returns nil once the request is
+// user name or address means: one mail, to the address on file. It returns once the request is
 // stored, whoever was named: the answer, the calls of the Store and the time they take are the same
 // for an account that exists, does not, or may not be recovered. The answer is the same, too, for
 // one that was mailed too often.
@@ -107,45 +118,53 @@ type CompleteRequest struct {
 // Errors: a [*FieldError] if the request is malformed, a [*LimitError], ctx's error, or the
 // Store's. Nothing is stored or mailed after one of the first two. The others may leave open
 // whether the request is stored: to ask again does no harm.
-func (s *Service) RequestReset(ctx context.Context, r ResetRequest) error {
+func (s *Service) RequestReset(ctx context.Context, r ResetRequest) (Receipt, error) {
 	by, identifier := ByUsername, r.Username
 	switch {
 	case r.Username == "" && r.Email == "":
-		return &FieldError{"username", "or email must be given"}
+		return Receipt{}, &FieldError{"username", "or email must be given"}
 	case r.Username != "" && r.Email != "":
-		return &FieldError{"username", "and email must not both be given"}
+		return Receipt{}, &FieldError{"username", "and email must not both be given"}
 	case r.Email != "":
 		by, identifier = ByEmail, r.Email
 	}
-	if _, ok := s.opts.Portals[r.Portal]; r.Portal != "" && !ok {
-		return &FieldError{"portal", "must be one that the application configured"}
+	if p, ok := s.opts.Portals[r.Portal]; r.Portal != "" && !ok || !p.isFor(r.Tenant) {
+		return Receipt{}, &FieldError{"portal", "must be one that the application configured"}
 	}
 	return s.ask(ctx, Job{
 		Kind: JobReset, By: by, Identifier: identifier,
-		Portal: r.Portal, Locale: r.Locale, Client: r.Client,
-	})
+		Tenant: r.Tenant, Portal: r.Portal, Locale: r.Locale, Client: r.Client,
+	}, r.Code, r.Ticket)
 }
 
 // RetrieveUsername has the user names of all eligible accounts with the address mailed to it. It
 // promises and returns what [Service.RequestReset] does.
-func (s *Service) RetrieveUsername(ctx context.Context, r UsernameRequest) error {
+func (s *Service) RetrieveUsername(ctx context.Context, r UsernameRequest) (Receipt, error) {
 	return s.ask(ctx, Job{
 		Kind: JobUsernames, By: ByEmail, Identifier: r.Email,
-		Locale: r.Locale, Client: r.Client,
-	})
+		Tenant: r.Tenant, Locale: r.Locale, Client: r.Client,
+	}, false, "")
 }
 
-func (s *Service) ask(ctx context.Context, j Job) error {
-	canonical, err := canonicalIdentifier(j.By, j.Identifier)
+// ask adds a request to the queue. The receipt is made for all alike.
+func (s *Service) ask(ctx context.Context, j Job, code bool, ticket string) (Receipt, error) {
+	canonical, err := s.canonical(j.By, j.Identifier)
 	if err != nil {
-		return err
+		return Receipt{}, err
+	}
+	if err := checkTenant(j.Tenant); err != nil {
+		return Receipt{}, err
 	}
 	if err := checkLocale(j.Locale); err != nil {
-		return err
+		return Receipt{}, err
 	}
 	s.clock.sync(ctx)
-	j.ID = newID()
-	j.Identifier = strings.Trim(j.Identifier, " ")
+	receipt := Receipt{ID: newID(), Ticket: ticketOf(ticket)}
+	j.ID = receipt.ID
+	if code {
+		j.Ticket = receipt.Ticket.secret.Digest()
+	}
+	j.Identifier = nfc(trimSpace(j.Identifier))
 	j.Client = s.client(j.Client)
 	j.RequestedAt = s.now()
 	j.Turn = j.RequestedAt
@@ -154,10 +173,11 @@ func (s *Service) ask(ctx context.Context, j Job) error {
 		charges = doorCharges("request", clientNetworks(j.Client), limits.PerClient, limits.Global)
 	}
 	if err := s.foreground(ctx, func(ctx context.Context) error { return s.store.Enqueue(ctx, j, charges) }); err != nil {
-		return s.callFailed(ctx, "add the request", string(j.Kind), j.Client, err, j.Identifier, canonical)
+		return Receipt{}, s.callFailed(ctx, "add the request", LimitEvent{Call: string(j.Kind), Tenant: j.Tenant, Client: j.Client},
+			err, j.Identifier, canonical)
 	}
 	s.watchForWorker()
-	return nil
+	return receipt, nil
 }
 
 // foreground bounds a call of the Store that somebody waits for.
@@ -175,228 +195,11 @@ func (s *Service) client(a netip.Addr) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// CompleteReset sets a new password: it checks the password, finds the token, asks Options.Approve,
-// hashes, and redeems the token, sets the password, voids the account's other tokens and queues the
-// notice in one transaction. It returns the account as it is then.
-//
-// Errors: [ErrInvalidToken] if the token cannot be used, one error for every reason; a
-// [*PasswordError]; a [*LimitError]; [ErrDenied]; [ErrBusy]; a [*FieldError] if the user name is
-// none or the locale malformed; ctx's error, or that of the Store, Options.Approve or
-// Options.HashPassword. After the Store's it may be unknown whether the password was changed:
-// trying again is safe, and finds the token alive or used. Otherwise the token stays alive, unless
-// it was denied for the last time.
-func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account, error) {
-	var username string
-	if r.Username != "" {
-		var err error
-		if username, err = CanonicalUsername(r.Username); err != nil {
-			return Account{}, err
-		}
-	}
-	if err := checkLocale(r.Locale); err != nil {
-		return Account{}, err
-	}
-	if err := passwordError(s.opts.Policy.checkText(r.Password)); err != nil {
-		return Account{}, err
-	}
-	s.clock.sync(ctx)
-	r.Client = s.client(r.Client)
-	secrets := []string{r.Password, strings.Trim(r.Token, " \t\r\n")}
-
-	if limits := &s.opts.Limits; !limits.InsecureOff {
-		charges := doorCharges("complete", clientNetworks(r.Client), limits.CompletePerClient, Limit{})
-		err := s.foreground(ctx, func(ctx context.Context) error { return s.store.TakeLimits(ctx, s.now(), charges) })
-		if err != nil {
-			return Account{}, s.callFailed(ctx, "count the completion", "complete", r.Client, err, secrets...)
-		}
-	}
-	token, err := ParseToken(r.Token)
-	if err != nil {
-		return Account{}, s.refuse(r, Account{}, TokenMalformed)
-	}
-	// One at a time: what waited finds the token used, and hashes nothing.
-	digest := token.Digest()
-	if err := s.turns.take(ctx, digest, s.opts.HashWait); err != nil {
-		return Account{}, err
-	}
-	defer s.turns.pass(digest)
-	return s.complete(ctx, r, username, digest, secrets)
-}
-
-// complete is CompleteReset from the look at the token on.
-func (s *Service) complete(ctx context.Context, r CompleteRequest, username string, digest Digest, secrets []string) (Account, error) {
-	var reset Reset
-	var account Account
-	err := s.foreground(ctx, func(ctx context.Context) (err error) {
-		reset, account, err = s.store.FindReset(ctx, digest, s.now())
-		return err
-	})
-	if err != nil {
-		return Account{}, s.completeFailed(ctx, "find the token", r, account, err, secrets)
-	}
-	secrets = append(secrets, addresses(account.Email)...)
-	switch name, err := CanonicalUsername(account.Username); {
-	case !account.Eligible():
-		return Account{}, s.refuse(r, account, TokenAccountGone)
-	case r.Username != "" && (err != nil || name != username):
-		return Account{}, s.refuse(r, account, TokenOtherAccount)
-	case reset.Tries >= MaxTries:
-		return Account{}, s.refuse(r, account, TokenDenied)
-	}
-	if err := s.checkPassword(ctx, r.Password, account); err != nil {
-		return Account{}, err
-	}
-	if err := s.approve(ctx, r, account, digest, secrets); err != nil {
-		return Account{}, err
-	}
-	hash, err := s.hasher.do(ctx, r.Password)
-	if err != nil {
-		if err == ErrBusy || err == ctx.Err() {
-			return Account{}, err
-		}
-		return Account{}, outside("hash the password", err, secrets...)
-	}
-	if hash == "" {
-		return Account{}, errors.New("recovery: Options.HashPassword returned an empty hash")
-	}
-
-	at := s.now()
-	redemption := Redemption{Digest: digest, At: at, PasswordHash: hash, Add: s.aftermath(r, account, at)}
-	err = s.foreground(ctx, func(ctx context.Context) (err error) {
-		account, err = s.store.Redeem(ctx, redemption)
-		return err
-	})
-	if err != nil {
-		return Account{}, s.completeFailed(ctx, "complete the reset", r, account, err, append(secrets, hash))
-	}
-	emit(&s.events, matters, s.opts.Hooks.PasswordChanged, ResetEvent{Client: r.Client, Account: account})
-	s.watchForWorker()
-	return account, nil
-}
-
-// approve asks Options.Approve. The try is counted before, so that no number of callers has more of
-// them than there are, and given back if it did not end in a denial.
-func (s *Service) approve(ctx context.Context, r CompleteRequest, account Account, digest Digest, secrets []string) error {
-	if s.opts.Approve == nil {
-		return nil
-	}
-	err := s.foreground(ctx, func(ctx context.Context) error { return s.store.CountTry(ctx, digest, 1) })
-	if err != nil {
-		return s.completeFailed(ctx, "count the try", r, account, err, secrets)
-	}
-	denied := false
-	defer func() { // also after a panic
-		if denied {
-			return
-		}
-		err := s.foreground(context.WithoutCancel(ctx), func(ctx context.Context) error { return s.store.CountTry(ctx, digest, -1) })
-		if err != nil {
-			s.opts.Logger.Error("recovery: a try that was not denied could not be given back", "error", scrub(err.Error(), secrets...))
-		}
-	}()
-	err = s.opts.Approve(ctx, account, r)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, ErrDenied):
-		denied = true
-		err = outside("approve", err, secrets...)
-		emit(&s.events, matters, s.opts.Hooks.ResetDenied, ResetEvent{Client: r.Client, Account: account, Err: err})
-		return &deniedError{err}
-	case errors.Is(err, ErrBusy):
-		return ErrBusy
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return ctx.Err()
-	}
-	return outside("approve", err, secrets...)
-}
-
-// checkPassword applies the rules that need the account, and those that cost a remote call.
-func (s *Service) checkPassword(ctx context.Context, password string, account Account) error {
-	p := s.opts.Policy
-	reasons := p.checkWords(password, []string{account.Username, account.Email, s.opts.Application})
-	if p.Breached != nil {
-		breached, err := s.askBreached(ctx, password)
-		if err != nil && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			s.opts.Logger.Warn("recovery: the breach service failed",
-				"error", scrub(err.Error(), password, account.Email), "refused", p.BreachFailClosed)
-			if p.BreachFailClosed {
-				return ErrBusy
-			}
-		}
-		if breached && err == nil {
-			reasons = append(reasons, reasonBreached)
-		}
-	}
-	return passwordError(reasons)
-}
-
-// askBreached gives Policy.Breached its deadline, and does not wait for one that ignores it.
-func (s *Service) askBreached(ctx context.Context, password string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Policy.BreachTimeout)
-	defer cancel()
-	type answer struct {
-		breached bool
-		err      error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		var a answer
-		a.err = s.guard("ask the breach service", func() (err error) {
-			a.breached, err = s.opts.Policy.Breached(ctx, password)
-			return err
-		})
-		answers <- a
-	}()
-	select {
-	case a := <-answers:
-		return a.breached, a.err
-	case <-ctx.Done():
-		return false, ctx.Err()
-	}
-}
-
-// aftermath is what the worker has to do once the password is changed.
-func (s *Service) aftermath(r CompleteRequest, account Account, at time.Time) []Job {
-	notice := Job{
-		ID: newID(), Kind: JobNotice, By: ByEmail,
-		// The address as it was when the password was changed: whoever changes the password may
-		// change the address next, and the notice is for the one before.
-		Identifier: account.Email, AccountID: account.ID,
-		Locale: r.Locale, Client: r.Client, RequestedAt: at, Turn: at,
-	}
-	if s.opts.OnReset == nil {
-		return []Job{notice}
-	}
-	call := notice
-	call.ID, call.Kind, call.By, call.Identifier = newID(), JobOnReset, ByID, account.ID
-	return []Job{notice, call}
-}
-
-// refuse tells the hooks the reason and the caller none.
-func (s *Service) refuse(r CompleteRequest, account Account, reason TokenReason) error {
-	emit(&s.events, routine, s.opts.Hooks.TokenRefused, ResetEvent{Client: r.Client, Account: account, Reason: reason})
-	return ErrInvalidToken
-}
-
-func (s *Service) completeFailed(ctx context.Context, op string, r CompleteRequest, account Account, err error, secrets []string) error {
-	if errors.Is(err, ErrInvalidToken) {
-		reason := TokenUnknown
-		if e, ok := errors.AsType[*TokenError](err); ok {
-			reason = e.Reason
-		}
-		return s.refuse(r, account, reason)
-	}
-	return s.callFailed(ctx, op, "complete", r.Client, err, secrets...)
-}
-
 // callFailed turns an error of the Store into the caller's.
-func (s *Service) callFailed(ctx context.Context, op, call string, client netip.Addr, err error, secrets ...string) error {
+func (s *Service) callFailed(ctx context.Context, op string, call LimitEvent, err error, secrets ...string) error {
 	if e, ok := errors.AsType[*LimitError](err); ok {
-		emit(&s.events, routine, s.opts.Hooks.LimitReached, LimitEvent{Call: call, Client: client, Err: e})
+		call.Err = e
+		emit(&s.events, routine, s.opts.Hooks.LimitReached, call)
 		return e
 	}
 	if errors.Is(err, ctx.Err()) {
@@ -426,11 +229,11 @@ func (s *Service) now() time.Time { return s.clock.read() }
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
-func canonicalIdentifier(by IdentifierKind, s string) (string, error) {
-	if by == ByEmail {
-		return CanonicalEmail(s)
+func checkTenant(s string) error {
+	if len(s) > maxTenant || !utf8.ValidString(s) || strings.ContainsFunc(s, isInvisible) {
+		return &FieldError{"tenant", "must be at most 64 bytes of visible text"}
 	}
-	return CanonicalUsername(s)
+	return nil
 }
 
 func checkLocale(s string) error {
@@ -439,9 +242,3 @@ func checkLocale(s string) error {
 	}
 	return nil
 }
-
-// A deniedError is ErrDenied with the reason of Options.Approve beside it.
-type deniedError struct{ err error }
-
-func (e *deniedError) Error() string   { return ErrDenied.Error() }
-func (e *deniedError) Unwrap() []error { return []error{ErrDenied, e.err} }

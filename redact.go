@@ -18,8 +18,8 @@ type redacted = redact.Value
 
 // An outsideError carries the error of a Store, a Mailer or the application. Its text is the
 // original with what must not be logged taken out. errors.Is and errors.As find the original, but
-// not an answer of this library in it: an application that returns ErrInvalidPassword from
-// HashPassword has not rejected the password.
+// not an answer of this library in it: a Store that returns ErrInvalidPassword has not rejected the
+// password.
 type outsideError struct {
 	text string
 	err  error
@@ -33,7 +33,7 @@ func (e *outsideError) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, e.
 // Is implements what errors.Is looks for.
 func (e *outsideError) Is(target error) bool {
 	switch target {
-	case ErrInvalidToken, ErrInvalidRequest, ErrInvalidPassword, ErrLimited, ErrDenied, ErrBusy:
+	case ErrInvalidToken, ErrInvalidRequest, ErrInvalidPassword, ErrLimited, ErrDenied, ErrChallenged, ErrBusy:
 		return false
 	}
 	return errors.Is(e.err, target)
@@ -42,7 +42,7 @@ func (e *outsideError) Is(target error) bool {
 // As implements what errors.As looks for.
 func (e *outsideError) As(target any) bool {
 	switch target.(type) {
-	case **FieldError, **PasswordError, **LimitError, **TokenError:
+	case **FieldError, **PasswordError, **LimitError, **TokenError, **ChallengeError:
 		return false
 	}
 	return errors.As(e.err, target)
@@ -103,8 +103,15 @@ func holdsAt(text string, i int, secret string) bool {
 // addresses returns the forms in which an address is sent, and comes back in errors.
 func addresses(email string) []string {
 	forms := []string{email}
-	if canonical, err := CanonicalEmail(email); err == nil {
-		forms = append(forms, canonical)
+	canonical, err := CanonicalEmail(email)
+	if err != nil {
+		return forms
+	}
+	_, domain, _ := strings.Cut(canonical, "@")
+	for _, form := range []string{trimSpace(email), canonical} {
+		local, _, _ := strings.Cut(form, "@")
+		local = unquote(local)
+		forms = append(forms, local+"@"+domain, `"`+local+`"@`+domain)
 	}
 	return forms
 }

@@ -135,7 +135,7 @@ func scrubbed(t *testing.T, r recovery.ResetRequest, text string) string {
 	t.Helper()
 	w := newWorld(t, nil)
 	w.store.failAt("Enqueue", errors.New(text))
-	err := w.RequestReset(w.ctx, r)
+	err := errOf(w.RequestReset(w.ctx, r))
 	w.is.True(err != nil)
 	return strings.TrimPrefix(err.Error(), "recovery: add the request: ")
 }
@@ -177,4 +177,20 @@ func TestLongestSecretGoesFirst(t *testing.T) {
 	w.ask("alice@example.com")
 	w.deliver()
 	is.True(strings.Contains(w.log.String(), "no mail for <[redacted]>"))
+}
+
+// A mail system may put an address into quotes, or take them off, and both are the address.
+func TestQuotedAddressesAreTakenOut(t *testing.T) {
+	for _, stored := range []string{"da..me.@example.com", `"da..me."@Example.com`} {
+		is := is.New(t)
+		w := newWorld(t, nil)
+		w.put("9", "dame", stored)
+		w.mail.Fail(func(recovery.Message) error {
+			return errors.New(`550 <"da..me."@example.com> da..me.@example.com "DA..ME."@EXAMPLE.COM`)
+		})
+		w.ask("dame")
+		w.deliver()
+		is.True(strings.Contains(w.log.String(), "a job failed"))
+		is.True(!strings.Contains(strings.ToLower(w.log.String()), "da..me"))
+	}
 }

@@ -35,7 +35,7 @@ func (w *world) resets() (n int) {
 // from asks for a reset by user name as another client.
 func (w *world) from(addr, username string) {
 	w.is.Helper()
-	w.is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: username, Client: netip.MustParseAddr(addr)}))
+	w.is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: username, Client: netip.MustParseAddr(addr)})))
 }
 
 // A mail has up to ten tokens, and says for how many accounts it has none.
@@ -72,7 +72,7 @@ func TestPortalChoosesAmongAccounts(t *testing.T) {
 			for i := range 15 {
 				w.put(fmt.Sprintf("u%02d", i), fmt.Sprintf("user%02d", i), "many@example.com")
 			}
-			is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "many@example.com", Portal: "p"}))
+			is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "many@example.com", Portal: "p"})))
 			m := w.deliver()[0]
 			is.Equal(namesOf(m)[0], "user02")
 			is.Equal(len(m.Resets), 10)
@@ -157,7 +157,7 @@ func TestAccountsWithAnotherMailbox(t *testing.T) {
 			w.account("1", "alice", "alice@example.com"), w.account("2", "alice", "alice@EXAMPLE.com"),
 			w.account("3", "alice", "Alice@example.com"), w.account("4", "alice", "other@example.com"),
 		}}, recovery.Options{Now: time.Now})
-		is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"}))
+		is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"})))
 		_, err := svc.Deliver(w.ctx)
 		is.NoErr(err)
 		is.Equal(len(w.mail.Messages()), 0)

@@ -59,10 +59,6 @@ func (s seam) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (r
 	return r, a, err
 }
 
-func (s seam) CountTry(ctx context.Context, d recovery.Digest, by int) error {
-	return s.around(ctx, "CountTry", by, func(ctx context.Context) error { return s.Store.CountTry(ctx, d, by) })
-}
-
 func (s seam) Redeem(ctx context.Context, r recovery.Redemption) (a recovery.Account, err error) {
 	err = s.around(ctx, "Redeem", r, func(ctx context.Context) (err error) {
 		a, err = s.Store.Redeem(ctx, r)
@@ -77,6 +73,10 @@ func (s seam) Enqueue(ctx context.Context, j recovery.Job, c recovery.Charges) e
 
 func (s seam) TakeLimits(ctx context.Context, at time.Time, c recovery.Charges) error {
 	return s.around(ctx, "TakeLimits", c, func(ctx context.Context) error { return s.Store.TakeLimits(ctx, at, c) })
+}
+
+func (s seam) RefundLimits(ctx context.Context, c recovery.Charges) error {
+	return s.around(ctx, "RefundLimits", c, func(ctx context.Context) error { return s.Store.RefundLimits(ctx, c) })
 }
 
 func (s seam) Claim(ctx context.Context, c recovery.Claim) (claimed []recovery.Job, err error) {

@@ -18,7 +18,7 @@ import (
 func TestResetPassword(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{Application: "Contoso"})
-	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: " AliCe ", Locale: "ja", Client: client}))
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: " AliCe ", Locale: "ja", Client: client})))
 	mails := w.deliver()
 	is.Equal(len(mails), 1)
 	m := mails[0]
@@ -82,7 +82,7 @@ func TestResetByEmailHasATokenForEachAccount(t *testing.T) {
 func TestRetrieveUsername(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
-	is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com", Locale: "en"}))
+	is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com", Locale: "en"})))
 	mails := w.deliver()
 	is.Equal(len(mails), 1)
 	is.Equal(mails[0].Kind, recovery.MessageUsernames)
@@ -100,7 +100,7 @@ func TestManyAccountsOfOneAddress(t *testing.T) {
 		a.Locale = "ja"
 		w.users.Put(a, "hash of old")
 	}
-	is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "many@example.com", Locale: "en"}))
+	is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "many@example.com", Locale: "en"})))
 	mails := w.deliver()
 	is.Equal(len(mails), 1)
 	is.Equal(len(mails[0].Usernames), 50)
@@ -130,8 +130,8 @@ func TestAttack_S13_CrowdedOut(t *testing.T) {
 		a.EmailVerified = false
 		w.users.Put(a, "hash of old")
 	}
-	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "zoe@example.com"}))
-	is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "zoe@example.com"}))
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "zoe@example.com"})))
+	is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "zoe@example.com"})))
 	mails := w.deliver()
 	is.Equal(len(mails), 2)
 	for _, m := range mails {
@@ -159,7 +159,7 @@ func TestTooManyFound(t *testing.T) {
 			}
 			svc := w.service(&looseStore{Store: w.users, accounts: alike}, recovery.Options{})
 			for _, name := range []string{"billybob", "billybab"} { // events come in order
-				is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: name}))
+				is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: name})))
 				_, err := svc.Deliver(w.ctx)
 				is.NoErr(err)
 			}
@@ -175,10 +175,10 @@ func TestTooManyFound(t *testing.T) {
 func TestFieldErrors(t *testing.T) {
 	w := newWorld(t, nil)
 	reset := func(r recovery.ResetRequest) func() error {
-		return func() error { return w.RequestReset(w.ctx, r) }
+		return func() error { return errOf(w.RequestReset(w.ctx, r)) }
 	}
 	usernames := func(r recovery.UsernameRequest) func() error {
-		return func() error { return w.RetrieveUsername(w.ctx, r) }
+		return func() error { return errOf(w.RetrieveUsername(w.ctx, r)) }
 	}
 	complete := func(r recovery.CompleteRequest) func() error {
 		return func() error { _, err := w.CompleteReset(w.ctx, r); return err }
@@ -226,7 +226,7 @@ func TestStoreErrorsAreWrappedAndScrubbed(t *testing.T) {
 	w.store.failWith(func(string) error {
 		return fmt.Errorf("%w at Alice@Example.com alice@example.com %s %s", errStore, token, goodPassword)
 	})
-	err := w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com"})
+	err := errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com"}))
 	is.True(errors.Is(err, errStore))
 	is.True(strings.HasPrefix(err.Error(), "recovery: add the request: store failed at [redacted] [redacted] "))
 	err = w.complete(token, goodPassword)
@@ -248,7 +248,7 @@ func TestSecretsAmongBytesAreScrubbed(t *testing.T) {
 	w.store.failWith(func(string) error {
 		return errors.New("Alice@example.com \xff\xfe ALICE@EXAMPLE.COM \xff\x80 alice@Example.com\xff")
 	})
-	err := w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"})
+	err := errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"}))
 	is.Equal(err.Error(), "recovery: add the request: [redacted] \xff\xfe [redacted] \xff\x80 [redacted]\xff")
 }
 
@@ -256,9 +256,9 @@ func TestSecretsAmongBytesAreScrubbed(t *testing.T) {
 func TestQuotedSecretsAreScrubbed(t *testing.T) {
 	is := is.New(t)
 	const password = "Corr\"ct h0rse&%"
-	w := newWorld(t, &recovery.Options{HashPassword: func(password string) (string, error) {
+	w := newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(password string) (string, error) {
 		return "", fmt.Errorf("%w: %q %s %s", errHash, password, url.QueryEscape(password), url.PathEscape(password))
-	}})
+	}}})
 	err := w.complete(w.token("alice"), password)
 	is.True(errors.Is(err, errHash))
 	is.Equal(err.Error(), "recovery: hash the password: hashing failed: \"[redacted]\" [redacted] [redacted]")
@@ -267,9 +267,9 @@ func TestQuotedSecretsAreScrubbed(t *testing.T) {
 func TestClientIsStoredNormalised(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
-	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr("::ffff:192.0.2.1")}))
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr("::ffff:192.0.2.1")})))
 	is.Equal(w.deliver()[0].Client, netip.MustParseAddr("192.0.2.1"))
-	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr("fe80::1%eth0")}))
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr("fe80::1%eth0")})))
 	is.Equal(w.deliver()[0].Client, netip.MustParseAddr("fe80::1"))
 }
 
@@ -284,7 +284,7 @@ func TestAccountsAreLookedUpWithoutSpaces(t *testing.T) {
 		}
 		return call(ctx)
 	}}, recovery.Options{})
-	is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "  AliCe "}))
+	is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "  AliCe "})))
 	_, err := svc.Deliver(w.ctx)
 	is.NoErr(err)
 	is.Equal(query.Typed, "AliCe")
@@ -296,10 +296,10 @@ func TestLocalesThatAreTags(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
 	for _, locale := range []string{"", "en", "zh-Hant-TW", strings.Repeat("x", 35)} {
-		is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Locale: locale}))
+		is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Locale: locale})))
 	}
 	for _, locale := range []string{"en_GB", "\u0161", "en ", strings.Repeat("x", 36)} { // U+0161 ends with the byte of an a
-		is.True(errors.Is(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Locale: locale}), recovery.ErrInvalidRequest))
+		is.True(errors.Is(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Locale: locale})), recovery.ErrInvalidRequest))
 	}
 }
 
@@ -309,14 +309,14 @@ func TestStoreErrorOfACallerWhoLeft(t *testing.T) {
 	w := newWorld(t, nil)
 	ctx, cancel := context.WithCancel(w.ctx)
 	w.store.failWith(func(string) error { cancel(); return errStore })
-	is.True(errors.Is(w.RequestReset(ctx, recovery.ResetRequest{Username: "alice"}), errStore))
+	is.True(errors.Is(errOf(w.RequestReset(ctx, recovery.ResetRequest{Username: "alice"})), errStore))
 }
 
 // So does what the hashing says.
 func TestHashErrorOfACallerWhoLeft(t *testing.T) {
 	is := is.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	w := newWorld(t, &recovery.Options{HashPassword: func(string) (string, error) { cancel(); return "", errHash }})
+	w := newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(string) (string, error) { cancel(); return "", errHash }}})
 	_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword})
 	is.True(errors.Is(err, errHash))
 	is.Equal(err.Error(), "recovery: hash the password: hashing failed")
@@ -327,8 +327,8 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 	w := newWorld(t, nil)
 	ctx, cancel := context.WithCancel(w.ctx)
 	cancel()
-	is.Equal(w.RequestReset(ctx, recovery.ResetRequest{Username: "alice"}), context.Canceled)
-	is.Equal(w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: "alice@example.com"}), context.Canceled)
+	is.Equal(errOf(w.RequestReset(ctx, recovery.ResetRequest{Username: "alice"})), context.Canceled)
+	is.Equal(errOf(w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: "alice@example.com"})), context.Canceled)
 	is.Equal(w.users.Dump(), "")
 }
 
@@ -339,7 +339,7 @@ func TestClientAndGlobalLimits(t *testing.T) {
 		Global:    recovery.Limit{Burst: 7, Every: time.Hour},
 	}})
 	ask := func(addr string) error {
-		return w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)})
+		return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)}))
 	}
 	refused := func(err error, scope recovery.Scope, after time.Duration) {
 		is.Helper()
@@ -351,13 +351,13 @@ func TestClientAndGlobalLimits(t *testing.T) {
 	is.NoErr(ask("::ffff:192.0.2.1")) // the same client
 	refused(ask("192.0.2.1"), recovery.ScopeClient, time.Minute)
 	refused(ask("::ffff:192.0.2.1"), recovery.ScopeClient, time.Minute)
-	refused(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "nobody@example.com", Client: netip.MustParseAddr("192.0.2.1")}), recovery.ScopeClient, time.Minute)
+	refused(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "nobody@example.com", Client: netip.MustParseAddr("192.0.2.1")})), recovery.ScopeClient, time.Minute)
 	is.NoErr(ask("192.0.2.2"))
 	is.NoErr(ask("2001:db8:0:1::1"))
 	is.NoErr(ask("2001:db8:0:1:ffff::2%eth0")) // the same /64
 	refused(ask("2001:db8:0:1:8000::3"), recovery.ScopeClient, time.Minute)
 	is.NoErr(ask("2001:db8:0:2::1"))
-	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"}))
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"})))
 	refused(ask("192.0.2.3"), recovery.ScopeGlobal, time.Hour)
 	w.hooks.wait(t, "LimitReached reset client")
 	w.hooks.wait(t, "LimitReached usernames client")

@@ -27,11 +27,11 @@ type Accounts interface {
 	// FindAccounts returns the accounts that the query may mean, at most query.Max: those that are
 	// Eligible first, so that no number of others keeps them out, and each part ordered by ID.
 	//
-	// It must return every account whose stored identifier is byte for byte query.Typed or
-	// query.Canonical. It may return others (a collation that ignores case does): the Service
-	// compares again. It must return accounts whatever their status, with the status in their
-	// fields. An empty result is not an error. A query by user name must not match an address, nor
-	// the other way round.
+	// It must return every account of query.Tenant whose stored identifier is byte for byte
+	// query.Typed or query.Canonical, and none of another tenant. It may return others of the
+	// tenant (a collation that ignores case does): the Service compares again. It must return
+	// accounts whatever their status, with the status in their fields. An empty result is not an
+	// error. A query by user name must not match an address, nor the other way round.
 	FindAccounts(ctx context.Context, query AccountQuery) ([]Account, error)
 }
 
@@ -40,13 +40,13 @@ type Resets interface {
 	// CreateResets admits the mail that a claimed job is about to send, and stores its resets. It
 	// must return ErrLeaseLost, and change nothing, unless the job is still leased under
 	// mint.LeaseID. It must leave out every reset whose account had the mail of a newer request of
-	// the same Requester accepted (Outcome.MailedAccountIDs), and return the IDs of those accounts;
-	// if nothing is left of some resets it must change nothing. Newer means a later RequestedAt, but
-	// not later than mint.At plus MaxClockSkew, or the same and a greater JobID.
+	// the same Requester accepted (Outcome.MailedAccountIDs), and return the IDs of those accounts,
+	// each once; if nothing is left of some resets it must change nothing. Newer means a later
+	// RequestedAt, but not later than mint.At plus MaxClockSkew, or the same and a greater JobID.
 	//
 	// Unless the job's Charged is set, it must take mint.Charges and set Charged: a retry is not
-	// counted again. If they may not be taken it must return Charges.Take's error and change nothing.
-	// It must leave all other resets alone.
+	// counted again. If they may not be taken it must return Charges.Take's error and change
+	// nothing. It must leave all other resets alone.
 	CreateResets(ctx context.Context, mint Mint) (superseded []string, err error)
 
 	// FindReset returns the reset with the digest, and its account as it is now. It must return
@@ -54,17 +54,12 @@ type Resets interface {
 	// must change nothing, and should cost the same for every digest.
 	FindReset(ctx context.Context, digest Digest, at time.Time) (Reset, Account, error)
 
-	// CountTry adds by, which is 1 or -1, to the reset's Tries. It must return
-	// TokenError{TokenDenied}, and change nothing, if by is 1 and Tries is MaxTries already. Counting
-	// must be exact under concurrency. An unknown digest is TokenError{TokenUnknown}.
-	CountTry(ctx context.Context, digest Digest, by int) error
-
 	// Redeem redeems a reset. If FindReset would refuse the digest at redemption.At, it must return
 	// that error and change nothing. Otherwise it must, in one transaction, set the account's
 	// password hash, end the reset as used, end every other reset of the account as voided, and add
-	// redemption.Add to the queue; it returns the account as it is then. Of any number of concurrent
-	// calls with one digest at most one must succeed. It must not change anything else of the
-	// account.
+	// redemption.Add to the queue; it returns the account as it is then. Of any number of
+	// concurrent calls with one digest at most one must succeed. It must not change anything else
+	// of the account.
 	Redeem(ctx context.Context, redemption Redemption) (Account, error)
 }
 
@@ -79,39 +74,44 @@ type Queue interface {
 	// TakeLimits takes charges alone, as Enqueue does.
 	TakeLimits(ctx context.Context, at time.Time, charges Charges) error
 
+	// RefundLimits gives charges back (Charges.Refund). Like taking, it must be exact under
+	// concurrency.
+	RefundLimits(ctx context.Context, charges Charges) error
+
 	// Claim leases up to claim.Max jobs of claim.Lane that are due and that nobody else holds, and
 	// returns them with Attempts counted up by one and LeaseID set. A job that was never claimed is
-	// due; one to be tried again is due from its RetryAt on. Until claim.Until no other call must get
-	// them; from then on any may. No two concurrent calls must get the same job.
+	// due; one to be tried again is due from its RetryAt on. Until claim.Until no other call must
+	// get them; from then on any may. No two concurrent calls must get the same job.
 	//
-	// claim.Again of claim.Max must be left to jobs that were claimed before, the longest due first;
-	// the rest is for jobs that were never claimed, the latest Turn first. What one of the two does
-	// not use the other must get. The order within the result is free, and an empty result is not an
-	// error. With claim.JobID set it must lease that job alone, of whatever lane, even before it is
-	// due, unless someone else holds it.
+	// claim.Again of claim.Max must be left to jobs that were claimed before, the longest due
+	// first; the rest is for jobs that were never claimed, the latest Turn first. What one of the
+	// two does not use the other must get. The order within the result is free, and an empty result
+	// is not an error. With claim.JobID set it must lease that job alone, of whatever lane, even
+	// before it is due, unless someone else holds it.
 	Claim(ctx context.Context, claim Claim) ([]Job, error)
 
-	// Finish ends what a claim began. It must return ErrLeaseLost, and change nothing, unless the job
-	// is still leased under outcome.LeaseID (a lease that is over but was not taken by another is
-	// still held). With RetryAt set it must make the job due then and free the lease. Without, it must
-	// end the job and keep none of its identifier, account, client and portal. In the same transaction
-	// it must delete the resets in outcome.Discard; give back outcome.Refund and take Charged from the
-	// job, if it has it (Charges.Refund); and, for each account in MailedAccountIDs, end as
-	// superseded every live reset of outcome.Requester whose request is older (see CreateResets), and
-	// remember that this one was mailed.
+	// Finish ends what a claim began. It must return ErrLeaseLost, and change nothing, unless the
+	// job is still leased under outcome.LeaseID (a lease that is over but was not taken by another
+	// is still held). With RetryAt set it must make the job due then and free the lease. Without,
+	// it must end the job and keep none of its identifier, account, tenant, ticket, client and
+	// portal. In the same transaction it must delete the resets in outcome.Discard; give back
+	// outcome.Refund and take Charged from the job, if it has it (Charges.Refund); and, for each
+	// account in MailedAccountIDs, end as superseded every live reset of outcome.Requester whose
+	// request is older (see CreateResets), and remember that this one was mailed.
 	Finish(ctx context.Context, outcome Outcome) error
 
 	// Purge deletes what is of no use any more: resets whose ExpiresAt is not after before, limits
-	// whose state is not, and resets whose ExpiresAt is after ahead, which a wrong clock made. It must
-	// make jobs due at once that are due only after ahead. It must not delete a job. It must change at
-	// most max rows and return how many; the Service calls again until that is fewer than max.
+	// whose state is not, and resets whose ExpiresAt is after ahead, which a wrong clock made. It
+	// must make jobs due at once that are due only after ahead. It must not delete a job. It must
+	// change at most max rows and return how many; the Service calls again until that is fewer than
+	// max.
 	Purge(ctx context.Context, before, ahead time.Time, max int) (int, error)
 
 	// Stats returns what waits in each lane that has jobs, leased ones included.
 	Stats(ctx context.Context) ([]LaneStats, error)
 
-	// Now returns the time of the clock that all processes share that use the Store, or the zero Time
-	// if there is none. Of the Store's methods, this one alone reads a clock.
+	// Now returns the time of the clock that all processes share that use the Store, or the zero
+	// Time if there is none. Of the Store's methods, this one alone reads a clock.
 	Now(ctx context.Context) (time.Time, error)
 }
 
@@ -130,9 +130,10 @@ const (
 type AccountQuery struct {
 	redacted
 
+	Tenant    string
 	By        IdentifierKind
-	Typed     string // as typed, spaces trimmed; the same as Canonical for ByID
-	Canonical string // see CanonicalUsername and CanonicalEmail
+	Typed     string // as typed, white space trimmed; the same as Canonical for ByID
+	Canonical string // see CanonicalUsername, Options.CanonicalUsername and CanonicalEmail
 	Max       int
 }
 
@@ -141,7 +142,8 @@ type AccountQuery struct {
 type Account struct {
 	redacted
 
-	ID       string // the application's own, unique and never reused
+	ID       string // the application's own, unique over all tenants and never reused
+	Tenant   string // whose account it is, see ResetRequest; at most 64 bytes
 	Username string
 	Email    string // the address on file: the only place mail is sent to
 	Locale   string // BCP 47 tag of the account's language, or ""
@@ -149,6 +151,8 @@ type Account struct {
 	Active        bool // may log in: not disabled, locked or deleted
 	HasPassword   bool // logs in with a password of this application, not through another provider
 	EmailVerified bool // the address was proven to be the account holder's
+
+	SignIn string // where an account without a password logs in, for its mail: "Google"; may be ""
 
 	Version Version // changes whenever the password or the address does
 }
@@ -169,7 +173,7 @@ func NewVersion(passwordHash, email string) Version {
 	return sha256.Sum256(buf)
 }
 
-// A Reset is a token at rest.
+// A Reset is a token or a code at rest. A mail with both has two for each account.
 type Reset struct {
 	Digest      Digest
 	AccountID   string
@@ -179,13 +183,9 @@ type Reset struct {
 	RequestedAt time.Time
 	ExpiresAt   time.Time // the first instant at which the token is dead
 
-	// The Store's, zero when the reset is created.
+	// The Store's, "" when the reset is created.
 	Ended TokenReason // TokenUsed, TokenVoided or TokenSuperseded, "" while it is live
-	Tries int         // see CountTry
 }
-
-// MaxTries is how many tries of [Options.Approve] a token has, over all clients and instances.
-const MaxTries = 5
 
 // maxAhead is how far ahead of now an expiry or a due time may be. Whatever is further ahead was
 // made by a clock that was wrong.
@@ -212,7 +212,7 @@ type Mint struct {
 	JobID   string
 	LeaseID string
 	At      time.Time
-	Resets  []Reset // all of one Requester and one RequestedAt; none for a mail without tokens
+	Resets  []Reset // of one Requester and one RequestedAt; two of one account for token and code
 	Charges Charges
 }
 
@@ -267,6 +267,8 @@ type Job struct {
 	By          IdentifierKind // of Identifier
 	Identifier  string         // as typed, or the address that a notice goes to; at most 254 bytes
 	AccountID   string         // of a notice or call; "" otherwise
+	Tenant      string         // at most 64 bytes
+	Ticket      Digest         // of the ticket, if a code was asked for; the zero Digest otherwise
 	Portal      string         // name in Options.Portals, at most 64 bytes
 	Locale      string         // at most 35 bytes
 	Client      netip.Addr     // may be the zero Addr

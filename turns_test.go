@@ -41,7 +41,7 @@ func (a *approval) approve(ctx context.Context, _ recovery.Account, _ recovery.C
 func TestCompletionsOfOneTokenWaitForEachOther(t *testing.T) {
 	a := &approval{}
 	var hashed atomic.Int32
-	inBubble(t, recovery.Options{Approve: a.approve, HashPassword: func(string) (string, error) { hashed.Add(1); return "new", nil }},
+	inBubble(t, recovery.Options{Approve: a.approve, Hasher: recovery.Hasher{Hash: func(string) (string, error) { hashed.Add(1); return "new", nil }}},
 		func(_ *testing.T, is *is.I, w *world) {
 			a.release = make(chan struct{}) // of the bubble
 			token := w.token("alice")

@@ -30,6 +30,10 @@ func TestRequestsAreUniform(t *testing.T) {
 	noPassword.HasPassword = false
 	w.users.Put(noPassword, "hash of old")
 
+	tenants := w.account("8", "billybob", "billybob@acme.example")
+	tenants.Tenant = "acme"
+	w.users.Put(tenants, "hash of old")
+
 	// All of one length, so that the recorded lengths are equal.
 	names := map[string]string{
 		"known": "billybob", "unknown": "nobodyxx", "disabled": "disabled", "unverified": "uverifie",
@@ -37,10 +41,10 @@ func TestRequestsAreUniform(t *testing.T) {
 	}
 	w.put("5", "throttle", "throttle@example.com")
 	for _, name := range []string{"throttle", "throttlx"} {
-		is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Client: client}))
-		is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: name + "@example.com", Client: client}))
+		is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Client: client})))
+		is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: name + "@example.com", Client: client})))
 		for range 2 {
-			is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: name + "@example.com", Client: client}))
+			is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: name + "@example.com", Client: client})))
 		}
 	}
 	w.deliver()
@@ -52,10 +56,15 @@ func TestRequestsAreUniform(t *testing.T) {
 		email := name + "@example.com"
 		for call, f := range map[string]func() error{
 			"reset by user name": func() error {
-				return w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Client: client})
+				return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Client: client}))
 			},
-			"reset by address": func() error { return w.RequestReset(w.ctx, recovery.ResetRequest{Email: email, Client: client}) },
-			"user names":       func() error { return w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: email, Client: client}) },
+			"reset by address": func() error { return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: email, Client: client})) },
+			"reset with a code in a tenant": func() error {
+				return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Tenant: "acme", Code: true, Client: client}))
+			},
+			"user names": func() error {
+				return errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: email, Client: client}))
+			},
 		} {
 			is.NoErr(f())
 			if traces[call] == nil {
@@ -74,7 +83,7 @@ func TestRequestsAreUniform(t *testing.T) {
 		}
 	}
 	is.Equal(len(w.mail.Messages()), sent) // nothing is mailed by a call
-	is.Equal(len(w.deliver()), 2)          // billybob's: a reset a minute, and his user name
+	is.Equal(len(w.deliver()), 4)          // billybob's token and names, where federate logs in, and the tenant's token
 }
 
 // The Store's clock is read once a minute, whoever is meant.
@@ -119,11 +128,11 @@ func TestKindsOfIdentifiersAreApart(t *testing.T) {
 	w := newWorld(t, nil)
 	w.put("8", "victim@example.com", "attacker@example.com") // a user name that is another's address: S12
 	w.put("9", "victim", "victim@example.com")
-	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "victim@example.com"}))
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "victim@example.com"})))
 	mails := w.deliver()
 	is.Equal(len(mails), 1)
 	is.Equal(mails[0].To, "victim@example.com")
-	is.NoErr(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "victim@example.com"}))
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "victim@example.com"})))
 	mails = w.deliver()
 	is.Equal(len(mails), 1)
 	is.Equal(mails[0].To, "attacker@example.com")

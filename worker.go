@@ -242,7 +242,7 @@ func (s *Service) noteStore(ctx context.Context, err error) {
 // handle does what a job asks for and writes down the outcome. It returns when the job is to be
 // tried again, and whether that could be written down.
 func (s *Service) handle(ctx context.Context, r Job, stopping <-chan struct{}) (retryAt time.Time, ok bool) {
-	j := &job{Service: s, job: r, began: time.Now(), event: JobEvent{ID: r.ID, Kind: r.Kind, Attempt: r.Attempts, Client: r.Client}}
+	j := &job{Service: s, job: r, began: time.Now(), event: JobEvent{ID: r.ID, Kind: r.Kind, Attempt: r.Attempts, Tenant: r.Tenant, Client: r.Client}}
 	j.outcome = Outcome{JobID: r.ID, LeaseID: r.LeaseID}
 	err := s.guard("handle a job", func() error {
 		ctx, cancel := context.WithTimeout(ctx, workFactor*s.opts.SendTimeout)

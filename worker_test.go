@@ -113,7 +113,7 @@ func TestRunEnds(t *testing.T) {
 						cancel()
 						return false, hangs(ctx)
 					}}}})
-				is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "p"}))
+				is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "p"})))
 				start := time.Now()
 				is.NoErr(svc.Run(ctx))
 				is.True(time.Since(start) > 2*timeout)                      // Allow hung
@@ -205,7 +205,7 @@ func TestDeadlines(t *testing.T) {
 		hanging = "Now" // once a minute
 		deliver(500*time.Millisecond, sends)
 		hanging = ""
-		is.NoErr(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Portal: "p"}))
+		is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Portal: "p"})))
 		deliver(sends, 2*sends) // the notice again, and Allow: twice SendTimeout for all of a job
 	})
 }
@@ -444,7 +444,7 @@ func TestStoreFailures(t *testing.T) {
 			is := is.New(t)
 			w := newWorld(t, nil)
 			w.ask("alice")
-			is.NoErr(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "billybob@example.com"}))
+			is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "billybob@example.com"})))
 			w.store.failWith(func(m string) error {
 				if m == method {
 					panic("boom at alice@example.com")
@@ -523,7 +523,7 @@ func TestPurgeOfAWorkerThatIsAhead(t *testing.T) {
 	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 1, Every: time.Minute}}})
 	ahead := w.service(w.users, recovery.Options{Now: func() time.Time { return w.time().Add(recovery.MaxClockSkew) }})
 	for i := range 3 {
-		err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client})
+		err := errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client}))
 		is.Equal(errors.Is(err, recovery.ErrLimited), i > 0) // one a minute
 		_, err = ahead.Deliver(w.ctx)
 		is.NoErr(err)

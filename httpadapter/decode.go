@@ -3,6 +3,7 @@ package httpadapter
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -88,6 +89,11 @@ func allowed(fields []field) string {
 		return "is " + names[0]
 	}
 	return "are " + strings.Join(names, ", ")
+}
+
+// isSet reports whether the document has the field of that name.
+func isSet(fields []field, name string) bool {
+	return slices.ContainsFunc(fields, func(f field) bool { return f.set && f.name == name })
 }
 
 // clearFields makes the fields unset, before a document is read and after one was refused.

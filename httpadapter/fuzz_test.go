@@ -40,7 +40,7 @@ func checkTries(t *testing.T, value string, want call, good, bad []int, tries []
 
 // One user name is the same call, or is refused, whichever way it comes.
 func FuzzUsernameInEveryFormat(f *testing.F) {
-	for _, s := range []string{"billybob", " Billy Bob ", "b<i>&\"'lly", "ビリー", "a\tb", "", " ", "\x00", "\xff", "\u00ad", "\uffff", "😀", "a%41+b;c=d#token=e", strings.Repeat("x", 255), "\u2028", "\r\n"} {
+	for _, s := range []string{"billybob", " Billy Bob ", "b<i>&\"'lly", "ビリー", "a\tb", "", " ", "\x00", "\xff", "\u00ad", "\uffff", "😀", "a%41+b;c=d#token=e", strings.Repeat("x", 255), "\u2028", "\r\n", "\u3000", "\u3000billybob\u00a0"} {
 		f.Add(s, false)
 		f.Add(s, true)
 	}
@@ -49,7 +49,7 @@ func FuzzUsernameInEveryFormat(f *testing.F) {
 		if len(name) > 2000 {
 			return
 		}
-		want, err := e.direct(func() error { return e.svc.RequestReset(t.Context(), recovery.ResetRequest{Username: name}) })
+		want, err := e.direct(func() error { return errOf(e.svc.RequestReset(t.Context(), recovery.ResetRequest{Username: name})) })
 		if (err == nil) != (want != call{}) || err != nil && !errors.Is(err, recovery.ErrInvalidRequest) {
 			t.Fatalf("%q: %v, %+q", name, err, want)
 		}
@@ -70,7 +70,7 @@ func FuzzUsernameInEveryFormat(f *testing.F) {
 
 // One address is the same call, or is refused, whichever way it comes.
 func FuzzEmailInEveryFormat(f *testing.F) {
-	for _, s := range []string{"billybob@example.com", " A@B.example ", "a@bücher.example", "a@x,b@y", "", "\x00@b.c", "a@\xff", "a@b.c\r\n"} {
+	for _, s := range []string{"billybob@example.com", " A@B.example ", "a@bücher.example", "a@x,b@y", "", "\x00@b.c", "a@\xff", "a@b.c\r\n", "\u3000", "\u3000a@b.example\u00a0"} {
 		f.Add(s, false)
 		f.Add(s, true)
 	}
@@ -79,7 +79,9 @@ func FuzzEmailInEveryFormat(f *testing.F) {
 		if len(email) > 2000 {
 			return
 		}
-		names, _ := e.direct(func() error { return e.svc.RetrieveUsername(t.Context(), recovery.UsernameRequest{Email: email}) })
+		names, _ := e.direct(func() error {
+			return errOf(e.svc.RetrieveUsername(t.Context(), recovery.UsernameRequest{Email: email}))
+		})
 		xandr := try{entry: "Xandr", carries: inJSON(email)}
 		xandr.status, xandr.call = e.sendXandr("POST", `{"account-recovery":{"email":`+jsonText(email, refs)+`}}`)
 		form := try{entry: "the form for user names", carries: inJSON(email)}
@@ -87,7 +89,7 @@ func FuzzEmailInEveryFormat(f *testing.F) {
 		checkTries(t, email, names, []int{200, 303}, []int{400, 422}, []try{xandr, form})
 
 		reset, _ := e.direct(func() error {
-			return e.svc.RequestReset(t.Context(), recovery.ResetRequest{Email: email, Portal: "web"})
+			return errOf(e.svc.RequestReset(t.Context(), recovery.ResetRequest{Email: email, Portal: "web"}))
 		})
 		form = try{entry: "the form for a reset", carries: inJSON(email)}
 		form.status, form.call = e.sendForm("password", "username=x&by=email&email="+formText(email, refs))

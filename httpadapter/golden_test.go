@@ -58,8 +58,8 @@ func newWorld(t *testing.T, build constructor, coreOpts recovery.Options, opts O
 	if coreOpts.Tick == 0 {
 		coreOpts.Tick = 10 * time.Millisecond // what a job without a mail takes
 	}
-	if coreOpts.HashPassword == nil {
-		coreOpts.HashPassword = func(password string) (string, error) { return "hash of " + password, nil }
+	if coreOpts.Hasher.Hash == nil {
+		coreOpts.Hasher.Hash = func(password string) (string, error) { return "hash of " + password, nil }
 	}
 	if coreOpts.Limits == (recovery.Limits{}) {
 		coreOpts.Limits.InsecureOff = true
@@ -114,7 +114,7 @@ func (w *world) deliver() []recovery.Message {
 func (w *world) token(username string) string {
 	w.t.Helper()
 	is := is.New(w.t)
-	is.NoErr(w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username}))
+	is.NoErr(errOf(w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username})))
 	token := ""
 	for _, m := range w.deliver() {
 		if len(m.Resets) > 0 {
@@ -238,6 +238,11 @@ var (
 	approveFails = recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
 		return errors.New("the service of second factors is down")
 	}}
+	challengeAll = recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
+		return &recovery.ChallengeError{Name: "totp", Text: "Enter the code of your authenticator app."}
+	}}
+	rejectAll  = recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error { return ownReasons }}
+	noTenant   = Options{Tenant: func(*http.Request) string { return strings.Repeat("t", 65) }}
 	storeDown  = func(w *world) { w.fail = func() error { return errStore } }
 	storePanic = func(w *world) { w.fail = func() error { panic("boom at billybob@example.com") } }
 	oneRequest = recovery.Options{

@@ -17,10 +17,10 @@
 // # What the caller can learn
 //
 // What package recovery lets it learn, and nothing more: a request for a reset or for user names
-// has one answer, byte for byte, whoever is named. No answer repeats a value of the request but the
-// user name in Rackspace's X-User-Name header, which that format demands. A panic and an error of
-// the store become a generic answer; their texts go to the log, without tokens, passwords and
-// addresses.
+// has one answer, byte for byte, whoever is named, an account of another tenant included. No answer
+// repeats a value of the request but the user name in Rackspace's X-User-Name header, which that
+// format demands. A panic and an error of the store become a generic answer; their texts go to the
+// log, without tokens, passwords and addresses.
 //
 // Status 429 is about who asks: the client's networks, or everybody together. No answer tells that
 // a person was mailed too often.
@@ -29,8 +29,13 @@
 //
 // Status 503 with Retry-After means that the same request may work later: the store failed or took
 // longer than Options.StoreTimeout of package recovery, too many passwords are being hashed, or
-// Options.Approve failed. Only an error of Approve that wraps recovery.ErrDenied is answered with
-// 403.
+// Options.Approve failed. Status 403 means that Approve denied the reset (recovery.ErrDenied), or
+// asks for a second factor (*recovery.ChallengeError): these formats have no field for one, so the
+// answer says that one is needed, and nothing of the challenge. A *recovery.PasswordError of Approve,
+// Policy.Check or Hasher.Hash is answered with 400 and the texts of its reasons.
+//
+// Status 500 is a bug: a panic, or an Options.Tenant that returned what package recovery refuses.
+// The log says which.
 //
 // # Bodies
 //
@@ -70,12 +75,21 @@ type Options struct {
 	// requests for which there is no address, the zero Addr, count as one client.
 	ClientAddr func(*http.Request) netip.Addr
 
+	// Tenant tells whose accounts a request means, see recovery.ResetRequest; the default is "". It
+	// may go by the request's host or path: what it returns is where accounts are looked for, no more.
+	// A completion is not asked about, because a token belongs to one account.
+	//
+	// A tenant that package recovery refuses is the application's fault, and so is one that the portal
+	// of the empty name is not for, where the request names none: the answer is 500, whoever is meant,
+	// and the log has a line for it.
+	Tenant func(*http.Request) string
+
 	// BodyTimeout is how long a body may take to arrive: default 10 seconds. It takes the place of the
 	// server's ReadTimeout, of a shorter one too. It needs a ResponseWriter whose deadlines
 	// http.ResponseController can set; a middleware's must have Unwrap.
 	BodyTimeout time.Duration
 
-	// Logger gets panics and errors of the store: default slog.Default().
+	// Logger gets panics, errors of the store and faults of Tenant: default slog.Default().
 	Logger *slog.Logger
 
 	// Now is the clock of Rackspace's retryAt: default time.Now.
@@ -124,6 +138,9 @@ func newAdapter(svc *recovery.Service, opts *Options, f func(*Options) format) *
 	}
 	if a.opts.ClientAddr == nil {
 		a.opts.ClientAddr = remote.Addr
+	}
+	if a.opts.Tenant == nil {
+		a.opts.Tenant = func(*http.Request) string { return "" }
 	}
 	if a.opts.BodyTimeout <= 0 {
 		a.opts.BodyTimeout = defaultTimeout
@@ -213,24 +230,35 @@ const (
 	failureRequest failure = iota
 	failurePassword
 	failureToken
+	failureChallenge
 	failureDenied
 	failureLimit
 	failureUnavailable
+	failureBroken
 )
 
-// classify returns the class of err, what may be told of it, and when to come back. What is told of
-// nobody else goes to the log.
-func (a *adapter) classify(ctx context.Context, err error) (class failure, text string, retry time.Duration) {
-	if errors.Is(err, recovery.ErrDenied) { // first: it wraps an error of the application
+// classify returns the class of err, what may be told of it, and when to come back. The fields are
+// those of the request. What is told of nobody else goes to the log.
+func (a *adapter) classify(ctx context.Context, fields []field, err error) (
+	class failure, text string, retry time.Duration,
+) {
+	switch { // first: these wrap errors of the application
+	case errors.Is(err, recovery.ErrDenied):
 		return failureDenied, "the request is not allowed", 0
+	case errors.Is(err, recovery.ErrChallenged):
+		return failureChallenge, "a second factor is needed, which cannot be given here", 0
 	}
 	if e, ok := errors.AsType[*recovery.FieldError](err); ok {
+		if !isSet(fields, e.Field) {
+			a.opts.Logger.Error("httpadapter: the application's part of a request is not valid", "error", err.Error())
+			return failureBroken, "", 0
+		}
 		return failureRequest, e.Field + " " + e.Rule, 0
 	}
 	if e, ok := errors.AsType[*recovery.LimitError](err); ok {
 		return failureLimit, "too many requests", e.RetryAfter
 	}
-	if e, ok := errors.AsType[*recovery.PasswordError](err); ok {
+	if e, ok := errors.AsType[*recovery.PasswordError](err); ok && len(e.Reasons) > 0 {
 		return failurePassword, e.Error()[len("recovery: "):], 0
 	}
 	switch {

@@ -246,11 +246,12 @@ func TestSlowBodyOfARefusedRequest(t *testing.T) {
 	}
 }
 
-// What an application's error matches decides nothing: it is not the library's own.
+// What an application's error matches decides nothing: it is not the library's own. A rejection
+// without a reason is none.
 func TestForeignErrorsDoNotDecide(t *testing.T) {
 	const address = "alice@example.com"
 	for _, foreign := range []error{
-		recovery.ErrInvalidPassword, recovery.ErrInvalidToken, recovery.ErrBusy, recovery.ErrLimited, errors.New("no answer"),
+		recovery.ErrInvalidPassword, recovery.ErrInvalidToken, recovery.ErrBusy, recovery.ErrLimited, recovery.ErrChallenged, errors.New("no answer"),
 		&recovery.FieldError{Field: "x", Rule: "for " + address}, &recovery.PasswordError{}, &recovery.LimitError{},
 	} {
 		wrapped := fmt.Errorf("internal detail: %w", foreign)
@@ -261,7 +262,7 @@ func TestForeignErrorsDoNotDecide(t *testing.T) {
 			"Approve": {recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
 				return wrapped
 			}}, "HTTP/1.1 503 "},
-			"HashPassword": {recovery.Options{HashPassword: func(string) (string, error) { return "", wrapped }}, "HTTP/1.1 503 "},
+			"Hasher": {recovery.Options{Hasher: recovery.Hasher{Hash: func(string) (string, error) { return "", wrapped }}}, "HTTP/1.1 503 "},
 		} {
 			t.Run(fmt.Sprintf("%s %T %v", name, foreign, foreign), func(t *testing.T) {
 				is := is.New(t)
@@ -279,10 +280,10 @@ func TestForeignErrorsDoNotDecide(t *testing.T) {
 // The deadline of the body does not end the call: waiting for a hash takes longer.
 func TestBodyTimeoutEndsWithTheBody(t *testing.T) {
 	is := is.New(t)
-	w := newWorld(t, NewXandr, recovery.Options{HashPassword: func(string) (string, error) {
+	w := newWorld(t, NewXandr, recovery.Options{Hasher: recovery.Hasher{Hash: func(string) (string, error) {
 		time.Sleep(150 * time.Millisecond)
 		return "new", nil
-	}}, Options{BodyTimeout: 50 * time.Millisecond})
+	}}}, Options{BodyTimeout: 50 * time.Millisecond})
 	token := w.token("alice")
 	response := w.send("PUT", "/account-recovery", nil, fmt.Sprintf(`{"account-recovery":{"password":%q,"token":%q}}`, goodPassword, token))
 	is.True(strings.HasPrefix(response, "HTTP/1.1 200 "))
@@ -347,11 +348,11 @@ func TestClientLeaves(t *testing.T) {
 func TestBusyIsUnavailable(t *testing.T) {
 	is := is.New(t)
 	hashing, release := make(chan struct{}), make(chan struct{})
-	w := newWorld(t, NewXandr, recovery.Options{HashConcurrency: 1, HashWait: time.Millisecond, HashPassword: func(string) (string, error) {
+	w := newWorld(t, NewXandr, recovery.Options{HashConcurrency: 1, HashWait: time.Millisecond, Hasher: recovery.Hasher{Hash: func(string) (string, error) {
 		close(hashing)
 		<-release
 		return "new", nil
-	}}, Options{})
+	}}}, Options{})
 	first, second := w.token("alice"), w.token("billybob")
 	body := `{"account-recovery":{"password":"superSecurePassw0rd!","token":"%s"}}`
 	go func() {
@@ -371,3 +372,6 @@ func TestSeconds(t *testing.T) {
 		is.Equal(seconds(d), want)
 	}
 }
+
+// errOf is for calls of which a test wants the error alone.
+func errOf[T any](_ T, err error) error { return err }

@@ -29,13 +29,13 @@ const (
 //
 //	400  badRequest            not the document that is asked for, or against the password policy
 //	401  unauthorized          the token in X-Auth-Token cannot be used, whatever the reason
-//	403  forbidden             denied by Options.Approve of package recovery
+//	403  forbidden             Options.Approve denied the reset, or asks for a second factor
 //	404  itemNotFound          another path
 //	405  methodNotAllowed      another method
 //	406  (no body)             neither JSON nor XML is acceptable
 //	413  overLimit             over a limit, with retryAt and Retry-After; or body too large
 //	415  unsupportedMediaType  another Content-Type or a Content-Encoding
-//	500  identityFault         a bug
+//	500  identityFault         a bug, here or in the application; the log has it
 //	503  serviceUnavailable    the store, the hashing or Options.Approve failed, with Retry-After
 func NewRackspace(svc *recovery.Service, opts *Options) http.Handler {
 	return newAdapter(svc, opts, func(o *Options) format { return rackspace{now: o.Now} })
@@ -110,10 +110,10 @@ func (rs rackspace) forgot(a *adapter, r *http.Request, media string, fields []f
 	case portal.set && portal.value == "":
 		return rs.fault(media, http.StatusBadRequest, "portal must not be empty")
 	}
-	err := a.svc.RequestReset(r.Context(), recovery.ResetRequest{
-		Username: username.value, Portal: portal.value, Locale: locale(r), Client: a.opts.ClientAddr(r),
+	_, err := a.svc.RequestReset(r.Context(), recovery.ResetRequest{
+		Username: username.value, Tenant: a.opts.Tenant(r), Portal: portal.value, Locale: locale(r), Client: a.opts.ClientAddr(r),
 	})
-	return rs.reply(a, r, media, username.value, err)
+	return rs.reply(a, r, media, fields, username.value, err)
 }
 
 func (rs rackspace) reset(a *adapter, r *http.Request, media string, fields []field) answer {
@@ -127,31 +127,33 @@ func (rs rackspace) reset(a *adapter, r *http.Request, media string, fields []fi
 	account, err := a.svc.CompleteReset(r.Context(), recovery.CompleteRequest{
 		Token: token, Password: fields[0].value, Locale: locale(r), Client: a.opts.ClientAddr(r),
 	})
-	return rs.reply(a, r, media, account.Username, err)
+	return rs.reply(a, r, media, fields, account.Username, err)
 }
 
 // reply answers with what a call returned.
-func (rs rackspace) reply(a *adapter, r *http.Request, media, username string, err error) answer {
+func (rs rackspace) reply(a *adapter, r *http.Request, media string, fields []field, username string, err error) answer {
 	if err == nil {
 		reply := rs.empty(http.StatusNoContent, media)
-		if name := strings.Trim(username, " "); isHeaderText(name) {
+		if name := strings.TrimSpace(username); isHeaderText(name) {
 			reply.header.Set("X-User-Name", name)
 		}
 		return reply
 	}
-	class, text, retry := a.classify(r.Context(), err)
+	class, text, retry := a.classify(r.Context(), fields, err)
 	switch class {
 	case failureRequest, failurePassword:
 		return rs.fault(media, http.StatusBadRequest, text)
 	case failureToken:
 		return rs.fault(media, http.StatusUnauthorized, text)
-	case failureDenied:
+	case failureDenied, failureChallenge:
 		return rs.fault(media, http.StatusForbidden, text)
 	case failureLimit:
 		at := rs.now().UTC().Add(retry + time.Second - 1).Truncate(time.Second)
 		reply := rs.faultAt(media, http.StatusRequestEntityTooLarge, text, at.Format(time.RFC3339))
 		reply.header.Set("Retry-After", seconds(retry))
 		return reply
+	case failureBroken:
+		return rs.broken(r)
 	}
 	reply := rs.fault(media, http.StatusServiceUnavailable, text)
 	reply.header.Set("Retry-After", seconds(retry))

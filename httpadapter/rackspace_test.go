@@ -62,6 +62,10 @@ var rackspaceVectors = []vector{
 	{name: "rejected password", method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: `{"RAX-AUTH:passwordReset": {"password": "secret"}}`},
 	{name: "rejected password, XML", method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: strings.Replace(resetXML, "superSecurePassw0rd!", "secret", 1)},
 	{name: "denied by the application", core: denyAll, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
+	{name: "challenged by the application", core: challengeAll, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
+	{name: "challenged by the application, XML", core: challengeAll, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
+	{name: "rejected by the application", core: rejectAll, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
+	{name: "rejected by the application, XML", core: rejectAll, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
 	{name: "the application cannot decide", core: approveFails, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
 	{name: "denied by the application, XML", core: denyAll, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
 	{name: "suffix beats Accept", method: "POST", path: forgotPath + ".xml", header: []string{isJSON, "Accept: application/json"}, body: "{}"},
@@ -93,6 +97,8 @@ var rackspaceVectors = []vector{
 	{name: "store down", before: storeDown, method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON},
 	{name: "store down, XML", before: storeDown, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
 	{name: "store panics", before: storePanic, method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON},
+	{name: "tenant at fault", opts: noTenant, method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON},
+	{name: "tenant at fault, XML", opts: noTenant, method: "POST", path: forgotPath, header: []string{isXML, wantXML}, body: forgotXML},
 	{name: "store panics, XML", before: storePanic, method: "POST", path: forgotPath, header: []string{isXML, wantXML}, body: forgotXML},
 }
 
@@ -123,15 +129,15 @@ func TestRackspaceNeutralisesTheStoredName(t *testing.T) {
 	for name, want := range map[string]string{
 		"billybob\r\nSet-Cookie: x=y": "",
 		"bob\x00":                     "",
-		"bob\u2028":                   "",
-		"bob\u2029":                   "",
+		"bo\u2028b":                   "",
+		"bo\u2029b":                   "",
 		"":                            "",
 		"b\xffb":                      "",
 		"Bj\u00f6rn":                  "X-User-Name: Bj\u00f6rn\n",
 	} {
 		is := is.New(t)
 		w := newWorld(t, NewRackspace, recovery.Options{}, Options{})
-		is.NoErr(w.RequestReset(t.Context(), recovery.ResetRequest{Email: "victim@example.com"}))
+		is.NoErr(errOf(w.RequestReset(t.Context(), recovery.ResetRequest{Email: "victim@example.com"})))
 		w.users.Put(recovery.Account{ID: "9", Username: name, Email: "victim@example.com", Active: true, HasPassword: true, EmailVerified: true}, "hash of old")
 		mails := w.deliver()
 		is.Equal(len(mails), 1)
@@ -211,7 +217,7 @@ func TestRackspaceRetryAt(t *testing.T) {
 			w := newWorld(t, NewRackspace, recovery.Options{}, Options{})
 			rs := rackspace{now: func() time.Time { return time.Date(2026, 11, 21, 18, 30, 0, c.nanoseconds, time.UTC) }}
 			a := newAdapter(w.Service, nil, func(*Options) format { return rs })
-			reply := rs.reply(a, httptest.NewRequest("POST", forgotPath, nil), jsonType, "", &recovery.LimitError{RetryAfter: time.Minute})
+			reply := rs.reply(a, httptest.NewRequest("POST", forgotPath, nil), jsonType, nil, "", &recovery.LimitError{RetryAfter: time.Minute})
 			is.True(strings.Contains(string(reply.body), c.want))
 			is.Equal(reply.header.Get("Retry-After"), "60")
 		})

@@ -24,13 +24,14 @@ const (
 //	400  SYNTAX   INVALID_FIELD     a field is missing, too many, or against its rule
 //	400  SYNTAX   INVALID_PASSWORD  against the policy; error_description lists the reasons' names
 //	401  NOAUTH   INVALID_TOKEN     the token cannot be used, whatever the reason
-//	403  UNAUTH                     denied by Options.Approve of package recovery
+//	403  UNAUTH   CHALLENGE         Options.Approve of package recovery asks for a second factor
+//	403  UNAUTH                     Options.Approve denied the reset
 //	404  SYNTAX                     another path
 //	405  SYNTAX                     another method
 //	413  LIMIT                      body too large
 //	429  SYSTEM   RATE_EXCEEDED     over a limit, with Retry-After
-//	500  SYSTEM                     a bug
-//	503  SYSTEM   SERVICE_UNAVAILABLE  the store, the hashing or Options.Approve failed, with Retry-After
+//	500  SYSTEM                     a bug, here or in the application; the log has it
+//	503  SYSTEM   SERVICE_UNAVAILABLE  the store, hashing or Options.Approve failed, with Retry-After
 //
 // dbg_info.time is always 0: a measured time would tell what the answer hides.
 func NewXandr(svc *recovery.Service, opts *Options) http.Handler {
@@ -63,7 +64,7 @@ var xandrOK = mustMarshal(map[string]any{"response": struct {
 	Debug  xandrDebug `json:"dbg_info"`
 }{"OK", xandrDebugInfo}})
 
-// mustMarshal writes our own texts as JSON. They stand in no HTML, so & may be read as it is.
+// mustMarshal writes texts as JSON. They stand in no HTML, so & may be read as it is.
 func mustMarshal(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -110,13 +111,15 @@ func (x xandr) request(a *adapter, r *http.Request, fields []field) answer {
 	case username.set && username.value == "":
 		return x.badField(r, "username must not be empty")
 	case username.set:
-		return x.reply(a, r, a.svc.RequestReset(r.Context(), recovery.ResetRequest{
-			Username: username.value, Locale: locale(r), Client: a.opts.ClientAddr(r),
-		}))
+		_, err := a.svc.RequestReset(r.Context(), recovery.ResetRequest{
+			Username: username.value, Tenant: a.opts.Tenant(r), Locale: locale(r), Client: a.opts.ClientAddr(r),
+		})
+		return x.reply(a, r, fields, err)
 	}
-	return x.reply(a, r, a.svc.RetrieveUsername(r.Context(), recovery.UsernameRequest{
-		Email: email.value, Locale: locale(r), Client: a.opts.ClientAddr(r),
-	}))
+	_, err := a.svc.RetrieveUsername(r.Context(), recovery.UsernameRequest{
+		Email: email.value, Tenant: a.opts.Tenant(r), Locale: locale(r), Client: a.opts.ClientAddr(r),
+	})
+	return x.reply(a, r, fields, err)
 }
 
 func (x xandr) complete(a *adapter, r *http.Request, fields []field) answer {
@@ -133,15 +136,15 @@ func (x xandr) complete(a *adapter, r *http.Request, fields []field) answer {
 		Username: username.value, Password: password.value, Token: token.value,
 		Locale: locale(r), Client: a.opts.ClientAddr(r),
 	})
-	return x.reply(a, r, err)
+	return x.reply(a, r, fields, err)
 }
 
 // reply answers with what a call returned.
-func (x xandr) reply(a *adapter, r *http.Request, err error) answer {
+func (x xandr) reply(a *adapter, r *http.Request, fields []field, err error) answer {
 	if err == nil {
 		return answer{http.StatusOK, jsonHeader(), xandrOK}
 	}
-	class, text, retry := a.classify(r.Context(), err)
+	class, text, retry := a.classify(r.Context(), fields, err)
 	switch class {
 	case failureRequest:
 		return x.badField(r, text)
@@ -155,6 +158,8 @@ func (x xandr) reply(a *adapter, r *http.Request, err error) answer {
 		return x.faultWith(r, http.StatusBadRequest, "SYNTAX", "INVALID_PASSWORD", text, &description)
 	case failureToken:
 		return x.fault(r, http.StatusUnauthorized, "NOAUTH", "INVALID_TOKEN", text)
+	case failureChallenge:
+		return x.fault(r, http.StatusForbidden, "UNAUTH", "CHALLENGE", text)
 	case failureDenied:
 		return x.fault(r, http.StatusForbidden, "UNAUTH", "", text)
 	case failureLimit:
@@ -162,6 +167,8 @@ func (x xandr) reply(a *adapter, r *http.Request, err error) answer {
 		reply.header.Set("Retry-After", seconds(retry))
 		reply.header.Set("X-Ratelimit-Code", "429")
 		return reply
+	case failureBroken:
+		return x.broken(r)
 	}
 	reply := x.fault(r, http.StatusServiceUnavailable, "SYSTEM", "SERVICE_UNAVAILABLE", text)
 	reply.header.Set("Retry-After", seconds(retry))

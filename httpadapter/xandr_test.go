@@ -40,6 +40,8 @@ var xandrVectors = []vector{
 	{name: "password with the user name", method: "PUT", path: "/account-recovery", body: strings.Replace(put, "superSecurePassw0rd!", "My-Billybob-26!", 1)},
 	{name: "password too long", method: "PUT", path: "/account-recovery", body: strings.Replace(put, "superSecure", strings.Repeat("Aa1-", 260), 1)},
 	{name: "denied by the application", core: denyAll, method: "PUT", path: "/account-recovery", body: put},
+	{name: "challenged by the application", core: challengeAll, method: "PUT", path: "/account-recovery", body: put},
+	{name: "rejected by the application", core: rejectAll, method: "PUT", path: "/account-recovery", body: put},
 	{name: "the application cannot decide", core: approveFails, method: "PUT", path: "/account-recovery", body: put},
 	{name: "empty body", method: "POST", path: "/account-recovery"},
 	{name: "not JSON", method: "POST", path: "/account-recovery", body: "username=billybob"},
@@ -71,6 +73,7 @@ var xandrVectors = []vector{
 	{name: "store down", before: storeDown, method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":"billybob"}}`},
 	{name: "store down on PUT", before: storeDown, method: "PUT", path: "/account-recovery", body: put},
 	{name: "store panics", before: storePanic, method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":"billybob"}}`},
+	{name: "tenant at fault", opts: noTenant, method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":"billybob"}}`},
 	{name: "always 200", opts: Options{XandrAlways200: true}, method: "PUT", path: "/account-recovery", body: strings.Replace(put, "billybob", "alice", 1)},
 	{name: "always 200, over the limit", opts: Options{XandrAlways200: true}, core: oneRequest, before: askOnce, method: "POST", path: "/account-recovery",
 		body: `{"account-recovery":{"username":"billybob"}}`},
@@ -83,6 +86,8 @@ func TestXandrIsUniform(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, NewXandr, recovery.Options{Limits: recovery.Limits{
 		PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
+		// The two are counted in either order, and the last of a burst must not be overtaken.
+		UsernamesPerMailbox: recovery.Limit{Burst: 3, Every: time.Hour},
 	}}, Options{})
 	var first string
 	for _, identifier := range []string{"username\":\"billybob", "username\":\"nobody", "username\":\"mallory", "username\":\"alice",

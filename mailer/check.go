@@ -11,8 +11,8 @@ import (
 	"example.com/recovery"
 )
 
-// maxResets is how many accounts a mail may have tokens for.
-const maxResets = 10
+// maxListed is how many accounts a mail may have tokens for, and how many that log in elsewhere.
+const maxListed = 10
 
 // check returns an error that wraps recovery.ErrPermanent and never quotes the message.
 func check(m recovery.Message) error {
@@ -22,7 +22,7 @@ func check(m recovery.Message) error {
 	if m.To == "" {
 		return refuse("To", "must not be empty")
 	}
-	if hasHidden(m.To) {
+	if hasHidden(m.To) && !isAddress(m.To) {
 		return refuse("To", "must be one line of visible characters")
 	}
 	if hasHidden(m.ID) {
@@ -30,33 +30,64 @@ func check(m recovery.Message) error {
 	}
 	switch m.Kind {
 	case recovery.MessageResetToken, recovery.MessageResetLink:
-		if n := len(m.Resets); n < 1 || n > maxResets {
-			return refuse("Resets", fmt.Sprintf("must be from 1 to %d in a %s message, are %d", maxResets, m.Kind, n))
+		if n := len(m.Resets); n < 1 || n > maxListed {
+			rule := fmt.Sprintf("must be from 1 to %d in a %s message, are %d", maxListed, m.Kind, n)
+			return refuse("Resets", rule)
 		}
 		for i, r := range m.Resets {
 			field := fmt.Sprintf("Resets[%d]", i)
 			switch {
 			case r.Token.IsZero():
 				return refuse(field+".Token", "must be set")
-			case m.Kind == recovery.MessageResetToken:
-			case r.Link == "":
+			case m.Kind == recovery.MessageResetLink && r.Link == "":
 				return refuse(field+".Link", "must be set in a reset_link message")
-			case !isLink(r.Link):
+			case m.Kind == recovery.MessageResetLink && !isLink(r.Link):
 				return refuse(field+".Link", "must be an absolute http or https URL of visible characters")
+			case (r.Code == "") != (m.Resets[0].Code == ""):
+				return refuse(field+".Code", "must be set for all of Resets or for none")
+			case strings.Trim(r.Code, codeText) != "" || len(r.Code) > maxCode:
+				rule := fmt.Sprintf("must be at most %d letters, digits and hyphens", maxCode)
+				return refuse(field+".Code", rule)
 			}
 		}
 		if m.ExpiresAt.IsZero() {
 			return refuse("ExpiresAt", fmt.Sprintf("must be set in a %s message", m.Kind))
 		}
+		if hasCodes(m) && m.CodesExpireAt.IsZero() {
+			return refuse("CodesExpireAt", "must be set in a message with codes")
+		}
 	case recovery.MessageUsernames:
 		if len(nonEmpty(m.Usernames)) == 0 {
 			return refuse("Usernames", "must hold a name in a usernames message")
 		}
+	case recovery.MessageSignIn:
+		if len(m.SignIns) == 0 {
+			return refuse("SignIns", "must not be empty in a sign_in message")
+		}
 	case recovery.MessagePasswordChanged:
 	default:
-		return refuse("Kind", "must be reset_token, reset_link, password_changed or usernames")
+		return refuse("Kind", "must be reset_token, reset_link, password_changed, usernames or sign_in")
+	}
+	if n := len(m.SignIns); n > maxListed {
+		return refuse("SignIns", fmt.Sprintf("must be at most %d, are %d", maxListed, n))
+	}
+	if !m.ExpiresAt.IsZero() && m.SentAt.IsZero() {
+		return refuse("SentAt", "must be set in a message with ExpiresAt")
 	}
 	return nil
+}
+
+// What a code may consist of, and how long it may be.
+const (
+	codeText = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-"
+	maxCode  = 32
+)
+
+// isAddress reports whether the core takes all of s for an address. Some have joiners, in names of
+// scripts that need them.
+func isAddress(s string) bool {
+	_, err := recovery.CanonicalEmail(s)
+	return err == nil && s == strings.TrimSpace(s)
 }
 
 // hasHidden reports whether s could end a line or hide a part of itself.

@@ -12,8 +12,13 @@ import (
 const maxNames = 50
 
 // Data is what a template is executed with. All texts are safe to show: the package documentation
-// says how. In a subject template Username, Usernames, Bracketed, Token, Link, Resets and
-// MoreResets are empty. It prints as "[redacted]".
+// says how. It prints as "[redacted]".
+//
+// A user name is a string in a text part, and "" if the account has none. In an HTML part it is an
+// html/template.HTML that isolates itself and cannot become a link.
+//
+// In a subject template everything about single accounts is empty: user names, tokens, links,
+// codes, sign-ins, and how many there are.
 type Data struct {
 	redacted
 
@@ -21,100 +26,154 @@ type Data struct {
 	Direction string // "ltr" or "rtl"
 	Subject   string // of the same mail; "" in a subject template
 
+	Tenant      string // of the accounts, see recovery.Account; not shown by the built-in templates
 	Application string // "" if it has no name
 	SupportURL  string // https or mailto, or ""
 	SupportText string // the address of a mailto SupportURL, else SupportURL
 
-	Username  string   // of the only account, or the first of Usernames; "" if there is none
-	Usernames []string // of a usernames or password_changed message, at most 50
-	MoreNames int      // how many names were left out
-	Bracketed bool     // in some name "." is shown as "[.]", or ":" as "[:]"
+	Username  any   // of the only account, or the first of Usernames
+	Usernames []any // of a usernames or password_changed message, at most 50
+	MoreNames int   // how many names were left out
+	Bracketed bool  // in a text part: in some name "." is shown as "[.]", or ":" as "[:]"
 
 	// Of a reset_token or reset_link message for one account; "" if it is for several.
 	Token string
 	Link  string
+	Code  string // "" unless the reader asked for one
 
 	Resets     []DataReset // of a reset_token or reset_link message: one for each account, at most 10
 	MoreResets int         // how many accounts were left out
 
-	ExpiresAt    time.Time // in Options.Location; zero if nothing expires
-	ValidHours   int       // how long the token is valid, counted from RequestedAt,
-	ValidMinutes int       // to the minute below three hours; both are 0 if that is not known
-	RequestedAt  time.Time // in Options.Location; may be zero
-	Client       string    // address or network of who asked, or ""
+	// Accounts that have no password here, at most 10; of every kind but password_changed.
+	SignIns     []DataSignIn
+	MoreSignIns int // how many accounts were left out
+
+	// When tokens and links end, and the codes, in Options.Location. Zero if there is nothing to end.
+	// Valid and CodesValid are counted from when the mail is sent, and nil if no time is left.
+	ExpiresAt     time.Time
+	Valid         *Span
+	CodesExpireAt time.Time
+	CodesValid    *Span
+
+	RequestedAt time.Time // in Options.Location; may be zero
+	Client      string    // address or network of who asked, or ""
 }
 
 // DataReset is what a mail has for one account.
 type DataReset struct {
 	redacted
 
-	Username string // "" if the account has none
+	Username any
 	Token    string
 	Link     string // "" in a reset_token message
+	Code     string // all of a mail have one, or none
 }
 
-func (r *Renderer) data(l locale, m recovery.Message) Data {
+// DataSignIn is an account that has no password here.
+type DataSignIn struct {
+	redacted
+
+	Username any
+	Provider string // where it logs in, such as "Google"; "" if that is not known
+}
+
+// A Span is a time in the words of a reader: nobody needs the minutes of 16 hours, and everybody
+// those of one and a half. One of the two is not zero.
+type Span struct {
+	Hours   int
+	Minutes int // 0 from three hours on
+}
+
+// data returns what the part is executed with.
+func (r *Renderer) data(l locale, m recovery.Message, p part) Data {
 	d := Data{
 		Locale:      l.name,
 		Direction:   l.direction(),
-		Application: showApplication(m.Application),
+		Tenant:      bound(m.Tenant, maxShown),
+		Username:    "",
+		Application: showOwn(m.Application),
 		SupportURL:  r.support.url,
 		SupportText: r.support.text,
-		MoreNames:   max(0, m.MoreNames),
-		MoreResets:  max(0, m.MoreResets),
 		Client:      showClient(m.Client, r.opts.FullClientAddress),
 	}
 	if d.Application == "" {
-		d.Application = showApplication(r.opts.Application)
-	}
-	if isReset(m.Kind) {
-		d.addResets(m)
-	} else {
-		d.addNames(m)
+		d.Application = showOwn(r.opts.Application)
 	}
 	if !m.RequestedAt.IsZero() {
 		d.RequestedAt = m.RequestedAt.In(r.opts.Location)
 	}
 	if !m.ExpiresAt.IsZero() {
 		d.ExpiresAt = m.ExpiresAt.In(r.opts.Location)
+		d.Valid = span(m.SentAt, m.ExpiresAt)
 	}
-	d.ValidHours, d.ValidMinutes = span(m.RequestedAt, m.ExpiresAt)
+	if hasCodes(m) {
+		d.CodesExpireAt = m.CodesExpireAt.In(r.opts.Location)
+		d.CodesValid = span(m.SentAt, m.CodesExpireAt)
+	}
+	if p == subjectPart { // it is stored, listed and notified without protection
+		return d
+	}
+	if isReset(m.Kind) {
+		d.addResets(m, p)
+	} else {
+		d.addNames(m, p)
+	}
+	if m.Kind != recovery.MessagePasswordChanged {
+		d.addSignIns(m, p)
+	}
 	return d
 }
 
-func (d *Data) addNames(m recovery.Message) {
+func (d *Data) addNames(m recovery.Message, p part) {
+	d.MoreNames = max(0, m.MoreNames)
 	names := nonEmpty(m.Usernames)
 	if len(names) > maxNames {
 		d.MoreNames += len(names) - maxNames
 		names = names[:maxNames]
 	}
 	for _, name := range names {
-		d.Usernames = append(d.Usernames, d.show(name))
+		d.Usernames = append(d.Usernames, d.show(name, p))
 	}
 	if len(d.Usernames) > 0 {
 		d.Username = d.Usernames[0]
 	}
 }
 
-func (d *Data) addResets(m recovery.Message) {
+func (d *Data) addResets(m recovery.Message, p part) {
+	d.MoreResets = max(0, m.MoreResets)
 	for _, r := range m.Resets {
-		shown := DataReset{Token: r.Token.Reveal()}
+		shown := DataReset{Username: d.show(r.Username, p), Token: r.Token.Reveal(), Code: r.Code}
 		if m.Kind == recovery.MessageResetLink {
 			shown.Link = r.Link
-		}
-		if strings.TrimSpace(r.Username) != "" {
-			shown.Username = d.show(r.Username)
 		}
 		d.Resets = append(d.Resets, shown)
 	}
 	if len(d.Resets) == 1 && d.MoreResets == 0 {
-		d.Username, d.Token, d.Link = d.Resets[0].Username, d.Resets[0].Token, d.Resets[0].Link
+		only := d.Resets[0]
+		d.Username, d.Token, d.Link, d.Code = only.Username, only.Token, only.Link, only.Code
 	}
 }
 
-// show returns a user name as the mail can show it, and notes its brackets.
-func (d *Data) show(name string) string {
-	shown, bracketed := showName(name)
+func (d *Data) addSignIns(m recovery.Message, p part) {
+	d.MoreSignIns = max(0, m.MoreSignIns)
+	for _, s := range m.SignIns {
+		shown := DataSignIn{Username: d.show(s.Username, p), Provider: showOwn(s.Provider)}
+		d.SignIns = append(d.SignIns, shown)
+	}
+	if m.Kind == recovery.MessageSignIn && len(d.SignIns) == 1 && d.MoreSignIns == 0 {
+		d.Username = d.SignIns[0].Username
+	}
+}
+
+// show returns a user name as the part can show it, and notes its brackets.
+func (d *Data) show(name string, p part) any {
+	switch {
+	case strings.TrimSpace(name) == "":
+		return ""
+	case p == htmlPart:
+		return nameHTML(name)
+	}
+	shown, bracketed := nameText(name)
 	d.Bracketed = d.Bracketed || bracketed
 	return shown
 }
@@ -123,11 +182,9 @@ func isReset(k recovery.MessageKind) bool {
 	return k == recovery.MessageResetToken || k == recovery.MessageResetLink
 }
 
-// public returns what a subject may show: it is stored, listed and notified without protection.
-func (d Data) public() Data {
-	d.Username, d.Usernames, d.Bracketed, d.Token, d.Link = "", nil, false, "", ""
-	d.Resets, d.MoreResets = nil, 0
-	return d
+// hasCodes reports whether the resets of m have codes; check has seen that all have.
+func hasCodes(m recovery.Message) bool {
+	return isReset(m.Kind) && len(m.Resets) > 0 && m.Resets[0].Code != ""
 }
 
 func nonEmpty(names []string) (kept []string) {
@@ -139,19 +196,17 @@ func nonEmpty(names []string) (kept []string) {
 	return kept
 }
 
-// span tells how long a token is valid in the words of a reader: nobody needs the minutes of 16
-// hours, and everybody those of one and a half. A token is minted a little later than it is asked
-// for, hence the rounding to the minute first.
-func span(from, until time.Time) (hours, minutes int) {
-	if from.IsZero() || until.IsZero() || !until.After(from) {
-		return 0, 0
-	}
+// span rounds to the minute first, because a mail is sent a moment after its token was made.
+func span(from, until time.Time) *Span {
 	d := until.Sub(from).Round(time.Minute)
-	hours, minutes = int(d.Hours()), int(d.Minutes())%60
-	if hours >= 3 {
-		minutes = 0
+	if d < time.Minute {
+		return nil
 	}
-	return hours, minutes
+	s := &Span{Hours: int(d.Hours()), Minutes: int(d.Minutes()) % 60}
+	if s.Hours >= 3 {
+		s.Minutes = 0
+	}
+	return s
 }
 
 func showClient(a netip.Addr, full bool) string {

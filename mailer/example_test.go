@@ -71,7 +71,7 @@ func ExampleNewConsole() {
 	//
 	// We received a request for the username of your account. Here it is:
 	//
-	//     "billybob"
+	//     billybob
 	//
 	// Log in with your username and password. If you have forgotten the password
 	// too, ask for a password reset with that username.

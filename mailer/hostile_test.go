@@ -3,6 +3,7 @@ package mailer_test
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +45,9 @@ var hostile = map[string]string{
 	"「quotation」":     "x」です。「abc",
 	"end of data":     "x\r\n.\r\nMAIL FROM:<a@example.com>",
 	"combining marks": "a" + strings.Repeat("\u0301", 5000),
+	"right to left":   "שלום.com",
+	"joiner":          "می\u200cخواهم",
+	"open isolate":    "\u2068שלום",
 }
 
 func TestAttack_S62_HostileNamesAreNeutralised(t *testing.T) {
@@ -58,6 +62,11 @@ func TestAttack_S62_HostileNamesAreNeutralised(t *testing.T) {
 					checkMail(t, m, render(t, r, m))
 					m.Application = value
 					checkMail(t, m, render(t, r, m))
+					if kind != recovery.MessagePasswordChanged { // which has none
+						m.SignIns = []recovery.SignIn{{Username: value, Provider: value}, {Username: value}}
+						setCodes(&m)
+						checkMail(t, m, render(t, r, m))
+					}
 				}
 			}
 		})
@@ -75,6 +84,9 @@ func TestAttack_S61_HeaderPartsAreOneLine(t *testing.T) {
 				m := message(t, kind)
 				m.Application, m.Locale = injected, "ja"+end+"X"
 				setNames(t, &m, injected)
+				if kind == recovery.MessageSignIn {
+					m.SignIns[0].Provider = injected
+				}
 				mail := render(t, r, m)
 				is.True(!strings.Contains(mail.Subject, end)) // a line that goes on
 				is.Equal(mail.Locale, "en")                   // which is no tag
@@ -137,10 +149,15 @@ func FuzzRender(f *testing.F) {
 			setNames(t, &m, "billybob", username)
 		}
 		checkMail(t, m, render(t, r, m))
-		if isReset(m) {
-			setNames(t, &m, "billybob", username, "")
-			checkMail(t, m, render(t, r, m))
+		if m.Kind == recovery.MessagePasswordChanged {
+			return
 		}
+		if m.Kind != recovery.MessageUsernames {
+			setNames(t, &m, "billybob", username, "")
+		}
+		setCodes(&m)
+		m.SignIns = append(m.SignIns, recovery.SignIn{Username: username, Provider: application})
+		checkMail(t, m, render(t, r, m))
 	})
 }
 
@@ -148,11 +165,23 @@ func FuzzRender(f *testing.F) {
 func checkMail(t *testing.T, m recovery.Message, mail mailer.Mail) {
 	is := is.New(t)
 	is.Helper()
-	for _, part := range []string{mail.Subject, mail.Text, mail.HTML} {
+	shown, _ := read(mail.HTML)
+	names := namesOf(m)
+	for _, part := range []string{mail.Subject, isolated.ReplaceAllString(mail.Text, "$1$2"), shown} {
 		is.True(utf8.ValidString(part)) // UTF-8
+		for _, name := range names {    // what somebody could type is itself
+			part = strings.ReplaceAll(part, name, "")
+		}
 		for _, r := range strings.ReplaceAll(part, "\n", "") {
 			is.True(unicode.IsGraphic(r))                                       // no control, format, bidi character or separator
 			is.True(!unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)) // no other invisible one
+		}
+	}
+	for _, name := range names {
+		is.True(strings.Contains(shown, name)) // whole and exact
+		line := "\n    " + name + "\n"
+		if !strings.ContainsAny(name, ".。．｡:：") { // nothing in it could be a link
+			is.True(strings.Contains(isolated.ReplaceAllString(mail.Text, "$1$2"), line)) // also in the text part
 		}
 	}
 
@@ -160,19 +189,25 @@ func checkMail(t *testing.T, m recovery.Message, mail mailer.Mail) {
 	is.True(!strings.Contains(mail.Subject, "\n"))                    // of one line
 	is.True(utf8.RuneCountInString(mail.Subject) <= 100)              // and bounded
 	is.True(!strings.Contains(mail.Subject, tokenText[1:]))           // without the token
-	one := max(1, len(m.Resets))                                      // account, or several
+	one := max(1, len(m.Resets)+len(m.SignIns))                       // account, or several
 	is.True(len(mail.Text) < one*4<<10 && len(mail.HTML) < one*8<<10) // the parts are bounded
 	is.Equal(mail.To, m.To)                                           // the recipient is the message's
 
-	text := strings.ReplaceAll(mail.Text, supportURL, "")
+	text, markup := strings.ReplaceAll(mail.Text, supportURL, ""), strings.ReplaceAll(mail.HTML, supportURL, "")
 	for _, r := range m.Resets {
 		if r.Link != "" {
-			text = strings.ReplaceAll(text, r.Link, "")
+			text, markup = strings.ReplaceAll(text, r.Link, ""), strings.ReplaceAll(markup, r.Link, "")
 		}
 	}
-	is.True(!strings.Contains(text, "://")) // no link but ours
-	if !strings.Contains(strings.ToLower(m.Application), "www.") {
-		is.True(!strings.Contains(strings.ToLower(text), "www.")) // no link but ours
+	is.True(!strings.Contains(text, "://"))                   // no link but ours
+	is.True(!regexp.MustCompile(`\w://`).MatchString(markup)) // in either part
+	own := m.Application
+	for _, s := range m.SignIns {
+		own += " " + s.Provider
+	}
+	if !containsWWW(own) {
+		is.True(!containsWWW(text))   // no link but ours
+		is.True(!containsWWW(markup)) // in either part
 	}
 	for _, r := range m.Resets {
 		if m.Kind == recovery.MessageResetToken {
@@ -184,14 +219,46 @@ func checkMail(t *testing.T, m recovery.Message, mail mailer.Mail) {
 			is.Equal(strings.Count(mail.HTML, `<a href="`+r.Link+`"`), 1) // as a button
 			is.Equal(strings.Count(mail.HTML, ">"+r.Link+"<"), 1)         // and as text
 		}
+		if r.Code != "" {
+			is.Equal(strings.Count(mail.Text, r.Code+"\n"), 1)    // the code at the end of a line
+			is.Equal(strings.Count(mail.HTML, ">"+r.Code+"<"), 1) // and in an element of its own
+		}
 	}
 	checkHTML(is, mail.HTML)
+}
+
+// isolated is a line that is a name from the right.
+var isolated = regexp.MustCompile(`(?m)^(    )\x{2068}([^\x{2068}\x{2069}\n]+)\x{2069}$`)
+
+func containsWWW(s string) bool { return strings.Contains(strings.ToLower(s), "www.") }
+
+// namesOf returns the user names that a mail shows and that somebody could type.
+func namesOf(m recovery.Message) (names []string) {
+	add := func(name string) {
+		if _, err := recovery.CanonicalUsername(name); err == nil {
+			names = append(names, strings.TrimSpace(name))
+		}
+	}
+	for _, r := range m.Resets {
+		add(r.Username)
+	}
+	for _, s := range m.SignIns {
+		add(s.Username)
+	}
+	for i, name := range m.Usernames {
+		if i == 0 || m.Kind == recovery.MessageUsernames {
+			add(name)
+		}
+	}
+	// The longest first, because one may be a part of another.
+	slices.SortStableFunc(names, func(a, b string) int { return len(b) - len(a) })
+	return names
 }
 
 // checkHTML checks that a document has our elements only.
 func checkHTML(is *is.I, document string) {
 	is.Helper()
-	elements := strings.Fields("html head meta title style body div h1 p b a bdi br ul li table tbody tr td")
+	elements := strings.Fields("html head meta title style body div h1 p b a bdi wbr br ul li table tbody tr td")
 	attributes := strings.Fields("lang dir charset name content style href role border cellpadding cellspacing bgcolor")
 	tokens := html.NewTokenizer(strings.NewReader(document))
 	var style bool

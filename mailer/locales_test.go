@@ -1,9 +1,11 @@
 package mailer_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 	"golang.org/x/net/html"
@@ -17,18 +19,21 @@ import (
 var sayings = map[string]struct {
 	until, valid, asked, changed, client string
 	notYou, ignore, secret, choose, help string
+	password, logIn, elsewhere           string
 }{
 	"en": {
 		until: "valid until 21 November 2026, 18:30 UTC (16 hours)", valid: "works once",
 		asked: "Requested on 21 November 2026, 02:30 UTC", changed: "was changed on 21 November 2026, 02:30 UTC",
 		client: "IP address 192.0.2.x", notYou: "Not you?", ignore: "You can ignore this email",
 		secret: "We will never ask you for it", choose: "Choose a new password", help: "Help: help@example.com",
+		password: "This account has no password here", logIn: "Log in with Google", elsewhere: "reset it there",
 	},
 	"ja": {
 		until: "有効期限：2026年11月21日 18:30（UTC）", valid: "16時間有効で、一度だけ使えます",
 		asked: "リクエスト日時：2026年11月21日 02:30（UTC）", changed: "変更日時：2026年11月21日 02:30（UTC）",
 		client: "IP アドレス：192.0.2.x", notYou: "お心当たりがない場合", ignore: "このメールを破棄してください",
 		secret: "こちらからお尋ねすることはありません", choose: "新しいパスワードを設定する", help: "お問い合わせ：help@example.com",
+		password: "このアカウントにはパスワードが設定されていません。", logIn: "Google でログイン", elsewhere: "そのサービスで再設定してください。",
 	},
 }
 
@@ -52,7 +57,9 @@ func TestEveryLocaleSaysEverything(t *testing.T) {
 				case recovery.MessagePasswordChanged:
 					want = append(want, say.changed)
 				case recovery.MessageUsernames:
-					want = append(want, say.asked, say.ignore, "anna[.]me", "bob@example.com")
+					want = append(want, say.asked, say.ignore, "bob@example.com")
+				case recovery.MessageSignIn:
+					want = append(want, say.asked, say.ignore, say.password, say.logIn, say.elsewhere)
 				case recovery.MessageResetToken:
 					want = append(want, say.asked, say.ignore, say.until, say.valid, say.secret, tokenText)
 				case recovery.MessageResetLink:
@@ -104,11 +111,11 @@ func TestEveryLocaleSaysEverythingToSeveralAccounts(t *testing.T) {
 				several := severalSayings[locale]
 				m := message(t, kind)
 				m.Locale, m.MoreResets = locale, 3
-				setNames(t, &m, "billybob", "anna.me")
+				setNames(t, &m, "billybob", "bob")
 				mail := render(t, r, m)
 				want := []string{
 					"Example", say.client, say.notYou, say.help, say.asked, say.ignore,
-					"billybob", "anna[.]me", several.valid, several.secret, several.more,
+					"billybob", "bob", several.valid, several.secret, several.more,
 				}
 				if kind == recovery.MessageResetToken {
 					want = append(want, several.token, tokenOf(0), tokenOf(1))
@@ -136,9 +143,15 @@ func TestNoLineOfProseIsTooWide(t *testing.T) {
 				m := message(t, kind)
 				m.Locale = locale
 				text := render(t, r, m).Text
-				if isReset(m) {
-					m.MoreResets = 10_000
+				if kind != recovery.MessagePasswordChanged {
+					m.MoreResets, m.MoreSignIns = 10_000, 10_000
+					setSignIns(&m, "billybob", strings.Repeat("long ", 12), "", "anna.me")
 					setNames(t, &m, "billybob", strings.Repeat("long ", 12), "", "anna.me")
+					setCodes(&m)
+					m.CodesExpireAt = m.SentAt.Add(179 * time.Minute)
+					text += render(t, r, m).Text
+					m.Resets = m.Resets[:min(1, len(m.Resets))]
+					m.MoreResets = 0
 					text += render(t, r, m).Text
 				}
 				for _, line := range strings.Split(text, "\n") {
@@ -153,6 +166,122 @@ func TestNoLineOfProseIsTooWide(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What a mail with codes says besides.
+var codeSayings = map[string]struct{ one, several, where, until, secret, secrets string }{
+	"en": {
+		one:     "The page or app where you asked for this email also takes a code.",
+		several: "The page or app where you asked for this email also takes the code of the account.",
+		where:   "works only there", until: "valid until 21 November 2026, 02:45 UTC (15 minutes).",
+		secret: "and the code to yourself. We will never ask you for them.", secrets: "and codes to yourself.",
+	},
+	"ja": {
+		one:     "リクエストした画面またはアプリでは、コードも使えます。",
+		several: "リクエストした画面またはアプリでは、アカウントのコードも使えます。",
+		where:   "15分間有効で、リクエストした画面またはアプリでのみ使えます。", until: "コードの有効期限：2026年11月21日 02:45（UTC）",
+		secret: "とコードはほかの人に教えないでください。", secrets: "とコードはほかの人に教えないでください。",
+	},
+}
+
+func TestEveryLocaleSaysWhatACodeIsFor(t *testing.T) {
+	r := newRenderer(t, nil)
+	for locale, say := range codeSayings {
+		for _, kind := range kinds[:2] {
+			t.Run(locale+"/"+string(kind), func(t *testing.T) {
+				is := is.New(t)
+				m := message(t, kind)
+				m.Locale = locale
+				without := render(t, r, m)
+				for _, s := range []string{say.one, say.several, say.where, say.secret, "Code", "コード"} {
+					is.True(!strings.Contains(without.Text, s)) // nothing about codes where there are none
+					is.True(!strings.Contains(without.HTML, s)) // nor here
+				}
+				setCodes(&m)
+				checkSays(is, render(t, r, m), say.one, say.where, say.until, say.secret, codeOf(0))
+				setNames(t, &m, "billybob", "bob")
+				setCodes(&m)
+				mail := render(t, r, m)
+				checkSays(is, mail, say.several, say.where, say.until, say.secrets)
+				shown, _ := read(mail.HTML)
+				for _, part := range []string{mail.Text, shown} { // each name, and its code after it
+					at := 0
+					for _, what := range []string{"billybob", tokenOf(0), codeOf(0), "bob", tokenOf(1), codeOf(1)} {
+						found := strings.Index(part[at:], what)
+						is.True(found >= 0)
+						at += found + len(what)
+					}
+				}
+			})
+		}
+	}
+}
+
+// What a mail says of accounts that log in elsewhere, beside others or alone.
+var signInSayings = map[string]struct{ other, others, several, google, unknown, more string }{
+	"en": {
+		other:   "You have another account at this email address. It has no password here. You log in to it like this:",
+		others:  "You have other accounts at this email address. They have no password here. You log in to them like this:",
+		several: "These accounts have no password here", google: "Log in with Google",
+		unknown: "Log in through another service (single sign-on)", more: "and 2 more accounts without a password.",
+	},
+	"ja": {
+		other:   "このメールアドレスには、パスワードが設定されていないアカウントもあります。",
+		others:  "このメールアドレスには、パスワードが設定されていないアカウントもあります。",
+		several: "これらのアカウントにはパスワードが設定されていません。", google: "Google でログイン",
+		unknown: "ほかのサービス（シングルサインオン）でログイン", more: "ほか 2 件",
+	},
+}
+
+func TestEveryLocaleSaysHowOtherAccountsLogIn(t *testing.T) {
+	r := newRenderer(t, nil)
+	for locale, say := range signInSayings {
+		for _, kind := range []recovery.MessageKind{recovery.MessageResetToken, recovery.MessageResetLink, recovery.MessageUsernames} {
+			for _, names := range [][]string{{"billybob"}, {"billybob", "bob"}} {
+				t.Run(fmt.Sprint(locale, kind, len(names)), func(t *testing.T) {
+					is := is.New(t)
+					m := message(t, kind)
+					m.Locale = locale
+					setNames(t, &m, names...)
+					subject := render(t, r, m).Subject
+					setSignIns(&m, "carol")
+					checkSays(is, render(t, r, m), say.other, "carol", say.google)
+					setSignIns(&m, "carol", "dave")
+					m.MoreSignIns = 2
+					mail := render(t, r, m)
+					checkSays(is, mail, say.others, "carol", say.google, "dave", say.unknown, say.more)
+					is.Equal(mail.Subject, subject) // which tells nothing of them
+				})
+			}
+		}
+	}
+}
+
+func TestEveryLocaleSaysHowSeveralAccountsLogIn(t *testing.T) {
+	r := newRenderer(t, nil)
+	for locale, say := range signInSayings {
+		t.Run(locale, func(t *testing.T) {
+			is := is.New(t)
+			m := message(t, recovery.MessageSignIn)
+			m.Locale = locale
+			subject := render(t, r, m).Subject
+			setNames(t, &m, "carol", "dave")
+			m.MoreSignIns = 2
+			mail := render(t, r, m)
+			checkSays(is, mail, say.several, "carol", say.google, "dave", say.unknown, say.more, sayings[locale].elsewhere)
+			is.Equal(mail.Subject, subject) // which tells nothing of them
+		})
+	}
+}
+
+// checkSays checks that both parts have the texts, where lines are wrapped or not.
+func checkSays(is *is.I, mail mailer.Mail, texts ...string) {
+	is.Helper()
+	shown, _ := read(mail.HTML)
+	for _, s := range texts {
+		is.True(strings.Contains(strings.ReplaceAll(mail.Text, "\n", " "), s)) // in the text part
+		is.True(strings.Contains(strings.ReplaceAll(shown, "\n", " "), s))     // in the HTML part
 	}
 }
 

@@ -28,7 +28,7 @@
 //	layout.html                  the frame of every HTML part
 //	pieces.html                  what the HTML parts are made of: the button, the box of the token
 //	en/words.txt                 what the parts of a language share: dates, labels, the closing lines
-//	en/reset_token.subject.txt   and so on for reset_link, password_changed and usernames
+//	en/reset_token.subject.txt   and so on for reset_link, password_changed, usernames and sign_in
 //	en/reset_token.txt           the text part
 //	en/reset_token.html          the HTML part, without its frame
 //
@@ -43,53 +43,92 @@
 // links and names. A line that does not is wrapped at spaces when it is wider than 76 columns.
 //
 // An address may have several accounts. Then there is one mail for all of them, and reset_token and
-// reset_link must show a token or link for each. Data.Token and Data.Link are set for a single
-// account only, so a template can ask for them:
+// reset_link must show a token or link for each. If the reader asked for codes, they must show the
+// code beside it, and should say that it works only on the page or in the app where the reader
+// asked. Data.Token, Data.Link and Data.Code are set for a single account only, so a template can
+// ask for them:
 //
 //	{{if .Token}}
 //	Your token:
 //
 //	    {{.Token}}
+//	{{with .Code}}
+//	Or, on the page where you asked, until {{template "date" $.CodesExpireAt}}:
+//
+//	    {{.}}
+//	{{end}}
 //	{{else}}
 //	Your tokens:
 //	{{range .Resets}}
 //	    {{.Username}}
-//	    {{.Token}}
+//	    {{.Token}} {{.Code}}
 //	{{end}}
 //	{{with .MoreResets}}and {{.}} more accounts.{{end}}
 //	{{end}}
 //
-// New executes every template on messages of many shapes. A text or HTML part that fails to show a
-// token, a link or a user name it is there for is an error.
+// An account without a password gets no token but is told how it logs in. A sign_in message is
+// about such accounts only. In reset_token, reset_link and usernames messages they may come
+// besides. So every kind but password_changed must show them:
+//
+//	{{range .SignIns}}
+//	    {{.Username}}
+//	    Log in with {{or .Provider "another service"}}
+//	{{end}}
+//	{{with .MoreSignIns}}and {{.}} more accounts.{{end}}
+//
+// Data.Valid and Data.CodesValid say how much time is left when the mail is sent, which is less
+// than the tokens had when the mail had to wait.
+//
+// New executes every template on messages of many shapes: with and without names and dates, for one
+// account and for several, with codes, with sign-ins, with hostile names. A text or HTML part that
+// fails to show a token, a link, a code, a user name or a sign-in that it is there for is an error.
 //
 // The program mailpreview in the folder examples writes every mail to files, with one's own
 // templates if told so, and a page to look at them side by side.
 //
 // # What a mail shows of its input
 //
-// User names are chosen by strangers, and a mail that shows one vouches for it. In every part, a
-// user name and the name of the application
+// A mail shows user names whole and exactly, because the reader has to copy them: every name that
+// recovery.CanonicalUsername accepts, so up to 254 bytes, with its quotation marks, joiners,
+// variation selectors and combining marks. White space at the ends goes. In the built-in text parts
+// a name stands on a line of its own, without quotation marks that it could end.
 //
-//   - have control, format, bidirectional and other invisible characters, line separators and
-//     invalid UTF-8 replaced by U+FFFD,
-//   - are one line of at most 64 characters, cut with an ellipsis.
+// Names are chosen by strangers, and a mail that shows one vouches for it. So what
+// CanonicalUsername refuses is made harmless: control, format, bidirectional and other invisible
+// characters, line separators and invalid UTF-8 become U+FFFD, and what is beyond 254 characters is
+// cut with an ellipsis. Nobody can type such a name anyway. A name with letters that are written
+// from right to left is isolated, so that it reorders nothing around it: by the element bdi in an
+// HTML part, by U+2068 and U+2069 in a text part. Other names have nothing around them.
 //
-// A user name moreover cannot contain a quotation mark (it is shown as an apostrophe) and cannot
-// become a link: where a part of it looks like a host name or a URL, "." is shown as "[.]" and ":"
-// as "[:]", and the mail says so. A name like "john.smith" stays as it is, because no mail program
-// takes it for a host. So does a name that is a plain address ("a@example.com"), up to its full 254
-// bytes: many accounts are named by their address, and the reader has to copy it. The worst that a
-// mail program makes of it is a link that begins a mail. The name of the application is its
-// operator's; only "://" is broken up in it.
+// No name can become a link. Mail programs make links of what looks like a host name, an address or
+// a URL.
+//
+//   - In an HTML part, the text stays the name. An element wbr, which has no content, stands before
+//     each ".", ":" and "@", so that no text between elements is a host or a URL. Copying yields
+//     the name. Programs that look across elements are asked by layout.html to make no links
+//     (format-detection).
+//   - In a text part only other characters can prevent it. There, and only where a part of the name
+//     looks like a host or a URL, "." is shown as "[.]" and ":" as "[:]", and the mail says so. A
+//     name like "john.smith" stays as it is, because no mail program takes it for a host. So does a
+//     name that is a plain address ("a@example.com"): many accounts are named by their address. The
+//     worst that a mail program makes of it is a link that begins a mail.
+//
+// This holds for one's own templates too, wherever they show a user name: in an HTML part it is
+// markup, so it must not go through functions such as printf, and in an attribute it is the name
+// alone.
+//
+// The names of the application and of the services where accounts log in are the operator's own.
+// They are one line of at most 64 characters, without invisible ones, and only "://" is broken up
+// in them.
 //
 // The subject consists of fixed words and the name of the application; its template gets no token,
-// link or user name, nor how many accounts there are. Mails load nothing from the network and
+// link, code or user name, nor how many accounts there are. Mails load nothing from the network and
 // contain no image.
 //
 // # Secrets
 //
-// A rendered mail holds the tokens. [Mail] and [Data] print, log and marshal as "[redacted]"; no
-// error of this package contains an address, a name, a token or a link.
+// A rendered mail holds the tokens and codes. [Mail] and [Data] print, log and marshal as
+// "[redacted]"; no error of this package contains an address, a name, a token, a code or a link.
 package mailer
 
 import (
@@ -232,26 +271,29 @@ type fault struct {
 
 // render executes all three parts, whatever becomes of the others.
 func (r *Renderer) render(l locale, m recovery.Message) (mail Mail, faults []fault) {
-	data := r.data(l, m)
 	templates := l.parts[m.Kind]
 
 	b := buffers.Get().(*bytes.Buffer)
 	defer giveBack(b)
-	if err := templates.subject.Execute(b, data.public()); err != nil {
+	if err := templates.subject.Execute(b, r.data(l, m, subjectPart)); err != nil {
 		faults = append(faults, fault{subjectPart, err})
 	}
-	data.Subject = oneLine(b.String(), maxSubject)
+	subject := oneLine(b.String(), maxSubject)
 	b.Reset()
+	data := r.data(l, m, textPart)
+	data.Subject = subject
 	if err := templates.text.Execute(b, data); err != nil {
 		faults = append(faults, fault{textPart, err})
 	}
 	text := layOut(b.String())
 	b.Reset()
+	data = r.data(l, m, htmlPart)
+	data.Subject = subject
 	if err := templates.html.Execute(b, data); err != nil {
 		faults = append(faults, fault{htmlPart, err})
 	}
 	html := string(bytes.TrimSpace(b.Bytes())) + "\n"
-	return Mail{ID: m.ID, To: m.To, Locale: l.name, Subject: data.Subject, Text: text, HTML: html}, faults
+	return Mail{ID: m.ID, To: m.To, Locale: l.name, Subject: subject, Text: text, HTML: html}, faults
 }
 
 // buffers are what templates are executed into.

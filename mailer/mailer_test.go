@@ -59,6 +59,24 @@ func TestRenderRefusesIncompleteMessages(t *testing.T) {
 		{"no account for a link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets = nil }, "Message.Resets must be from 1 to 10 in a reset_link message, are 0"},
 		{"too many accounts", recovery.MessageResetToken, func(m *recovery.Message) { setNames(t, m, make([]string, 11)...) }, "Message.Resets must be from 1 to 10 in a reset_token message, are 11"},
 		{"a token that never ends", recovery.MessageResetToken, func(m *recovery.Message) { m.ExpiresAt = time.Time{} }, "Message.ExpiresAt must be set"},
+		{"a time of sending that is not known", recovery.MessageResetToken, func(m *recovery.Message) { m.SentAt = time.Time{} }, "Message.SentAt must be set in a message with ExpiresAt"},
+		{"a code for one of two", recovery.MessageResetToken, func(m *recovery.Message) {
+			setNames(t, m, "billybob", "bob")
+			setCodes(m)
+			m.Resets[1].Code = ""
+		}, "Message.Resets[1].Code must be set for all of Resets or for none"},
+		{"no code for the first of two", recovery.MessageResetLink, func(m *recovery.Message) {
+			setNames(t, m, "billybob", "bob")
+			setCodes(m)
+			m.Resets[0].Code = ""
+		}, "Message.Resets[1].Code must be set for all of Resets or for none"},
+		{"a code of two lines", recovery.MessageResetToken, func(m *recovery.Message) { setCodes(m); m.Resets[0].Code += "\nx" }, "Message.Resets[0].Code must be at most 32 letters"},
+		{"a code with a dot", recovery.MessageResetToken, func(m *recovery.Message) { setCodes(m); m.Resets[0].Code = "evil.com" }, "Message.Resets[0].Code must be at most 32 letters"},
+		{"a long code", recovery.MessageResetToken, func(m *recovery.Message) { setCodes(m); m.Resets[0].Code = strings.Repeat("A", 33) }, "Message.Resets[0].Code must be at most 32 letters"},
+		{"codes that never end", recovery.MessageResetToken, func(m *recovery.Message) { setCodes(m); m.CodesExpireAt = time.Time{} }, "Message.CodesExpireAt must be set in a message with codes"},
+		{"no sign-ins", recovery.MessageSignIn, func(m *recovery.Message) { m.SignIns = nil }, "Message.SignIns must not be empty in a sign_in message"},
+		{"too many sign-ins", recovery.MessageSignIn, func(m *recovery.Message) { setSignIns(m, make([]string, 11)...) }, "Message.SignIns must be at most 10, are 11"},
+		{"too many sign-ins beside names", recovery.MessageUsernames, func(m *recovery.Message) { setSignIns(m, make([]string, 11)...) }, "Message.SignIns must be at most 10, are 11"},
 		{"no link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "" }, "Message.Resets[0].Link must be set"},
 		{"a relative link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "/reset#" + tokenText }, "Message.Resets[0].Link must be an absolute"},
 		{"a link that runs", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "javascript:alert(1)" }, "Message.Resets[0].Link must be an absolute"},
@@ -120,12 +138,12 @@ func TestWithoutNamesTheTextsReadOn(t *testing.T) {
 					is.True(!strings.Contains(part, " ."))          // no hole where a date was
 					is.True(!strings.Contains(part, "0001"))        // no zero time
 					is.True(!strings.Contains(part, "invalid"))     // no zero address
-					is.True(!strings.Contains(part, `""`))          // no empty quotation
-					is.True(!strings.Contains(part, "「」"))          // no empty quotation
 					is.True(!strings.Contains(part, "【】"))          // no empty brackets
 					is.True(!strings.Contains(part, "IP"))          // nothing about an address
 					is.True(!strings.Contains(part, "<bdi></bdi>")) // no empty element
-					if kind != recovery.MessageUsernames {
+					is.True(!strings.Contains(part, "no username")) // nothing about a name that is not there
+					is.True(!strings.Contains(part, "ユーザー名なし"))     // nor in Japanese
+					if kind != recovery.MessageUsernames && kind != recovery.MessageSignIn {
 						is.True(!strings.Contains(part, "your username")) // nothing about a username
 						is.True(!strings.Contains(part, "ユーザー名"))         // nor in Japanese
 					}
@@ -168,7 +186,8 @@ func TestValidityIsToldInWords(t *testing.T) {
 		t.Run(test.d.String(), func(t *testing.T) {
 			is := is.New(t)
 			m := message(t, recovery.MessageResetToken)
-			m.ExpiresAt = m.RequestedAt.Add(test.d)
+			m.ExpiresAt = m.SentAt.Add(test.d)
+			m.RequestedAt = m.SentAt.Add(-50 * time.Minute) // mail was down
 			// Where a line is wrapped is not the matter here.
 			is.True(strings.Contains(strings.ReplaceAll(render(t, r, m).Text, "\n", " "), test.en)) // in English
 			m.Locale = "ja"
@@ -177,12 +196,27 @@ func TestValidityIsToldInWords(t *testing.T) {
 	}
 }
 
+func TestValidityOfCodesIsWhatIsLeft(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, nil)
+	m := message(t, recovery.MessageResetToken)
+	setCodes(&m)
+	m.SentAt = m.CodesExpireAt.Add(-4 * time.Minute)
+	is.True(strings.Contains(render(t, r, m).Text, "02:45 UTC (4\nminutes).")) // when the mail leaves
+	m.SentAt = m.CodesExpireAt.Add(time.Minute)
+	is.True(strings.Contains(render(t, r, m).Text, "02:45 UTC.")) // nothing is left
+	m.Locale = "ja"
+	is.True(strings.Contains(render(t, r, m).Text, "02:45（UTC）\nリクエストした画面またはアプリでのみ使えます。")) // nothing is left
+}
+
 func TestDatesAreInTheLocation(t *testing.T) {
 	is := is.New(t)
 	r := newRenderer(t, &mailer.Options{Location: time.FixedZone("JST", 9*60*60)})
 	m := message(t, recovery.MessageResetToken)
 	is.True(strings.Contains(render(t, r, m).Text, "22 November 2026, 03:30 JST")) // the end
 	is.True(strings.Contains(render(t, r, m).Text, "21 November 2026, 11:30 JST")) // the request
+	setCodes(&m)
+	is.True(strings.Contains(render(t, r, m).Text, "21 November 2026, 11:45 JST")) // the end of the code
 }
 
 func TestClientAddressIsCoarse(t *testing.T) {
@@ -285,8 +319,8 @@ func TestOneAccountOfSeveralIsNotTheOnlyOne(t *testing.T) {
 	m := message(t, recovery.MessageResetToken)
 	m.MoreResets = 1 // the others were mailed by a newer request
 	mail := render(t, r, m)
-	is.True(strings.Contains(mail.Text, "\n    \"billybob\"\n    "+tokenText+"\n")) // a list of one
-	is.True(strings.Contains(mail.Text, "and 1 more account. "))                    // and more
+	is.True(strings.Contains(mail.Text, "\n    billybob\n    "+tokenText+"\n")) // a list of one
+	is.True(strings.Contains(mail.Text, "and 1 more account. "))                // and more
 	m.MoreResets = -1
 	is.True(!strings.Contains(render(t, r, m).Text, "more")) // nothing is left out
 }
@@ -299,8 +333,28 @@ func TestAccountsWithoutAUsername(t *testing.T) {
 	mail := render(t, r, m)
 	is.Equal(strings.Count(mail.Text, "\n    (no username)\n    "), 2) // says so
 	is.Equal(strings.Count(mail.HTML, ">(no username)<"), 2)           // says so
-	is.True(!strings.Contains(mail.Text, `""`))                        // no empty quotation
 	is.True(!strings.Contains(mail.HTML, "<bdi></bdi>"))               // no empty element
+}
+
+func TestTheNoticeOfAChangeListsNoSignIns(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, nil)
+	m := message(t, recovery.MessagePasswordChanged)
+	want := render(t, r, m)
+	setSignIns(&m, make([]string, 11)...)
+	m.SignIns = m.SignIns[:10]
+	is.Equal(render(t, r, m), want) // which have nothing to do with it
+}
+
+func TestTheNameOfAServiceIsItsOwn(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, nil)
+	m := message(t, recovery.MessageSignIn)
+	m.SignIns[0].Provider = " ID.me\r\n<b>https://evil.com</b>" + strings.Repeat("x", 100)
+	mail := render(t, r, m)
+	is.True(strings.Contains(mail.Text, "\n    Log in with ID.me <b>https[:]//evil.com</b>xx")) // one line, no URL
+	is.True(strings.Contains(mail.HTML, "Log in with ID.me &lt;b&gt;https[:]//"))               // no markup
+	is.True(!strings.Contains(mail.Text, strings.Repeat("x", 50)))                              // bounded
 }
 
 func TestAMailCannotBePrinted(t *testing.T) {

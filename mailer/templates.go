@@ -38,7 +38,7 @@ const (
 
 var kinds = []recovery.MessageKind{
 	recovery.MessageResetToken, recovery.MessageResetLink,
-	recovery.MessagePasswordChanged, recovery.MessageUsernames,
+	recovery.MessagePasswordChanged, recovery.MessageUsernames, recovery.MessageSignIn,
 }
 
 // localeFiles are the names that a locale's directory must have, and may.

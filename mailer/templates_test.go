@@ -18,19 +18,19 @@ import (
 func TestOneFileIsReplacedAndTheOthersStay(t *testing.T) {
 	is := is.New(t)
 	r := newRenderer(t, &mailer.Options{Templates: fstest.MapFS{
-		"en/reset_token.txt":         file("Dear {{range .Resets}}{{.Username}}, {{.Token}}{{end}}!\r\n"),
+		"en/reset_token.txt":         file("Dear {{range .Resets}}{{.Username}}, {{.Token}}{{.Code}}{{end}}!{{range .SignIns}}{{.Username}} {{.Provider}}{{end}}\r\n"),
 		"ja/usernames.subject.txt":   file("\ufeff{{.Application}}\n  さんから\n"),
 		".git/config":                file("ignored"),
 		".DS_Store":                  file("ignored"),
 		"en/.reset_token.txt.swp":    file("ignored"),
-		"en/reset_token.subject.txt": file("Token{{.Username}}{{.Token}}{{.Link}}{{range .Usernames}}x{{end}}{{range .Resets}}x{{end}}{{with .MoreResets}}x{{end}}"),
+		"en/reset_token.subject.txt": file("Token{{.Username}}{{.Token}}{{.Link}}{{.Code}}{{range .Usernames}}x{{end}}{{.MoreNames}}{{range .Resets}}x{{end}}{{.MoreResets}}{{range .SignIns}}x{{end}}{{.MoreSignIns}}"),
 	}})
 	plain := newRenderer(t, nil)
 
 	m := message(t, recovery.MessageResetToken)
 	is.Equal(render(t, r, m).Text, "Dear billybob, "+tokenText+"!\n") // the new one, with LF
-	is.Equal(render(t, r, m).Subject, "Token")                        // a subject gets no secret
-	html := strings.Replace(render(t, plain, m).HTML, "Your Example password reset token", "Token", 1)
+	is.Equal(render(t, r, m).Subject, "Token000")                     // a subject gets no secret
+	html := strings.Replace(render(t, plain, m).HTML, "Your Example password reset token", "Token000", 1)
 	is.Equal(render(t, r, m).HTML, html) // the built-in one
 	m.Locale = "ja"
 	is.Equal(render(t, r, m), render(t, plain, m)) // the other language stays
@@ -137,6 +137,26 @@ func TestFaultyTemplatesAreReported(t *testing.T) {
 			"mailer: ja/reset_token.txt: does not show .Username of every one of .Resets",
 			"mailer: ja/reset_link.html: does not show .Username of every one of .Resets",
 		}},
+		{"codes are forgotten", fstest.MapFS{
+			"en/reset_token.txt": file("{{range .Resets}}{{.Username}} {{.Token}}{{end}}"),
+			"en/reset_link.html": file("{{if .Code}}{{.Code}}{{end}}{{range .Resets}}{{.Username}} {{.Link}}{{end}}"),
+		}, []string{
+			"mailer: en/reset_token.txt: does not show .Code",
+			"mailer: en/reset_link.html: does not show .Code of every one of .Resets",
+		}},
+		{"sign-ins are forgotten", fstest.MapFS{
+			"en/sign_in.txt": file("Log in elsewhere"), "ja/sign_in.html": file("{{range .SignIns}}{{.Provider}}{{end}}"),
+			"en/usernames.html":  file("{{range .Usernames}}{{.}} {{end}}"),
+			"ja/reset_token.txt": file("{{range .Resets}}{{.Username}} {{.Token}} {{.Code}}{{end}}{{range .SignIns}}{{.Username}}{{end}}"),
+		}, []string{
+			"mailer: en/sign_in.txt: does not show .Username of every one of .SignIns",
+			"mailer: ja/sign_in.html: does not show .Username of every one of .SignIns",
+			"mailer: en/usernames.html: does not show .Username of every one of .SignIns",
+			"mailer: ja/reset_token.txt: does not show .Provider of every one of .SignIns",
+		}},
+		{"a username that is escaped twice", fstest.MapFS{
+			"en/usernames.html": file(`{{range .Usernames}}{{printf "%s" .}} {{end}}{{range .SignIns}}{{.Username}} {{.Provider}}{{end}}`),
+		}, []string{"mailer: en/usernames.html: does not show .Usernames"}},
 		{"unknown files", fstest.MapFS{
 			"en/reset-token.txt": file(""), "README.md": file(""), "en/old/reset_token.txt": file(""),
 		}, []string{
@@ -193,7 +213,7 @@ func TestATemplateThatFailsLaterShowsNoInput(t *testing.T) {
 	for _, p := range []string{"en/reset_token.subject.txt", "en/reset_token.txt", "en/reset_token.html"} {
 		r := newRenderer(t, &mailer.Options{Templates: fstest.MapFS{
 			// Fails for an application's name that New has not tried.
-			p: file(`{{range .Resets}}{{.Username}} {{.Token}}{{end}}{{if eq .Application "Odd"}}{{slice .Application 9}}{{end}}x`),
+			p: file(`{{range .Resets}}{{.Username}} {{.Token}} {{.Code}}{{end}}{{range .SignIns}}{{.Username}} {{.Provider}}{{end}}{{if eq .Application "Odd"}}{{slice .Application 9}}{{end}}x`),
 		}})
 		m := message(t, recovery.MessageResetToken)
 		_, err := r.Render(m)
@@ -205,6 +225,37 @@ func TestATemplateThatFailsLaterShowsNoInput(t *testing.T) {
 		is.True(!strings.Contains(err.Error(), "out of range")) // without the template's own words
 		is.Equal(mail.Text, "")                                 // no half mail
 	}
+}
+
+func TestOwnTemplatesShowNamesSafely(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, &mailer.Options{Templates: fstest.MapFS{
+		"en/password_changed.txt":  file(`Dear {{.Username}}!`),
+		"en/password_changed.html": file(`<p title="{{.Username}}">Dear {{.Username}}!</p>`),
+		"layout.html":              file(`{{template "content" .}}`),
+	}})
+	m := message(t, recovery.MessagePasswordChanged)
+	m.Usernames = []string{`evil.com "x"`}
+	mail := render(t, r, m)
+	is.Equal(mail.Text, "Dear evil[.]com \"x\"!\n")                                                            // no link
+	is.Equal(mail.HTML, `<p title="evil.com &#34;x&#34;">Dear <bdi>evil<wbr>.com &#34;x&#34;</bdi>!</p>`+"\n") // the name, and no link
+	m.Usernames = nil
+	mail = render(t, r, m)
+	is.Equal(mail.Text+mail.HTML, "Dear !\n<p title=\"\">Dear !</p>\n") // no name
+}
+
+func TestTenantsCanHaveWordsOfTheirOwn(t *testing.T) {
+	is := is.New(t)
+	r := newRenderer(t, &mailer.Options{Templates: fstest.MapFS{
+		"en/password_changed.subject.txt": file(`{{if eq .Tenant "acme"}}Acme{{else}}{{.Tenant}}x{{end}}`),
+		"en/password_changed.txt":         file(`{{.Tenant}}!`),
+	}})
+	m := message(t, recovery.MessagePasswordChanged)
+	mail := render(t, r, m)
+	is.Equal(mail.Subject, "Acme") // by its key
+	is.Equal(mail.Text, "acme!\n") // which is there
+	m.Tenant = "a\r\nb"
+	is.Equal(render(t, r, m).Subject, "a\ufffd\ufffdbx") // in one line
 }
 
 func TestDataCannotBePrinted(t *testing.T) {

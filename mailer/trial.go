@@ -3,7 +3,9 @@ package mailer
 import (
 	"errors"
 	"fmt"
+	htmltemplate "html/template"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,8 +34,8 @@ func (r *Renderer) try(l locale) error {
 				report(l.file(m.Kind, p), errors.New("renders nothing"))
 			}
 		}
-		for _, must := range r.data(l, m).essential(m.Kind) {
-			for _, p := range []part{textPart, htmlPart} {
+		for _, p := range []part{textPart, htmlPart} {
+			for _, must := range r.data(l, m, p).essential(m.Kind) {
 				if !strings.Contains(texts[p], must.value) {
 					report(l.file(m.Kind, p), fmt.Errorf("does not show %s", must.field))
 				}
@@ -45,12 +47,20 @@ func (r *Renderer) try(l locale) error {
 
 type shown struct{ field, value string }
 
-// essential lists what a mail is useless without. Values that HTML escapes or a line break may divide
-// are left out.
+// essential lists what a part is useless without. Values that HTML escapes or a line break may
+// divide are left out.
 func (d Data) essential(k recovery.MessageKind) (list []shown) {
 	add := func(field, value string) {
-		if !strings.ContainsAny(value, ` <>&'"+`) {
+		if value != "" && !strings.ContainsAny(value, ` <>&'"+`) {
 			list = append(list, shown{field, value})
+		}
+	}
+	addName := func(field string, name any) {
+		switch name := name.(type) {
+		case htmltemplate.HTML: // which html/template leaves alone
+			list = append(list, shown{field, string(name)})
+		case string:
+			add(field, name)
 		}
 	}
 	for _, r := range d.Resets {
@@ -63,21 +73,26 @@ func (d Data) essential(k recovery.MessageKind) (list []shown) {
 		} else {
 			add(".Token"+of, r.Token)
 		}
-		if of != "" && r.Username != "" { // tells the accounts apart
-			add(".Username"+of, r.Username)
+		add(".Code"+of, r.Code)
+		if of != "" { // tells the accounts apart
+			addName(".Username"+of, r.Username)
 		}
 	}
 	if k == recovery.MessageUsernames {
 		for _, name := range d.Usernames {
-			add(".Usernames", name)
+			addName(".Usernames", name)
 		}
+	}
+	for _, s := range d.SignIns {
+		addName(".Username of every one of .SignIns", s.Username)
+		add(".Provider of every one of .SignIns", s.Provider)
 	}
 	return list
 }
 
 const sampleToken = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
 
-// sampleResets returns a reset for each of the names, every one with a token of its own.
+// sampleResets returns a reset for each of the names, each with a token of its own.
 func sampleResets(k recovery.MessageKind, names ...string) (resets []recovery.MessageReset) {
 	for i, name := range names {
 		text := string(rune('a'+i)) + sampleToken[1:]
@@ -94,60 +109,96 @@ func sampleResets(k recovery.MessageKind, names ...string) (resets []recovery.Me
 	return resets
 }
 
+// sampleSignIns returns an account that logs in elsewhere for each of the names.
+func sampleSignIns(provider string, names ...string) (signIns []recovery.SignIn) {
+	for _, name := range names {
+		signIns = append(signIns, recovery.SignIn{Username: name, Provider: provider})
+	}
+	return signIns
+}
+
 // samples returns, for each kind, messages with and without everything that may be missing, and
 // messages made by an enemy.
 func samples() (list []recovery.Message) {
 	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
 	for _, k := range kinds {
-		full := recovery.Message{
-			ID: "0190b3f0-0000-7000-8000-000000000000", Kind: k, To: "billybob@example.com",
-			Application: "Example", Usernames: []string{"billybob"}, ExpiresAt: asked.Add(16 * time.Hour),
+		// about makes m a message about accounts of these names.
+		about := func(m recovery.Message, names ...string) recovery.Message {
+			switch {
+			case isReset(k):
+				m.Resets = sampleResets(k, names...)
+			case k == recovery.MessageSignIn:
+				m.SignIns = sampleSignIns("Google", names...)
+			default:
+				m.Usernames = names
+			}
+			return m
+		}
+		full := about(recovery.Message{
+			ID: "0190b3f0-0000-7000-8000-000000000000", Kind: k, To: "billybob@example.com", Tenant: "acme",
+			Application: "Example", ExpiresAt: asked.Add(16 * time.Hour), SentAt: asked,
 			RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
-		}
-		if isReset(k) {
-			full.Usernames, full.Resets = nil, sampleResets(k, "billybob")
-		}
+		}, "billybob")
 
 		bare := full
-		bare.ID, bare.Application, bare.RequestedAt, bare.Client = "", "", time.Time{}, netip.Addr{}
+		bare.ID, bare.Tenant, bare.Application, bare.RequestedAt, bare.Client = "", "", "", time.Time{}, netip.Addr{}
 		if k != recovery.MessageUsernames {
-			bare.Usernames = nil
-		}
-		if isReset(k) {
-			bare.Resets = sampleResets(k, "")
+			bare = about(bare, "")
 		}
 
 		names := []string{"billybob", "b.bob", "bob"}
-		many := full
-		if isReset(k) {
-			many.Resets, many.MoreResets = sampleResets(k, names...), 7
-		} else {
-			many.Usernames, many.MoreNames = names, 7
-		}
+		many := about(full, names...)
+		many.MoreNames, many.MoreResets = 7, 7
 		many.ExpiresAt = asked.Add(61 * time.Minute)
 		many.Client = netip.MustParseAddr("2001:db8::7")
+		if k == recovery.MessageSignIn {
+			many.MoreSignIns = 7
+		}
 
-		hostile := full
-		hostile.Application = hostileNames()[0]
-		if isReset(k) {
-			hostile.Resets = sampleResets(k, hostileNames()...)
-		} else {
-			hostile.Usernames = hostileNames()
+		hostile := about(full, hostileNames()...)
+		hostile.Tenant, hostile.Application = hostileNames()[2], hostileNames()[0]
+		if k == recovery.MessageSignIn {
+			hostile.SignIns[0].Provider = hostileNames()[3]
 		}
 		list = append(list, full, bare, many, hostile)
-		if !isReset(k) {
-			continue
-		}
 
-		nameless := bare // several accounts, of which none has a user name
-		nameless.Resets = sampleResets(k, "", "")
-		last := many // only one is left of many
-		last.Resets = last.Resets[:1]
-		hostileOne := hostile
-		hostileOne.Resets = hostile.Resets[:1]
-		list = append(list, nameless, last, hostileOne)
+		if isReset(k) || k == recovery.MessageSignIn {
+			nameless := about(bare, "", "") // several accounts, of which none has a user name
+			last := many                    // only one is left of many
+			last.Resets, last.SignIns = last.Resets[:min(1, len(last.Resets))], last.SignIns[:min(1, len(last.SignIns))]
+			list = append(list, nameless, last, about(hostile, hostileNames()[0]))
+		}
+		if k == recovery.MessageSignIn {
+			unknown := bare // one, and several, of which it is not known where they log in
+			unknown.SignIns = sampleSignIns("", "")
+			unknowns := many
+			unknowns.SignIns = sampleSignIns("", names...)
+			list = append(list, unknown, unknowns)
+		}
+		if isReset(k) {
+			list = append(list, withCodes(full), withCodes(bare), withCodes(many))
+		}
+		if isReset(k) || k == recovery.MessageUsernames {
+			one, more := full, many // beside accounts that have no password here
+			one.SignIns = sampleSignIns("Google", "carol")
+			more.SignIns, more.MoreSignIns = sampleSignIns("Google", "carol", "b.carol", ""), 7
+			list = append(list, one, more)
+			if isReset(k) {
+				list = append(list, withCodes(one), withCodes(more))
+			}
+		}
 	}
 	return list
+}
+
+// withCodes returns m with a code for each reset.
+func withCodes(m recovery.Message) recovery.Message {
+	m.Resets = slices.Clone(m.Resets)
+	for i := range m.Resets {
+		m.Resets[i].Code = "WDJB-MJH" + string(rune('A'+i))
+	}
+	m.CodesExpireAt = m.SentAt.Add(15 * time.Minute)
+	return m
 }
 
 func hostileNames() []string {

@@ -1,6 +1,7 @@
 package mailer
 
 import (
+	htmltemplate "html/template"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,12 +10,16 @@ import (
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
+	"golang.org/x/text/unicode/bidi"
+
+	"example.com/recovery"
 )
 
+// In runes.
 const (
-	maxShown   = 64  // runes of a user name or an application's name
-	maxAddress = 254 // bytes of a user name that is an address
-	maxSubject = 200 // runes
+	maxShown   = 64  // of the name of the application, a tenant or a service
+	maxName    = 254 // of a user name that the core refuses; others have at most as many bytes
+	maxSubject = 200
 )
 
 // isHidden reports whether r can end a line, reorder it, or stand in it unseen.
@@ -64,38 +69,68 @@ func isPlain(s string) bool {
 	return true
 }
 
-// showApplication leaves the dots alone: "Booking.com" is a name, and the operator's own.
-func showApplication(name string) string {
+// showOwn shows a name that is the operator's own. The dots stay: "Booking.com" is a name.
+func showOwn(name string) string {
 	return strings.ReplaceAll(oneLine(name, maxShown), "://", "[:]//")
 }
 
 // plainAddress has nothing that could carry prose, markup or a URL.
 var plainAddress = regexp.MustCompile(`^[A-Za-z0-9_%+'-]+(\.[A-Za-z0-9_%+'-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
 
-// The quotes would let a name end the quotation in which it is shown.
-var quotes = strings.NewReplacer(
-	`"`, "'", "“", "'", "”", "'", "„", "'", "‟", "'", "«", "'", "»", "'", "＂", "'",
-	"「", "'", "」", "'", "『", "'", "』", "'", "｢", "'", "｣", "'", "〝", "'", "〞", "'", "〟", "'",
+// trueName returns a user name as it is, if somebody could type it. What the core refuses is made
+// one line of visible characters.
+func trueName(name string) string {
+	name = strings.TrimSpace(name)
+	if _, err := recovery.CanonicalUsername(name); err == nil {
+		return name
+	}
+	return bound(name, maxName)
+}
+
+// nameText returns a user name as a text part can show it, and whether it has brackets that the
+// name has not.
+func nameText(name string) (shown string, bracketed bool) {
+	name = trueName(name)
+	if strings.ContainsAny(name, dots+":：") &&
+		(!plainAddress.MatchString(name) || strings.Contains(strings.ToLower(name), "www.")) {
+		words := strings.Split(name, " ")
+		for i, word := range words {
+			if looksLinked(word) {
+				words[i] = bracket(word)
+				bracketed = true
+			}
+		}
+		name = strings.Join(words, " ")
+	}
+	if strings.ContainsFunc(name, isRightToLeft) {
+		name = "\u2068" + name + "\u2069" // FIRST STRONG ISOLATE, POP DIRECTIONAL ISOLATE
+	}
+	return name, bracketed
+}
+
+// isRightToLeft reports whether r could reorder what stands around it.
+func isRightToLeft(r rune) bool {
+	if r < utf8.RuneSelf {
+		return false
+	}
+	p, _ := bidi.LookupRune(r)
+	return p.Class() == bidi.R || p.Class() == bidi.AL || p.Class() == bidi.AN
+}
+
+// unlink ends every text before what could make a link of it. A <wbr> is no part of the text, not
+// even when it is copied.
+var unlink = strings.NewReplacer(
+	".", "<wbr>.", "。", "<wbr>。", "．", "<wbr>．", "｡", "<wbr>｡", ":", "<wbr>:", "：", "<wbr>：", "@", "<wbr>@",
 )
 
-// showName returns a user name as a mail can show it, and whether it has brackets that the name has
-// not.
-func showName(name string) (shown string, bracketed bool) {
-	if len(name) <= maxShown && isPlain(name) && !strings.ContainsAny(name, `"@.:`) {
-		return name, false
+// nameHTML returns a user name as markup whose text is exactly the name.
+func nameHTML(name string) htmltemplate.HTML {
+	name = trueName(name)
+	start := "<bdi>"
+	if strings.Contains(name, "  ") {
+		start = `<bdi style="white-space:pre-wrap;">`
 	}
-	if len(name) <= maxAddress && plainAddress.MatchString(name) && !strings.Contains(strings.ToLower(name), "www.") {
-		return name, false
-	}
-	name = quotes.Replace(bound(name, maxShown))
-	words := strings.Split(name, " ")
-	for i, word := range words {
-		if looksLinked(word) {
-			words[i] = bracket(word)
-			bracketed = true
-		}
-	}
-	return strings.Join(words, " "), bracketed
+	return htmltemplate.HTML(start + unlink.Replace(htmltemplate.HTMLEscapeString(name)) + "</bdi>")
 }
 
 // dots are what IDNA takes for the dot of a host name (UTS 46 section 2.3).

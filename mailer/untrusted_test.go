@@ -1,26 +1,62 @@
 package mailer
 
 import (
+	htmltemplate "html/template"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/matryer/is"
+	"golang.org/x/net/html"
 )
 
-func TestNamesThatStayAsTheyAre(t *testing.T) {
-	for _, name := range []string{
-		"billybob", "john.smith", "john.de.smith", "Ünal Öz", "O'Brien", "O’Brien", "山田太郎", "иван.петров", "v1.2",
-		"a@example.com", "first.last+tag@mail.example.co.uk", "DOMAIN\\user", "a/b", "#1", "[x]", "1.5", "Mr. Smith",
-		strings.Repeat("a", 64), strings.Repeat("a", 64) + "@" + strings.Repeat("example.", 22) + "com",
-	} {
+// What somebody could type is shown as it is.
+var trueNames = []string{
+	"billybob", "john.smith", "john.de.smith", "Ünal Öz", "O'Brien", "O’Brien", "山田太郎", "иван.петров", "v1.2",
+	"a@example.com", "first.last+tag@mail.example.co.uk", "DOMAIN\\user", "a/b", "#1", "[x]", "1.5", "Mr. Smith",
+	"a  b", "a\u00a0b", "山田\u3000太郎", "<b>&amp;</b>", "-->", "{{.}}",
+	`5" disk`, "“b” „c‟ «d» 「e」『f』＂g＂｢h｣〝i〞〟",
+	"e\u0301", "Zo\u0308e", "क्\u200dष", "葛\U000e0100", "❤\ufe0f", "👩\u200d💻",
+	strings.Repeat("a", 254), strings.Repeat("山", 84), strings.Repeat("a", 64) + "@" + strings.Repeat("example.", 22) + "com",
+}
+
+func TestNamesStayAsTheyAre(t *testing.T) {
+	for _, name := range trueNames {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			shown, bracketed := showName(name)
-			is.Equal(shown, name) // nothing in it is a danger
-			is.True(!bracketed)   // and nothing is to be explained
+			shown, bracketed := nameText(name)
+			is.Equal(shown, name)                        // in the text part
+			is.True(!bracketed)                          // and nothing is to be explained
+			is.Equal(textOf(is, nameHTML(name)), name)   // in the HTML part
+			is.Equal(nameHTML(" "+name), nameHTML(name)) // white space at the ends is no part of a name
 		})
 	}
+}
+
+func TestNamesFromTheRightAreIsolated(t *testing.T) {
+	for _, name := range []string{"دانا", "می\u200cخواهم", "שלום", "abc שלום", "user١٢٣", "ދިވެހި", "𐤀𐤁"} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			shown, _ := nameText(name)
+			is.Equal(shown, "\u2068"+name+"\u2069")                 // they reorder nothing around them
+			is.Equal(string(nameHTML(name)), "<bdi>"+name+"</bdi>") // in markup, by an element
+		})
+	}
+}
+
+// textOf returns the text of markup that may have bdi and wbr only.
+func textOf(is *is.I, markup htmltemplate.HTML) string {
+	is.Helper()
+	var b strings.Builder
+	tokens := html.NewTokenizer(strings.NewReader(string(markup)))
+	for tokens.Next() != html.ErrorToken {
+		token := tokens.Token()
+		if token.Type == html.TextToken {
+			b.WriteString(token.Data)
+		} else {
+			is.True(token.Data == "bdi" || token.Data == "wbr") // our elements only
+		}
+	}
+	return b.String()
 }
 
 func TestNamesThatLookLikeLinks(t *testing.T) {
@@ -50,29 +86,39 @@ func TestNamesThatLookLikeLinks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			shown, bracketed := showName(name)
-			is.Equal(shown, want) // not a link any more
-			is.True(bracketed)    // and to be explained
+			shown, bracketed := nameText(name)
+			is.Equal(shown, want)                      // not a link any more
+			is.True(bracketed)                         // and to be explained
+			is.Equal(textOf(is, nameHTML(name)), name) // markup changes nothing
+
+			tokens := html.NewTokenizer(strings.NewReader(string(nameHTML(name))))
+			for tokens.Next() != html.ErrorToken {
+				text := tokens.Token().Data
+				is.True(!looksLinked(strings.TrimLeft(text, ".。．｡:："))) // but no text in it is a link
+			}
 		})
 	}
 }
 
-func TestANameCannotEndItsQuotation(t *testing.T) {
-	is := is.New(t)
-	shown, bracketed := showName("a\" “b” „c‟ «d» 「e」『f』＂g＂｢h｣〝i〞〟")
-	is.Equal(shown, "a' 'b' 'c' 'd' 'e''f''g''h''i''") // apostrophes
-	is.True(!bracketed)                                // which need no words
-}
-
-func TestNamesAreCut(t *testing.T) {
-	is := is.New(t)
-	shown, _ := showName(strings.Repeat("山", 65))
-	is.Equal(shown, strings.Repeat("山", 63)+"…") // 64 runes, the last an ellipsis
-	shown, _ = showName(strings.Repeat("a.com ", 2000))
-	is.True(utf8.RuneCountInString(shown) <= 3*maxShown) // brackets included
-	long := strings.Repeat("a", 250) + "@b.com"
-	shown, _ = showName(long)
-	is.True(len(shown) < len(long)) // no address is as long as that
+func TestNamesThatNobodyCanTypeAreNeutralised(t *testing.T) {
+	for name, want := range map[string]string{
+		"a\r\nb":                    "a\ufffd\ufffdb",
+		"a\u202eb\u2069":            "a\ufffdb\ufffd",
+		"a\u200bb":                  "a\ufffdb",
+		"a\u200db":                  "a\ufffdb", // no script has a joiner there
+		"a\xffb":                    "a\ufffdb",
+		"a\x00 \u2028\tb":           "a\ufffd \ufffd\ufffdb",
+		strings.Repeat("a", 255):    strings.Repeat("a", 253) + "…",
+		strings.Repeat("山", 255):    strings.Repeat("山", 253) + "…",
+		strings.Repeat("<", 10_000): strings.Repeat("<", 253) + "…",
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			shown, _ := nameText(name)
+			is.Equal(shown, want)                      // one line, bounded
+			is.Equal(textOf(is, nameHTML(name)), want) // in markup too
+		})
+	}
 }
 
 func TestOneLine(t *testing.T) {

@@ -69,7 +69,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 
 // A preview is one mail as the page shows it.
 type preview struct {
-	Locale, Kind, Subject, Text string // the Kind ends in ".several" if the mail is about several accounts
+	Locale, Kind, Subject, Text string // the Kind ends in what makes the mail special: ".several"
 	HTMLFile, TextFile          string // next to the page
 }
 
@@ -87,22 +87,20 @@ func write(dir string, renderer *mailer.Renderer) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	messages, err := samples()
+	samples, err := samples()
 	if err != nil {
 		return "", err
 	}
 	var previews []preview
 	for _, locale := range renderer.Locales() {
-		for _, m := range messages {
+		for _, s := range samples {
+			m := s.message
 			m.Locale = locale
 			mail, err := renderer.Render(m)
 			if err != nil {
 				return "", err
 			}
-			kind := string(m.Kind)
-			if len(m.Resets) > 1 {
-				kind += ".several"
-			}
+			kind := string(m.Kind) + s.variant
 			name := locale + "." + kind
 			p := preview{
 				Locale: locale, Kind: kind, Subject: mail.Subject, Text: mail.Text,
@@ -126,36 +124,64 @@ func write(dir string, renderer *mailer.Renderer) (string, error) {
 	return index, errors.Join(indexPage.Execute(f, previews), f.Close())
 }
 
-// samples returns a message of each kind, and for those with tokens another about several accounts.
-func samples() ([]recovery.Message, error) {
+// A sample is a message, and what makes it special among those of its kind.
+type sample struct {
+	variant string
+	message recovery.Message
+}
+
+// samples returns messages of each kind: about one account and about several, with codes, and with
+// accounts that log in elsewhere.
+func samples() ([]sample, error) {
 	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
 	m := recovery.Message{
 		ID: "preview", To: "billybob@example.com",
-		RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
+		SentAt: asked, RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
 	}
-	var list []recovery.Message
+	names := []string{"billybob", "anna.me", "bob@example.com"}
+	signIns := []recovery.SignIn{{Username: "carol", Provider: "Google"}, {Username: "دانا"}, {Provider: "Microsoft"}}
+	var list []sample
 	for _, kind := range []recovery.MessageKind{recovery.MessageResetToken, recovery.MessageResetLink} {
-		several := m
-		several.Kind, several.ExpiresAt, several.MoreResets = kind, asked.Add(16*time.Hour), 3
-		for i, name := range []string{"billybob", "anna.me", "bob@example.com"} {
-			text := string(rune('a'+i)) + "bcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
-			token, err := recovery.ParseToken(text)
-			if err != nil {
-				return nil, err
+		for _, withCode := range []bool{false, true} {
+			several := m
+			several.Kind, several.ExpiresAt, several.MoreResets = kind, asked.Add(16*time.Hour), 3
+			for i, name := range names {
+				text := string(rune('a'+i)) + "bcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
+				token, err := recovery.ParseToken(text)
+				if err != nil {
+					return nil, err
+				}
+				r := recovery.MessageReset{Username: name, Token: token}
+				if withCode {
+					r.Code = "WDJB-MJH" + string(rune('T'+i))
+				}
+				if kind == recovery.MessageResetLink {
+					r.Link = "https://app.example.com/reset#token=" + text
+				}
+				several.Resets = append(several.Resets, r)
 			}
-			r := recovery.MessageReset{Username: name, Token: token}
-			if kind == recovery.MessageResetLink {
-				r.Link = "https://app.example.com/reset#token=" + text
+			variant := ""
+			if withCode {
+				variant = ".code"
+				several.CodesExpireAt = asked.Add(15 * time.Minute)
+				several.SignIns, several.MoreSignIns = signIns, 2
 			}
-			several.Resets = append(several.Resets, r)
+			one := several
+			one.Resets, one.MoreResets = several.Resets[:1], 0
+			one.SignIns, one.MoreSignIns = several.SignIns[:min(1, len(several.SignIns))], 0
+			list = append(list, sample{variant, one}, sample{".several" + variant, several})
 		}
-		one := several
-		one.Resets, one.MoreResets = several.Resets[:1], 0
-		list = append(list, one, several)
 	}
 	changed := m
-	changed.Kind, changed.Usernames = recovery.MessagePasswordChanged, []string{"billybob"}
-	names := m
-	names.Kind, names.Usernames, names.MoreNames = recovery.MessageUsernames, []string{"billybob", "anna.me", "bob@example.com"}, 3
-	return append(list, changed, names), nil
+	changed.Kind, changed.Usernames = recovery.MessagePasswordChanged, names[:1]
+	told := m
+	told.Kind, told.Usernames, told.MoreNames = recovery.MessageUsernames, names, 3
+	beside := told
+	beside.SignIns = signIns
+	elsewhere := m
+	elsewhere.Kind, elsewhere.SignIns = recovery.MessageSignIn, signIns[:1]
+	several := elsewhere
+	several.SignIns, several.MoreSignIns = signIns, 2
+	return append(list, sample{"", changed}, sample{"", told}, sample{".sign_ins", beside},
+		sample{"", elsewhere}, sample{".several", several}), nil
 }

@@ -36,7 +36,11 @@ func TestEveryKindIsThereInEveryLanguage(t *testing.T) {
 
 	want := []string{"index.html"}
 	for _, locale := range []string{"en", "ja"} {
-		for _, kind := range []string{"reset_token", "reset_token.several", "reset_link", "reset_link.several", "password_changed", "usernames"} {
+		for _, kind := range []string{
+			"reset_token", "reset_token.several", "reset_token.code", "reset_token.several.code",
+			"reset_link", "reset_link.several", "reset_link.code", "reset_link.several.code",
+			"password_changed", "usernames", "usernames.sign_ins", "sign_in", "sign_in.several",
+		} {
 			want = append(want, locale+"."+kind+".html", locale+"."+kind+".txt")
 		}
 	}
@@ -64,8 +68,8 @@ func TestThePageRefersToWhatIsThere(t *testing.T) {
 			targets = append(targets, value)
 		}
 	}
-	is.Equal(len(targets), 24) // 12 mails, each as HTML and as text
-	is.Equal(len(frames), 24)  // 12 mails, each on a phone and on a desktop
+	is.Equal(len(targets), 52) // 26 mails, each as HTML and as text
+	is.Equal(len(frames), 52)  // 26 mails, each on a phone and on a desktop
 	is.Equal(anchors, ids)     // the list of contents
 	for _, name := range slices.Concat(targets, frames) {
 		is.Equal(filepath.Base(name), name) // next to the page
@@ -122,7 +126,7 @@ func TestWithoutAFolderATemporaryOneIsMade(t *testing.T) {
 	t.Setenv("TMP", temp) // on Windows
 	index := mailpreview(t)
 	is.Equal(filepath.Dir(filepath.Dir(index)), temp) // below the folder for temporary files
-	is.Equal(len(files(t, filepath.Dir(index))), 25)  // whole
+	is.Equal(len(files(t, filepath.Dir(index))), 53)  // whole
 }
 
 func files(t *testing.T, dir string) (names []string) {

@@ -35,7 +35,7 @@ func main() {
 	go svc.Run(ctx) // sends the mails
 
 	// Alice forgot her password. The answer is the same for a name that nobody has.
-	if err := svc.RequestReset(ctx, recovery.ResetRequest{Username: "alice"}); err != nil {
+	if _, err := svc.RequestReset(ctx, recovery.ResetRequest{Username: "alice"}); err != nil {
 		log.Fatal(err)
 	}
 	mail := <-mails

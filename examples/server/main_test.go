@@ -179,7 +179,7 @@ func TestDocumentedCommands(t *testing.T) {
 	is.Equal(run("-X", "POST", "-d", "@retrieve_username"), ok)
 	m = p.mails(3)[2]
 	is.Equal(m.To, "alice@example.com")
-	is.True(strings.Contains(m.Text, `"alice"`) && strings.Contains(m.Text, `"alicia"`))
+	is.True(strings.Contains(m.Text, "\n    alice\n") && strings.Contains(m.Text, "\n    alicia\n"))
 }
 
 func TestRackspaceFlow(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"html/template"
 	"io"
-	"log/slog"
 	"math"
 	"net/http"
 	"runtime/debug"
@@ -201,7 +200,9 @@ func readBody(w http.ResponseWriter, r *http.Request) (body string, status int) 
 func (h *handler) requestReset(r *http.Request, l *locale, fields map[string]string) reply {
 	p := h.page(l, "password")
 	p.By, p.Email, p.Username = fields["by"], fields["email"], fields["username"]
-	request := recovery.ResetRequest{Portal: h.opts.Portal, Locale: l.name(), Client: h.opts.ClientAddr(r)}
+	request := recovery.ResetRequest{
+		Tenant: h.opts.Tenant(r), Portal: h.opts.Portal, Locale: l.name(), Client: h.opts.ClientAddr(r),
+	}
 	// Only what belongs to the choice is looked at: the other field may hold what was typed before
 	// one's mind changed, and one user's name may be another's address.
 	switch p.By {
@@ -219,7 +220,8 @@ func (h *handler) requestReset(r *http.Request, l *locale, fields map[string]str
 	if p.Failed() {
 		return reply{status: http.StatusUnprocessableEntity, page: p}
 	}
-	return h.reply(r, l, p, "password-sent", h.svc.RequestReset(r.Context(), request))
+	_, err := h.svc.RequestReset(r.Context(), request)
+	return h.reply(r, l, p, "password-sent", err)
 }
 
 func (h *handler) requestUsernames(r *http.Request, l *locale, fields map[string]string) reply {
@@ -228,9 +230,10 @@ func (h *handler) requestUsernames(r *http.Request, l *locale, fields map[string
 		p.EmailError = l.must("email.empty")
 		return reply{status: http.StatusUnprocessableEntity, page: p}
 	}
-	return h.reply(r, l, p, "username-sent", h.svc.RetrieveUsername(r.Context(), recovery.UsernameRequest{
-		Email: p.Email, Locale: l.name(), Client: h.opts.ClientAddr(r),
-	}))
+	_, err := h.svc.RetrieveUsername(r.Context(), recovery.UsernameRequest{
+		Email: p.Email, Tenant: h.opts.Tenant(r), Locale: l.name(), Client: h.opts.ClientAddr(r),
+	})
+	return h.reply(r, l, p, "username-sent", err)
 }
 
 func (h *handler) completeReset(r *http.Request, l *locale, fields map[string]string) reply {
@@ -273,14 +276,15 @@ func trimUnseen(s string) string {
 	return strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' })
 }
 
-func isBlank(s string) bool { return strings.Trim(s, " ") == "" }
+func isBlank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // reply answers a form with what its call returned: next, the form p again, or a problem.
 func (h *handler) reply(r *http.Request, l *locale, p *Page, next string, err error) reply {
 	if err == nil {
 		return reply{status: http.StatusSeeOther, header: http.Header{"Location": {next}}}
 	}
-	if errors.Is(err, recovery.ErrDenied) { // first: it wraps an error of the application
+	// First: these wrap errors of the application. There is no field for a second factor.
+	if errors.Is(err, recovery.ErrDenied) || errors.Is(err, recovery.ErrChallenged) {
 		return h.refuse(l, http.StatusForbidden, "denied")
 	}
 	if e, ok := errors.AsType[*recovery.LimitError](err); ok {
@@ -294,6 +298,9 @@ func (h *handler) reply(r *http.Request, l *locale, p *Page, next string, err er
 			p.EmailError = l.must("email.wrong")
 		case "username":
 			p.UsernameError = l.must("username.wrong")
+		default: // nobody typed the tenant or the portal
+			h.opts.Logger.Error("portal: the application's part of a request is not valid", "error", err.Error())
+			return h.refuse(l, http.StatusInternalServerError, "internal")
 		}
 	}
 	switch {
@@ -303,7 +310,7 @@ func (h *handler) reply(r *http.Request, l *locale, p *Page, next string, err er
 		return h.refuse(l, http.StatusUnprocessableEntity, "token")
 	case errors.Is(err, recovery.ErrBusy) || r.Context().Err() != nil:
 	default:
-		h.opts.Logger.Error("portal: the call failed", slog.String("error", err.Error()))
+		h.opts.Logger.Error("portal: the call failed", "error", err.Error())
 	}
 	answer := h.later(l, http.StatusServiceUnavailable, "busy", retryWhenBusy)
 	answer.page.Retry = p.Name

@@ -70,6 +70,9 @@ func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
 	if s.BodyTimeout < 0 {
 		fault("BodyTimeout must not be negative, is %v", s.BodyTimeout)
 	}
+	if s.Tenant == nil {
+		s.Tenant = func(*http.Request) string { return "" }
+	}
 	if s.ClientAddr == nil {
 		s.ClientAddr = remote.Addr
 	}

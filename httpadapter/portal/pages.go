@@ -7,7 +7,6 @@ import (
 	"html/template"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"example.com/recovery"
 )
@@ -39,7 +38,7 @@ type Page struct {
 	Email, Username           string // as they were typed
 	EmailError, UsernameError string
 	TokenError, RepeatError   string
-	PasswordErrors            []string // the rules that the password breaks
+	PasswordErrors            []string // the rules that the password breaks, the application's included
 
 	Rules         []Rule // of reset: the policy in force
 	PasswordRules string // of reset: the same for password managers, in Apple's notation
@@ -132,7 +131,7 @@ func (h *handler) page(l *locale, name string) *Page {
 		for _, r := range h.rules {
 			p.Rules = append(p.Rules, Rule{Name: r.Name, Limit: r.Limit, Text: h.ruleText(l, r.PasswordReason)})
 		}
-		p.PasswordRules = passwordRules(h.rules)
+		p.PasswordRules = passwordRules(h.rules, h.core.Policy.MaxBytes)
 	case "done", "sent":
 		p.ForgetToken = true
 	}
@@ -146,7 +145,7 @@ func (h *handler) problem(l *locale, name string) *Page {
 	return p
 }
 
-// ruleText is the text of a reason for which a password was rejected, as a rule.
+// ruleText is the text of a rule of the policy.
 func (h *handler) ruleText(l *locale, reason recovery.PasswordReason) string {
 	limit := ""
 	for _, r := range h.rules {
@@ -162,32 +161,45 @@ func (h *handler) ruleText(l *locale, reason recovery.PasswordReason) string {
 }
 
 // reject puts on p every rule that the password is known to break: those that the Service named, and
-// those that need no account. The Service alone knows whether the account's name and address are in the
-// password and whether it has leaked, and it tells that of a live token and when nothing else is wrong.
+// those that need no account. The Service alone knows whether the account's name and address are in
+// the password, whether it has leaked, and what the application has against it. It tells that of a
+// live token and when nothing else is wrong. What is none of the policy's rules comes from the
+// application, and is shown as it came.
 func (h *handler) reject(l *locale, p *Page, password string, named []recovery.PasswordReason) {
-	var reasons []recovery.PasswordReason
-	if e, ok := errors.AsType[*recovery.PasswordError](h.core.Policy.Check(password, h.core.Application)); ok {
-		reasons = e.Reasons
+	var broken []recovery.PasswordReason
+	var own []string
+	if e, ok := errors.AsType[*recovery.PasswordError](h.core.Policy.Validate(password, h.core.Application)); ok {
+		broken = e.Reasons
 	}
 	for _, reason := range named {
-		if !slices.Contains(reasons, reason) {
-			reasons = append(reasons, reason)
+		switch {
+		case slices.Contains(broken, reason):
+		case h.isRule(reason):
+			broken = append(broken, reason)
+		default:
+			own = append(own, reason.Text)
 		}
 	}
-	for _, reason := range reasons {
-		if reason.Name == "too_long" && utf8.RuneCountInString(password) <= h.core.Policy.MaxLength {
-			reason.Name = "too_many_bytes"
+	for _, reason := range broken {
+		if reason.Name == "too_many_bytes" && !h.isRule(reason) {
+			reason.Name = "too_long" // it has more bytes than MaxLength characters can have
 		}
 		for i := range p.Rules {
 			p.Rules[i].Unmet = p.Rules[i].Unmet || p.Rules[i].Name == reason.Name
 		}
 		p.PasswordErrors = append(p.PasswordErrors, h.ruleText(l, reason))
 	}
+	p.PasswordErrors = append(p.PasswordErrors, own...)
 }
 
-// passwordRules tells password managers what to generate. The special characters are those that the
-// policy's text names and others that every keyboard has.
-func passwordRules(rules []recovery.PasswordRule) string {
+// isRule reports whether the reason is that of a rule which the page lists.
+func (h *handler) isRule(reason recovery.PasswordReason) bool {
+	return slices.ContainsFunc(h.rules, func(r recovery.PasswordRule) bool { return r.PasswordReason == reason })
+}
+
+// passwordRules tells password managers what to generate, of which every character is one byte. The
+// special characters are those that the policy's text names and others that every keyboard has.
+func passwordRules(rules []recovery.PasswordRule, maxBytes int) string {
 	parts := map[string]string{
 		"too_short": "minlength: %d", "too_long": "maxlength: %d",
 		"no_upper": "required: upper", "no_lower": "required: lower", "no_digit": "required: digit", "no_special": "required: [-#$?%%&!*+=]",
@@ -195,6 +207,9 @@ func passwordRules(rules []recovery.PasswordRule) string {
 	var b strings.Builder
 	for _, r := range rules {
 		part, ok := parts[r.Name]
+		if r.Name == "too_long" {
+			r.Limit = min(r.Limit, maxBytes)
+		}
 		switch {
 		case !ok:
 			continue

@@ -28,9 +28,10 @@
 // with 303 to the next page; one whose fields are at fault with 422 and the form; a token that
 // cannot be used with 422 and a page that offers a new mail. Beyond that: 400, 404, 405, 413 and
 // 415 for what no browser sends by itself, 403 for other sites and where Options.Approve of package
-// recovery denies, 429 and 503 with Retry-After, 500. Status 503 is for what may work later: the
-// store failed or took too long, too many passwords are being hashed, or Options.Approve failed
-// without denying.
+// recovery denies or asks for a second factor, for which these pages have no field, 429 and 503 with
+// Retry-After, 500. Status 503 is for what may work later: the store failed or took too long, too
+// many passwords are being hashed, or Options.Approve failed without denying. Status 500 is for what
+// has to be mended: a panic, or an Options.Tenant that returned what package recovery refuses.
 //
 // # Without JavaScript
 //
@@ -40,8 +41,9 @@
 // fault it has to be pasted again, because no answer repeats it.
 //
 // A rejected password is answered with every rule that it is known to break. Whether it holds the
-// account's own name or address, or has leaked, is known when all else is right: the token must be
-// alive, and is looked up only to be used.
+// account's own name or address, has leaked, or is against a rule of the application's own, is known
+// when all else is right: the token must be alive, and is looked up only to be used. A reason of the
+// application (recovery.PasswordReason) is shown with the text that it came with, in one language.
 //
 // With JavaScript a script of 7 kB takes the token out of the address bar and into the form, keeps
 // it in the tab's session storage until it was used, and shows which rules a password meets. It
@@ -50,10 +52,11 @@
 // # What the caller can learn
 //
 // What package recovery lets it learn: the answer to a request is the same, byte for byte, whoever
-// is named. Status 429 is about who asks, never about who is mailed too often. No page repeats
-// anything of a request but the name and the address that were typed, into their own fields. No
-// token appears in a URL that is sent, in an answer, a redirect or the log. The language of a page
-// depends on Accept-Language alone, and is the one in which mail is asked for.
+// is named, an account of another tenant included. Status 429 is about who asks, never about who is
+// mailed too often. No page repeats anything of a request but the name and the address that were
+// typed, into their own fields. No token appears in a URL that is sent, in an answer, a redirect or
+// the log. The language of a page depends on Accept-Language alone, and is the one in which mail is
+// asked for.
 //
 // # Other sites
 //
@@ -81,9 +84,9 @@ import (
 // A URL is https, or a path of the same origin that begins with one slash.
 type Options struct {
 	// Portal is the name in Options.Portals of package recovery whose URL leads to the page "reset" of
-	// these pages. Where there are several portals, each must have Allow. With the default, "", mails
-	// hold the link of the entry for the empty name, or where there is none the bare token, which
-	// people paste.
+	// these pages. Where there are several portals, each must have Tenants or Allow. With the default,
+	// "", mails hold the link of the entry for the empty name, or where there is none the bare token,
+	// which people paste.
 	Portal string
 
 	// Application is the name of the product; default Options.Application of package recovery.
@@ -125,6 +128,14 @@ type Options struct {
 	// requests for which there is no address, the zero Addr, count as one client.
 	ClientAddr func(*http.Request) netip.Addr
 
+	// Tenant tells whose accounts a request means, see recovery.ResetRequest; the default is "". It
+	// may go by the request's host or path: what it returns is where accounts are looked for, no more.
+	// A completion is not asked about, because a token belongs to one account.
+	//
+	// A tenant that package recovery refuses is the application's fault, and so is one that Portal is
+	// not for: the answer is 500, whoever is meant, and the log has a line for it.
+	Tenant func(*http.Request) string
+
 	// CrossOrigin decides which forms come from here. The default trusts the request's own host; one
 	// of your own is needed where a proxy changes the Host header and the pages are not on https.
 	CrossOrigin *http.CrossOriginProtection
@@ -134,7 +145,7 @@ type Options struct {
 	// http.ResponseController can set; a middleware's must have Unwrap.
 	BodyTimeout time.Duration
 
-	// Logger gets panics and errors of the store: default slog.Default().
+	// Logger gets panics, errors of the store and faults of Tenant: default slog.Default().
 	Logger *slog.Logger
 }
 

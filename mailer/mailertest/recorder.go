@@ -97,5 +97,6 @@ func (r *Recorder) Fail(f func(recovery.Message) error) {
 func clone(m recovery.Message) recovery.Message {
 	m.Usernames = slices.Clone(m.Usernames)
 	m.Resets = slices.Clone(m.Resets)
+	m.SignIns = slices.Clone(m.SignIns)
 	return m
 }

@@ -16,7 +16,8 @@ import (
 func message(id string) recovery.Message {
 	return recovery.Message{
 		ID: id, Kind: recovery.MessageUsernames, To: "billybob@example.com", Usernames: []string{"billybob"},
-		Resets: []recovery.MessageReset{{Username: "billybob"}},
+		Resets:  []recovery.MessageReset{{Username: "billybob"}},
+		SignIns: []recovery.SignIn{{Username: "billybob"}},
 	}
 }
 
@@ -46,7 +47,9 @@ func TestRecorderSharesNoMemory(t *testing.T) {
 	var r mailertest.Recorder
 	m := message("1")
 	is.NoErr(r.Send(t.Context(), m))
-	change := func(m recovery.Message) { m.Usernames[0], m.Resets[0].Username = "changed", "changed" }
+	change := func(m recovery.Message) {
+		m.Usernames[0], m.Resets[0].Username, m.SignIns[0].Username = "changed", "changed", "changed"
+	}
 	change(m) // by the sender
 	change(r.Messages()[0])
 	last, _ := r.Last()
@@ -54,6 +57,7 @@ func TestRecorderSharesNoMemory(t *testing.T) {
 	last, _ = r.Last()
 	is.Equal(last.Usernames[0], "billybob")       // the record is its own
 	is.Equal(last.Resets[0].Username, "billybob") // in all parts
+	is.Equal(last.SignIns[0].Username, "billybob")
 }
 
 func TestRecorderFails(t *testing.T) {

@@ -86,6 +86,10 @@
 // Message-ID is Message.ID, so it is the same at every try. Nothing names this library, this
 // machine, or anything that came with a request.
 //
+// The recipient is sent as it is stored, with its domain in A-labels. Some providers issued
+// addresses against the grammar, with dots in a row or a dot before the @: da..me.@docomo.ne.jp.
+// Their part before the @ is sent in quotes, in RCPT TO and in To: "da..me."@docomo.ne.jp.
+//
 // # What the domain must have
 //
 // Mails are taken for spam, or refused, unless the DNS of the domain of From says that they are

@@ -46,8 +46,8 @@ func message(t testing.TB) recovery.Message {
 	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
 	return recovery.Message{
 		ID: "0198a7c2-6f6e-7d43-8a51-3c1f5c5b0b11", Kind: recovery.MessageResetToken, To: recipient, Application: "Example",
-		Resets:      []recovery.MessageReset{{Username: "billybob", Token: token}},
-		RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"), ExpiresAt: asked.Add(16 * time.Hour),
+		Resets: []recovery.MessageReset{{Username: "billybob", Token: token}},
+		SentAt: asked, RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"), ExpiresAt: asked.Add(16 * time.Hour),
 	}
 }
 

@@ -39,7 +39,7 @@ func (m *Mailer) compose(rendered mailer.Mail) (letter, error) {
 	if m.opts.ReplyTo != "" {
 		msg.SetGenHeader("Reply-To", encodeAddress(m.opts.replyTo))
 	}
-	msg.ToMailAddress(&mail.Address{Address: to})
+	msg.SetGenHeaderPreformatted(gomail.Header(gomail.HeaderTo), "<"+to+">")
 	msg.SetGenHeader(gomail.HeaderSubject, encodeWords(rendered.Subject))
 	msg.SetDateWithValue(now)
 	msg.SetMessageIDWithValue(messageID(rendered.ID) + "@" + m.opts.MessageIDDomain)

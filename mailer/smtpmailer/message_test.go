@@ -73,7 +73,22 @@ func TestRecipients(t *testing.T) {
 		"<a@example.com>":                "",
 		"a@example.com> SIZE=1":          "",
 		"a,b@example.com":                "",
-		`"a"@example.com`:                "",
+		"da..me.@docomo.ne.jp":           `"da..me."@docomo.ne.jp`,
+		`"da..me."@docomo.ne.jp`:         `"da..me."@docomo.ne.jp`,
+		`"a"@Example.com`:                `"a"@example.com`,
+		`".a"@example.com`:               `".a"@example.com`,
+		" a.@例え.jp\u3000":                `"a."@xn--r8jz45g.jp`,
+		".a@example.com":                 "",
+		`"a b"@example.com`:              "",
+		`"a@b"@example.com`:              "",
+		`"a\"b"@example.com`:             "",
+		`"a\"@example.com`:               "",
+		`"a"b"@example.com`:              "",
+		`"a@example.com`:                 "",
+		`a"@example.com`:                 "",
+		`""@example.com`:                 "",
+		`"x> ORCPT=y"@example.com`:       "",
+		`"=?utf-8?q?x?="@example.com`:    "",
 		"a@[192.0.2.1]":                  "",
 		"a@example.com\r\nRCPT TO:<b@c>": "",
 		"a@example.com\u2028":            "",
@@ -92,9 +107,10 @@ func TestRecipients(t *testing.T) {
 				checkQuiet(t, err, to, "example.com")
 				return
 			}
-			is.NoErr(err)                                       // sent
-			is.Equal(f.got()[0].to, "<"+want+">")               // to this address
-			is.Equal(f.got()[0].from, "<accounts@example.com>") // from ours
+			is.NoErr(err)                                                               // sent
+			is.Equal(f.got()[0].to, "<"+want+">")                                       // to this address
+			is.Equal(f.got()[0].from, "<accounts@example.com>")                         // from ours
+			is.True(strings.Contains(string(f.got()[0].raw), "\r\nTo: <"+want+">\r\n")) // and the header says the same
 		})
 	}
 }
@@ -147,6 +163,7 @@ func FuzzMail(f *testing.F) {
 	m := newMailer(f, server, nil)
 	kinds := []recovery.MessageKind{
 		recovery.MessageResetToken, recovery.MessageResetLink, recovery.MessagePasswordChanged, recovery.MessageUsernames,
+		recovery.MessageSignIn,
 	}
 	f.Fuzz(func(t *testing.T, username, application, locale, to, id string, kind uint8) {
 		is := is.New(t)
@@ -155,6 +172,9 @@ func FuzzMail(f *testing.F) {
 		msg.Usernames, msg.Resets[0].Username = []string{username}, username
 		msg.Application, msg.Locale, msg.ID = application, locale, id
 		msg.MoreResets = int(kind) % 3
+		if msg.Kind == recovery.MessageSignIn {
+			msg.SignIns = []recovery.SignIn{{Username: username, Provider: application}}
+		}
 		if kind >= 128 {
 			msg.To = to
 		}
@@ -205,7 +225,7 @@ func checkWire(is *is.I, r received, want mailer.Mail) {
 	to, err := m.Header.AddressList("To")
 	is.NoErr(err)                                                           // legal
 	is.Equal(len(to), 1)                                                    // one recipient
-	is.Equal("<"+to[0].Address+">", r.to)                                   // the one of the envelope
+	is.Equal(m.Header.Get("To"), r.to)                                      // the one of the envelope
 	is.Equal(m.Header.Get("From"), `"Example" <accounts@example.com>`)      // ours
 	is.Equal(m.Header.Get("Content-Language"), want.Locale)                 // of the Renderer
 	is.True(strings.HasSuffix(m.Header.Get("Message-ID"), "@example.com>")) // ours

@@ -245,7 +245,7 @@ func parseAddress(s string) (mail.Address, error) {
 		return mail.Address{}, fmt.Errorf("must have a name of at most %d bytes without control characters", maxDisplayName)
 	}
 	ascii, ok := envelopeAddress(a.Address)
-	if !ok || !isASCII(ascii) {
+	if !ok || !isASCII(ascii) || strings.HasPrefix(ascii, `"`) {
 		return mail.Address{}, errors.New("must have an address with letters, digits and " +
 			"!#$%&'*+-/=?^_`{|}~. before the @ and a domain name after it")
 	}
@@ -253,15 +253,21 @@ func parseAddress(s string) (mail.Address, error) {
 	return *a, nil
 }
 
-// envelopeAddress returns an address as SMTP carries it: the local part as it is, which only its
-// own server may interpret, and the domain in A-labels.
+// envelopeAddress returns an address as SMTP and a header carry it: the local part as it is, which
+// only its own server may interpret, and the domain in A-labels. A local part that is no dot-atom,
+// for a dot that has no atom beside it, must be in quotes (RFC 5321 section 4.1.2, RFC 5322 section
+// 3.4.1). Nothing that CanonicalEmail accepts needs an escape in them.
 func envelopeAddress(s string) (string, bool) {
 	canonical, err := recovery.CanonicalEmail(s)
 	if err != nil {
 		return "", false
 	}
-	local, _, _ := strings.Cut(strings.Trim(s, " "), "@")
+	local, _, _ := strings.Cut(strings.TrimSpace(s), "@")
 	_, domain, _ := strings.Cut(canonical, "@")
+	quoted := strings.HasPrefix(local, `"`)
+	if !quoted && slices.Contains(strings.Split(local, "."), "") {
+		local = `"` + local + `"`
+	}
 	return local + "@" + domain, true
 }
 

@@ -71,6 +71,8 @@ func TestOneFaultIsEnough(t *testing.T) {
 		"encoded line end":         func(o *Options) { o.From = "=?utf-8?q?a=0D=0ABcc:_b?= <a@example.com>" },
 		"author outside ASCII":     func(o *Options) { o.From = "ä@example.com" },
 		"quoted author":            func(o *Options) { o.From = `"a b"@example.com` },
+		"author that needs quotes": func(o *Options) { o.From = `"a..b"@example.com` },
+		"return path with dots":    func(o *Options) { o.EnvelopeFrom = "a..b@example.com" },
 		"long name":                func(o *Options) { o.From = strings.Repeat("a", 129) + " <a@example.com>" },
 		"named return path":        func(o *Options) { o.EnvelopeFrom = "A <a@example.com>" },
 		"greeting with a space":    func(o *Options) { o.Hello = "a b" },

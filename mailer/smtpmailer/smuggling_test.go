@@ -44,6 +44,7 @@ func smuggledTexts(t *testing.T) (all []smuggled) {
 func TestAttack_S63_Smuggling(t *testing.T) {
 	kinds := []recovery.MessageKind{
 		recovery.MessageResetToken, recovery.MessageResetLink, recovery.MessagePasswordChanged, recovery.MessageUsernames,
+		recovery.MessageSignIn,
 	}
 	plain, err := mailer.New(nil)
 	is.New(t).NoErr(err)
@@ -52,7 +53,8 @@ func TestAttack_S63_Smuggling(t *testing.T) {
 			is := is.New(t)
 			templates := fstest.MapFS{}
 			for _, kind := range kinds {
-				body := s.Value + "\nhello{{range .Resets}}\n    {{.Username}}\n    {{.Token}}{{.Link}}{{end}}{{range .Usernames}}\n    {{.}}{{end}}\n" + s.Value
+				body := s.Value + "\nhello{{range .Resets}}\n    {{.Username}}\n    {{.Token}}{{.Link}} {{.Code}}{{end}}{{range .Usernames}}\n    {{.}}{{end}}" +
+					"{{range .SignIns}}\n    {{.Username}} {{.Provider}}{{end}}\n" + s.Value
 				templates["en/"+string(kind)+".txt"] = &fstest.MapFile{Data: []byte(body)}
 				templates["en/"+string(kind)+".html"] = &fstest.MapFile{Data: []byte(body)}
 			}
@@ -65,6 +67,9 @@ func TestAttack_S63_Smuggling(t *testing.T) {
 					msg := message(t)
 					msg.Kind, msg.Usernames, msg.Application = kind, []string{s.Value, "billybob"}, s.Value
 					msg.Resets[0].Username = s.Value
+					if kind == recovery.MessageSignIn {
+						msg.SignIns = []recovery.SignIn{{Username: s.Value, Provider: s.Value}, {Username: "billybob"}}
+					}
 					if kind == recovery.MessageResetLink {
 						msg.Resets[0].Link = "https://app.example.com/reset#token=" + tokenText
 					}

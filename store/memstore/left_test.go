@@ -17,7 +17,7 @@ func TestNothingIsLeft(t *testing.T) {
 	s := New()
 	for _, id := range []string{"1", "2"} {
 		s.Put(recovery.Account{ID: id, Username: "user" + id, Email: "shared@example.com"}, "hash")
-		s.Put(recovery.Account{ID: id, Username: "name" + id, Email: "other@example.com"}, "hash")
+		s.Put(recovery.Account{ID: id, Tenant: "acme", Username: "name" + id, Email: "a@example.com"}, "hash")
 	}
 	charge := recovery.Charge{Key: recovery.Digest{3}, Limit: recovery.Limit{Burst: 2, Every: time.Minute}}
 	is.NoErr(s.Enqueue(t.Context(), recovery.Job{ID: "j", RequestedAt: day}, recovery.Charges{charge}))

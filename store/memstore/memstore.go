@@ -9,7 +9,6 @@ package memstore
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -17,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/text/unicode/norm"
 
 	"example.com/recovery"
 	"example.com/recovery/internal/redact"
@@ -28,10 +29,13 @@ var _ recovery.Store = (*Store)(nil)
 type Store struct {
 	redacted
 
+	// CanonicalUsername is that of the Service's Options, if it has one. Set it before the first Put.
+	CanonicalUsername func(username string) string
+
 	mu       sync.Mutex
 	accounts map[string]*account // by ID
-	names    map[string][]string // account IDs by canonical user name
-	emails   map[string][]string // account IDs by canonical address
+	names    map[key][]string    // account IDs by canonical user name
+	emails   map[key][]string    // account IDs by canonical address
 	resets   map[recovery.Digest]*reset
 	tokens   map[string][]*reset // by account ID
 	limits   map[recovery.Digest]limit
@@ -49,22 +53,12 @@ type account struct {
 	hash string
 }
 
-type reset struct {
-	recovery.Reset
-	mailed bool // its mail was accepted
-}
-
-type limit struct {
-	tat  time.Time // see Limit.Take
-	look time.Time // when Purge looks at it, never after tat
-}
-
 // New returns an empty Store.
 func New() *Store {
 	return &Store{
 		accounts: make(map[string]*account),
-		names:    make(map[string][]string),
-		emails:   make(map[string][]string),
+		names:    make(map[key][]string),
+		emails:   make(map[key][]string),
 		resets:   make(map[recovery.Digest]*reset),
 		tokens:   make(map[string][]*reset),
 		limits:   make(map[recovery.Digest]limit),
@@ -81,7 +75,7 @@ func (s *Store) Put(a recovery.Account, passwordHash string) {
 	defer s.mu.Unlock()
 	s.remove(a.ID)
 	s.accounts[a.ID] = &account{Account: a, hash: passwordHash}
-	name, email := keys(a)
+	name, email := s.keys(a)
 	s.names[name] = append(s.names[name], a.ID)
 	s.emails[email] = append(s.emails[email], a.ID)
 }
@@ -110,29 +104,34 @@ func (s *Store) remove(id string) {
 		return
 	}
 	delete(s.accounts, id)
-	name, email := keys(old.Account)
+	name, email := s.keys(old.Account)
 	unlink(s.names, name, id)
 	unlink(s.emails, email, id)
 }
 
-// keys returns what the account is found under: the canonical forms, or the stored text where it
-// has none.
-func keys(a recovery.Account) (name, email string) {
-	name, err := recovery.CanonicalUsername(a.Username)
-	if err != nil {
-		name = a.Username
+// A key is what an account is found under.
+type key struct{ tenant, identifier string }
+
+// keys returns the account's own: the canonical forms, or the stored text where it has none.
+func (s *Store) keys(a recovery.Account) (name, email key) {
+	name, email = key{a.Tenant, a.Username}, key{a.Tenant, a.Email}
+	if c, err := recovery.CanonicalUsername(a.Username); err == nil {
+		name.identifier = c
 	}
-	if email, err = recovery.CanonicalEmail(a.Email); err != nil {
-		email = a.Email
+	if s.CanonicalUsername != nil {
+		name.identifier = s.CanonicalUsername(norm.NFC.String(strings.TrimSpace(a.Username)))
+	}
+	if c, err := recovery.CanonicalEmail(a.Email); err == nil {
+		email.identifier = c
 	}
 	return name, email
 }
 
-func unlink(index map[string][]string, key, id string) {
-	if ids := slices.DeleteFunc(index[key], func(x string) bool { return x == id }); len(ids) > 0 {
-		index[key] = ids
+func unlink(index map[key][]string, k key, id string) {
+	if ids := slices.DeleteFunc(index[k], func(x string) bool { return x == id }); len(ids) > 0 {
+		index[k] = ids
 	} else {
-		delete(index, key)
+		delete(index, k)
 	}
 }
 
@@ -152,7 +151,9 @@ func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]re
 	var ids []string
 	switch q.By {
 	case recovery.ByID:
-		ids = []string{q.Canonical}
+		if a, ok := s.accounts[q.Canonical]; ok && a.Tenant == q.Tenant {
+			ids = []string{a.ID}
+		}
 	case recovery.ByUsername:
 		ids = lookUp(s.names, q)
 	case recovery.ByEmail:
@@ -161,7 +162,7 @@ func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]re
 	var found []recovery.Account
 	for _, eligible := range []bool{true, false} {
 		for _, id := range ids {
-			if a, ok := s.accounts[id]; ok && a.Eligible() == eligible && len(found) < q.Max {
+			if a := s.accounts[id]; a.Eligible() == eligible && len(found) < q.Max {
 				found = append(found, a.current())
 			}
 		}
@@ -169,10 +170,10 @@ func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]re
 	return found, nil
 }
 
-func lookUp(index map[string][]string, q recovery.AccountQuery) []string {
-	ids := slices.Clone(index[q.Canonical])
+func lookUp(index map[key][]string, q recovery.AccountQuery) []string {
+	ids := slices.Clone(index[key{q.Tenant, q.Canonical}])
 	if q.Typed != q.Canonical {
-		ids = append(ids, index[q.Typed]...)
+		ids = append(ids, index[key{q.Tenant, q.Typed}]...)
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
@@ -187,137 +188,6 @@ func (s *Store) begin(ctx context.Context) error {
 	return nil
 }
 
-// CreateResets implements [recovery.Resets].
-func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) (superseded []string, err error) {
-	if err := s.begin(ctx); err != nil {
-		return nil, err
-	}
-	defer s.mu.Unlock()
-	j, err := s.leased(m.JobID, m.LeaseID)
-	if err != nil {
-		return nil, err
-	}
-	var kept []recovery.Reset
-	for _, r := range m.Resets {
-		if s.superseded(r, m.At) {
-			superseded = append(superseded, r.AccountID)
-		} else {
-			kept = append(kept, r)
-		}
-	}
-	if len(m.Resets) > 0 && len(kept) == 0 {
-		return superseded, nil
-	}
-	if !j.Charged {
-		if err := s.take(m.At, m.Charges); err != nil {
-			return nil, err
-		}
-		j.Charged = true
-	}
-	for _, r := range kept {
-		n := &reset{Reset: r}
-		s.resets[r.Digest] = n
-		s.tokens[r.AccountID] = append(s.tokens[r.AccountID], n)
-		s.expiry.add(r.ExpiresAt, r.Digest, true)
-	}
-	return superseded, nil
-}
-
-// superseded reports whether the mail of a newer request of the same requester was accepted.
-func (s *Store) superseded(r recovery.Reset, at time.Time) bool {
-	return slices.ContainsFunc(s.tokens[r.AccountID], func(other *reset) bool {
-		return other.mailed && other.Requester == r.Requester && older(r, other.Reset) &&
-			!other.RequestedAt.After(at.Add(recovery.MaxClockSkew))
-	})
-}
-
-// older reports whether a's request came before b's.
-func older(a, b recovery.Reset) bool {
-	return cmp.Or(a.RequestedAt.Compare(b.RequestedAt), cmp.Compare(a.JobID, b.JobID)) < 0
-}
-
-// FindReset implements [recovery.Resets].
-func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
-	if err := s.begin(ctx); err != nil {
-		return recovery.Reset{}, recovery.Account{}, err
-	}
-	defer s.mu.Unlock()
-	r, a, err := s.live(digest, at)
-	if err != nil {
-		return recovery.Reset{}, recovery.Account{}, err
-	}
-	return r.Reset, a.current(), nil
-}
-
-// What is looked at in place of what is not there.
-var (
-	noReset   reset
-	noAccount account
-)
-
-var errUnknown = &recovery.TokenError{Reason: recovery.TokenUnknown}
-
-// live returns the reset with the digest and its account if it can be redeemed at the given
-// instant. It does the same for every token.
-func (s *Store) live(digest recovery.Digest, at time.Time) (*reset, *account, error) {
-	r, known := s.resets[digest]
-	if !known {
-		r = &noReset
-	}
-	a, exists := s.accounts[r.AccountID]
-	if !exists {
-		a = &noAccount
-	}
-	err := r.Judge(at, a.current())
-	if !known {
-		err = errUnknown
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	return r, a, nil
-}
-
-// CountTry implements [recovery.Resets].
-func (s *Store) CountTry(ctx context.Context, digest recovery.Digest, by int) error {
-	if err := s.begin(ctx); err != nil {
-		return err
-	}
-	defer s.mu.Unlock()
-	r, known := s.resets[digest]
-	switch {
-	case !known:
-		return &recovery.TokenError{Reason: recovery.TokenUnknown}
-	case by > 0 && r.Tries >= recovery.MaxTries:
-		return &recovery.TokenError{Reason: recovery.TokenDenied}
-	}
-	r.Tries = max(0, r.Tries+by)
-	return nil
-}
-
-// Redeem implements [recovery.Resets].
-func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
-	if err := s.begin(ctx); err != nil {
-		return recovery.Account{}, err
-	}
-	defer s.mu.Unlock()
-	r, a, err := s.live(c.Digest, c.At)
-	if err != nil {
-		return recovery.Account{}, err
-	}
-	a.hash = c.PasswordHash
-	for _, other := range s.tokens[r.AccountID] {
-		if other.Ended == "" {
-			other.Ended = recovery.TokenVoided
-		}
-	}
-	r.Ended = recovery.TokenUsed
-	for _, j := range c.Add {
-		s.add(j)
-	}
-	return a.current(), nil
-}
-
 // Enqueue implements [recovery.Queue].
 func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
 	if err := s.begin(ctx); err != nil {
@@ -330,46 +200,6 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 	j.Turn = charges.Turn(j.RequestedAt, s.states)
 	s.add(j)
 	return nil
-}
-
-// TakeLimits implements [recovery.Queue].
-func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
-	if err := s.begin(ctx); err != nil {
-		return err
-	}
-	defer s.mu.Unlock()
-	return s.take(at, charges)
-}
-
-// take takes the charges and leaves their new states in s.states.
-func (s *Store) take(at time.Time, charges recovery.Charges) error {
-	s.read(charges)
-	if err := charges.Take(at, s.states); err != nil {
-		return err
-	}
-	s.write()
-	return nil
-}
-
-// read reads the charges' states into s.states.
-func (s *Store) read(charges recovery.Charges) {
-	clear(s.states)
-	for _, c := range charges {
-		s.states[c.Key] = s.limits[c.Key].tat
-	}
-}
-
-// write stores s.states.
-func (s *Store) write() {
-	for key, tat := range s.states {
-		state, known := s.limits[key]
-		state.tat = tat
-		if !known || tat.Before(state.look) { // before: the clock went back
-			state.look = tat
-			s.expiry.add(tat, key, false)
-		}
-		s.limits[key] = state
-	}
 }
 
 // Claim implements [recovery.Queue].
@@ -420,9 +250,7 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 	}
 	if j.Charged && len(o.Refund) > 0 {
 		j.Charged = false
-		s.read(o.Refund)
-		o.Refund.Refund(s.states)
-		s.write()
+		s.refund(o.Refund)
 	}
 	for _, accountID := range o.MailedAccountIDs {
 		s.supersede(accountID, recovery.Reset{JobID: j.ID, RequestedAt: j.RequestedAt, Requester: o.Requester})
@@ -435,19 +263,6 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 	j.LeaseID = ""
 	s.queue.add(j, o.RetryAt)
 	return nil
-}
-
-// supersede marks the account's resets of by's job as mailed, and ends the live ones of the same
-// requester whose request is older.
-func (s *Store) supersede(accountID string, by recovery.Reset) {
-	for _, r := range s.tokens[accountID] {
-		switch {
-		case r.JobID == by.JobID:
-			r.mailed = true
-		case r.Ended == "" && r.Requester == by.Requester && older(r.Reset, by):
-			r.Ended = recovery.TokenSuperseded
-		}
-	}
 }
 
 func (s *Store) add(added recovery.Job) {
@@ -538,20 +353,6 @@ func (s *Store) Stats(ctx context.Context) ([]recovery.LaneStats, error) {
 // Now implements [recovery.Queue]: one process has one clock.
 func (s *Store) Now(ctx context.Context) (time.Time, error) { return time.Now(), ctx.Err() }
 
-func (s *Store) forget(digest recovery.Digest) {
-	r, known := s.resets[digest]
-	if !known {
-		return
-	}
-	delete(s.resets, digest)
-	left := slices.DeleteFunc(s.tokens[r.AccountID], func(x *reset) bool { return x == r })
-	if len(left) > 0 {
-		s.tokens[r.AccountID] = left
-	} else {
-		delete(s.tokens, r.AccountID)
-	}
-}
-
 // Dump returns everything at rest but the accounts, as one text, so that a test can look for what
 // must not be there. The order is fixed.
 func (s *Store) Dump() string {
@@ -561,15 +362,15 @@ func (s *Store) Dump() string {
 	for _, digest := range slices.SortedFunc(maps.Keys(s.resets), compareDigests) {
 		r := s.resets[digest]
 		fmt.Fprintln(&b, "reset", digest, r.AccountID, recovery.Digest(r.Version), r.JobID, r.Requester, r.RequestedAt,
-			r.ExpiresAt, r.Ended, r.Tries, r.mailed)
+			r.ExpiresAt, r.Ended, r.mailed)
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(s.limits), compareDigests) {
 		fmt.Fprintln(&b, "limit", key, s.limits[key].tat)
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.jobs)) {
 		j := s.jobs[id]
-		fmt.Fprintln(&b, "job", j.ID, j.Kind, j.By, j.Identifier, j.AccountID, j.Portal, j.Locale, j.Client,
-			j.RequestedAt, j.Turn, j.Charged, j.Attempts, j.LeaseID, j.fresh, j.at)
+		fmt.Fprintln(&b, "job", j.ID, j.Kind, j.By, j.Identifier, j.AccountID, j.Tenant, j.Ticket, j.Portal,
+			j.Locale, j.Client, j.RequestedAt, j.Turn, j.Charged, j.Attempts, j.LeaseID, j.fresh, j.at)
 	}
 	return b.String()
 }

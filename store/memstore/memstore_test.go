@@ -2,6 +2,7 @@ package memstore_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,6 +77,38 @@ func TestRefusedLimitsAreNotStored(t *testing.T) {
 	before := s.Dump()
 	is.True(errors.Is(s.TakeLimits(t.Context(), now, []recovery.Charge{once(1), once(2)}), recovery.ErrLimited))
 	is.Equal(s.Dump(), before)
+}
+
+// What was never taken is not stored when it is given back, nor after its state was purged.
+func TestRefundOfNothingIsNotStored(t *testing.T) {
+	is := is.New(t)
+	s := memstore.New()
+	charges := recovery.Charges{{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}}
+	is.NoErr(s.RefundLimits(t.Context(), charges))
+	is.Equal(s.Dump(), "")
+}
+
+// The application's own canonical form takes the place of the library's.
+func TestOwnCanonicalUsername(t *testing.T) {
+	is := is.New(t)
+	s := memstore.New()
+	s.CanonicalUsername = func(name string) string { return strings.ReplaceAll(name, ".", "") }
+	s.Put(recovery.Account{ID: "1", Username: "A.lice", Email: "a.lice@example.com"}, "hash")
+	find := func(by recovery.IdentifierKind, text string) (ids []string) {
+		is.Helper()
+		query := recovery.AccountQuery{By: by, Typed: text, Canonical: text, Max: 9}
+		found, err := s.FindAccounts(t.Context(), query)
+		is.NoErr(err)
+		for _, a := range found {
+			ids = append(ids, a.ID)
+		}
+		return ids
+	}
+	is.Equal(find(recovery.ByUsername, "Alice"), []string{"1"})
+	is.Equal(len(find(recovery.ByUsername, "alice")), 0)
+	is.Equal(find(recovery.ByEmail, "a.lice@example.com"), []string{"1"})
+	s.Remove("1")
+	is.Equal(len(find(recovery.ByUsername, "Alice")), 0)
 }
 
 // What Purge deletes of an account's tokens does not keep the rest from being voided.

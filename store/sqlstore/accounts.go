@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,10 +32,11 @@ type Accounts interface {
 	// whenever its password or its address does: see [recovery.NewVersion].
 	FindAccounts(ctx context.Context, tx *sql.Tx, query recovery.AccountQuery) ([]recovery.Account, error)
 
-	// LockAccount must return the account with the ID, or none, as it is at that moment, and keep
-	// others from changing it until tx ends (SELECT … FOR UPDATE, where there is such a thing). On
-	// SQLite other calls may share tx, and if it fails there it is called again, in another.
-	LockAccount(ctx context.Context, tx *sql.Tx, id string) ([]recovery.Account, error)
+	// AccountByID must return the account with the ID, of whatever tenant, or none, as it is at that
+	// moment. With lock it must keep others from changing it until tx ends (SELECT … FOR UPDATE, where
+	// there is such a thing); without, tx only reads. On SQLite other calls may share tx, and if it
+	// fails there it is called again, in another.
+	AccountByID(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error)
 
 	// SetPassword must set the password hash of the account with the ID.
 	SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error
@@ -51,9 +53,21 @@ type Table struct {
 	PasswordHash string // column; NULL or '' means no local password
 	Locale       string // column, or "" if there is none
 
+	// Tenant is the column that says whose account it is, of any type, or "" if there are no tenants:
+	// then only requests of the tenant "" find anybody. It must be NOT NULL: an account whose tenant
+	// is NULL is found by no request. Tenants that differ in one byte are different, whatever the
+	// column's collation says. Every look-up begins with the tenant, and so should its index:
+	//
+	//	CREATE INDEX users_tenant_name ON users (tenant, name);
+	//	CREATE INDEX users_tenant_email ON users (tenant, email);
+	//
+	// The ID needs an index of its own, such as the primary key's: tokens are found without a tenant.
+	Tenant string
+
 	// CanonicalUsername and CanonicalEmail are columns that hold what the functions of the same
-	// names of package recovery return. Accounts are then found however their name was written;
-	// without them, only as it was typed or in canonical form. Each should have an index.
+	// names of package recovery return, or Options.CanonicalUsername if that is set. Accounts are
+	// then found however their name was written; without them, only as it was typed or in canonical
+	// form. Each should have an index, after the tenant if there is one.
 	CanonicalUsername string
 	CanonicalEmail    string
 
@@ -61,6 +75,10 @@ type Table struct {
 	Active        string
 	HasPassword   string
 	EmailVerified string
+
+	// SignIn is SQL about a row, too, or "" if there is none: where an account without a password
+	// logs in, such as "provider" or "CASE provider WHEN 1 THEN 'Google' END". NULL reads as ''.
+	SignIn string
 }
 
 // Accounts returns the mapping for a dialect. The error names everything that is missing.
@@ -83,27 +101,34 @@ func (t Table) Accounts(d Dialect) (Accounts, error) {
 }
 
 type mapping struct {
-	byUsername, byEmail, byID, lock string
-	set, readHash                   string // readHash only for MySQL
-	canonicalOnly                   map[recovery.IdentifierKind]bool
+	byUsername, byEmail, byID string // of a tenant, if there are any
+	one, lock                 string // by ID, of any tenant
+	set, readHash             string // readHash only for MySQL
+	canonicalOnly             map[recovery.IdentifierKind]bool
+	tenants                   bool
 }
 
 func (t Table) mapping(d Dialect) *mapping {
 	q := d.quote
+	// With its table, a column that does not exist is an error. Without, SQLite takes it for a text.
+	col := func(name string) string { return q(t.Name) + "." + q(name) }
 	arg := func(n int) string {
 		if d == PostgreSQL {
 			return "$" + strconv.Itoa(n)
 		}
 		return "?"
 	}
-	text := func(column string) string {
-		switch {
-		case column == "":
-			return "''"
-		case d == MySQL:
-			return "COALESCE(CAST(" + q(column) + " AS CHAR CHARACTER SET utf8mb4), '')"
+	asText := func(value string) string {
+		if d == MySQL {
+			return "CAST(" + value + " AS CHAR CHARACTER SET utf8mb4)"
 		}
-		return "COALESCE(CAST(" + q(column) + " AS TEXT), '')"
+		return "CAST(" + value + " AS TEXT)"
+	}
+	text := func(column string) string {
+		if column == "" {
+			return "''"
+		}
+		return "COALESCE(" + asText(col(column)) + ", '')"
 	}
 	flag := func(condition string) string {
 		if condition == "" {
@@ -111,8 +136,12 @@ func (t Table) mapping(d Dialect) *mapping {
 		}
 		return "CASE WHEN (" + condition + ") THEN 1 ELSE 0 END"
 	}
+	signIn := "''"
+	if t.SignIn != "" {
+		signIn = "COALESCE(" + asText("("+t.SignIn+")") + ", '')"
+	}
 	selectFrom := "SELECT " + strings.Join([]string{
-		text(t.ID), text(t.Username), text(t.Email), text(t.PasswordHash), text(t.Locale),
+		text(t.ID), text(t.Tenant), text(t.Username), text(t.Email), text(t.PasswordHash), text(t.Locale), signIn,
 		flag(t.Active), flag(t.HasPassword), flag(t.EmailVerified),
 	}, ", ") + " FROM " + q(t.Name) + " WHERE "
 	eligible := text(t.PasswordHash) + " <> ''"
@@ -121,19 +150,31 @@ func (t Table) mapping(d Dialect) *mapping {
 			eligible += " AND (" + condition + ")"
 		}
 	}
-	tail := " ORDER BY " + flag(eligible) + " DESC, " + q(t.ID) + " LIMIT "
-	m := &mapping{canonicalOnly: map[recovery.IdentifierKind]bool{
+	tail := " ORDER BY " + flag(eligible) + " DESC, " + col(t.ID) + " LIMIT "
+	m := &mapping{tenants: t.Tenant != "", canonicalOnly: map[recovery.IdentifierKind]bool{
 		recovery.ByUsername: t.CanonicalUsername != "", recovery.ByEmail: t.CanonicalEmail != "",
 	}}
+	// The tenant is compared twice: as the column does, for its index, and byte for byte, or others
+	// would take places of the LIMIT.
+	ofTenant, n := "", 0
+	if m.tenants {
+		exactly := map[Dialect]string{
+			PostgreSQL: asText(col(t.Tenant)) + ` COLLATE "C" = ` + arg(2),
+			MySQL:      "CAST(" + asText(col(t.Tenant)) + " AS BINARY) = CAST(? AS BINARY)",
+			SQLite:     asText(col(t.Tenant)) + " COLLATE BINARY = ?",
+		}[d]
+		ofTenant, n = col(t.Tenant)+" = "+arg(1)+" AND "+exactly+" AND ", 2
+	}
 	find := func(column, canonical string) string {
 		if canonical != "" {
-			return selectFrom + q(canonical) + " = " + arg(1) + tail + arg(2)
+			return selectFrom + ofTenant + col(canonical) + " = " + arg(n+1) + tail + arg(n+2)
 		}
-		return selectFrom + q(column) + " IN (" + arg(1) + ", " + arg(2) + ")" + tail + arg(3)
+		return selectFrom + ofTenant + col(column) + " IN (" + arg(n+1) + ", " + arg(n+2) + ")" + tail + arg(n+3)
 	}
 	m.byUsername, m.byEmail = find(t.Username, t.CanonicalUsername), find(t.Email, t.CanonicalEmail)
-	m.byID = selectFrom + q(t.ID) + " = " + arg(1)
-	m.lock = m.byID
+	m.byID = selectFrom + ofTenant + col(t.ID) + " = " + arg(n+1)
+	m.one = selectFrom + col(t.ID) + " = " + arg(1)
+	m.lock = m.one
 	if d != SQLite { // there the whole database is locked
 		m.lock += " FOR UPDATE"
 	}
@@ -146,19 +187,32 @@ func (t Table) mapping(d Dialect) *mapping {
 
 // FindAccounts implements [Accounts].
 func (m *mapping) FindAccounts(ctx context.Context, tx *sql.Tx, q recovery.AccountQuery) ([]recovery.Account, error) {
+	if q.Tenant != "" && !m.tenants {
+		return nil, nil
+	}
 	query := map[recovery.IdentifierKind]string{recovery.ByUsername: m.byUsername, recovery.ByEmail: m.byEmail}[q.By]
+	look := func(query string, args ...any) ([]recovery.Account, error) {
+		if m.tenants {
+			args = append([]any{q.Tenant, q.Tenant}, args...)
+		}
+		found, err := accounts(tx.QueryContext(ctx, query, args...))
+		if m.tenants && notOfType(err) {
+			err = errNotAnID
+		}
+		return found, err
+	}
 	switch {
 	case q.By == recovery.ByID:
-		return m.byIDs(tx.QueryContext(ctx, m.byID, q.Canonical))(q.Canonical)
+		return withID(q.Canonical)(look(m.byID, q.Canonical))
 	case query == "":
 		return nil, nil
 	case m.canonicalOnly[q.By]:
-		found, err := accounts(tx.QueryContext(ctx, query, q.Canonical, q.Max))
+		found, err := look(query, q.Canonical, q.Max)
 		return found, ignoreNotInCharset(err)
 	}
-	found, err := accounts(tx.QueryContext(ctx, query, q.Typed, q.Canonical, q.Max))
+	found, err := look(query, q.Typed, q.Canonical, q.Max)
 	if notInCharset(err) { // what was typed is nobody's; the canonical form may be somebody's
-		found, err = accounts(tx.QueryContext(ctx, query, q.Canonical, q.Canonical, q.Max))
+		found, err = look(query, q.Canonical, q.Canonical, q.Max)
 	}
 	return found, ignoreNotInCharset(err)
 }
@@ -181,9 +235,13 @@ func ignoreNotInCharset(err error) error {
 	return err
 }
 
-// LockAccount implements [Accounts].
-func (m *mapping) LockAccount(ctx context.Context, tx *sql.Tx, id string) ([]recovery.Account, error) {
-	return m.byIDs(tx.QueryContext(ctx, m.lock, id))(id)
+// AccountByID implements [Accounts].
+func (m *mapping) AccountByID(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
+	query := m.one
+	if lock {
+		query = m.lock
+	}
+	return withID(id)(accounts(tx.QueryContext(ctx, query, id)))
 }
 
 // SetPassword implements [Accounts].
@@ -206,24 +264,29 @@ func (m *mapping) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) 
 	return err
 }
 
-// errNotAnID is PostgreSQL's refusal of an ID that no value of the column's type is written as.
-// There is no such account then, but the transaction is lost and must be rolled back.
-var errNotAnID = errors.New("the ID is not of the column's type")
+// errNotAnID is PostgreSQL's refusal of an ID or tenant that no value of the column's type is
+// written as. There is no such account then, but the transaction is lost and must be rolled back.
+var errNotAnID = errors.New("the ID or tenant is not of its column's type")
 
-// byIDs reads accounts and keeps the one with the ID: MySQL finds 1 for "1 and more".
-func (m *mapping) byIDs(rows *sql.Rows, err error) func(id string) ([]recovery.Account, error) {
-	found, err := accounts(rows, err)
-	return func(id string) ([]recovery.Account, error) {
-		if c := code(err); c == "22P02" || c == "22003" {
+func notOfType(err error) bool {
+	c := code(err)
+	return c == "22P02" || c == "22003"
+}
+
+var errSharedID = errors.New("several rows of the user table have one ID: it must be unique, over all tenants too")
+
+// withID keeps the one account with the ID: MySQL finds 1 for "1 and more". Where two have it,
+// nobody knows whose password is to be set.
+func withID(id string) func([]recovery.Account, error) ([]recovery.Account, error) {
+	return func(found []recovery.Account, err error) ([]recovery.Account, error) {
+		if notOfType(err) {
 			return nil, errNotAnID
 		}
-		err := ignoreNotInCharset(err)
-		for _, a := range found {
-			if a.ID == id {
-				return []recovery.Account{a}, err
-			}
+		found = slices.DeleteFunc(found, func(a recovery.Account) bool { return a.ID != id })
+		if len(found) > 1 {
+			return nil, errSharedID
 		}
-		return nil, err
+		return found, ignoreNotInCharset(err)
 	}
 }
 
@@ -236,7 +299,7 @@ func accounts(rows *sql.Rows, err error) (found []recovery.Account, _ error) {
 		var a recovery.Account
 		var hash string
 		var active, hasPassword, verified int
-		if err := rows.Scan(&a.ID, &a.Username, &a.Email, &hash, &a.Locale, &active, &hasPassword, &verified); err != nil {
+		if err := rows.Scan(&a.ID, &a.Tenant, &a.Username, &a.Email, &hash, &a.Locale, &a.SignIn, &active, &hasPassword, &verified); err != nil {
 			return nil, err
 		}
 		a.Active, a.EmailVerified = active != 0, verified != 0

@@ -45,9 +45,10 @@ func TestTableStatementsAreTheGoldenFiles(t *testing.T) {
 	}{
 		{"The least", stubUsers},
 		{"Everything", Table{
-			Name: "app.users", ID: "id", Username: "name", Email: "email", PasswordHash: "password", Locale: "language",
+			Name: "app.users", ID: "id", Username: "name", Email: "email", PasswordHash: "password", Locale: "language", Tenant: "shop",
 			CanonicalUsername: "name_canonical", CanonicalEmail: "email_canonical",
 			Active: "disabled_at IS NULL", HasPassword: "provider = 'local'", EmailVerified: "verified",
+			SignIn: "CASE provider WHEN 'g' THEN 'Google' END",
 		}},
 	}
 	for _, d := range dialects {
@@ -57,7 +58,7 @@ func TestTableStatementsAreTheGoldenFiles(t *testing.T) {
 			for _, c := range tables {
 				m := c.table.mapping(d)
 				b.WriteString("# " + c.name + "\n\n")
-				for _, statement := range []string{m.byUsername, m.byEmail, m.byID, m.lock, m.set} {
+				for _, statement := range []string{m.byUsername, m.byEmail, m.byID, m.one, m.lock, m.set} {
 					b.WriteString(statement + "\n\n")
 				}
 			}
@@ -105,7 +106,7 @@ func TestValuesAreArguments(t *testing.T) {
 			is := is.New(t)
 			s := newStub(d)
 			store, _ := s.store(t, nil)
-			for _, by := range []recovery.IdentifierKind{recovery.ByUsername, recovery.ByEmail, recovery.ByID} {
+			for _, by := range kinds {
 				_, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: by, Typed: hostile, Canonical: hostile, Max: 1})
 				is.NoErr(err)
 			}
@@ -128,8 +129,90 @@ func TestCanonicalColumnsAreSearchedOnce(t *testing.T) {
 	found, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByUsername, Typed: "Alice", Canonical: "alice", Max: 9})
 	is.NoErr(err)
 	is.Equal(len(found), 1)
-	is.True(strings.HasSuffix(s.calls[1], `END DESC, "id" LIMIT $2 | 616c696365 | 9`))
-	is.True(strings.Contains(s.calls[1], ` WHERE "name_canonical" = $1 ORDER BY CASE WHEN `))
+	is.True(strings.HasSuffix(s.calls[1], `END DESC, "users"."id" LIMIT $2 | 616c696365 | 9`))
+	is.True(strings.Contains(s.calls[1], ` WHERE "users"."name_canonical" = $1 ORDER BY CASE WHEN `))
+}
+
+// tenantStore returns a store on a user table with tenants.
+func tenantStore(t *testing.T, s *stub) *Store {
+	t.Helper()
+	is := is.New(t)
+	table := stubUsers
+	table.Tenant = "shop"
+	accounts, err := table.Accounts(s.dialect)
+	is.NoErr(err)
+	store, err := New(s.db(t), s.dialect, accounts, nil)
+	is.NoErr(err)
+	return store
+}
+
+var kinds = []recovery.IdentifierKind{recovery.ByUsername, recovery.ByEmail, recovery.ByID}
+
+// A query is limited to its tenant by the database, before its LIMIT, and once more by the store:
+// the column may say that two tenants are equal.
+func TestAccountsOfATenant(t *testing.T) {
+	for _, d := range dialects {
+		for _, by := range kinds {
+			t.Run(dialectNames[d]+"/"+string(by), func(t *testing.T) {
+				is := is.New(t)
+				s := newStub(d)
+				s.rows[findsAccount][1] = "acme"
+				store := tenantStore(t, s)
+				query := recovery.AccountQuery{Tenant: "acme", By: by, Typed: "7", Canonical: "7", Max: 9}
+				found, err := store.FindAccounts(t.Context(), query)
+				is.NoErr(err)
+				is.Equal(len(found), 1)
+				is.Equal(found[0].Tenant, "acme")
+				_, args, _ := strings.Cut(s.calls[1], " | ")
+				is.True(strings.HasPrefix(args, "61636d65 | 61636d65 | 37")) // the tenant first
+				for _, another := range []string{"", "Acme", "acme ", "acm\u00e9"} {
+					query.Tenant = another
+					found, err = store.FindAccounts(t.Context(), query)
+					is.NoErr(err)
+					is.Equal(len(found), 0)
+				}
+			})
+		}
+	}
+}
+
+// Without tenants there are no accounts of any but "", and the database is not asked for them.
+func TestTableWithoutTenants(t *testing.T) {
+	for _, by := range kinds {
+		is := is.New(t)
+		s := newStub(SQLite)
+		store, _ := s.store(t, nil)
+		found, err := store.FindAccounts(t.Context(), recovery.AccountQuery{Tenant: "acme", By: by, Typed: "7", Canonical: "7", Max: 9})
+		is.NoErr(err)
+		is.Equal(len(found), 0)
+		is.Equal(s.calls, []string{"begin", "commit"})
+	}
+}
+
+// A token needs no tenant and tells its account's.
+func TestAccountOfATokenHasItsTenant(t *testing.T) {
+	is := is.New(t)
+	s := newStub(PostgreSQL)
+	s.rows[findsAccount][1] = "acme"
+	store := tenantStore(t, s)
+	_, a, err := store.FindReset(t.Context(), reset.Digest, now)
+	is.NoErr(err)
+	is.Equal(a.Tenant, "acme")
+	a, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
+	is.NoErr(err)
+	is.Equal(a.Tenant, "acme")
+}
+
+// FindReset reads in a transaction that may do nothing else, and in which no row can be locked.
+func TestOnlyWhatWritesLocksAccounts(t *testing.T) {
+	is := is.New(t)
+	s := newStub(PostgreSQL)
+	store, _ := s.store(t, nil)
+	_, _, err := store.FindReset(t.Context(), reset.Digest, now)
+	is.NoErr(err)
+	is.True(s.readOnly)
+	is.Equal(count(s.calls, "SELECT"), 2)
+	is.True(!strings.Contains(strings.Join(s.calls, "\n"), "FOR UPDATE"))
 }
 
 func TestUnknownKindFindsNothing(t *testing.T) {
@@ -218,13 +301,24 @@ func TestIDsOfAnotherType(t *testing.T) {
 			}
 		}
 	}
+	t.Run("a tenant", func(t *testing.T) {
+		for _, by := range kinds {
+			is := is.New(t)
+			s := newStub(PostgreSQL)
+			s.fault = fault{call: 1, times: 1, err: &stateError{"22P02", "secret"}}
+			found, err := tenantStore(t, s).FindAccounts(t.Context(), recovery.AccountQuery{Tenant: "acme", By: by, Typed: "7", Canonical: "7", Max: 1})
+			is.NoErr(err)
+			is.Equal(len(found), 0)
+			is.Equal(s.calls[len(s.calls)-1], "rollback")
+		}
+	})
 	t.Run("a new token", func(t *testing.T) {
 		is := is.New(t)
 		s := newStub(PostgreSQL)
 		s.fault = fault{call: 1, times: 1, err: &stateError{"22P02", "secret"}}
 		store, _ := s.store(t, nil)
 		_, err := store.CreateResets(t.Context(), mint())
-		is.Equal(errorText(err), "sqlstore: the ID is not of the column's type")
+		is.Equal(errorText(err), "sqlstore: the ID or tenant is not of its column's type")
 	})
 }
 
@@ -240,7 +334,7 @@ func TestAccountsWithoutPassword(t *testing.T) {
 			t.Run(fmt.Sprint(dialectNames[d], c), func(t *testing.T) {
 				is := is.New(t)
 				s := newStub(d)
-				s.rows[findsAccount] = []driver.Value{"7", "alice", alice.Email, c.hash, "", int64(1), c.local, int64(1)}
+				s.rows[findsAccount] = []driver.Value{"7", "", "alice", alice.Email, c.hash, "", "", int64(1), c.local, int64(1)}
 				store, _ := s.store(t, nil)
 				found, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByID, Typed: "7", Canonical: "7", Max: 1})
 				is.NoErr(err)

@@ -59,6 +59,12 @@ func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges recovery.C
 	return s.taking.do(&addition{ctx: ctx, at: at, charges: slices.Clone(charges)})
 }
 
+// RefundLimits implements [recovery.Queue].
+func (s *Store) RefundLimits(ctx context.Context, charges recovery.Charges) error {
+	charges = slices.Clone(charges) // see Enqueue
+	return s.share(ctx, func(ctx context.Context, tx txn) error { return s.refund(ctx, tx, charges) })
+}
+
 // share runs f in a transaction that writes. If f returns an answer of the store it must have
 // written nothing before. On SQLite, which has one writer, that is the next one that adds jobs, on
 // the goroutine of another caller.

@@ -131,8 +131,8 @@ func TestJobRows(t *testing.T) {
 	at, turn := now.UnixMicro(), now.Add(-time.Minute).UnixMicro()
 	rows := jobRows([]recovery.Job{job, late})
 	is.Equal(rows.args(SQLite), []any{
-		"job 1", "mail", "reset", "username", "alice", "7", "shop", "en", "192.0.2.1", at, at, at,
-		"job 2", "notice", "notice", "", "alice@example.com", "", "", "", "", at, turn, turn,
+		"job 1", "mail", "reset", "username", "alice", "7", "acme", job.Ticket[:], "shop", "en", "192.0.2.1", at, at, at,
+		"job 2", "notice", "notice", "", "alice@example.com", "", "", nil, "", "", "", at, turn, turn,
 	})
 	is.Equal(rows.columns, jobValues)
 }
@@ -152,9 +152,10 @@ func TestArrays(t *testing.T) {
 	var r rows
 	r.add(`a"b\c,{}`, []byte{0, 255}, int64(-7))
 	r.add("", []byte{}, int64(0))
-	is.Equal(r.args(PostgreSQL), []any{`{"a\"b\\c,{}",""}`, `{"\\x00ff","\\x"}`, `{-7,0}`})
-	is.Equal(r.args(SQLite), []any{`a"b\c,{}`, []byte{0, 255}, int64(-7), "", []byte{}, int64(0)})
-	is.Equal(r.expand("VALUES {(?, ?, ?)} END"), "VALUES (?, ?, ?), (?, ?, ?) END")
+	r.add("NULL", nil, int64(1))
+	is.Equal(r.args(PostgreSQL), []any{`{"a\"b\\c,{}","","NULL"}`, `{"\\x00ff","\\x",NULL}`, `{-7,0,1}`})
+	is.Equal(r.args(SQLite), []any{`a"b\c,{}`, []byte{0, 255}, int64(-7), "", []byte{}, int64(0), "NULL", nil, int64(1)})
+	is.Equal(r.expand("VALUES {(?, ?, ?)} END"), "VALUES (?, ?, ?), (?, ?, ?), (?, ?, ?) END")
 	is.Equal(r.expand("no braces"), "no braces")
 	is.Equal((&rows{}).arrays(2), []any{"{}", "{}"}) // no row
 }

@@ -20,13 +20,13 @@ func TestClaimedJobs(t *testing.T) {
 				is := is.New(t)
 				s := newStub(d)
 				turn := now.Add(-time.Minute)
-				answer := func(client string, charged int64) {
+				answer := func(client string, ticket driver.Value, charged int64) {
 					attempts, lease := int64(4), "mine" // of the row as it is then
 					if d == MySQL {
 						attempts, lease = 3, "" // as it was before
 					}
 					row := []driver.Value{
-						job.ID, string(job.Kind), string(job.By), job.Identifier, job.AccountID, job.Portal,
+						job.ID, string(job.Kind), string(job.By), job.Identifier, job.AccountID, job.Tenant, ticket, job.Portal,
 						job.Locale, client, now.UnixMicro(), turn.UnixMicro(), charged, attempts, lease,
 					}
 					s.rows[findsDue], s.rows[claims], s.rows[claimsCTE] = row, row, row
@@ -36,7 +36,7 @@ func TestClaimedJobs(t *testing.T) {
 				claim := recovery.Claim{LeaseID: "mine", Lane: recovery.LaneMail, At: now, Until: now.Add(time.Hour), Max: 4, Again: 1, JobID: which}
 				store, _ := s.store(t, nil)
 
-				answer("192.0.2.1", 0)
+				answer("192.0.2.1", job.Ticket[:], 0)
 				claimed, err := store.Claim(t.Context(), claim)
 				is.NoErr(err)
 				calls := claimOf(d, claim)
@@ -50,8 +50,8 @@ func TestClaimedJobs(t *testing.T) {
 					is.Equal(j, want)
 				}
 
-				answer("", 1)
-				want.Client, want.Charged = netip.Addr{}, true
+				answer("", nil, 1)
+				want.Client, want.Ticket, want.Charged = netip.Addr{}, recovery.Digest{}, true
 				claimed, err = store.Claim(t.Context(), claim)
 				is.NoErr(err)
 				is.Equal(claimed[0], want)

@@ -23,25 +23,47 @@ func (s *Store) charge(ctx context.Context, tx txn, at time.Time, charges recove
 	return s.setLimits(ctx, tx, states)
 }
 
-// lockLimits locks the limits of all charges and returns their states.
+// refund gives charges back in a transaction. A limit that is not stored has nothing to give back.
+func (s *Store) refund(ctx context.Context, tx txn, charges recovery.Charges) error {
+	states, err := s.lockStored(ctx, tx, limitRows(charges))
+	if err != nil {
+		return err
+	}
+	charges.Refund(states)
+	return s.setLimits(ctx, tx, states)
+}
+
+// lockLimits locks the limits of all charges, stored or not, and returns the states of those that
+// have one.
 func (s *Store) lockLimits(ctx context.Context, tx txn, all ...recovery.Charges) (map[recovery.Digest]time.Time, error) {
-	states := map[recovery.Digest]time.Time{}
-	for _, charges := range all {
-		for _, c := range charges {
-			states[c.Key] = time.Time{}
-		}
-	}
-	if len(states) == 0 {
-		return states, nil
-	}
-	var ids rows
-	for _, key := range sortedKeys(states) { // all transactions lock in one order
-		ids.add(key[:])
-	}
+	ids := limitRows(all...)
 	if s.sql.ensureLimits != "" {
 		if err := s.execAll(ctx, tx, s.sql.ensureLimits, ids); err != nil {
 			return nil, err
 		}
+	}
+	return s.lockStored(ctx, tx, ids)
+}
+
+// limitRows are the keys of all charges, each once, in the order in which all transactions lock.
+func limitRows(all ...recovery.Charges) (ids rows) {
+	keys := map[recovery.Digest]bool{}
+	for _, charges := range all {
+		for _, c := range charges {
+			keys[c.Key] = true
+		}
+	}
+	for _, key := range sortedKeys(keys) {
+		ids.add(key[:])
+	}
+	return ids
+}
+
+// lockStored locks those limits that are stored and returns their states.
+func (s *Store) lockStored(ctx context.Context, tx txn, ids rows) (map[recovery.Digest]time.Time, error) {
+	states := map[recovery.Digest]time.Time{}
+	if ids.len() == 0 {
+		return states, nil
 	}
 	for _, some := range ids.pieces(s.dialect) {
 		if err := readLimits(states)(tx.QueryContext(ctx, some.expand(s.sql.lockLimits), some.args(s.dialect)...)); err != nil {
@@ -65,7 +87,9 @@ func readLimits(states map[recovery.Digest]time.Time) func(*sql.Rows, error) err
 			}
 			var key recovery.Digest
 			copy(key[:], id)
-			states[key] = fromMicro(tat)
+			if tat != 0 { // else the row was made to be locked
+				states[key] = fromMicro(tat)
+			}
 		}
 		return found.Err()
 	}
@@ -74,9 +98,7 @@ func readLimits(states map[recovery.Digest]time.Time) func(*sql.Rows, error) err
 func (s *Store) setLimits(ctx context.Context, tx txn, states map[recovery.Digest]time.Time) error {
 	var counted rows
 	for _, key := range sortedKeys(states) {
-		if state := states[key]; !state.IsZero() {
-			counted.add(key[:], state.UnixMicro())
-		}
+		counted.add(key[:], states[key].UnixMicro())
 	}
 	return s.execAll(ctx, tx, s.sql.setLimits, counted)
 }

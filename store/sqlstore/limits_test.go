@@ -42,6 +42,28 @@ func TestStoredStatesCount(t *testing.T) {
 	}
 }
 
+// A charge that is given back is one event less. What is not stored stays so.
+func TestRefundLimits(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(d)
+			s.limits[free.Key] = time.UnixMicro(0) // was made to be locked
+			store, _ := s.store(t, nil)
+			unknown := free
+			unknown.Key = recovery.Digest{99}
+			is.NoErr(store.RefundLimits(t.Context(), recovery.Charges{unknown, free, full}))
+			var left rows
+			left.add(full.Key[:], now.UnixMicro())
+			want := sent(left.expand(statementsOf(d).setLimits), left.args(d)...)
+			is.Equal(s.kept[len(s.kept)-1], want)
+			if d != SQLite {
+				is.Equal(len(s.kept), 1) // and the lock of SQLite
+			}
+		})
+	}
+}
+
 // Whoever had a share goes after the others, in every dialect.
 func TestRepeats(t *testing.T) {
 	for _, where := range targets {

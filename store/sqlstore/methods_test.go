@@ -58,7 +58,7 @@ var (
 	}
 	job = recovery.Job{
 		ID: "job 1", Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", AccountID: "7",
-		Portal: "shop", Locale: "en", Client: netip.MustParseAddr("192.0.2.1"), RequestedAt: now, Turn: now,
+		Tenant: "acme", Ticket: recovery.Digest{7, 31: 7}, Portal: "shop", Locale: "en", Client: netip.MustParseAddr("192.0.2.1"), RequestedAt: now, Turn: now,
 	}
 	notice = recovery.Job{ID: "job 2", Kind: recovery.JobNotice, Identifier: alice.Email, RequestedAt: now, Turn: now}
 )
@@ -66,7 +66,7 @@ var (
 // What the look-ups find, by the beginnings of their texts.
 const (
 	findsAccount = "SELECT COALESCE"
-	findsHash    = "SELECT COALESCE(CAST(`password`"
+	findsHash    = "SELECT COALESCE(CAST(`users`.`password`"
 	findsReset   = "SELECT digest"
 	findsLimits  = "SELECT id, tat" // those of stub.limits
 	findsLeased  = "SELECT requested_at"
@@ -84,15 +84,15 @@ const (
 
 func stubRows() map[string][]driver.Value {
 	due := []driver.Value{
-		job.ID, string(job.Kind), string(job.By), job.Identifier, job.AccountID, job.Portal, job.Locale,
-		job.Client.String(), now.UnixMicro(), now.UnixMicro(), int64(0), int64(1), "lease",
+		job.ID, string(job.Kind), string(job.By), job.Identifier, job.AccountID, job.Tenant, job.Ticket[:],
+		job.Portal, job.Locale, job.Client.String(), now.UnixMicro(), now.UnixMicro(), int64(0), int64(1), "lease",
 	}
 	queued := slices.Clone(due)
-	queued[11], queued[12] = int64(0), ""
+	queued[13], queued[14] = int64(0), ""
 	return map[string][]driver.Value{
-		findsAccount: {"7", alice.Username, alice.Email, "old hash", "en", int64(1), int64(1), int64(1)},
+		findsAccount: {"7", "", alice.Username, alice.Email, "old hash", "en", "", int64(1), int64(1), int64(1)},
 		findsHash:    {"new hash"},
-		findsReset:   {reset.Digest[:], "7", alice.Version[:], reset.JobID, reset.Requester[:], now.UnixMicro(), reset.ExpiresAt.UnixMicro(), "", int64(0)},
+		findsReset:   {reset.Digest[:], "7", alice.Version[:], reset.JobID, reset.Requester[:], now.UnixMicro(), reset.ExpiresAt.UnixMicro(), ""},
 		findsLeased:  {now.UnixMicro(), int64(0)},
 		findsNewer:   {int64(0)},
 		findsDue:     queued,
@@ -144,9 +144,6 @@ var methods = []method{
 		r, a, err := s.FindReset(ctx, reset.Digest, now)
 		return []any{r, a}, err
 	}},
-	{"CountTry", func(ctx context.Context, s *Store) (any, error) {
-		return nil, s.CountTry(ctx, reset.Digest, 1)
-	}},
 	{"Redeem", func(ctx context.Context, s *Store) (any, error) {
 		return s.Redeem(ctx, recovery.Redemption{
 			Digest: reset.Digest, At: now, PasswordHash: "new hash", Add: []recovery.Job{notice, job},
@@ -163,6 +160,9 @@ var methods = []method{
 	}},
 	{"TakeLimits", func(ctx context.Context, s *Store) (any, error) {
 		return nil, s.TakeLimits(ctx, now, recovery.Charges{free, other})
+	}},
+	{"RefundLimits", func(ctx context.Context, s *Store) (any, error) {
+		return nil, s.RefundLimits(ctx, recovery.Charges{full, other})
 	}},
 	{"Claim", func(ctx context.Context, s *Store) (any, error) {
 		return s.Claim(ctx, recovery.Claim{LeaseID: "lease", Lane: recovery.LaneMail, At: now, Until: now.Add(time.Minute), Max: 4, Again: 1})

@@ -10,7 +10,6 @@ var mysql = statements{
 	insertResets: `INSERT INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at)
 		VALUES {(?, ?, ?, ?, ?, ?, ?)}`,
 	findReset:  `SELECT ` + resetColumns + ` FROM recovery_resets WHERE digest >= ? ORDER BY digest LIMIT 1`,
-	countTry:   `UPDATE recovery_resets SET tries = tries + ? WHERE digest = ? AND tries + ? BETWEEN 0 AND ?`,
 	redeem:     `UPDATE recovery_resets SET ended = 'used' WHERE digest = ? AND ended = '' AND expires_at > ?`,
 	voidOthers: `UPDATE recovery_resets SET ended = 'voided' WHERE account_id = ? AND ended = ''`,
 
@@ -19,8 +18,8 @@ var mysql = statements{
 	ensureLimits: `INSERT INTO recovery_limits (id, tat) VALUES {(?, 0)} ON DUPLICATE KEY UPDATE tat = tat`,
 	lockLimits:   `SELECT id, tat FROM recovery_limits WHERE id IN ({?}) FOR UPDATE`,
 	setLimits:    `INSERT INTO recovery_limits (id, tat) VALUES {(?, ?)} ON DUPLICATE KEY UPDATE tat = VALUES(tat)`,
-	insertJobs: `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, turn, order_at)
-		VALUES {(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)}`,
+	insertJobs: `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, turn, order_at)
+		VALUES {(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)}`,
 
 	claimAgain: `SELECT ` + jobColumns + ` FROM recovery_jobs WHERE lane = ? AND fresh = 0 AND order_at <= ?
 		ORDER BY order_at LIMIT ? FOR UPDATE SKIP LOCKED`,

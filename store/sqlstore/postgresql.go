@@ -8,7 +8,6 @@ var postgresql = statements{
 	insertResets: `INSERT INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at)
 		SELECT * FROM unnest($1::bytea[], $2::text[], $3::bytea[], $4::text[], $5::bytea[], $6::bigint[], $7::bigint[])`,
 	findReset:  `SELECT ` + resetColumns + ` FROM recovery_resets WHERE digest >= $1 ORDER BY digest LIMIT 1`,
-	countTry:   `UPDATE recovery_resets SET tries = tries + $1 WHERE digest = $2 AND tries + $3 BETWEEN 0 AND $4`,
 	redeem:     `UPDATE recovery_resets SET ended = 'used' WHERE digest = $1 AND ended = '' AND expires_at > $2`,
 	voidOthers: `UPDATE recovery_resets SET ended = 'voided' WHERE account_id = $1 AND ended = ''`,
 
@@ -26,12 +25,12 @@ var postgresql = statements{
 		clients AS (SELECT place, max(tat - every) AS free FROM unnest($6::bigint[], $7::bytea[], $8::bigint[]) AS c (place, id, every)
 			JOIN judged USING (id) GROUP BY place),
 		jobs AS (SELECT j.*, requested_at - greatest(0, free - requested_at) AS turn
-			FROM unnest($9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-				$17::text[], $18::bigint[]) WITH ORDINALITY
-				AS j (id, lane, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, place)
+			FROM unnest($9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bytea[],
+				$17::text[], $18::text[], $19::text[], $20::bigint[]) WITH ORDINALITY
+				AS j (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, place)
 			LEFT JOIN clients USING (place)),
-		added AS (INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, turn, order_at)
-			SELECT id, lane, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, turn, turn
+		added AS (INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, turn, order_at)
+			SELECT id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, turn, turn
 			FROM jobs, passed WHERE passed.ok)
 		SELECT ok AND 1 / CASE WHEN (SELECT count(*) FROM counted) = (SELECT count(*) FROM judged WHERE passed.ok) THEN 1 ELSE 0 END = 1, usual
 		FROM passed`,
@@ -40,9 +39,9 @@ var postgresql = statements{
 	lockLimits: `SELECT id, tat FROM recovery_limits WHERE id = ANY ($1::bytea[]) ORDER BY id FOR UPDATE`,
 	setLimits: `INSERT INTO recovery_limits (id, tat) SELECT * FROM unnest($1::bytea[], $2::bigint[])
 		ON CONFLICT (id) DO UPDATE SET tat = excluded.tat`,
-	insertJobs: `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, turn, order_at)
-		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-			$9::text[], $10::bigint[], $11::bigint[], $12::bigint[])`,
+	insertJobs: `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, turn, order_at)
+		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bytea[],
+			$9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[])`,
 
 	claimAgain: `WITH due AS (SELECT id AS due_id FROM recovery_jobs WHERE lane = $3 AND fresh = 0 AND order_at <= $4
 			ORDER BY order_at LIMIT $5 FOR UPDATE SKIP LOCKED)

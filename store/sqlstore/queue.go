@@ -76,11 +76,13 @@ func readJobs(rows *sql.Rows, err error) (jobs []recovery.Job, _ error) {
 	for rows.Next() {
 		var j recovery.Job
 		var client string
+		var ticket []byte // NULL is none
 		var requestedAt, turn int64
-		if err := rows.Scan(&j.ID, &j.Kind, &j.By, &j.Identifier, &j.AccountID, &j.Portal, &j.Locale, &client,
+		if err := rows.Scan(&j.ID, &j.Kind, &j.By, &j.Identifier, &j.AccountID, &j.Tenant, &ticket, &j.Portal, &j.Locale, &client,
 			&requestedAt, &turn, &j.Charged, &j.Attempts, &j.LeaseID); err != nil {
 			return nil, err
 		}
+		copy(j.Ticket[:], ticket)
 		j.Client, _ = netip.ParseAddr(client) // "" is the zero Addr
 		j.RequestedAt, j.Turn = fromMicro(requestedAt), fromMicro(turn)
 		jobs = append(jobs, j)
@@ -105,7 +107,7 @@ func (s *Store) lockJob(ctx context.Context, tx txn, id, leaseID string) (reques
 // anything else.
 func (s *Store) lockAccounts(ctx context.Context, tx txn, ids []string) error {
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
-		if _, err := s.accounts.LockAccount(ctx, tx.Tx, id); err != nil {
+		if _, err := s.accounts.AccountByID(ctx, tx.Tx, id, true); err != nil {
 			return err
 		}
 	}
@@ -130,7 +132,10 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 			}
 		}
 		if charged && len(o.Refund) > 0 {
-			if err := s.refund(ctx, tx, o); err != nil {
+			if err := s.refund(ctx, tx, o.Refund); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, s.sql.setCharged, 0, o.JobID); err != nil {
 				return err
 			}
 		}
@@ -159,20 +164,6 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 		}
 		return nil
 	})
-}
-
-// refund gives back what CreateResets charged for a mail that did not leave.
-func (s *Store) refund(ctx context.Context, tx txn, o recovery.Outcome) error {
-	states, err := s.lockLimits(ctx, tx, o.Refund)
-	if err != nil {
-		return err
-	}
-	o.Refund.Refund(states)
-	if err := s.setLimits(ctx, tx, states); err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, s.sql.setCharged, 0, o.JobID)
-	return err
 }
 
 // Purge implements [recovery.Queue]. Like Enqueue it locks limits before jobs.
@@ -253,17 +244,20 @@ func (s *Store) insert(ctx context.Context, tx txn, jobs ...recovery.Job) error 
 	return s.execAll(ctx, tx, s.sql.insertJobs, jobRows(jobs))
 }
 
-const jobValues = 12 // in a row of insertJobs
+const jobValues = 14 // in a row of insertJobs
 
 func jobRows(jobs []recovery.Job) (rows rows) {
 	for _, j := range jobs {
-		client := ""
+		client, ticket := "", any(nil)
 		if j.Client.IsValid() {
 			client = j.Client.String()
 		}
+		if j.Ticket != (recovery.Digest{}) {
+			ticket = j.Ticket[:]
+		}
 		turn := j.Turn.UnixMicro()
-		rows.add(j.ID, string(j.Kind.Lane()), string(j.Kind), string(j.By), j.Identifier, j.AccountID, j.Portal, j.Locale, client,
-			j.RequestedAt.UnixMicro(), turn, turn)
+		rows.add(j.ID, string(j.Kind.Lane()), string(j.Kind), string(j.By), j.Identifier, j.AccountID, j.Tenant, ticket,
+			j.Portal, j.Locale, client, j.RequestedAt.UnixMicro(), turn, turn)
 	}
 	return rows
 }
@@ -280,7 +274,7 @@ const (
 func fitJobs(jobs ...recovery.Job) error {
 	for _, j := range jobs {
 		err := errors.Join(fit(j.ID, maxName), fit(j.Identifier, maxIdentifier), fit(j.AccountID, maxAccountID),
-			fit(j.Portal, maxName), fit(j.Locale, maxName))
+			fit(j.Tenant, maxName), fit(j.Portal, maxName), fit(j.Locale, maxName))
 		if err != nil {
 			return err
 		}

@@ -37,16 +37,22 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 			return err
 		}
 		var kept rows
+		asked := map[string]bool{} // a token and a code are of one account: whether it had newer mail
 		for _, r := range m.Resets {
-			at, newer := r.RequestedAt.UnixMicro(), false
-			err := tx.QueryRowContext(ctx, s.sql.findNewer, r.AccountID, r.Requester[:],
-				m.At.Add(recovery.MaxClockSkew).UnixMicro(), at, at, r.JobID).Scan(&newer)
-			switch {
-			case err != nil:
-				return err
-			case newer:
-				superseded = append(superseded, r.AccountID)
-			default:
+			at := r.RequestedAt.UnixMicro()
+			newer, known := asked[r.AccountID]
+			if !known {
+				err := tx.QueryRowContext(ctx, s.sql.findNewer, r.AccountID, r.Requester[:],
+					m.At.Add(recovery.MaxClockSkew).UnixMicro(), at, at, r.JobID).Scan(&newer)
+				if err != nil {
+					return err
+				}
+				asked[r.AccountID] = newer
+				if newer {
+					superseded = append(superseded, r.AccountID)
+				}
+			}
+			if !newer {
 				kept.add(r.Digest[:], r.AccountID, r.Version[:], r.JobID, r.Requester[:], at, r.ExpiresAt.UnixMicro())
 			}
 		}
@@ -81,9 +87,7 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 		if err != nil {
 			return err
 		}
-		found, err := s.accounts.FindAccounts(ctx, tx.Tx, recovery.AccountQuery{
-			By: recovery.ByID, Typed: next.AccountID, Canonical: next.AccountID, Max: 10, // a comparison may be loose
-		})
+		found, err := s.accounts.AccountByID(ctx, tx.Tx, next.AccountID, false)
 		unknown := &recovery.TokenError{Reason: recovery.TokenUnknown}
 		switch {
 		case next.Digest != digest && strings.HasPrefix(code(err), "22"): // a data exception: "0" is no ID there
@@ -124,7 +128,7 @@ func (s *Store) reset(ctx context.Context, tx txn, digest recovery.Digest) (reco
 func scanReset(row *sql.Row) (r recovery.Reset, err error) {
 	var digest, version, requester []byte
 	var requestedAt, expiresAt int64
-	err = row.Scan(&digest, &r.AccountID, &version, &r.JobID, &requester, &requestedAt, &expiresAt, &r.Ended, &r.Tries)
+	err = row.Scan(&digest, &r.AccountID, &version, &r.JobID, &requester, &requestedAt, &expiresAt, &r.Ended)
 	if err != nil {
 		return recovery.Reset{}, err
 	}
@@ -133,23 +137,6 @@ func scanReset(row *sql.Row) (r recovery.Reset, err error) {
 	copy(r.Requester[:], requester)
 	r.RequestedAt, r.ExpiresAt = fromMicro(requestedAt), fromMicro(expiresAt)
 	return r, nil
-}
-
-// CountTry implements [recovery.Resets].
-func (s *Store) CountTry(ctx context.Context, digest recovery.Digest, by int) error {
-	return s.write(ctx, func(tx txn) error {
-		n, err := affected(tx.ExecContext(ctx, s.sql.countTry, by, digest[:], by, recovery.MaxTries))
-		if err != nil || n > 0 {
-			return err
-		}
-		if _, err := s.reset(ctx, tx, digest); err != nil {
-			return err
-		}
-		if by > 0 {
-			return &recovery.TokenError{Reason: recovery.TokenDenied}
-		}
-		return nil
-	})
 }
 
 // Redeem implements [recovery.Resets]. Transactions about one account wait for each other at the
@@ -163,7 +150,7 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (account reco
 		if err != nil {
 			return err
 		}
-		locked, err := s.accounts.LockAccount(ctx, tx.Tx, r.AccountID)
+		locked, err := s.accounts.AccountByID(ctx, tx.Tx, r.AccountID, true)
 		if errors.Is(err, errNotAnID) {
 			return r.Judge(c.At, recovery.Account{})
 		}
@@ -192,7 +179,7 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (account reco
 		if err := s.insert(ctx, tx, c.Add...); err != nil {
 			return err
 		}
-		after, err := s.accounts.LockAccount(ctx, tx.Tx, r.AccountID)
+		after, err := s.accounts.AccountByID(ctx, tx.Tx, r.AccountID, true)
 		if err != nil {
 			return err
 		}

@@ -11,7 +11,7 @@ import (
 // so that one text of the statement serves any number of rows; the others get every value.
 type rows struct {
 	columns int
-	values  []any // row by row: string, []byte or int64
+	values  []any // row by row: string, []byte, int64 or nil, which is NULL
 }
 
 func (r *rows) add(values ...any) {
@@ -69,6 +69,8 @@ func (r *rows) arrays(columns int) []any {
 				b = append(b, ',')
 			}
 			switch v := r.values[i].(type) {
+			case nil:
+				b = append(b, "NULL"...)
 			case int64:
 				b = strconv.AppendInt(b, v, 10)
 			case []byte:

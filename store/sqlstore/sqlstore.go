@@ -43,8 +43,8 @@
 // its own job is durable, with its own limit or error. A call alone waits for nobody; after a
 // shared one, the next waits up to 250 µs for the same callers to come again. On PostgreSQL they
 // are one statement, with pgx one round trip, unless a limit is reached. On SQLite, which has one
-// writer, CreateResets and Finish share that transaction too; what fails in it, the application's
-// LockAccount included, is done again alone.
+// writer, CreateResets, Finish and RefundLimits share that transaction too; what fails in it, the
+// application's AccountByID included, is done again alone.
 //
 // # Many instances
 //
@@ -89,6 +89,7 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -110,7 +111,7 @@ const (
 // ErrUnknownOutcome is wrapped by the error of a method whose transaction may have been committed
 // or not, because the connection was lost or ctx ended meanwhile. To repeat the call is safe:
 // Redeem changes a password once, Finish ends a job once, and CreateResets charges a job once;
-// Enqueue refuses an ID that is stored; TakeLimits and CountTry count again.
+// Enqueue refuses an ID that is stored; TakeLimits and RefundLimits count again.
 var ErrUnknownOutcome = errors.New("sqlstore: the transaction may or may not have been committed")
 
 // Options configure a [Store]. Nil Options are the zero Options.
@@ -184,7 +185,8 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 	return s, nil
 }
 
-// FindAccounts implements [recovery.Accounts].
+// FindAccounts implements [recovery.Accounts]. It compares the tenant again, byte for byte: what
+// the application or its column takes for equal may not be.
 func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) (found []recovery.Account, err error) {
 	err = s.read(ctx, func(tx txn) error {
 		found, err = s.accounts.FindAccounts(ctx, tx.Tx, q)
@@ -196,7 +198,7 @@ func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) (foun
 	case err != nil:
 		return nil, err
 	}
-	return found, nil
+	return slices.DeleteFunc(found, func(a recovery.Account) bool { return a.Tenant != q.Tenant }), nil
 }
 
 func fromMicro(micro int64) time.Time { return time.UnixMicro(micro).UTC() }

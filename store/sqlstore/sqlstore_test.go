@@ -76,10 +76,10 @@ func TestAnswers(t *testing.T) {
 	anothers := slices.Clone(stubRows()[findsReset])
 	anothers[0] = []byte("another digest, of 32 bytes, next")[:32]
 	ended := func(reason string) []driver.Value {
-		return []driver.Value{reset.Digest[:], "7", alice.Version[:], "job 1", reset.Requester[:], now.UnixMicro(), now.Add(time.Hour).UnixMicro(), reason, int64(0)}
+		return []driver.Value{reset.Digest[:], "7", alice.Version[:], "job 1", reset.Requester[:], now.UnixMicro(), now.Add(time.Hour).UnixMicro(), reason}
 	}
 	account := func(id string, active int64, email string) []driver.Value {
-		return []driver.Value{id, "alice", email, "old hash", "", active, int64(1), int64(1)}
+		return []driver.Value{id, "", "alice", email, "old hash", "", "", active, int64(1), int64(1)}
 	}
 	for _, c := range []struct {
 		name    string
@@ -98,8 +98,6 @@ func TestAnswers(t *testing.T) {
 		{"another address", findsAccount, account("7", 1, "a@example.com"), "", "FindReset Redeem", "recovery: the token is not valid: stale"},
 		{"a redeem that lost", "", nil, "SET ended = 'used'", "Redeem", "recovery: the token is not valid: used"},
 		{"no row for the password", findsHash, nil, "password", "Redeem", "sqlstore: no row of the user table has the account's ID"},
-		{"an unknown token's try", findsReset, nil, "SET tries", "CountTry", "recovery: the token is not valid: unknown"},
-		{"the last try", "", nil, "SET tries", "CountTry", "recovery: the token is not valid: denied"},
 		{"no lease", findsLeased, nil, "", "CreateResets, Finish for good", "recovery: the lease is not held"},
 		{"a lease that is lost meanwhile", "", nil, "DELETE FROM recovery_jobs", "Finish for good", "recovery: the lease is not held"},
 		{"a lease that is lost before a retry", "", nil, "UPDATE recovery_jobs", "Finish to retry", "recovery: the lease is not held"},
@@ -238,7 +236,8 @@ func TestTextsThatAreTooLong(t *testing.T) {
 			is.Equal(errorText(err), "sqlstore: a text of 255 bytes is longer than 254")
 			name := strings.Repeat("n", 65)
 			for _, set := range []func(*recovery.Job){
-				func(r *recovery.Job) { r.ID = name }, func(r *recovery.Job) { r.Portal = name }, func(r *recovery.Job) { r.Locale = name },
+				func(r *recovery.Job) { r.ID = name }, func(r *recovery.Job) { r.Tenant = name },
+				func(r *recovery.Job) { r.Portal = name }, func(r *recovery.Job) { r.Locale = name },
 			} {
 				r := job
 				set(&r)
@@ -279,16 +278,6 @@ func TestPurgeStopsAtMax(t *testing.T) {
 	}
 }
 
-// A try that is given back when none was counted is none.
-func TestTryGivenBack(t *testing.T) {
-	is := is.New(t)
-	s := newStub(SQLite)
-	s.changed = func(string, []driver.NamedValue) int64 { return 0 }
-	store, _ := s.store(t, nil)
-	is.NoErr(store.CountTry(t.Context(), reset.Digest, -1))
-	is.Equal(s.calls[2], sent(sqlite.countTry, int64(-1), reset.Digest[:], int64(-1), int64(recovery.MaxTries)))
-}
-
 // What a mail is charged once it is not charged again, and accounts that had newer mail are left
 // out; if that is all of them, nothing is changed.
 func TestCreateResets(t *testing.T) {
@@ -316,6 +305,16 @@ func TestCreateResets(t *testing.T) {
 			is.Equal(superseded, []string{"7", "3"})
 			is.True(!wrote(s, "INSERT"))
 			is.True(!wrote(s, "UPDATE recovery_jobs"))
+
+			s = newStub(d)
+			s.rows[findsNewer] = []driver.Value{int64(1)}
+			store, _ = s.store(t, nil)
+			withCode := mint(full)
+			withCode.Resets = append(withCode.Resets, withCode.Resets[0]) // a code of the first account
+			superseded, err = store.CreateResets(t.Context(), withCode)
+			is.NoErr(err)
+			is.Equal(superseded, []string{"7", "3"}) // each once
+			is.Equal(count(s.calls, findsNewer), 2)  // and asked about once
 
 			s = newStub(d)
 			store, _ = s.store(t, nil)
@@ -403,7 +402,7 @@ func TestRowsOfAnotherType(t *testing.T) {
 		method string
 		finds  string
 		column int
-	}{{"FindAccounts by user name", findsAccount, 5}, {"Claim", claims, 11}, {"TakeLimits", findsLimits, 1}, {"Stats", findsStats, 1}} {
+	}{{"FindAccounts by user name", findsAccount, 7}, {"Claim", claims, 13}, {"TakeLimits", findsLimits, 1}, {"Stats", findsStats, 1}} {
 		m := methods[slices.IndexFunc(methods, func(m method) bool { return m.name == c.method })]
 		t.Run(m.name, func(t *testing.T) {
 			is := is.New(t)

@@ -16,7 +16,6 @@ type statements struct {
 	setCharged   string
 	insertResets string
 	findReset    string // with the digest, or the next one
-	countTry     string
 	redeem       string
 	voidOthers   string
 
@@ -47,8 +46,8 @@ type statements struct {
 
 // The columns that are read.
 const (
-	resetColumns = "digest, account_id, version, job_id, requester, requested_at, expires_at, ended, tries"
-	jobColumns   = "id, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, turn, charged, attempts, lease_id"
+	resetColumns = "digest, account_id, version, job_id, requester, requested_at, expires_at, ended"
+	jobColumns   = "id, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, turn, charged, attempts, lease_id"
 )
 
 func statementsOf(d Dialect) statements {
@@ -67,7 +66,7 @@ const defaultPrefix = "recovery_"
 func (s statements) prefixed(prefix string) statements {
 	for _, text := range []*string{
 		&s.lockDatabase,
-		&s.lockJob, &s.findNewer, &s.setCharged, &s.insertResets, &s.findReset, &s.countTry, &s.redeem, &s.voidOthers,
+		&s.lockJob, &s.findNewer, &s.setCharged, &s.insertResets, &s.findReset, &s.redeem, &s.voidOthers,
 		&s.addAtOnce, &s.ensureLimits, &s.lockLimits, &s.setLimits, &s.insertJobs,
 		&s.claimAgain, &s.claimFresh, &s.claimOne, &s.lease, &s.finish, &s.retry, &s.discard, &s.markMailed, &s.supersede,
 		&s.purgeLimits, &s.purgeResets, &s.purgeAhead, &s.purgeJobs,

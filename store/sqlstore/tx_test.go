@@ -193,7 +193,7 @@ func TestNothingIsCommittedAfterTheContext(t *testing.T) {
 // panicking is an application whose mapping has a bug.
 type panicking struct{ Accounts }
 
-func (panicking) LockAccount(context.Context, *sql.Tx, string) ([]recovery.Account, error) {
+func (panicking) AccountByID(context.Context, *sql.Tx, string, bool) ([]recovery.Account, error) {
 	panic("a bug")
 }
 

@@ -34,11 +34,13 @@ var accountCases = []testCase{
 		for i := range 8 {
 			a := account(fmt.Sprint(i), fmt.Sprint("user", i), fmt.Sprintf("user%d@example.com", i))
 			a.Active, a.HasPassword, a.EmailVerified, a.Locale = i&1 != 0, i&2 != 0, i&4 != 0, "ja"
+			a.Tenant = []string{"", "acme"}[i%2]
+			a.SignIn = []string{"", "Google", "会社の \"SSO\""}[i%3]
 			b.put(a, "h")
 			for _, found := range [][]recovery.Account{
-				b.query(recovery.ByUsername, a.Username, a.Username, 10),
-				b.query(recovery.ByEmail, a.Email, a.Email, 10),
-				b.query(recovery.ByID, a.ID, a.ID, 10),
+				b.queryIn(a.Tenant, recovery.ByUsername, a.Username, a.Username, 10),
+				b.queryIn(a.Tenant, recovery.ByEmail, a.Email, a.Email, 10),
+				b.queryIn(a.Tenant, recovery.ByID, a.ID, a.ID, 10),
 			} {
 				b.want(len(found) == 1, "found %d accounts, not 1", len(found))
 				got := found[0]
@@ -109,7 +111,13 @@ var accountCases = []testCase{
 }
 
 func (b *bench) query(by recovery.IdentifierKind, typed, canonical string, most int) []recovery.Account {
-	found, err := b.Store.FindAccounts(b.ctx, recovery.AccountQuery{By: by, Typed: typed, Canonical: canonical, Max: most})
+	return b.queryIn("", by, typed, canonical, most)
+}
+
+func (b *bench) queryIn(tenant string, by recovery.IdentifierKind, typed, canonical string, most int) []recovery.Account {
+	found, err := b.Store.FindAccounts(b.ctx, recovery.AccountQuery{
+		Tenant: tenant, By: by, Typed: typed, Canonical: canonical, Max: most,
+	})
 	b.ok(err, "FindAccounts")
 	return found
 }

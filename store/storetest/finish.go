@@ -1,7 +1,7 @@
 package storetest
 
 import (
-	"context"
+	"encoding/hex"
 	"errors"
 	"net/netip"
 	"strings"
@@ -19,11 +19,16 @@ var finishCases = []testCase{
 		err := b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0})
 		b.want(errors.Is(err, recovery.ErrLeaseLost), "ended twice: %v", err)
 	}},
-	{"KeepsNoIdentifier", "It must keep none of the job's identifier, account, client and portal.", func(b *bench) {
+	{"KeepsNoIdentifier", "It must keep none of the job's identifier, account, tenant, ticket, client and portal.", func(b *bench) {
 		r := b.job(t0)
 		r.By, r.Identifier, r.AccountID, r.Portal = recovery.ByEmail, "Zaphod@example.com", "account-4711", "portal-42"
 		r.Client = netip.MustParseAddr("203.0.113.77")
-		traces := []string{r.Identifier, strings.ToLower(r.Identifier), r.AccountID, r.Portal, r.Client.String()}
+		r.Tenant, r.Ticket = "tenant-99", recovery.Digest([]byte("a ticket of thirty-two bytes :-)"))
+		ticket := hex.EncodeToString(r.Ticket[:])
+		traces := []string{
+			r.Identifier, strings.ToLower(r.Identifier), r.AccountID, r.Portal, r.Client.String(), r.Tenant,
+			string(r.Ticket[:]), ticket, strings.ToUpper(ticket),
+		}
 		b.ok(b.enqueue(r, b.charge(recovery.ScopeClient, 1, time.Hour)), "Enqueue")
 		b.want(strings.Contains(b.dump(), r.Identifier), "the harness's Dump does not show a waiting request")
 		b.finish(b.claimOne(t0), t0)
@@ -32,7 +37,9 @@ var finishCases = []testCase{
 		}
 	}},
 	{"Retry", "With RetryAt set it must make the job due then and free the lease.", func(b *bench) {
-		b.add(b.job(t0))
+		waiting := b.job(t0)
+		waiting.Tenant, waiting.Ticket = "acme", b.digest()
+		b.add(waiting)
 		r := b.claimOne(t0)
 		retry := t0.Add(10 * time.Second) // before the lease ends
 		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0, RetryAt: retry}), "Finish")
@@ -279,139 +286,4 @@ func (b *bench) wantLost(when string, a recovery.Account, id, lease string) {
 		JobID: id, LeaseID: lease, At: t0, Resets: []recovery.Reset{r}, Charges: []recovery.Charge{b.charge(recovery.ScopeMailbox, 1, time.Hour)},
 	})
 	wantLost(err)
-}
-
-var purgeCases = []testCase{
-	{"Resets", "Purge deletes resets whose ExpiresAt is not after the given instant.", func(b *bench) {
-		a := b.alice()
-		first, second := b.live(a, t0), b.live(a, t0.Add(tick))
-		used := b.live(b.numbered(1), t0)
-		_, err := b.redeem(used.Digest, t0, "hash-1")
-		b.ok(err, "Redeem")
-		b.want(b.purge(first.ExpiresAt.Add(-tick), 100) == 0, "it deleted a reset that is live")
-		b.want(b.purge(first.ExpiresAt, 100) == 2, "it did not delete the two that expired, used or not")
-		b.wantReason(first.Digest, t0, recovery.TokenUnknown)
-		b.wantReason(used.Digest, t0, recovery.TokenUnknown)
-		b.wantReason(second.Digest, t0, "")
-		b.want(b.purge(first.ExpiresAt, 100) == 0, "it deleted something twice")
-	}},
-	{"Limits", "Purge deletes limits whose state is not after the given instant.", func(b *bench) {
-		c := b.charge(recovery.ScopeClient, 2, time.Minute)
-		b.ok(b.take(t0, c), "TakeLimits")
-		b.ok(b.take(t0.Add(30*time.Second), c), "TakeLimits")
-		over := t0.Add(2 * time.Minute) // the state after two events
-		b.want(b.purge(t0.Add(time.Minute), 100) == 0, "it deleted a limit that still counts")
-		b.want(b.purge(over.Add(-tick), 100) == 0, "it deleted a limit a microsecond early")
-		b.wantLimit(b.take(t0.Add(59*time.Second), c), recovery.ScopeClient, time.Second)
-		b.want(b.purge(over, 100) == 1, "it did not delete a limit that is over")
-	}},
-	{"ClockWentBack", "Purge deletes limits whose state is not after the given instant.", func(b *bench) {
-		c := b.charge(recovery.ScopeClient, 1, time.Minute)
-		b.ok(b.take(t0.Add(time.Hour), c), "TakeLimits")
-		b.ok(b.take(t0, c), "TakeLimits with the clock an hour back") // so far ahead, the state counts as none
-		b.want(b.purge(t0.Add(time.Minute-tick), 100) == 0, "it deleted a limit that still counts")
-		b.want(b.purge(t0.Add(time.Minute), 100) == 1, "it did not delete a limit whose state went back with the clock")
-	}},
-	{"Waiting", "It must not delete a job.", func(b *bench) {
-		b.add(b.job(t0))
-		b.add(b.job(t0))
-		leased, err := b.Store.Claim(b.ctx, recovery.Claim{LeaseID: b.id(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Hour), Max: 1})
-		b.ok(err, "Claim")
-		b.want(b.purge(t0.Add(10000*time.Hour), 100) == 0, "it deleted a job")
-		b.finish(leased[0], t0)
-		b.want(len(b.claim(t0)) == 1, "a waiting job is gone")
-	}},
-	{"FarAhead", "Purge deletes resets whose ExpiresAt is after ahead, and makes jobs due at once that are due only after it.", func(b *bench) {
-		a := b.alice()
-		wrong, right := b.live(a, t0.Add(48*time.Hour)), b.live(a, t0)
-		ahead := right.ExpiresAt
-		late, soon := b.leased(b.id(), t0), b.leased(b.id(), t0)
-		for j, due := range map[recovery.Job]time.Time{late: ahead.Add(tick), soon: ahead} {
-			b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: t0, RetryAt: due}), "Finish")
-		}
-		n, err := b.Store.Purge(b.ctx, t0, ahead, 100)
-		b.ok(err, "Purge")
-		b.want(n == 2, "Purge changed %d rows, not 2", n)
-		b.wantReason(wrong.Digest, t0.Add(48*time.Hour), recovery.TokenUnknown)
-		b.wantReason(right.Digest, t0, "")
-		b.want(b.claimOne(t0).ID == late.ID, "the job that is due far ahead is not due")
-	}},
-	{"Batches", "It must change at most max rows and return how many.", func(b *bench) {
-		a := b.alice()
-		for range 7 {
-			b.live(a, t0)
-		}
-		for range 4 {
-			b.ok(b.take(t0, b.charge(recovery.ScopeClient, 1, time.Minute)), "TakeLimits")
-		}
-		total := 0
-		for _, most := range []int{3, 3, 3, 3} {
-			n := b.purge(t0.Add(1000*time.Hour), most)
-			b.want(n <= most, "it deleted %d rows with max %d", n, most)
-			total += n
-		}
-		b.want(total == 11, "it deleted %d rows of 11", total)
-		b.want(b.purge(t0.Add(1000*time.Hour), 3) == 0, "it deleted more than there was")
-		b.want(b.dump() == "", "something is left")
-	}},
-}
-
-func (b *bench) purge(before time.Time, most int) int {
-	n, err := b.Store.Purge(b.ctx, before, before.Add(10000*time.Hour), most)
-	b.ok(err, "Purge")
-	return n
-}
-
-var contextCases = []testCase{
-	{"Ended", "Every method must return ctx's error soon after ctx ends, and then change nothing.", func(b *bench) {
-		a := b.alice()
-		r := b.live(a, t0)
-		b.add(b.job(t0))
-		leased := b.claimOne(t0)
-		b.add(b.job(t0))
-		before := b.dump()
-		ctx, cancel := context.WithCancel(b.ctx)
-		cancel()
-		for _, c := range []struct {
-			name string
-			call func() error
-		}{
-			{"FindAccounts", func() error {
-				_, err := b.Store.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByID, Typed: "1", Canonical: "1", Max: 1})
-				return err
-			}},
-			{"CreateResets", func() error {
-				r := b.reset(a, t0)
-				r.JobID = leased.ID
-				_, err := b.Store.CreateResets(ctx, recovery.Mint{JobID: leased.ID, LeaseID: leased.LeaseID, At: t0, Resets: []recovery.Reset{r}})
-				return err
-			}},
-			{"CountTry", func() error { return b.Store.CountTry(ctx, r.Digest, 1) }},
-			{"Stats", func() error { _, err := b.Store.Stats(ctx); return err }},
-			{"FindReset", func() error { _, _, err := b.Store.FindReset(ctx, r.Digest, t0); return err }},
-			{"Redeem", func() error {
-				_, err := b.Store.Redeem(ctx, recovery.Redemption{Digest: r.Digest, At: t0, PasswordHash: "hash-1"})
-				return err
-			}},
-			{"Enqueue", func() error { return b.Store.Enqueue(ctx, b.job(t0), nil) }},
-			{"TakeLimits", func() error {
-				return b.Store.TakeLimits(ctx, t0, []recovery.Charge{b.charge(recovery.ScopeClient, 1, time.Hour)})
-			}},
-			{"Claim", func() error {
-				_, err := b.Store.Claim(ctx, recovery.Claim{LeaseID: b.id(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Minute), Max: 1})
-				return err
-			}},
-			{"Finish", func() error {
-				return b.Store.Finish(ctx, recovery.Outcome{JobID: leased.ID, LeaseID: leased.LeaseID, At: t0})
-			}},
-			{"Purge", func() error {
-				_, err := b.Store.Purge(ctx, t0.Add(1000*time.Hour), t0.Add(2000*time.Hour), 10)
-				return err
-			}},
-		} {
-			err := c.call()
-			b.want(errors.Is(err, context.Canceled), "%s returned %v", c.name, err)
-			b.want(b.dump() == before && b.hash("1") == "hash-0", "%s changed what is stored", c.name)
-		}
-	}},
 }

@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"example.com/recovery"
@@ -139,6 +141,37 @@ var limitCases = []testCase{
 		}
 		b.want(len(b.claim(t0)) == 50, "jobs without charges were lost")
 	}},
+	{"Refund", "RefundLimits gives charges back (Charges.Refund).", func(b *bench) {
+		c, other := b.charge(recovery.ScopeClient, 3, time.Minute), b.charge(recovery.ScopeGlobal, 2, time.Hour)
+		b.ok(b.take(t0, c, other), "TakeLimits")
+		b.ok(b.take(t0, c, other), "TakeLimits")
+		b.ok(b.enqueue(b.job(t0), c), "Enqueue")
+		b.ok(b.refund(c), "RefundLimits of what Enqueue took")
+		b.want(len(b.claim(t0)) == 1, "the job that was charged is gone")
+		b.ok(b.take(t0.Add(20*time.Second), c), "TakeLimits of what was given back")
+		b.wantLimit(b.take(t0.Add(20*time.Second), c), recovery.ScopeClient, 40*time.Second)
+		b.wantLimit(b.take(t0, other), recovery.ScopeGlobal, time.Hour) // it was not given back
+		b.ok(b.refund(other, c), "RefundLimits of two")
+		b.ok(b.take(t0, c, other), "TakeLimits of both")
+		b.wantLimit(b.take(t0, c), recovery.ScopeClient, time.Minute)
+		b.wantLimit(b.take(t0, other), recovery.ScopeGlobal, time.Hour)
+	}},
+	{"RefundOfNothing", "RefundLimits gives charges back: what was never taken, or is over, lets nothing more pass.", func(b *bench) {
+		unknown, over := b.charge(recovery.ScopeClient, 2, time.Minute), b.charge(recovery.ScopeClient, 2, time.Minute)
+		b.ok(b.take(t0, over), "TakeLimits")
+		for range 3 {
+			b.ok(b.refund(unknown, over), "RefundLimits of what is not there")
+		}
+		before := b.dump()
+		b.ok(b.refund(), "RefundLimits of no charges")
+		b.want(b.dump() == before, "without charges what is stored changed")
+		at := t0.Add(time.Hour)
+		for _, c := range []recovery.Charge{unknown, over} {
+			b.ok(b.take(at, c), "TakeLimits")
+			b.ok(b.take(at, c), "TakeLimits")
+			b.wantLimit(b.take(at, c), recovery.ScopeClient, time.Minute)
+		}
+	}},
 	{"RaceTake", "Counting must be exact under concurrency.", func(b *bench) {
 		for range rounds {
 			c := b.charge(recovery.ScopeClient, 7, time.Hour)
@@ -153,6 +186,38 @@ var limitCases = []testCase{
 			}
 			b.want(passed == 7, "%d of 200 concurrent calls passed a limit of 7", passed)
 		}
+	}},
+	{"RaceRefund", "Like taking, RefundLimits must be exact under concurrency.", func(b *bench) {
+		const burst = 5
+		c := b.charge(recovery.ScopeToken, burst, time.Hour)
+		var held atomic.Int64
+		errs := together(racers, func(int) error {
+			for range rounds {
+				if err := b.take(t0, c); err != nil {
+					if err := limitedBy(err, recovery.ScopeToken, time.Hour); err != nil {
+						return err
+					}
+					continue
+				}
+				n := held.Add(1)
+				time.Sleep(time.Millisecond)
+				held.Add(-1)
+				if n > burst {
+					return fmt.Errorf("%d calls hold a limit of %d at once", n, burst)
+				}
+				if err := b.refund(c); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for _, err := range errs {
+			b.ok(err, "TakeLimits and RefundLimits")
+		}
+		for range burst {
+			b.ok(b.take(t0, c), "TakeLimits after all was given back")
+		}
+		b.wantLimit(b.take(t0, c), recovery.ScopeToken, time.Hour)
 	}},
 	{"RaceEnqueue", "Counting must be exact under concurrency, and no accepted job may get lost.", func(b *bench) {
 		charges := []recovery.Charge{b.charge(recovery.ScopeClient, 150, time.Hour), b.charge(recovery.ScopeGlobal, 180, time.Hour)}
@@ -188,9 +253,23 @@ func (b *bench) take(at time.Time, charges ...recovery.Charge) error {
 	return b.Store.TakeLimits(b.ctx, at, charges)
 }
 
+func (b *bench) refund(charges ...recovery.Charge) error { return b.Store.RefundLimits(b.ctx, charges) }
+
 func (b *bench) wantLimit(err error, scope recovery.Scope, wait time.Duration) {
+	if wrong := limitedBy(err, scope, wait); wrong != nil {
+		b.fail("%v", wrong)
+	}
+}
+
+// limitedBy returns an error unless err is that of the scope's limit, with the wait.
+func limitedBy(err error, scope recovery.Scope, wait time.Duration) error {
 	e, ok := errors.AsType[*recovery.LimitError](err)
-	b.want(ok, "the error is %v, not a *LimitError", err)
-	b.want(e.Scope == scope && e.RetryAfter == wait, "refused by the %s limit for %v, not by the %s limit for %v",
-		e.Scope, e.RetryAfter, scope, wait)
+	if !ok {
+		return fmt.Errorf("the error is %v, not a *LimitError", err)
+	}
+	if e.Scope != scope || e.RetryAfter != wait {
+		return fmt.Errorf("refused by the %s limit for %v, not by the %s limit for %v",
+			e.Scope, e.RetryAfter, scope, wait)
+	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"errors"
 	"time"
 
 	"example.com/recovery"
@@ -147,50 +146,5 @@ var mintCases = []testCase{
 			}
 		}
 		b.want(admitted == 3, "%d of %d concurrent mails passed a limit of 3", admitted, racers)
-	}},
-}
-
-var tryCases = []testCase{
-	{"Counts", "CountTry adds by to the reset's Tries; it must return TokenError{TokenDenied}, and change nothing, if Tries is MaxTries already.", func(b *bench) {
-		r, other := b.live(b.alice(), t0), b.live(b.numbered(1), t0)
-		tries := func(d recovery.Digest, want int) {
-			got, _, err := b.Store.FindReset(b.ctx, d, t0)
-			b.ok(err, "FindReset")
-			b.want(got.Tries == want, "Tries is %d, not %d", got.Tries, want)
-		}
-		for i := range recovery.MaxTries {
-			tries(r.Digest, i)
-			b.ok(b.Store.CountTry(b.ctx, r.Digest, 1), "CountTry")
-		}
-		before := b.dump()
-		err := b.Store.CountTry(b.ctx, r.Digest, 1)
-		b.want(b.reason(err, "CountTry") == recovery.TokenDenied, "one more try: %v", err)
-		b.want(b.dump() == before, "what is stored changed")
-		tries(other.Digest, 0)
-		b.ok(b.Store.CountTry(b.ctx, r.Digest, -1), "CountTry of -1")
-		tries(r.Digest, recovery.MaxTries-1)
-		b.ok(b.Store.CountTry(b.ctx, r.Digest, 1), "CountTry after one was given back")
-		_, err = b.redeem(r.Digest, t0, "hash-1")
-		b.ok(err, "Redeem with the last try")
-	}},
-	{"Unknown", "An unknown digest is TokenError{TokenUnknown}.", func(b *bench) {
-		b.live(b.alice(), t0)
-		for _, by := range []int{1, -1} {
-			err := b.Store.CountTry(b.ctx, b.digest(), by)
-			b.want(b.reason(err, "CountTry") == recovery.TokenUnknown, "CountTry: %v", err)
-		}
-	}},
-	{"Race", "Counting must be exact under concurrency.", func(b *bench) {
-		r := b.live(b.alice(), t0)
-		errs := together(racers, func(int) error { return b.Store.CountTry(b.ctx, r.Digest, 1) })
-		passed := 0
-		for _, err := range errs {
-			if err == nil {
-				passed++
-			} else {
-				b.want(errors.Is(err, recovery.ErrInvalidToken), "a loser got %v", err)
-			}
-		}
-		b.want(passed == recovery.MaxTries, "%d of %d concurrent tries passed, not %d", passed, racers, recovery.MaxTries)
 	}},
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"net/netip"
 	"strings"
 	"sync"
@@ -13,12 +14,14 @@ import (
 var queueCases = []testCase{
 	{"RoundTrip", "Enqueue appends the job; Claim returns it with Attempts counted up by one and LeaseID set.", func(b *bench) {
 		wants := map[string]recovery.Job{}
+		tickets := []recovery.Digest{{}, {1}, {31: 1}, b.digest(), recovery.Digest(bytes.Repeat([]byte{0xff}, 32))}
 		for _, identifier := range []string{
 			"alice", "Alice@Example.com", `'; DROP TABLE users; --`, "ünï\\cødé", "日本語", "% _ * ?", "😀", strings.Repeat("ß", 127),
 		} {
 			for _, client := range []string{"", "192.0.2.1", "2001:db8::1"} {
 				r := b.job(t0)
 				r.Identifier, r.Portal, r.Locale, r.AccountID = identifier, strings.Repeat("p", 64), strings.Repeat("l", 35), identifier
+				r.Tenant, r.Ticket = tenants[len(wants)%len(tenants)], tickets[len(wants)%len(tickets)]
 				if client != "" {
 					r.Client = netip.MustParseAddr(client)
 				}
@@ -167,7 +170,7 @@ var queueCases = []testCase{
 	}},
 	{"OneJob", "With claim.JobID set it must lease that job alone, of whatever lane, even before it is due, unless someone else holds it.", func(b *bench) {
 		j, other := b.job(t0), b.job(t0)
-		j.Kind = recovery.JobNotice
+		j.Kind, j.Tenant, j.Ticket = recovery.JobNotice, "acme", b.digest()
 		b.add(j)
 		b.add(other)
 		b.want(len(b.claimID(b.id(), t0)) == 0, "a job that is not there was claimed")

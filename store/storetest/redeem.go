@@ -27,7 +27,7 @@ var redeemCases = []testCase{
 	}},
 	{"OnlyThePassword", "It must not change anything else of the account.", func(b *bench) {
 		a := account("1", "alice", "Alice@Example.com")
-		a.Locale = "ja"
+		a.Locale, a.SignIn = "ja", "Google"
 		b.put(a, "hash-0")
 		b.put(account("2", "bob", "bob@example.com"), "hash-bob")
 		r := b.live(b.byID("1"), t0)
@@ -80,6 +80,7 @@ var redeemCases = []testCase{
 		r := b.live(a, t0)
 		notice := b.job(t0)
 		notice.Kind, notice.By, notice.Identifier, notice.AccountID = recovery.JobNotice, recovery.ByEmail, a.Email, a.ID
+		notice.Tenant = "acme"
 		call := b.job(t0)
 		call.Kind, call.By, call.Identifier, call.AccountID = recovery.JobOnReset, recovery.ByID, a.ID, a.ID
 		_, err := b.Store.Redeem(b.ctx, recovery.Redemption{

@@ -78,6 +78,7 @@
 		const checks = {
 			too_short: (p, limit) => [...p].length >= limit,
 			too_long: (p, limit) => [...p].length <= limit,
+			too_many_bytes: (p, limit) => new TextEncoder().encode(p).length <= limit,
 			no_upper: (p) => /[A-Z]/.test(p),
 			no_lower: (p) => /[a-z]/.test(p),
 			no_digit: (p) => /[0-9]/.test(p),

@@ -2,6 +2,7 @@ package behind
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -105,6 +106,31 @@ func TestAttack_S87_WrongClockLoosensNoLimit(t *testing.T) {
 		r.t.Logf("%d passed, the limit is %d", passed, limit)
 		r.is.True(passed <= 2*limit)
 		r.is.True(passed >= 20) // nor does it lock the client out
+	})
+}
+
+// S87: codes are guessed at both instances in turn for as long as the code lives.
+func TestAttack_S87_WrongClockGivesNoTries(t *testing.T) {
+	eachSkew(t, recovery.Options{}, func(r *rig, wrong *recovery.Service, _ time.Duration) {
+		r.put("alice")
+		ticket, err := askCode(r.Service, "alice", owner)
+		r.is.NoErr(err)
+		r.deliver(r.Service)
+		lookedUp := 0
+		r.store.fail(func(_ context.Context, method string) error {
+			if method == "FindReset" {
+				lookedUp++
+			}
+			return nil
+		})
+		for i := range 90 {
+			_, err := []*recovery.Service{r.Service, wrong}[i%2].CompleteReset(r.ctx, recovery.CompleteRequest{
+				Ticket: ticket, Code: "BBBB-BBBB", Password: goodPassword, Client: network(i),
+			})
+			r.is.True(errors.Is(err, recovery.ErrInvalidToken) || errors.Is(err, recovery.ErrLimited))
+			time.Sleep(10*time.Second - time.Millisecond)
+		}
+		r.is.Equal(lookedUp, recovery.MaxTries)
 	})
 }
 

@@ -60,6 +60,25 @@ type probing struct {
 	networks int // that ask for X, under the default limits; 0 without limits
 }
 
+// An other is what X is if it exists. Mails have codes throughout.
+type other struct {
+	name    string
+	account func(name string) recovery.Account
+	silent  bool // Options.NoSignInMail
+}
+
+var (
+	anAccount = other{"an account", accountOf, false}
+	noSignIn  = other{"no password, and no mail", withoutPassword, true}
+	others    = []other{anAccount, {"no password", withoutPassword, false}, noSignIn}
+)
+
+func withoutPassword(name string) recovery.Account {
+	a := accountOf(name)
+	a.HasPassword, a.SignIn = false, "Google"
+	return a
+}
+
 var (
 	fewProbings = []probing{{"one probe", 1, 1}, {"20 probes of 20 networks", 20, 20}}
 	probings    = append(slices.Clone(fewProbings), probing{"20 probes, no limits", 20, 0})
@@ -209,13 +228,14 @@ type guessing struct {
 	systems  []mailSystem
 	places   []int // of the worker
 	probings []probing
-	n        int // guesses
+	others   []other // each case has one of them, in turn; in a full run, all
+	n        int     // guesses
 }
 
 // S56: the library's worker, with Run.
 func TestAttack_S56_OwnMailsAroundAnother(t *testing.T) {
 	long(t)
-	g := guessing{inRig, libraryWorker, mailSystems, []int{1, 2, 16}, probings, guesses}
+	g := guessing{inRig, libraryWorker, mailSystems, []int{1, 2, 16}, probings, others, guesses}
 	if !full {
 		g.systems = mailSystemNamed("30ms", "400ms", "5ms, fails once", "200ms, down for 10s")
 	}
@@ -225,7 +245,7 @@ func TestAttack_S56_OwnMailsAroundAnother(t *testing.T) {
 // S56: the same on a database.
 func TestAttack_S56_OwnMailsAroundAnotherOnSQLite(t *testing.T) {
 	long(t)
-	g := guessing{inRigOnSQLite, libraryWorker, mailSystemNamed("30ms", "200ms"), []int{2}, fewProbings, guesses}
+	g := guessing{inRigOnSQLite, libraryWorker, mailSystemNamed("30ms", "200ms"), []int{2}, fewProbings, others, guesses}
 	if !full {
 		g.n = guesses * 2 / 5
 	}
@@ -238,7 +258,7 @@ func TestAttack_S57_OwnMailsAroundAnother(t *testing.T) {
 	for name, w := range map[string]worker{"Deliver": deliverLoop, "DeliverJob": engine} {
 		t.Run(name, func(t *testing.T) {
 			g := guessing{inRig, w, mailSystemNamed("30ms", "400ms", "5ms, fails once", "200ms, down for 10s"),
-				[]int{1, 16}, probings, guesses}
+				[]int{1, 16}, probings, others, guesses}
 			if !full {
 				g.probings = fewProbings
 			}
@@ -251,7 +271,7 @@ func TestAttack_S57_OwnMailsAroundAnother(t *testing.T) {
 func TestAttack_S56_PositiveControl(t *testing.T) {
 	long(t)
 	g := guessing{inRig, firstEditionWorker, mailSystemNamed("30ms", "200ms", "200ms, fails once"),
-		[]int{1, 2}, fewProbings, guesses}
+		[]int{1, 2}, fewProbings, []other{anAccount}, guesses}
 	// One probe is not enough where every mail fails once: own-2 then waits for itself.
 	g.everyOne(t, func(t *testing.T, c guess, right, _ int) {
 		if right <= mostTrue && (c.probing.burst > 1 || c.system.name != "200ms, fails once") {
@@ -274,25 +294,40 @@ type guess struct {
 	system  mailSystem
 	places  int
 	probing probing
+	x       other
+}
+
+// cases returns those of the set.
+func (g guessing) cases() (all []guess) {
+	for i, m := range g.systems {
+		for j, places := range g.places {
+			for k, p := range g.probings {
+				others := g.others
+				if turn := (i + j + k) % len(others); !full {
+					others = others[turn : turn+1]
+				}
+				for _, x := range others {
+					all = append(all, guess{m, places, p, x})
+				}
+			}
+		}
+	}
+	return all
 }
 
 func (g guessing) everyOne(t *testing.T, judge func(t *testing.T, c guess, right, n int)) {
-	for _, m := range g.systems {
-		for _, places := range g.places {
-			for _, p := range g.probings {
-				t.Run(fmt.Sprintf("mail %s/workers %d/%s", m.name, places, p.name), func(t *testing.T) {
-					t.Parallel()
-					c, right := guess{m, places, p}, g.n
-					for range looks {
-						if right = min(right, g.rightOnes(t, c)); right <= mostOf(g.n) {
-							break
-						}
-					}
-					t.Logf("%d of %d right", right, g.n)
-					judge(t, c, right, g.n)
-				})
+	for _, c := range g.cases() {
+		t.Run(fmt.Sprintf("mail %s/workers %d/%s/%s", c.system.name, c.places, c.probing.name, c.x.name), func(t *testing.T) {
+			t.Parallel()
+			right := g.n
+			for range looks {
+				if right = min(right, g.rightOnes(t, c)); right <= mostOf(g.n) {
+					break
+				}
 			}
-		}
+			t.Logf("%d of %d right", right, g.n)
+			judge(t, c, right, g.n)
+		})
 	}
 }
 
@@ -303,8 +338,8 @@ func (g guessing) rightOnes(t *testing.T, c guess) int {
 	if c.probing.networks > 0 {
 		limits = recovery.Limits{}
 	}
-	g.on(t, recovery.Options{Workers: c.places, Limits: limits}, func(r *rig) {
-		a := attacker{rig: r}
+	g.on(t, recovery.Options{Workers: c.places, Limits: limits, NoSignInMail: c.x.silent}, func(r *rig) {
+		a := attacker{rig: r, x: c.x}
 		r.post.serves(a.serve(c.system))
 		defer g.worker(r, c.places)()
 		for i := range seen {
@@ -323,6 +358,7 @@ type sight struct {
 
 type attacker struct {
 	*rig
+	x     other
 	mu    sync.Mutex
 	began time.Time
 	tries map[string]int
@@ -345,14 +381,15 @@ func (a *attacker) serve(m mailSystem) func(context.Context, recovery.Message) e
 func (a *attacker) look(i int, p probing) (s sight) {
 	x := fmt.Sprintf("x%d", i)
 	if s.exists = rand.N(2) == 0; s.exists {
-		a.put(x)
+		a.is.NoErr(a.add(a.x.account(x), "hash of old"))
 	}
 	a.mu.Lock()
 	a.began, a.tries = time.Now(), map[string]int{}
 	a.mu.Unlock()
 	own := [2]string{fmt.Sprintf("own%d-1", i), fmt.Sprintf("own%d-2", i)}
 	ask := func(name string, from int) time.Time {
-		a.is.NoErr(askName(a.Service, name, network(32*i+from)))
+		_, err := askCode(a.Service, name, network(32*i+from))
+		a.is.NoErr(err)
 		time.Sleep(time.Millisecond)
 		return time.Now()
 	}

@@ -93,8 +93,8 @@ func inRigOnSQLite(t *testing.T, opts recovery.Options, f func(r *rig)) {
 // service returns one more Service on the same store and post office.
 func (r *rig) service(opts recovery.Options) *recovery.Service {
 	r.is.Helper()
-	if opts.HashPassword == nil {
-		opts.HashPassword = func(password string) (string, error) { return "hash of " + password, nil }
+	if opts.Hasher.Hash == nil {
+		opts.Hasher.Hash = func(password string) (string, error) { return "hash of " + password, nil }
 	}
 	opts.Logger = slog.New(slog.NewTextHandler(r.log, nil))
 	svc, err := recovery.New(r.store, r.post, &opts)
@@ -104,27 +104,37 @@ func (r *rig) service(opts recovery.Options) *recovery.Service {
 
 // put adds an account. Its ID is the name, its address name@example.com unless another is given.
 func (r *rig) put(name string, email ...string) {
-	address := cmp.Or(append(email, name+"@example.com")...)
-	a := recovery.Account{
-		ID: name, Username: name, Email: address, Active: true, HasPassword: true, EmailVerified: true,
-	}
+	a := accountOf(name)
+	a.Email = cmp.Or(append(email, a.Email)...)
 	r.is.NoErr(r.add(a, "hash of old"))
 }
 
+func accountOf(name string) recovery.Account {
+	return recovery.Account{
+		ID: name, Username: name, Email: name + "@example.com", Active: true, HasPassword: true, EmailVerified: true,
+	}
+}
+
 func askName(s *recovery.Service, name string, from netip.Addr) error {
-	return s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Client: from})
+	return errOf(s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Client: from}))
+}
+
+// askCode is askName, for a mail with a code, too.
+func askCode(s *recovery.Service, name string, from netip.Addr) (ticket string, err error) {
+	receipt, err := s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Code: true, Client: from})
+	return receipt.Ticket.Reveal(), err
 }
 
 func askEmail(s *recovery.Service, email string, from netip.Addr) error {
-	return s.RequestReset(context.Background(), recovery.ResetRequest{Email: email, Client: from})
+	return errOf(s.RequestReset(context.Background(), recovery.ResetRequest{Email: email, Client: from}))
 }
 
 func askPortal(s *recovery.Service, name, portal string, from netip.Addr) error {
-	return s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Portal: portal, Client: from})
+	return errOf(s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Portal: portal, Client: from}))
 }
 
 func askUsernames(s *recovery.Service, email string, from netip.Addr) error {
-	return s.RetrieveUsername(context.Background(), recovery.UsernameRequest{Email: email, Client: from})
+	return errOf(s.RetrieveUsername(context.Background(), recovery.UsernameRequest{Email: email, Client: from}))
 }
 
 func redeem(s *recovery.Service, token string, from netip.Addr) error {
@@ -329,13 +339,6 @@ func (s *seam) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (
 	return s.Store.FindReset(ctx, d, at)
 }
 
-func (s *seam) CountTry(ctx context.Context, d recovery.Digest, by int) error {
-	if err := s.enter(ctx, "CountTry"); err != nil {
-		return err
-	}
-	return s.Store.CountTry(ctx, d, by)
-}
-
 func (s *seam) Redeem(ctx context.Context, r recovery.Redemption) (recovery.Account, error) {
 	if err := s.enter(ctx, "Redeem"); err != nil {
 		return recovery.Account{}, err
@@ -362,6 +365,13 @@ func (s *seam) TakeLimits(ctx context.Context, at time.Time, charges recovery.Ch
 		return err
 	}
 	return s.Store.TakeLimits(ctx, at, charges)
+}
+
+func (s *seam) RefundLimits(ctx context.Context, charges recovery.Charges) error {
+	if err := s.enter(ctx, "RefundLimits"); err != nil {
+		return err
+	}
+	return s.Store.RefundLimits(ctx, charges)
 }
 
 func (s *seam) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
@@ -423,3 +433,6 @@ func long(t *testing.T) {
 		t.Skip("too long for the race detector: run it without -race")
 	}
 }
+
+// errOf is for calls of which a test wants the error alone.
+func errOf[T any](_ T, err error) error { return err }

@@ -177,12 +177,12 @@ func TestAttack_S57_NoticeThatHangs(t *testing.T) {
 func (s *site) named() map[string]func() error {
 	reset := func(name string) func() error {
 		return func() error {
-			return s.RequestReset(s.ctx, recovery.ResetRequest{Username: name, Client: s.client})
+			return errOf(s.RequestReset(s.ctx, recovery.ResetRequest{Username: name, Client: s.client}))
 		}
 	}
 	names := func(address string) func() error {
 		return func() error {
-			return s.RetrieveUsername(s.ctx, recovery.UsernameRequest{Email: address, Client: s.client})
+			return errOf(s.RetrieveUsername(s.ctx, recovery.UsernameRequest{Email: address, Client: s.client}))
 		}
 	}
 	return map[string]func() error{

@@ -3,7 +3,8 @@
 //
 // The stores are memstore, SQLite, PostgreSQL and MariaDB, found as package databases of
 // store/sqlstore/dbtest says. The entries are the Service itself, the Xandr format, Rackspace's
-// JSON and XML, and the pages of the portal. A request is driven to its end by hand
+// JSON and XML, and the pages of the portal. The mails of the Service itself have codes, and what
+// holds for a token is tried with its code, too. A request is driven to its end by hand
 // (Service.Deliver), by a clock that the test sets, so nothing sleeps and nothing depends on the
 // speed of a machine.
 //

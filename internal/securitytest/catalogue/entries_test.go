@@ -2,6 +2,8 @@ package catalogue
 
 import (
 	"bufio"
+	"crypto/rand"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +28,7 @@ type answer struct {
 // What an answer comes to.
 const (
 	accepted    = "accepted"
+	challenged  = "challenged"
 	malformed   = "malformed"
 	weak        = "weak password"
 	badToken    = "bad token"
@@ -90,27 +93,55 @@ func (s *site) entry(name string) *entry {
 		return s.rackspace(name, ".xml", xmlType)
 	case "portal":
 		return s.portal()
+	case "code":
+		return s.byCode()
 	}
 	return s.direct()
 }
 
+// direct is the Service itself. Its mails have codes, too.
 func (s *site) direct() *entry {
 	e := &entry{name: "direct"}
-	e.byName = func(name string) answer {
-		return s.called(s.RequestReset(s.ctx, recovery.ResetRequest{Username: name, Client: s.client}))
-	}
-	e.byEmail = func(email string) answer {
-		return s.called(s.RequestReset(s.ctx, recovery.ResetRequest{Email: email, Client: s.client}))
-	}
+	e.byName = func(name string) answer { return s.called(errOf(s.request(recovery.ResetRequest{Username: name}))) }
+	e.byEmail = func(email string) answer { return s.called(errOf(s.request(recovery.ResetRequest{Email: email}))) }
 	e.names = func(email string) answer {
-		return s.called(s.RetrieveUsername(s.ctx, recovery.UsernameRequest{Email: email, Client: s.client}))
+		return s.called(errOf(s.RetrieveUsername(s.ctx, recovery.UsernameRequest{Email: email, Tenant: s.tenant, Client: s.client})))
 	}
 	e.completeAs = func(username, token, password string) answer {
-		_, err := s.CompleteReset(s.ctx, recovery.CompleteRequest{Username: username, Token: token, Password: password, Client: s.client})
-		return s.called(err)
+		return s.completes(recovery.CompleteRequest{Username: username, Token: token, Password: password})
 	}
 	e.complete = func(token, password string) answer { return e.completeAs("", token, password) }
 	return e
+}
+
+// byCode is direct, but a token is completed by the code that its mail had, too, and the ticket. For
+// what is no such token it is a wrong code with a ticket of its own.
+func (s *site) byCode() *entry {
+	e := s.direct()
+	e.name = "code"
+	e.completeAs = func(username, token, password string) answer {
+		t, ok := s.typed[token]
+		if !ok {
+			t = typed{randomTicket(), "BBBB-BBBB"}
+		}
+		return s.completes(recovery.CompleteRequest{Username: username, Ticket: t.ticket, Code: t.code, Password: password})
+	}
+	e.complete = func(token, password string) answer { return e.completeAs("", token, password) }
+	return e
+}
+
+// completes is the answer of a completion, of the site's client.
+func (s *site) completes(r recovery.CompleteRequest) answer {
+	r.Client = s.client
+	_, err := s.CompleteReset(s.ctx, r)
+	return s.called(err)
+}
+
+// randomTicket returns one that nobody was given.
+func randomTicket() string {
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw)
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(raw))
 }
 
 // called is the answer of a call.
@@ -130,6 +161,8 @@ func (s *site) called(err error) answer {
 		a.outcome = badToken
 	case errors.Is(err, recovery.ErrDenied):
 		a.outcome = denied
+	case errors.Is(err, recovery.ErrChallenged):
+		a.outcome = challenged
 	case errors.As(err, &limit):
 		a.outcome = limited
 	}
@@ -181,7 +214,7 @@ func (s *site) rackspace(name, suffix, media string) *entry {
 	e.byName = func(name string) answer {
 		a := e.send("reset", document("forgotPasswordCredentials", "username", name))
 		// The format has the name that was sent come back; what is compared is the rest.
-		a.text = strings.ReplaceAll(a.text, "\nX-User-Name: "+strings.Trim(name, " ")+"\n", "\nX-User-Name: (as sent)\n")
+		a.text = strings.ReplaceAll(a.text, "\nX-User-Name: "+strings.TrimSpace(name)+"\n", "\nX-User-Name: (as sent)\n")
 		return a
 	}
 	e.complete = func(token, password string) answer {

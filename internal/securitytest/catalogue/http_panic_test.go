@@ -41,7 +41,7 @@ func TestAttack_S78_Panics(t *testing.T) {
 		}
 		o.Approve = func(context.Context, recovery.Account, recovery.CompleteRequest) error { boom("Approve"); return nil }
 		o.OnReset = func(context.Context, recovery.Account) error { boom("OnReset"); return nil }
-		o.HashPassword = func(password string) (string, error) { boom("HashPassword"); return quickHash(password), nil }
+		o.Hasher.Hash = func(password string) (string, error) { boom("HashPassword"); return quickHash(password), nil }
 		o.Policy = &recovery.Policy{Breached: func(context.Context, string) (bool, error) { boom("Breached"); return false, nil }, BreachFailClosed: true}
 		portal := o.Portals["web"]
 		portal.Allow = func(context.Context, recovery.Account) (bool, error) { boom("Allow"); return true, nil }
@@ -71,11 +71,23 @@ func TestAttack_S78_Panics(t *testing.T) {
 			other, _ := panics(func() answer { return a.ask(unknown(a.kind, "billybob")) })
 			s.is.Equal(got, other)
 		}
-		for _, method := range []string{"TakeLimits", "FindReset", "CountTry", "Redeem"} {
+		for _, method := range []string{"TakeLimits", "FindReset", "RefundLimits", "Redeem"} {
 			s.trace.fail(panicOn(method))
 			got, panicked := panics(func() answer { return e.complete(token, newPassword) })
 			shown(got, panicked, method)
 		}
+		limits := 0
+		s.trace.fail(func(method string) error { // at the count of Approve's tries, not of the client's calls
+			if method == "TakeLimits" {
+				limits++
+			}
+			if limits == 2 {
+				panic(panicText)
+			}
+			return nil
+		})
+		got, panicked := panics(func() answer { return e.complete(token, newPassword) })
+		shown(got, panicked, "the second TakeLimits")
 		s.trace.fail(nil)
 		for _, place := range []string{"Approve", "HashPassword", "Breached"} {
 			s.fails.Store(place)

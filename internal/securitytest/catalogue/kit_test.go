@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -46,6 +44,7 @@ type site struct {
 	events *eventLog
 	mux    *http.ServeMux
 	client netip.Addr        // of the callers that come
+	tenant string            // that they ask for
 	hashes map[string]string // that accounts have when nothing was changed
 
 	overWire bool                           // requests go over a connection to a real server
@@ -53,18 +52,25 @@ type site struct {
 	addr     func(*http.Request) netip.Addr // of the adapters' options, nil for the default
 	fails    atomic.Value                   // in S78, the place where what the application supplies panics
 	hashed   atomic.Int32                   // passwords
+	asked    atomic.Int32                   // second factors
 	opts     *recovery.Options              // of the Service
+	others   []*recovery.Service            // further instances
 	attacks  atomic.Int64
 	judged   int64 // attacks of which sound has seen what came of them
 
 	mu      sync.Mutex
 	now     time.Time
 	secrets []string
+	tickets map[string]string // by the ID of their request
+	typed   map[string]typed  // what else a mail had, by its token
 	server  *httptest.Server
 }
 
-// accounts are those of every site. mallory is disabled, federate has no password of the
-// application, the address of unproven was not verified, and the name of 9 is the address of 8.
+// typed is a code, and the ticket of its request.
+type typed struct{ ticket, code string }
+
+// accounts are those of every site. mallory is disabled, federate logs in through Google, the
+// address of unproven was not verified, and the name of 9 is the address of 8.
 var accounts = func() (all []recovery.Account) {
 	for i, a := range [][2]string{
 		{"alice", "alice@example.com"}, {"alicia", "alice@example.com"}, {"billybob", "billybob@example.com"},
@@ -74,6 +80,9 @@ var accounts = func() (all []recovery.Account) {
 	} {
 		account := eligible(fmt.Sprint(i+1), a[0], a[1])
 		account.Active, account.HasPassword, account.EmailVerified = a[0] != "mallory", a[0] != "federate", a[0] != "unproven"
+		if a[0] == "federate" {
+			account.SignIn = "Google"
+		}
 		all = append(all, account)
 	}
 	return all
@@ -85,7 +94,7 @@ func newSite(t *testing.T, g ground, with func(*site, *recovery.Options)) *site 
 	s := &site{
 		ground: g, t: t, is: is.New(t), ctx: t.Context(), trace: &traceStore{Store: g.Store},
 		mail: &mailertest.Recorder{}, log: &buffer{}, seen: &buffer{}, events: &eventLog{flushed: make(chan netip.Addr, 100)},
-		client: netip.MustParseAddr("192.0.2.1"), hashes: map[string]string{},
+		client: netip.MustParseAddr("192.0.2.1"), hashes: map[string]string{}, tickets: map[string]string{}, typed: map[string]typed{},
 		now: time.Date(2046, 11, 21, 18, 30, 0, 123456000, time.UTC), secrets: []string{oldPassword, newPassword},
 	}
 	s.is.Helper()
@@ -93,8 +102,8 @@ func newSite(t *testing.T, g ground, with func(*site, *recovery.Options)) *site 
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
 	opts := recovery.Options{
 		Application: "Acme", Portals: map[string]recovery.Portal{"web": {URL: portalURL}}, Limits: recovery.Limits{InsecureOff: true},
-		HashPassword: func(password string) (string, error) { s.hashed.Add(1); return quickHash(password), nil },
-		Logger:       logger, Now: s.clock, Hooks: s.events.hooks(),
+		Hasher: recovery.Hasher{Hash: func(password string) (string, error) { s.hashed.Add(1); return quickHash(password), nil }},
+		Logger: logger, Now: s.clock, Hooks: s.events.hooks(),
 		Workers: 1,
 		Tick:    10 * time.Millisecond, // what a job without a mail takes, while no mail was sent yet
 	}
@@ -107,17 +116,30 @@ func newSite(t *testing.T, g ground, with func(*site, *recovery.Options)) *site 
 	s.Service, err = recovery.New(s.trace, s.mail, &opts)
 	s.is.NoErr(err)
 	pages := sync.OnceValue(func() http.Handler { // trying its templates takes longer than most tests of a row
-		pages, err := portal.New(s.Service, &portal.Options{Portal: "web", Logger: logger, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr})
+		pages, err := portal.New(s.Service, &portal.Options{
+			Portal: "web", Logger: logger, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr, Tenant: s.tenantOf,
+		})
 		s.is.NoErr(err)
 		return pages
 	})
-	wire := &httpadapter.Options{Logger: logger, Now: s.clock, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr}
+	wire := &httpadapter.Options{Logger: logger, Now: s.clock, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr, Tenant: s.tenantOf}
 	s.mux = http.NewServeMux()
 	s.mux.Handle("/account-recovery", httpadapter.NewXandr(s.Service, wire))
 	s.mux.Handle("/v2.0/", httpadapter.NewRackspace(s.Service, wire))
 	s.mux.HandleFunc("/recover/", func(w http.ResponseWriter, r *http.Request) { pages().ServeHTTP(w, r) })
 	return s
 }
+
+// another is one more instance on the same store.
+func (s *site) another(opts *recovery.Options) *recovery.Service {
+	s.is.Helper()
+	svc, err := recovery.New(s.trace, s.mail, opts)
+	s.is.NoErr(err)
+	s.others = append(s.others, svc)
+	return svc
+}
+
+func (s *site) tenantOf(*http.Request) string { return s.tenant }
 
 // onStores runs a row on every store, all at once.
 func onStores(t *testing.T, run func(t *testing.T, k kind)) {
@@ -225,10 +247,30 @@ func (s *site) deliver() []recovery.Message {
 // token returns the token that was mailed to the only account with the user name.
 func (s *site) token(username string) string {
 	s.is.Helper()
-	s.is.NoErr(s.RequestReset(s.ctx, recovery.ResetRequest{Username: username, Client: s.client}))
+	s.withCode(username)
 	mails := s.deliver()
 	s.is.Equal(len(mails), 1) // one mail to one account
 	return tokenOf(mails[0])
+}
+
+// withCode asks for a reset with a code, and returns the ticket.
+func (s *site) withCode(username string) (ticket string) {
+	s.is.Helper()
+	receipt, err := s.request(recovery.ResetRequest{Username: username})
+	s.is.NoErr(err)
+	fmt.Fprintf(s.seen, "%v %+v %#v\n", receipt, receipt, receipt)
+	s.secret(receipt.Ticket.Reveal())
+	return receipt.Ticket.Reveal()
+}
+
+// request asks for a reset with a code, as the site's client and for its tenant.
+func (s *site) request(r recovery.ResetRequest) (recovery.Receipt, error) {
+	r.Tenant, r.Client, r.Code = s.tenant, s.client, true
+	receipt, err := s.RequestReset(s.ctx, r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tickets[receipt.ID] = receipt.Ticket.Reveal()
+	return receipt, err
 }
 
 // tokenOf returns the token for the first account of a mail, "" if it has none.
@@ -237,6 +279,14 @@ func tokenOf(m recovery.Message) string {
 		return ""
 	}
 	return m.Resets[0].Token.Reveal()
+}
+
+// codeOf returns its code, "" if it has none.
+func codeOf(m recovery.Message) string {
+	if len(m.Resets) == 0 {
+		return ""
+	}
+	return m.Resets[0].Code
 }
 
 // verifies reports whether the account logs in with the password.
@@ -274,12 +324,24 @@ func (s *site) stored() map[string]string {
 	return all
 }
 
-// mailed has sound look for the tokens of a mail from now on.
+// mailed has sound look for the tokens and codes of a mail from now on, and for their ticket.
 func (s *site) mailed(m recovery.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, r := range m.Resets {
-		s.secret(r.Token.Reveal())
+		s.secrets = append(s.secrets, r.Token.Reveal())
+		if r.Code != "" {
+			s.secrets = append(s.secrets, r.Code, plain(r.Code))
+		}
+		if ticket := s.tickets[m.ID]; ticket != "" {
+			s.secrets = append(s.secrets, ticket)
+			s.typed[r.Token.Reveal()] = typed{ticket, r.Code}
+		}
 	}
 }
+
+// plain is a code without what stands between its letters.
+func plain(code string) string { return strings.ReplaceAll(code, "-", "") }
 
 // secret has sound look for text from now on.
 func (s *site) secret(text string) {
@@ -295,100 +357,6 @@ func (s *site) serve() *httptest.Server {
 		s.t.Cleanup(s.server.Close)
 	}
 	return s.server
-}
-
-// flush waits until the hooks of what was done so far have run. Its own event is a routine one:
-// those that matter go before it, and the routine ones run in order. Where so many wait that it is
-// dropped, it is said again.
-func (s *site) flush() {
-	s.is.Helper()
-	for {
-		mark := s.events.next()
-		_, err := s.CompleteReset(s.ctx, recovery.CompleteRequest{Token: "flush", Password: newPassword, Client: mark})
-		s.is.True(errors.Is(err, recovery.ErrInvalidToken))
-		again := time.After(5 * time.Second)
-		for waiting := true; waiting; {
-			select {
-			case seen := <-s.events.flushed:
-				if seen == mark {
-					return
-				}
-			case <-again:
-				waiting = false
-			}
-		}
-	}
-}
-
-// marks are the addresses of callers that mark a place among the events, each of a network of its
-// own.
-var marks = netip.MustParsePrefix("fdff::/16")
-
-// An eventLog records what hooks are told, as one line each with all that an event holds.
-type eventLog struct {
-	buffer
-	flushed chan netip.Addr
-	last    uint32
-}
-
-func (l *eventLog) next() netip.Addr {
-	l.last++
-	a := marks.Addr().As16()
-	binary.BigEndian.PutUint32(a[2:6], l.last) // of a /48
-	return netip.AddrFrom16(a)
-}
-
-func (l *eventLog) hooks() recovery.Hooks {
-	request := func(name string) func(recovery.JobEvent) {
-		return func(e recovery.JobEvent) {
-			fmt.Fprintf(l, "%s %s %s %s %s %d %s %s\n", name, e.Reason, e.ID, e.Kind, e.Client, e.Attempt, accountText(e.Account), errorText(e.Err))
-		}
-	}
-	reset := func(name string) func(recovery.ResetEvent) {
-		return func(e recovery.ResetEvent) {
-			if marks.Contains(e.Client) {
-				l.flushed <- e.Client
-				return
-			}
-			fmt.Fprintf(l, "%s %s %s %s %s\n", name, e.Reason, e.Client, accountText(e.Account), errorText(e.Err))
-		}
-	}
-	return recovery.Hooks{
-		JobStarted:    request("JobStarted"),
-		JobThrottled:  request("JobThrottled"),
-		JobDropped:    request("JobDropped"),
-		JobRetried:    request("JobRetried"),
-		JobFailed:     request("JobFailed"),
-		MailSent:      request("MailSent"),
-		OnResetCalled: request("OnResetCalled"),
-		LimitReached: func(e recovery.LimitEvent) {
-			fmt.Fprintf(l, "LimitReached %s %s %s\n", e.Call, e.Client, errorText(e.Err))
-		},
-		TokenRefused:    reset("TokenRefused"),
-		ResetDenied:     reset("ResetDenied"),
-		PasswordChanged: reset("PasswordChanged"),
-	}
-}
-
-func accountText(a recovery.Account) string {
-	return fmt.Sprintf("%q %q %q %q %x", a.ID, a.Username, a.Email, a.Locale, a.Version)
-}
-
-// errorText is the text of an error and of all that it wraps.
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	text := fmt.Sprintf("%v %+v %q", err, err, err)
-	switch e := err.(type) {
-	case interface{ Unwrap() error }:
-		text += " " + errorText(e.Unwrap())
-	case interface{ Unwrap() []error }:
-		for _, err := range e.Unwrap() {
-			text += " " + errorText(err)
-		}
-	}
-	return text
 }
 
 // A buffer may be written to by many.
@@ -408,3 +376,6 @@ func (b *buffer) String() string {
 	defer b.mu.Unlock()
 	return b.buf.String()
 }
+
+// errOf is for calls of which a test wants the error alone.
+func errOf[T any](_ T, err error) error { return err }

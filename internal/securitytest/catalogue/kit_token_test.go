@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/go-sql-driver/mysql"
@@ -180,14 +181,25 @@ func (s *site) turn(e *entry, i int) bool {
 	return s.db == nil || entryNames[i%len(entryNames)] == e.name
 }
 
-// throughEach runs a row on every store, through one entry after the other on the same site.
+// throughEach runs a row on every store, through one entry after the other on the same site, and with
+// codes in the place of tokens.
 func throughEach(t *testing.T, with func(*site, *recovery.Options), run func(s *site, e *entry)) {
 	t.Helper()
 	everywhere(t, with, func(s *site) {
 		for _, name := range entryNames {
 			run(s, s.entry(name))
 		}
+		run(s, s.byCode())
+		s.is.True(!strings.Contains(s.events.String(), "TokenRefused tried_out ")) // or it would be for that
 	})
+}
+
+// life is how long what the entry completes with is valid.
+func (e *entry) life() time.Duration {
+	if e.name == "code" {
+		return 15 * time.Minute
+	}
+	return 16 * time.Hour
 }
 
 // lives checks that the token is good, by using it.

@@ -35,7 +35,7 @@ func withLimits(s *site, o *recovery.Options) {
 func TestAttack_S50_SameAnswer(t *testing.T) {
 	onEveryEntry(t, withLimits, func(s *site, e *entry) {
 		s.overWire = true
-		s.is.NoErr(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "mike"}))
+		s.is.NoErr(errOf(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "mike"})))
 		s.deliver()
 		for _, a := range e.asks() {
 			for range 3 { // so that it is over its limit, of which nobody learns
@@ -231,7 +231,7 @@ func TestAttack_S55_OneAnswerForEveryToken(t *testing.T) {
 					return recovery.ErrUncertain
 				})
 				for range 2 {
-					s.is.NoErr(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "victim"}))
+					s.is.NoErr(errOf(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "victim"})))
 					s.deliver()
 				}
 				s.mail.Fail(nil)

@@ -3,6 +3,7 @@ package catalogue
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,10 +27,12 @@ func allow(names ...string) func(context.Context, recovery.Account) (bool, error
 }
 
 // As soon as there are several portals, each must say which accounts it is for.
-func TestAttack_S35_SeveralPortalsNeedAllow(t *testing.T) {
+func TestAttack_S35_SeveralPortalsMustBeBound(t *testing.T) {
 	is := is.New(t)
 	anybody := recovery.Portal{URL: portalURL}
 	bound := recovery.Portal{URL: portalURL, Allow: allow("alice")}
+	acmes := recovery.Portal{URL: portalURL, Tenants: []string{"acme"}}
+	noTenants := recovery.Portal{URL: portalURL, Tenants: []string{}} // binds nobody
 	for _, c := range []struct {
 		portals map[string]recovery.Portal
 		faults  []string // the names of those that are not bound
@@ -37,6 +40,9 @@ func TestAttack_S35_SeveralPortalsNeedAllow(t *testing.T) {
 		{map[string]recovery.Portal{"web": anybody}, nil},
 		{map[string]recovery.Portal{"": anybody}, nil},
 		{map[string]recovery.Portal{"web": bound, "staff": bound}, nil},
+		{map[string]recovery.Portal{"web": bound, "acme": acmes, "": acmes}, nil},
+		{map[string]recovery.Portal{"web": bound, "none": noTenants}, []string{"none"}},
+		{map[string]recovery.Portal{"web": anybody, "acme": acmes}, []string{"web"}},
 		{map[string]recovery.Portal{"web": anybody, "staff": bound}, []string{"web"}},
 		{map[string]recovery.Portal{"web": bound, "": anybody}, []string{""}},
 		{map[string]recovery.Portal{"web": anybody, "staff": anybody, "shop": bound}, []string{"web", "staff"}},
@@ -46,9 +52,9 @@ func TestAttack_S35_SeveralPortalsNeedAllow(t *testing.T) {
 		if err == nil {
 			err = errors.New("")
 		}
-		is.Equal(strings.Count(err.Error(), "must have Allow"), len(c.faults))
+		is.Equal(strings.Count(err.Error(), "must have Tenants or Allow"), len(c.faults))
 		for _, name := range c.faults {
-			is.True(strings.Contains(err.Error(), `Portals["`+name+`"] must have Allow`))
+			is.True(strings.Contains(err.Error(), `Portals["`+name+`"] must have Tenants or Allow`))
 		}
 		attacked(t, 1)
 	}
@@ -71,7 +77,7 @@ func (s *site) through(e *entry, username, portal string) answer {
 	case "Rackspace XML":
 		return e.send("reset", `<forgotPasswordCredentials xmlns="`+raxSpace+`" username="`+quoteXML(username)+`" portal="`+quoteXML(portal)+`"/>`)
 	}
-	return s.called(s.RequestReset(s.ctx, recovery.ResetRequest{Username: username, Portal: portal, Client: s.client}))
+	return s.called(errOf(s.request(recovery.ResetRequest{Username: username, Portal: portal})))
 }
 
 func namesPortals(_ kind, e *entry) bool {
@@ -115,10 +121,84 @@ func TestAttack_S35_PortalOfOthers(t *testing.T) {
 	})
 }
 
+// portalsOfTenants has a portal for two tenants, and one for acme alone.
+func portalsOfTenants(_ *site, o *recovery.Options) {
+	o.Portals = map[string]recovery.Portal{
+		"web":  {URL: portalURL, Tenants: []string{"", "acme"}},
+		"acme": {URL: "https://acme.example/reset", Tenants: []string{"acme"}},
+	}
+}
+
+// A portal of other tenants is refused for every name alike, before any call of the store.
+func TestAttack_S35_PortalOfAnotherTenant(t *testing.T) {
+	onEntries(t, namesPortals, portalsOfTenants, func(s *site, e *entry) {
+		s.tenanted()
+		for _, c := range []struct {
+			tenant, portal string
+			link           string // "" if it is refused
+		}{
+			{"", "acme", ""}, {"umbrella", "acme", ""}, {"umbrella", "web", ""}, {"ACME", "acme", ""}, {"acme ", "acme", ""},
+			{"", "web", portalURL}, {"acme", "web", portalURL}, {"acme", "acme", "https://acme.example/reset"},
+		} {
+			s.tenant = c.tenant
+			text := func(username string) answer {
+				a := s.through(e, username, c.portal)
+				a.text = strings.ReplaceAll(a.text, username, "(as sent)")
+				return a
+			}
+			s.trace.calls()
+			want := text(unknown("username", "billybob"))
+			wantCalls := shape(s.trace.calls())
+			s.is.Equal(want.outcome == accepted, c.link != "")
+			for _, username := range []string{"billybob", "zoe", "mallory", "federate"} {
+				s.is.Equal(text(username), want)
+				s.is.Equal(shape(s.trace.calls()), wantCalls)
+			}
+			if c.link == "" {
+				s.is.Equal(want.outcome, malformed)
+				s.is.Equal(wantCalls, "")
+			}
+			for _, m := range s.deliver() {
+				for _, r := range m.Resets {
+					s.is.Equal(r.Link, c.link+"#token="+r.Token.Reveal())
+				}
+			}
+		}
+		s.tenant = ""
+		s.sound()
+	})
+}
+
+// The portal is taken from a tenant while its requests wait: they are dropped without a link.
+func TestAttack_S35_PortalChangesItsTenants(t *testing.T) {
+	everywhere(t, portalsOfTenants, func(s *site) {
+		s.tenanted()
+		later := *s.opts
+		later.Portals = map[string]recovery.Portal{
+			"web":  {URL: portalURL, Tenants: []string{""}},
+			"acme": {URL: "https://acme.example/reset", Tenants: []string{"umbrella"}},
+		}
+		svc := s.another(&later)
+		s.tenant = "acme"
+		for _, portal := range []string{"web", "acme"} {
+			for _, username := range []string{"billybob", "nobodyxx"} {
+				s.is.Equal(s.through(s.direct(), username, portal).outcome, accepted)
+			}
+		}
+		s.trace.calls()
+		_, err := svc.Deliver(s.ctx)
+		s.is.NoErr(err)
+		s.is.Equal(len(s.mail.Messages()), 0)
+		s.is.True(!slices.Contains(s.trace.calls(), "CreateResets")) // no token is made
+		s.is.Equal(s.ended("JobDropped portal "), 2)                 // those that mean somebody
+		s.sound()
+	})
+}
+
 // Of an address's accounts, those get a link that the portal is for.
 func TestAttack_S35_SomeAccountsOfAnAddress(t *testing.T) {
 	everywhere(t, staffed, func(s *site) {
-		err := s.RequestReset(s.ctx, recovery.ResetRequest{Email: "alice@example.com", Portal: "staff", Client: s.client})
+		err := errOf(s.RequestReset(s.ctx, recovery.ResetRequest{Email: "alice@example.com", Portal: "staff", Client: s.client}))
 		s.is.Equal(s.called(err).outcome, accepted)
 		mails := s.deliver()
 		s.is.Equal(len(mails), 1)

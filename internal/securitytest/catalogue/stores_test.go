@@ -106,7 +106,7 @@ func (g ground) empty(t *testing.T) {
 // insert adds accounts that are not there yet, in statements of many rows.
 func insert(g ground, accounts []recovery.Account, hash string) error {
 	for some := range slices.Chunk(accounts, 100) {
-		rows := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?, ?, ?, ?, ?), ", len(some)), ", ")
+		rows := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?), ", len(some)), ", ")
 		var values []any
 		for _, a := range some {
 			status, password, verified := "disabled", 0, any(nil)
@@ -119,9 +119,9 @@ func insert(g ground, accounts []recovery.Account, hash string) error {
 			if a.EmailVerified {
 				verified = 1
 			}
-			values = append(values, a.ID, a.Username, a.Email, hash, a.Locale, status, password, verified)
+			values = append(values, a.ID, a.Tenant, a.Username, a.Email, hash, a.Locale, status, password, verified, a.SignIn)
 		}
-		query := "INSERT INTO users (id, username, email, password_hash, locale, status, local_password, verified_at) VALUES " + rows
+		query := "INSERT INTO users (id, tenant, username, email, password_hash, locale, status, local_password, verified_at, sign_in) VALUES " + rows
 		if _, err := g.db.Exec(databases.Bind(g.dialect, query), values...); err != nil {
 			return err
 		}
@@ -236,13 +236,6 @@ func (s *traceStore) FindReset(ctx context.Context, d recovery.Digest, at time.T
 	return s.Store.FindReset(ctx, d, at)
 }
 
-func (s *traceStore) CountTry(ctx context.Context, d recovery.Digest, by int) error {
-	if err := s.call("CountTry", ""); err != nil {
-		return err
-	}
-	return s.Store.CountTry(ctx, d, by)
-}
-
 func (s *traceStore) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
 	if err := s.call("Redeem", ""); err != nil {
 		return recovery.Account{}, err
@@ -252,8 +245,8 @@ func (s *traceStore) Redeem(ctx context.Context, c recovery.Redemption) (recover
 
 // Enqueue records all but what the caller typed and chance decided.
 func (s *traceStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	detail := fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q portal:%q charges:%d",
-		len(r.ID), r.Kind, r.By, len(r.Identifier), r.AccountID, r.Portal, len(c))
+	detail := fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q tenant:%q code:%v portal:%q charges:%d",
+		len(r.ID), r.Kind, r.By, len(r.Identifier), r.AccountID, r.Tenant, r.Ticket != recovery.Digest{}, r.Portal, len(c))
 	if err := s.call("Enqueue", detail); err != nil {
 		return err
 	}
@@ -268,6 +261,13 @@ func (s *traceStore) TakeLimits(ctx context.Context, at time.Time, c recovery.Ch
 		return err
 	}
 	return s.Store.TakeLimits(ctx, at, c)
+}
+
+func (s *traceStore) RefundLimits(ctx context.Context, c recovery.Charges) error {
+	if err := s.call("RefundLimits", ""); err != nil {
+		return err
+	}
+	return s.Store.RefundLimits(ctx, c)
 }
 
 func (s *traceStore) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {

@@ -20,10 +20,14 @@ import (
 	"example.com/recovery/httpadapter/portal"
 )
 
-// A subject is who a request names, and for a completion with which token.
+// A subject is who a request names, and for a completion with which token, or ticket and code.
 type subject struct {
 	username, email, token string
+	ticket, code           string
 }
+
+// tenant is whose accounts are meant.
+const tenant = "acme"
 
 // An action is one thing that a caller can do through one entry.
 type action struct {
@@ -32,6 +36,7 @@ type action struct {
 	direct  func(svc *recovery.Service, s subject, who netip.Addr) error
 	write   func(s subject) message // for a handler
 	named   bool                    // a completion with a user name
+	byCode  bool                    // a completion with a code
 }
 
 // A message is a request over HTTP.
@@ -68,14 +73,14 @@ const (
 
 // requests are all ways to ask for a mail.
 var requests = []action{
-	{name: "direct, reset by user name", direct: func(svc *recovery.Service, s subject, who netip.Addr) error {
-		return svc.RequestReset(context.Background(), recovery.ResetRequest{Username: s.username, Client: who})
+	{name: "direct, reset with a code", direct: func(svc *recovery.Service, s subject, who netip.Addr) error {
+		return errOf(svc.RequestReset(context.Background(), recovery.ResetRequest{Username: s.username, Tenant: tenant, Code: true, Client: who}))
 	}},
 	{name: "direct, reset by address", direct: func(svc *recovery.Service, s subject, who netip.Addr) error {
-		return svc.RequestReset(context.Background(), recovery.ResetRequest{Email: s.email, Client: who, Portal: "web", Locale: "ja"})
+		return errOf(svc.RequestReset(context.Background(), recovery.ResetRequest{Email: s.email, Tenant: tenant, Client: who, Portal: "web", Locale: "ja"}))
 	}},
 	{name: "direct, user names", direct: func(svc *recovery.Service, s subject, who netip.Addr) error {
-		return svc.RetrieveUsername(context.Background(), recovery.UsernameRequest{Email: s.email, Client: who})
+		return errOf(svc.RetrieveUsername(context.Background(), recovery.UsernameRequest{Email: s.email, Tenant: tenant, Client: who}))
 	}},
 	{name: "Xandr, reset", handler: xandr, write: func(s subject) message {
 		return message{"POST", xandrPath, fmt.Sprintf(`{"account-recovery":{"username":%q}}`, s.username), nil}
@@ -114,6 +119,12 @@ var completions = []action{
 		})
 		return err
 	}},
+	{name: "direct by code", byCode: true, direct: func(svc *recovery.Service, s subject, who netip.Addr) error {
+		_, err := svc.CompleteReset(context.Background(), recovery.CompleteRequest{
+			Ticket: s.ticket, Code: s.code, Password: goodPassword, Client: who,
+		})
+		return err
+	}},
 	{name: "Xandr", handler: xandr, write: func(s subject) message {
 		return message{"PUT", xandrPath, fmt.Sprintf(`{"account-recovery":{"password":%q,"token":%q}}`, goodPassword, s.token), nil}
 	}},
@@ -141,14 +152,15 @@ func form(page string, values url.Values) message {
 // handler returns the entry of that name. who and now may be nil for the connection's address and the
 // real time.
 func handler(name string, svc *recovery.Service, who func(*http.Request) netip.Addr, now func() time.Time) (http.Handler, error) {
-	opts := &httpadapter.Options{ClientAddr: who, Now: now, Logger: quiet}
+	of := func(*http.Request) string { return tenant }
+	opts := &httpadapter.Options{ClientAddr: who, Now: now, Logger: quiet, Tenant: of}
 	switch name {
 	case xandr:
 		return httpadapter.NewXandr(svc, opts), nil
 	case rackspace:
 		return httpadapter.NewRackspace(svc, opts), nil
 	}
-	return portal.New(svc, &portal.Options{Portal: "web", ClientAddr: who, Logger: quiet})
+	return portal.New(svc, &portal.Options{Portal: "web", ClientAddr: who, Logger: quiet, Tenant: of})
 }
 
 // handler returns the entry of that name, of the world's client and clock.

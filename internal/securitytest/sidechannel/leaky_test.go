@@ -18,7 +18,7 @@ import (
 
 // meant returns the accounts that a request means.
 func meant(ctx context.Context, store recovery.Store, r recovery.Job) []recovery.Account {
-	found, _ := store.FindAccounts(ctx, recovery.AccountQuery{By: r.By, Typed: r.Identifier, Canonical: r.Identifier, Max: 100})
+	found, _ := store.FindAccounts(ctx, recovery.AccountQuery{Tenant: r.Tenant, By: r.By, Typed: r.Identifier, Canonical: r.Identifier, Max: 100})
 	return found
 }
 
@@ -61,7 +61,7 @@ func (s *fireAndForget) mail(ctx context.Context, r recovery.Job) {
 		m := recovery.Message{
 			ID: r.ID, Kind: recovery.MessageResetToken, To: a.Email,
 			Resets:    []recovery.MessageReset{{Username: a.Username, Token: token}},
-			ExpiresAt: r.RequestedAt.Add(time.Hour), RequestedAt: r.RequestedAt,
+			ExpiresAt: r.RequestedAt.Add(time.Hour), SentAt: r.RequestedAt, RequestedAt: r.RequestedAt,
 		}
 		if _, err := s.renderer.Render(m); err != nil {
 			panic(err)

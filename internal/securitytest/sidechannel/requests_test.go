@@ -49,12 +49,14 @@ var classes = []class{
 	{name: "3 accounts", make: shared(2)},
 	{name: "20 accounts", make: shared(19)},
 	{name: "with a live token", make: func(w *world, s subject) {
-		w.unsent(w.add(s.username, s.email, nil), w.now.Add(16*time.Hour))
+		w.unsent(&s, w.add(s.username, s.email, nil), 16*time.Hour)
 	}},
 	{name: "reset before", make: func(w *world, s subject) {
-		w.use(w.unsent(w.add(s.username, s.email, nil), w.now.Add(16*time.Hour)))
+		w.unsent(&s, w.add(s.username, s.email, nil), 16*time.Hour)
+		w.use(s.token)
 	}},
 	{name: "mailed lately", make: known, lately: true},
+	{name: "another tenant's", make: changed(func(a *recovery.Account) { a.Tenant = "umbrella" })},
 }
 
 // generous limits let each call pass, but an account is mailed once an hour.

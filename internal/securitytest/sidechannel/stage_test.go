@@ -83,7 +83,7 @@ func (s scale) population() []recovery.Account {
 	for i := range all {
 		one := numbered(i)
 		all[i] = recovery.Account{
-			ID: one.username[4:], Username: one.username, Email: one.email,
+			ID: one.username[4:], Tenant: tenant, Username: one.username, Email: one.email,
 			Active: true, HasPassword: true, EmailVerified: true,
 		}
 		switch pool := i / s.pool; {
@@ -194,22 +194,22 @@ func (o opened) fill(all []recovery.Account) error {
 		}
 		return nil
 	}
-	const columns = "(username, email, password_hash, locale, status, local_password, verified_at, id)"
+	const columns = "(tenant, username, email, password_hash, locale, status, local_password, verified_at, id)"
 	tx, err := o.db.Begin()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
 	for some := range slices.Chunk(all, 200) {
-		insert := "INSERT INTO users " + columns + " VALUES (?, ?, ?, ?, ?, ?, ?, ?)" +
-			strings.Repeat(", (?, ?, ?, ?, ?, ?, ?, ?)", len(some)-1)
+		insert := "INSERT INTO users " + columns + " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)" +
+			strings.Repeat(", (?, ?, ?, ?, ?, ?, ?, ?, ?)", len(some)-1)
 		var values []any
 		for _, a := range some {
 			status := "disabled"
 			if a.Active {
 				status = "active"
 			}
-			values = append(values, a.Username, a.Email, oldHash, "", status, 1, 1, a.ID)
+			values = append(values, a.Tenant, a.Username, a.Email, oldHash, "", status, 1, 1, a.ID)
 		}
 		if _, err := tx.Exec(databases.Bind(o.dialect, insert), values...); err != nil {
 			return err
@@ -219,7 +219,7 @@ func (o opened) fill(all []recovery.Account) error {
 		return err
 	}
 	for _, statement := range []string{
-		"CREATE INDEX users_username ON users (username)", "CREATE INDEX users_email ON users (email)", "ANALYZE",
+		"CREATE INDEX users_username ON users (tenant, username)", "CREATE INDEX users_email ON users (tenant, email)", "ANALYZE",
 	} {
 		if _, err := o.db.Exec(statement); err != nil {
 			return err

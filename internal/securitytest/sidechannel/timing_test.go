@@ -116,13 +116,17 @@ func another[T any](s scale, input func(subject) T) []T {
 }
 
 func resetByAddress(s subject) recovery.ResetRequest {
-	return recovery.ResetRequest{Email: s.email, Client: client}
+	return recovery.ResetRequest{Email: s.email, Tenant: tenant, Client: client}
+}
+
+func resetWithCode(s subject) recovery.ResetRequest {
+	return recovery.ResetRequest{Email: s.email, Tenant: tenant, Code: true, Client: client}
 }
 
 func (g *stage) reset(t testing.TB) func(recovery.ResetRequest) {
 	ctx := context.Background()
 	return func(r recovery.ResetRequest) {
-		if err := g.svc.RequestReset(ctx, r); err != nil {
+		if err := errOf(g.svc.RequestReset(ctx, r)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -134,8 +138,8 @@ func TestAttack_S51_TimeOfRequests(t *testing.T) {
 		g.tokens(livePools, 16*time.Hour, nil)
 		t.Log(heading)
 		experiment{
-			name: s.name + ", direct", classes: timedClasses, pairs: timedPairs,
-			measure: here(g.rest, requestInputs(s.scale, resetByAddress), g.reset(t), nil),
+			name: s.name + ", direct with a code", classes: timedClasses, pairs: timedPairs,
+			measure: here(g.rest, requestInputs(s.scale, resetWithCode), g.reset(t), nil),
 		}.of(s.here).require(t)
 	})
 }

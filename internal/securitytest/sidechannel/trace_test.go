@@ -42,7 +42,7 @@ func (s *traced) take() string {
 }
 
 func (s *traced) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
-	if err := s.call("FindAccounts", "by:%s typed:%d canonical:%d max:%d", q.By, len(q.Typed), len(q.Canonical), q.Max); err != nil {
+	if err := s.call("FindAccounts", "tenant:%s by:%s typed:%d canonical:%d max:%d", q.Tenant, q.By, len(q.Typed), len(q.Canonical), q.Max); err != nil {
 		return nil, err
 	}
 	return s.Store.FindAccounts(ctx, q)
@@ -53,13 +53,6 @@ func (s *traced) CreateResets(ctx context.Context, m recovery.Mint) ([]string, e
 		return nil, err
 	}
 	return s.Store.CreateResets(ctx, m)
-}
-
-func (s *traced) CountTry(ctx context.Context, d recovery.Digest, by int) error {
-	if err := s.call("CountTry", "by:%d", by); err != nil {
-		return err
-	}
-	return s.Store.CountTry(ctx, d, by)
 }
 
 func (s *traced) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
@@ -90,6 +83,13 @@ func (s *traced) TakeLimits(ctx context.Context, at time.Time, c recovery.Charge
 	return s.Store.TakeLimits(ctx, at, c)
 }
 
+func (s *traced) RefundLimits(ctx context.Context, c recovery.Charges) error {
+	if err := s.call("RefundLimits", "%s", shapes(c)); err != nil {
+		return err
+	}
+	return s.Store.RefundLimits(ctx, c)
+}
+
 func (s *traced) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
 	if err := s.call("Claim", "lane:%s max:%d id:%d", l.Lane, l.Max, len(l.JobID)); err != nil {
 		return nil, err
@@ -113,8 +113,8 @@ func (s *traced) Now(ctx context.Context) (time.Time, error) {
 }
 
 func shape(r recovery.Job) string {
-	return fmt.Sprintf("id:%d %s by:%s identifier:%d account:%d portal:%s locale:%s client:%v at:%v turn:%v charged:%v attempts:%d lease:%d",
-		len(r.ID), r.Kind, r.By, len(r.Identifier), len(r.AccountID), r.Portal, r.Locale, r.Client,
+	return fmt.Sprintf("id:%d %s by:%s identifier:%d account:%d tenant:%s code:%v portal:%s locale:%s client:%v at:%v turn:%v charged:%v attempts:%d lease:%d",
+		len(r.ID), r.Kind, r.By, len(r.Identifier), len(r.AccountID), r.Tenant, r.Ticket != recovery.Digest{}, r.Portal, r.Locale, r.Client,
 		r.RequestedAt, r.Turn, r.Charged, r.Attempts, len(r.LeaseID))
 }
 

@@ -143,7 +143,7 @@ func deliver(b *testing.B, m *smtpmailer.Mailer) time.Duration {
 		store.Put(recovery.Account{
 			ID: fmt.Sprint(i), Username: fmt.Sprintf("user%d", i), Email: address(i), Active: true, HasPassword: true, EmailVerified: true,
 		}, "hash")
-		if err := svc.RequestReset(b.Context(), recovery.ResetRequest{Email: address(i)}); err != nil {
+		if err := errOf(svc.RequestReset(b.Context(), recovery.ResetRequest{Email: address(i)})); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -154,3 +154,6 @@ func deliver(b *testing.B, m *smtpmailer.Mailer) time.Duration {
 	}
 	return time.Since(start)
 }
+
+// errOf is for calls of which a test wants the error alone.
+func errOf[T any](_ T, err error) error { return err }

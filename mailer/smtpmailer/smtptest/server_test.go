@@ -241,6 +241,7 @@ func newMailer(t testing.TB, s *server, change func(*smtpmailer.Options)) (*smtp
 var (
 	kinds = []recovery.MessageKind{
 		recovery.MessageResetToken, recovery.MessageResetLink, recovery.MessagePasswordChanged, recovery.MessageUsernames,
+		recovery.MessageSignIn,
 	}
 	locales = []string{"en", "ja"}
 )
@@ -251,7 +252,7 @@ func message(t testing.TB, kind recovery.MessageKind, locale string) recovery.Me
 	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
 	m := recovery.Message{
 		ID: "0198a7c2-6f6e-7d43-8a51-3c1f5c5b0b11", Kind: kind, To: "Billybob@例え.jp", Locale: locale, Application: "Example",
-		RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
+		SentAt: asked, RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
 	}
 	setNames(t, &m, "billybob")
 	switch kind {
@@ -267,8 +268,14 @@ func message(t testing.TB, kind recovery.MessageKind, locale string) recovery.Me
 func setNames(t testing.TB, m *recovery.Message, names ...string) {
 	is := is.New(t)
 	is.Helper()
-	if m.Kind == recovery.MessagePasswordChanged || m.Kind == recovery.MessageUsernames {
+	switch m.Kind {
+	case recovery.MessagePasswordChanged, recovery.MessageUsernames:
 		m.Usernames = names
+		return
+	case recovery.MessageSignIn:
+		for _, name := range names {
+			m.SignIns = append(m.SignIns, recovery.SignIn{Username: name, Provider: "Google"})
+		}
 		return
 	}
 	m.Resets = nil

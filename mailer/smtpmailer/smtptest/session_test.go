@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/mail"
+	"strings"
 	"sync"
 	"testing"
 
@@ -88,6 +90,38 @@ func TestUnknownRecipientIsRefusedForGood(t *testing.T) {
 	is.Equal(err.Error(), "smtpmailer: RCPT TO: the server replied 550 5.1.1")  // without the address
 	is.NoErr(m.Send(t.Context(), message(t, recovery.MessageResetToken, "en"))) // others are not concerned
 	is.Equal(len(s.mails()), 1)                                                 // and arrive
+}
+
+// An address against the grammar is sent in quotes, which are no part of it: what the server and a
+// reader of the header find in them is the address.
+func TestAddressesThatNeedQuotes(t *testing.T) {
+	s := newServer(t, nil)
+	m, _ := newMailer(t, s, nil)
+	for to, want := range map[string]string{
+		"da..me.@docomo.ne.jp":   "da..me.@docomo.ne.jp",
+		`"da..me."@docomo.ne.jp`: "da..me.@docomo.ne.jp",
+		"me.@例え.jp":              "me.@xn--r8jz45g.jp",
+		`".me"@example.com`:      ".me@example.com",
+		`"me"@example.com`:       "me@example.com",
+	} {
+		t.Run(to, func(t *testing.T) {
+			is := is.New(t)
+			msg := message(t, recovery.MessageResetToken, "ja")
+			msg.To = to
+			is.NoErr(m.Send(t.Context(), msg)) // sent
+			mails := s.mails()
+			got := mails[len(mails)-1]
+			is.Equal(got.to, want) // as the server reads it
+			header, err := mail.ReadMessage(strings.NewReader(got.data))
+			is.NoErr(err) // a message
+			addresses, err := header.Header.AddressList("To")
+			is.NoErr(err)                        // legal
+			is.Equal(len(addresses), 1)          // one
+			is.Equal(addresses[0].Address, want) // the same
+			local, _, _ := strings.Cut(want, "@")
+			is.True(strings.Contains(got.data, "\r\nTo: <\""+local+"\"@")) // in quotes, once
+		})
+	}
 }
 
 func TestManyAtOnce(t *testing.T) {

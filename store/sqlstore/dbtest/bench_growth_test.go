@@ -28,7 +28,7 @@ func BenchmarkAccounts(b *testing.B) {
 				return func(ctx context.Context) error {
 					name := fmt.Sprintf("name%d", i%few*(n/few))
 					i++
-					if err := svc.RequestReset(ctx, recovery.ResetRequest{Username: name, Client: benchClient}); err != nil {
+					if err := errOf(svc.RequestReset(ctx, recovery.ResetRequest{Username: name, Client: benchClient})); err != nil {
 						return err
 					}
 					sent, err := svc.Deliver(ctx)

@@ -104,8 +104,8 @@ func addUsers(t testing.TB, db *sql.DB, d sqlstore.Dialect, n int) {
 	for _, statement := range []string{
 		`INSERT INTO users (id, username, email, password_hash, locale, status, local_password, verified_at)
 			SELECT CONCAT(n, ''), CONCAT('name', n), CONCAT('name', n, '@example.com'), 'hash-0', '', 'active', 1, 1 FROM ` + numbers(n),
-		"CREATE INDEX users_username ON users (username)",
-		"CREATE INDEX users_email ON users (email)",
+		"CREATE INDEX users_tenant_username ON users (tenant, username)",
+		"CREATE INDEX users_tenant_email ON users (tenant, email)",
 	} {
 		_, err := db.Exec(statement)
 		is.New(t).NoErr(err)
@@ -201,7 +201,7 @@ func exercise(t *testing.T, store *sqlstore.Store) {
 	is.Equal(again.Attempts, 2)
 	is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: again.ID, LeaseID: again.LeaseID, At: t0}))
 	lease(t, store, request(t0))
-	is.NoErr(store.CountTry(t.Context(), reset.Digest, 1))
+	is.NoErr(store.RefundLimits(t.Context(), recovery.Charges{mailbox}))
 	_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
 	is.NoErr(err)
 	notice := request(t0)
@@ -255,6 +255,60 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 		// That the check finds what it looks for.
 		_, ok := usesIndex(t, db, s.Dialect, "SELECT id FROM users WHERE LOWER(username) = 'name77'", nil)
 		is.True(!ok)
+	})
+}
+
+// Indexes that begin with the tenant serve every look-up of accounts, and of the tenant no more is
+// read than what was asked for.
+func TestLookUpsUseIndexesOfTheTenant(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		p := s.Place(t)
+		db := p.Open(t)
+		text := databases.TextType(s.Dialect)
+		for _, statement := range []string{
+			strings.Replace(fmt.Sprintf(databases.CreateUsers, text, text), "PRIMARY KEY", "NOT NULL", 1),
+			// Each of ten tenants has every name.
+			`INSERT INTO users (id, tenant, username, email, password_hash, locale, status, local_password, verified_at)
+				SELECT CONCAT(n, ''), CONCAT('t', n % 10), CONCAT('name', n - n % 10), CONCAT('name', n - n % 10, '@example.com'),
+				'hash-0', '', 'active', 1, 1 FROM ` + numbers(20_000),
+			"CREATE INDEX users_tenant_id ON users (tenant, id)",
+			"CREATE INDEX users_tenant_username ON users (tenant, username)",
+			"CREATE INDEX users_tenant_email ON users (tenant, email)",
+		} {
+			_, err := db.Exec(statement)
+			is.NoErr(err)
+		}
+		analyze(t, db, s.Dialect, "users")
+		for column, typed := range map[string]string{"id": "777", "username": "name770", "email": "name770@example.com"} {
+			by := map[string]recovery.IdentifierKind{"id": recovery.ByID, "username": recovery.ByUsername, "email": recovery.ByEmail}[column]
+			seen := &tape{under: db.Driver(), dsn: p.DSN, args: map[string][]any{}}
+			spied := sql.OpenDB(seen)
+			found, err := databases.StoreOn(t, s.Dialect, spied, "").FindAccounts(t.Context(), recovery.AccountQuery{
+				Tenant: "t7", By: by, Typed: typed, Canonical: typed, Max: 1001,
+			})
+			is.NoErr(err)
+			is.NoErr(spied.Close())
+			is.Equal(len(found), 1)
+			is.Equal(found[0].ID, "777")
+			looked := 0
+			for _, statement := range seen.statements {
+				if !strings.Contains(statement, "FROM") {
+					continue // it begins a transaction
+				}
+				looked++
+				plan, ok := usesIndex(t, db, s.Dialect, statement, seen.args[statement])
+				both := map[sqlstore.Dialect]string{
+					sqlstore.PostgreSQL: `Index Cond: \(.*tenant.*` + column,
+					sqlstore.SQLite:     `\(tenant=\? AND ` + column + `=\?\)`,
+					sqlstore.MySQL:      "", // there few rows are read, or usesIndex says no
+				}[s.Dialect]
+				if !ok || !strings.Contains(plan, "users_tenant_"+column) || !regexp.MustCompile(both).MatchString(plan) {
+					t.Errorf("the index of the tenant and the %s does not serve\n%s\n%s", column, statement, plan)
+				}
+			}
+			is.Equal(looked, 1)
+		}
 	})
 }
 

@@ -57,10 +57,6 @@ func (n manyStores) FindReset(ctx context.Context, d recovery.Digest, at time.Ti
 	return n.one().FindReset(ctx, d, at)
 }
 
-func (n manyStores) CountTry(ctx context.Context, d recovery.Digest, by int) error {
-	return n.one().CountTry(ctx, d, by)
-}
-
 func (n manyStores) Redeem(ctx context.Context, r recovery.Redemption) (recovery.Account, error) {
 	return n.one().Redeem(ctx, r)
 }
@@ -71,6 +67,10 @@ func (n manyStores) Enqueue(ctx context.Context, j recovery.Job, c recovery.Char
 
 func (n manyStores) TakeLimits(ctx context.Context, at time.Time, c recovery.Charges) error {
 	return n.one().TakeLimits(ctx, at, c)
+}
+
+func (n manyStores) RefundLimits(ctx context.Context, c recovery.Charges) error {
+	return n.one().RefundLimits(ctx, c)
 }
 
 func (n manyStores) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {

@@ -35,10 +35,10 @@ func TestTablesHaveOneLayout(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		_, db := databases.Open(t, s)
-		is.Equal(strings.Join(columnsOf(t, db, "recovery_jobs"), " "), "id lane kind by_kind identifier account_id portal locale client "+
+		is.Equal(strings.Join(columnsOf(t, db, "recovery_jobs"), " "), "id lane kind by_kind identifier account_id tenant ticket portal locale client "+
 			"requested_at turn fresh order_at charged attempts lease_id")
 		is.Equal(strings.Join(columnsOf(t, db, "recovery_resets"), " "), "digest account_id version job_id requester "+
-			"requested_at expires_at ended mailed tries")
+			"requested_at expires_at ended mailed")
 		limits := slices.DeleteFunc(columnsOf(t, db, "recovery_limits"), func(name string) bool {
 			return name == "slot" && s.Dialect == sqlstore.PostgreSQL
 		})

@@ -50,7 +50,8 @@ func TestModel(t *testing.T) {
 		forgetful(t, db, s.Dialect)
 		seen := map[string]int{}
 		rapid.Check(t, func(rt *rapid.T) {
-			m := &model{oracle: memstore.New(), store: store, db: db, dialect: s.Dialect, now: time.UnixMicro(1_800_000_000_000_000).UTC(), seen: seen}
+			m := &model{oracle: memstore.New(), store: store, db: db, dialect: s.Dialect, now: time.UnixMicro(1_800_000_000_000_000).UTC(),
+				codes: map[recovery.Digest]bool{}, seen: seen}
 			m.begin(rt)
 			rt.Repeat(map[string]func(*rapid.T){
 				"":               m.compare,
@@ -65,12 +66,12 @@ func TestModel(t *testing.T) {
 				"Mail 2":         m.mail,
 				"Mail 3":         m.mail,
 				"FindReset":      m.findReset,
-				"CountTry":       m.countTry,
 				"Redeem":         m.redeem,
 				"Redeem 2":       m.redeem,
 				"Enqueue":        m.enqueue,
 				"Enqueue 2":      m.enqueue,
 				"TakeLimits":     m.takeLimits,
+				"RefundLimits":   m.refundLimits,
 				"Claim":          m.claim,
 				"Claim 2":        m.claim,
 				"Finish":         m.finish,
@@ -83,7 +84,8 @@ func TestModel(t *testing.T) {
 		if seen["steps"] > 2000 {
 			for _, outcome := range []string{
 				"limit", "redeemed", "lease lost", "superseded", "partly superseded", "discarded", "purged",
-				"token superseded", "token used", "token expired", "token unknown", "token denied",
+				"token superseded", "token used", "token voided", "token expired", "token unknown",
+				"code redeemed", "code superseded", "found in its tenant",
 			} {
 				if seen[outcome] == 0 {
 					t.Errorf("no call came to %q, so the walk does not get where it should", outcome)
@@ -127,6 +129,7 @@ type model struct {
 	now      time.Time // whole and half seconds; unique adds the microseconds
 	serial   int
 	resets   []recovery.Reset
+	codes    map[recovery.Digest]bool
 	claims   []recovery.Job // of jobs that are not finished
 	finished []recovery.Job
 	instants []time.Time // at which something begins or ends
@@ -136,6 +139,7 @@ type model struct {
 
 var (
 	accountIDs = []string{"a1", "a2", "a3"}
+	tenants    = []string{"", "", "acme", "Acme", "acme "}
 	names      = []string{"alice", "bob", "carol", "Dave"}
 	addresses  = []string{"alice@example.com", "bob@example.com", "x@example.net"}
 	limits     = []recovery.Limit{{Burst: 1, Every: time.Second}, {Burst: 2, Every: time.Second}, {Burst: 3, Every: 5 * time.Second}, {Burst: 1, Every: time.Minute}}
@@ -150,8 +154,10 @@ func (m *model) begin(rt *rapid.T) {
 			rt.Fatal(err)
 		}
 	}
-	for _, id := range accountIDs[:2] {
-		a := recovery.Account{ID: id, Username: "user " + id, Email: id + "@example.com", Active: true, HasPassword: true, EmailVerified: true}
+	for i, tenant := range []string{"", "acme"} {
+		a := recovery.Account{
+			ID: accountIDs[i], Tenant: tenant, Username: names[0], Email: addresses[0], Active: true, HasPassword: true, EmailVerified: true,
+		}
 		m.oracle.Put(a, "h1")
 		if err := databases.Put(m.db, m.dialect, a, "h1"); err != nil {
 			rt.Fatal(err)
@@ -271,8 +277,8 @@ func (m *model) put(rt *rapid.T) {
 		return
 	}
 	a := recovery.Account{
-		ID: one(rt, "account", accountIDs), Username: one(rt, "name", names), Email: one(rt, "address", addresses),
-		Locale: one(rt, "locale", []string{"", "ja"}),
+		ID: one(rt, "account", accountIDs), Tenant: one(rt, "tenant", tenants), Username: one(rt, "name", names), Email: one(rt, "address", addresses),
+		Locale: one(rt, "locale", []string{"", "ja"}), SignIn: one(rt, "sign-in", []string{"", "Google"}),
 		Active: !seldom(rt, "inactive"), HasPassword: !seldom(rt, "no password"), EmailVerified: !seldom(rt, "unverified"),
 	}
 	hash := one(rt, "hash", []string{"h1", "h2"}) // an old one may come back
@@ -295,7 +301,9 @@ func (m *model) remove(rt *rapid.T) {
 }
 
 func (m *model) findAccounts(rt *rapid.T) {
-	q := recovery.AccountQuery{By: one(rt, "by", []recovery.IdentifierKind{recovery.ByID, recovery.ByUsername, recovery.ByEmail}), Max: 10}
+	q := recovery.AccountQuery{
+		Tenant: one(rt, "tenant", tenants), By: one(rt, "by", []recovery.IdentifierKind{recovery.ByID, recovery.ByUsername, recovery.ByEmail}), Max: 10,
+	}
 	stored := func(a recovery.Account) string { return a.ID }
 	switch q.By {
 	case recovery.ByID:
@@ -315,11 +323,14 @@ func (m *model) findAccounts(rt *rapid.T) {
 	if !m.sameOutcome(rt, err1, err2) {
 		return
 	}
-	// A store may return more than what was asked for.
+	// A store may return more of the tenant than what was asked for.
 	extra := func(a recovery.Account) bool { return stored(a) != q.Typed && stored(a) != q.Canonical }
 	first, second = slices.DeleteFunc(first, extra), slices.DeleteFunc(second, extra)
 	if !slices.Equal(first, second) {
 		rt.Fatalf("memstore found %d accounts, the SQL store %d, or others", len(first), len(second))
+	}
+	if q.Tenant != "" && len(first) > 0 {
+		m.seen["found in its tenant"]++
 	}
 	if q.Max = rapid.IntRange(1, 3).Draw(rt, "max"); len(first) > 0 {
 		second, err2 = m.store.FindAccounts(rt.Context(), q)
@@ -352,20 +363,23 @@ func (m *model) mint(rt *rapid.T, j recovery.Job) {
 	if seldom(rt, "charged") {
 		mint.Charges = m.charges(rt, "desk", 1)
 	}
-	requester := one(rt, "requester", requesters)
+	requester, withCodes := one(rt, "requester", requesters), rapid.Bool().Draw(rt, "codes")
 	for _, id := range rapid.SliceOfNDistinct(rapid.SampledFrom(accountIDs), 0, 3, rapid.ID).Draw(rt, "accounts") {
-		m.serial++
-		r := recovery.Reset{
-			Digest:    recovery.Digest{rapid.Byte().Draw(rt, "digest"), byte(m.serial >> 8), byte(m.serial)},
-			AccountID: id, JobID: j.ID, Requester: requester, RequestedAt: j.RequestedAt,
+		token := recovery.Reset{
+			Digest: m.newDigest(rt), AccountID: id, JobID: j.ID, Requester: requester, RequestedAt: j.RequestedAt,
 			ExpiresAt: m.unique(m.now.Add(seconds(rt, "lifetime", 1, 300))),
 			Version:   recovery.NewVersion("h1", one(rt, "address", addresses)),
 		}
-		a, _ := m.oracle.FindAccounts(rt.Context(), recovery.AccountQuery{By: recovery.ByID, Canonical: id, Max: 1})
-		if len(a) == 1 && !seldom(rt, "stale") {
-			r.Version = a[0].Version
+		if a, ok := m.byID(rt, id); ok && !seldom(rt, "stale") {
+			token.Version = a.Version
 		}
-		mint.Resets = append(mint.Resets, r)
+		mint.Resets = append(mint.Resets, token)
+		if withCodes {
+			code := token
+			code.Digest, code.ExpiresAt = m.newDigest(rt), m.unique(m.now.Add(seconds(rt, "code's lifetime", 1, 60)))
+			mint.Resets = append(mint.Resets, code)
+			m.codes[code.Digest] = true
+		}
 	}
 	superseded1, err1 := m.oracle.CreateResets(rt.Context(), mint)
 	superseded2, err2 := m.store.CreateResets(rt.Context(), mint)
@@ -373,17 +387,38 @@ func (m *model) mint(rt *rapid.T, j recovery.Job) {
 	if !m.sameOutcome(rt, err1, err2) {
 		return
 	}
+	left := 0
 	for _, r := range mint.Resets {
-		if !slices.Contains(superseded1, r.AccountID) {
+		switch {
+		case !slices.Contains(superseded1, r.AccountID):
 			m.resets = append(m.resets, r)
+			left++
+		case m.codes[r.Digest]:
+			m.seen["code superseded"]++
 		}
 	}
-	switch left := len(mint.Resets) - len(superseded1); {
+	switch {
 	case len(superseded1) > 0 && left == 0:
 		m.seen["superseded"]++
 	case len(superseded1) > 0:
 		m.seen["partly superseded"]++
 	}
+}
+
+func (m *model) newDigest(rt *rapid.T) recovery.Digest {
+	m.serial++ // the order of digests is not that of their making
+	return recovery.Digest{rapid.Byte().Draw(rt, "digest"), byte(m.serial >> 8), byte(m.serial)}
+}
+
+// byID returns an account of whatever tenant.
+func (m *model) byID(rt *rapid.T, id string) (recovery.Account, bool) {
+	for _, tenant := range tenants {
+		found, _ := m.oracle.FindAccounts(rt.Context(), recovery.AccountQuery{Tenant: tenant, By: recovery.ByID, Canonical: id, Max: 1})
+		if len(found) == 1 {
+			return found[0], true
+		}
+	}
+	return recovery.Account{}, false
 }
 
 func (m *model) digest(rt *rapid.T) recovery.Digest {
@@ -410,14 +445,6 @@ func sameAccount(rt *rapid.T, a, b recovery.Account) {
 	same(rt, "the account", a, b)
 }
 
-func (m *model) countTry(rt *rapid.T) {
-	digest := m.digest(rt)
-	for range rapid.IntRange(1, 8).Draw(rt, "tries") {
-		by := one(rt, "by", []int{1, 1, 1, -1})
-		m.sameOutcome(rt, m.oracle.CountTry(rt.Context(), digest, by), m.store.CountTry(rt.Context(), digest, by))
-	}
-}
-
 func (m *model) redeem(rt *rapid.T) {
 	m.serial++
 	r := recovery.Redemption{Digest: m.digest(rt), At: m.at(rt), PasswordHash: "new " + strconv.Itoa(m.serial)}
@@ -428,6 +455,9 @@ func (m *model) redeem(rt *rapid.T) {
 	a2, err2 := m.store.Redeem(rt.Context(), r)
 	if m.sameOutcome(rt, err1, err2) {
 		m.seen["redeemed"]++
+		if m.codes[r.Digest] {
+			m.seen["code redeemed"]++
+		}
 	}
 	sameAccount(rt, a1, a2)
 }
@@ -439,9 +469,12 @@ func (m *model) job(rt *rapid.T) recovery.Job {
 			recovery.JobReset, recovery.JobReset, recovery.JobReset, recovery.JobUsernames, recovery.JobNotice, recovery.JobOnReset,
 		}),
 		By: one(rt, "by", []recovery.IdentifierKind{recovery.ByUsername, recovery.ByEmail}), Identifier: one(rt, "identifier", anyText),
-		AccountID: one(rt, "account", append(accountIDs, "")), Portal: one(rt, "portal", anyText), Locale: one(rt, "locale", []string{"", "en-GB"}),
+		AccountID: one(rt, "account", append(accountIDs, "")), Tenant: one(rt, "tenant", tenants), Portal: one(rt, "portal", anyText), Locale: one(rt, "locale", []string{"", "en-GB"}),
 		Client:      one(rt, "client", []netip.Addr{{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}),
 		RequestedAt: at, Turn: at,
+	}
+	if rapid.Bool().Draw(rt, "asked for a code") {
+		j.Ticket = recovery.Digest{rapid.Byte().Draw(rt, "ticket"), 31: 1}
 	}
 	if seldom(rt, "claimed before") { // nobody should, and it must not matter
 		j.Charged, j.Attempts, j.LeaseID = true, 7, "left over"
@@ -475,6 +508,11 @@ func (m *model) enqueue(rt *rapid.T) {
 func (m *model) takeLimits(rt *rapid.T) {
 	at, charges := m.at(rt), m.charges(rt, "door", 1)
 	m.sameOutcome(rt, m.oracle.TakeLimits(rt.Context(), at, charges), m.store.TakeLimits(rt.Context(), at, charges))
+}
+
+func (m *model) refundLimits(rt *rapid.T) {
+	charges := m.charges(rt, one(rt, "of", []string{"door", "desk"}), 0)
+	m.sameOutcome(rt, m.oracle.RefundLimits(rt.Context(), charges), m.store.RefundLimits(rt.Context(), charges))
 }
 
 // waiting returns the jobs of a lane that a claim may get: when they are due, or their turns.
@@ -557,6 +595,9 @@ func (m *model) end(rt *rapid.T, j recovery.Job) {
 	if seldom(rt, "retry") {
 		o.RetryAt = m.unique(m.now.Add(seconds(rt, "in", 0, 10)))
 	}
+	if seldom(rt, "refund") {
+		o.Refund = m.charges(rt, "desk", 1)
+	}
 	for _, r := range m.resets {
 		if r.JobID != j.ID {
 			continue
@@ -619,39 +660,43 @@ func atRest(db *sql.DB) (string, error) {
 		return d
 	}
 	err := errors.Join(
-		each(db, `SELECT digest, account_id, version, job_id, requester, requested_at, expires_at, ended, tries, mailed
+		each(db, `SELECT digest, account_id, version, job_id, requester, requested_at, expires_at, ended, mailed
 			FROM recovery_resets ORDER BY digest`, func(rows *sql.Rows) error {
 			var digest, version, requester []byte
 			var account, job, ended string
 			var requestedAt, expiresAt int64
-			var tries, mailed int
-			err := rows.Scan(&digest, &account, &version, &job, &requester, &requestedAt, &expiresAt, &ended, &tries, &mailed)
+			var mailed int
+			err := rows.Scan(&digest, &account, &version, &job, &requester, &requestedAt, &expiresAt, &ended, &mailed)
 			fmt.Fprintln(&b, "reset", digestOf(digest), account, digestOf(version), job, digestOf(requester), micros(requestedAt),
-				micros(expiresAt), ended, tries, mailed == 1)
+				micros(expiresAt), ended, mailed == 1)
 			return err
 		}),
-		each(db, "SELECT id, tat FROM recovery_limits WHERE tat > 0 ORDER BY id", func(rows *sql.Rows) error {
+		each(db, "SELECT id, tat FROM recovery_limits WHERE tat <> 0 ORDER BY id", func(rows *sql.Rows) error {
 			var key []byte
 			var tat int64
 			err := rows.Scan(&key, &tat)
 			fmt.Fprintln(&b, "limit", digestOf(key), micros(tat))
 			return err
 		}),
-		each(db, `SELECT id, lane, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, turn, charged, attempts, lease_id,
-			fresh, order_at FROM recovery_jobs ORDER BY id`, func(rows *sql.Rows) error {
-			var id, lane, kind, by, identifier, account, portal, locale, client, lease string
+		each(db, `SELECT id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client,
+			requested_at, turn, charged, attempts, lease_id, fresh, order_at FROM recovery_jobs ORDER BY id`, func(rows *sql.Rows) error {
+			var id, lane, kind, by, identifier, account, tenant, portal, locale, client, lease string
+			var ticket []byte
 			var requestedAt, turn, orderAt int64
 			var charged, attempts, fresh int
-			err := rows.Scan(&id, &lane, &kind, &by, &identifier, &account, &portal, &locale, &client, &requestedAt, &turn, &charged,
-				&attempts, &lease, &fresh, &orderAt)
+			err := rows.Scan(&id, &lane, &kind, &by, &identifier, &account, &tenant, &ticket, &portal, &locale, &client,
+				&requestedAt, &turn, &charged, &attempts, &lease, &fresh, &orderAt)
 			if client == "" {
 				client = netip.Addr{}.String()
 			}
 			if want := recovery.JobKind(kind).Lane(); lane != string(want) {
 				err = errors.Join(err, fmt.Errorf("%s is in the lane %s", kind, lane))
 			}
-			fmt.Fprintln(&b, "job", id, kind, by, identifier, account, portal, locale, client, micros(requestedAt), micros(turn), charged == 1,
-				attempts, lease, fresh == 1, micros(orderAt))
+			if ticket != nil && len(ticket) != len(recovery.Digest{}) {
+				err = errors.Join(err, fmt.Errorf("a ticket of %d bytes", len(ticket)))
+			}
+			fmt.Fprintln(&b, "job", id, kind, by, identifier, account, tenant, digestOf(ticket), portal, locale, client,
+				micros(requestedAt), micros(turn), charged == 1, attempts, lease, fresh == 1, micros(orderAt))
 			return err
 		}),
 	)

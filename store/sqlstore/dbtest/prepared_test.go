@@ -41,7 +41,7 @@ func TestTablesChangeWhileInUse(t *testing.T) {
 				is.NoErr(store.Finish(t.Context(), recovery.Outcome{
 					JobID: r.ID, LeaseID: claimed[0].LeaseID, At: t0, MailedAccountIDs: []string{a.ID}, Requester: reset.Requester,
 				}))
-				is.NoErr(store.CountTry(t.Context(), reset.Digest, 1))
+				is.NoErr(store.RefundLimits(t.Context(), charges))
 				_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
 				is.NoErr(err)
 				time.Sleep(10 * time.Millisecond) // statements are prepared meanwhile

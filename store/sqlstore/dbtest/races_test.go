@@ -398,32 +398,83 @@ func TestAttack_S42_DoorLimitIsExactUnderParallelRequests(t *testing.T) {
 // Tries are counted one by one, whatever comes together: MaxTries of any number, and one for each
 // that is given back.
 func TestTriesAreCountedExactly(t *testing.T) {
+	const racers, givenBack = 64, 3
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		store, db := databases.Open(t, s)
-		many := newManyStores(t, s.Dialect, db)
-		reset := resetOf(stored(t, store, db, s.Dialect, 1), t0)
-		mint(t, store, reset)
-		try := func(n, by int) (denied int) {
-			t.Helper()
-			for _, err := range together(n, func(int) error { return many.CountTry(t.Context(), reset.Digest, by) }) {
-				var refused *recovery.TokenError
-				if errors.As(err, &refused) && refused.Reason == recovery.TokenDenied {
-					denied++
+		_, db := databases.Open(t, s)
+		store := newManyStores(t, s.Dialect, db)
+		charges := recovery.Charges{
+			{Scope: recovery.ScopeToken, Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: recovery.MaxTries, Every: 24 * time.Hour}},
+		}
+		passed := 0
+		count := func(errs []error) {
+			for _, err := range errs {
+				if !errors.Is(err, recovery.ErrLimited) {
+					is.NoErr(err)
+					passed++
+				}
+			}
+		}
+		count(together(racers, func(int) error { return store.TakeLimits(t.Context(), t0, charges) }))
+		is.Equal(passed, recovery.MaxTries)
+		// Some are given back while others try.
+		passed = -givenBack
+		count(together(racers, func(i int) error {
+			if i%(racers/givenBack) == 0 && i/(racers/givenBack) < givenBack {
+				return store.RefundLimits(t.Context(), charges)
+			}
+			return store.TakeLimits(t.Context(), t0, charges)
+		}))
+		is.True(0 <= passed && passed <= givenBack)
+		for range givenBack - passed { // what nobody came for in time
+			is.NoErr(store.TakeLimits(t.Context(), t0, charges))
+		}
+		is.True(errors.Is(store.TakeLimits(t.Context(), t0, charges), recovery.ErrLimited))
+		for _, err := range together(recovery.MaxTries, func(int) error { return store.RefundLimits(t.Context(), charges) }) {
+			is.NoErr(err)
+		}
+		is.Equal(texts(t, db, "SELECT tat FROM recovery_limits"), []string{fmt.Sprint(t0.UnixMicro())}) // as if nobody had tried
+	})
+}
+
+// Of a token and the code of the same mail one redeems, once; and the other is dead.
+func TestTokenAndCodeRaceOneWinner(t *testing.T) {
+	const mails, racers = 20, 16
+	atEachLevel(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		_, db := databases.Open(t, s)
+		store := newManyStores(t, s.Dialect, db)
+		won := [2]int{}
+		for i := range mails {
+			a := stored(t, store.all[0], db, s.Dialect, i)
+			token := resetOf(a, t0)
+			code := resetOf(a, t0)
+			code.JobID, code.ExpiresAt = token.JobID, t0.Add(15*time.Minute)
+			both := []recovery.Reset{token, code}
+			_, err := store.CreateResets(t.Context(), mintOf(leaseFor(t, store, token), both...))
+			is.NoErr(err)
+			winner := -1
+			for j, err := range together(racers, func(j int) error {
+				_, err := store.Redeem(t.Context(), recovery.Redemption{Digest: both[j%2].Digest, At: t0, PasswordHash: fmt.Sprint("hash of ", j)})
+				return err
+			}) {
+				if errors.Is(err, recovery.ErrInvalidToken) {
 					continue
 				}
 				is.NoErr(err)
+				is.Equal(winner, -1) // nobody else won
+				winner = j
 			}
-			return denied
+			is.True(winner >= 0) // somebody wins
+			won[winner%2]++
+			hash, err := databases.PasswordHash(db, s.Dialect, a.ID)
+			is.NoErr(err)
+			is.Equal(hash, fmt.Sprint("hash of ", winner))
+			ended := databases.Bind(s.Dialect, "SELECT ended FROM recovery_resets WHERE digest = ?")
+			is.Equal(texts(t, db, ended, both[winner%2].Digest[:]), []string{"used"})
+			is.Equal(texts(t, db, ended, both[1-winner%2].Digest[:]), []string{"voided"})
 		}
-		is.Equal(try(30, 1), 30-recovery.MaxTries)
-		is.Equal(try(2, -1), 0)
-		is.Equal(try(30, 1), 28)
-		is.Equal(texts(t, db, "SELECT tries FROM recovery_resets"), []string{fmt.Sprint(recovery.MaxTries)})
-		is.Equal(try(30, -1), 0)
-		is.Equal(texts(t, db, "SELECT tries FROM recovery_resets"), []string{"0"}) // never below
-		err := store.CountTry(t.Context(), recovery.Digest{1}, 1)
-		is.True(errors.Is(err, recovery.ErrInvalidToken)) // it is unknown
+		t.Log("the token and the code won", won)
 	})
 }
 

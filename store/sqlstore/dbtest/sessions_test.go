@@ -1,6 +1,7 @@
 package dbtest
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -63,6 +64,7 @@ func TestLongestTextsComeBackWhole(t *testing.T) {
 		store, db := databases.Open(t, s)
 		r := request(t0)
 		r.Identifier, r.AccountID = strings.Repeat("é", 127), strings.Repeat("i", 254)+"x"
+		r.Tenant, r.Ticket = strings.Repeat("日", 21)+" ", recovery.Digest(bytes.Repeat([]byte{0xff}, 32))
 		r.Portal, r.Locale = strings.Repeat("p", 64), strings.Repeat("l", 35)
 		is.NoErr(store.Enqueue(t.Context(), r, nil))
 		claimed, err := store.Claim(t.Context(), recovery.Claim{LeaseID: newID(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Minute), Max: 1})
@@ -91,6 +93,7 @@ func TestTooLongTextsAreRefusedAndNeverCut(t *testing.T) {
 		for _, change := range []func(*recovery.Job){
 			func(r *recovery.Job) { r.Identifier = strings.Repeat("i", 255) },
 			func(r *recovery.Job) { r.AccountID = strings.Repeat("i", 256) },
+			func(r *recovery.Job) { r.Tenant = strings.Repeat("i", 65) },
 			func(r *recovery.Job) { r.Portal = strings.Repeat("i", 65) },
 			func(r *recovery.Job) { r.Locale = strings.Repeat("i", 65) },
 			func(r *recovery.Job) { r.ID = strings.Repeat("i", 65) },

@@ -83,7 +83,8 @@ var points = []string{
 	"before Enqueue", "after Enqueue", "before Claim", "after Claim",
 	"before FindAccounts", "after FindAccounts", "before CreateResets", "after CreateResets",
 	"before Send", "after Send", "before Finish", "after Finish",
-	"before FindReset", "after FindReset", "before CountTry", "after CountTry", "before Redeem", "after Redeem",
+	"before FindReset", "after FindReset", "before TakeLimits", "after TakeLimits",
+	"before RefundLimits", "after RefundLimits", "before Redeem", "after Redeem",
 	"before SetPassword", "after SetPassword", "before Purge", "after Purge",
 }
 
@@ -124,7 +125,7 @@ func newWorkload(t *testing.T, db *sql.DB, opts workOptions) *workload {
 		Limits: recovery.Limits{InsecureOff: true}, Workers: workWorkers, Tick: 10 * time.Millisecond,
 		SendTimeout: 10 * time.Second, Now: opts.Now,
 		Approve:       func(context.Context, recovery.Account, recovery.CompleteRequest) error { return nil }, // a try is counted and given back
-		HashPassword:  func(password string) (string, error) { return "hash of " + password, nil },
+		Hasher:        recovery.Hasher{Hash: func(password string) (string, error) { return "hash of " + password, nil }},
 		Logger:        slog.New(slog.DiscardHandler),
 		MaxRequestAge: 24 * time.Hour,
 	})
@@ -148,7 +149,7 @@ func (w *workload) ask(ctx context.Context) error {
 	}
 	var accepted recovery.Job
 	i, client := rand.IntN(workAccounts), workClients[rand.IntN(len(workClients))]
-	err := w.service.RequestReset(context.WithValue(ctx, acceptedKey{}, &accepted), recovery.ResetRequest{Username: workName(i), Client: client})
+	err := errOf(w.service.RequestReset(context.WithValue(ctx, acceptedKey{}, &accepted), recovery.ResetRequest{Username: workName(i), Client: client}))
 	if err != nil {
 		return fmt.Errorf("RequestReset: %w", err)
 	}
@@ -258,8 +259,12 @@ func (w *workload) CreateResets(ctx context.Context, m recovery.Mint) ([]string,
 	return around(w, "CreateResets", func() ([]string, error) { return w.Store.CreateResets(ctx, m) })
 }
 
-func (w *workload) CountTry(ctx context.Context, d recovery.Digest, by int) error {
-	return aroundOne(w, "CountTry", func() error { return w.Store.CountTry(ctx, d, by) })
+func (w *workload) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
+	return aroundOne(w, "TakeLimits", func() error { return w.Store.TakeLimits(ctx, at, charges) })
+}
+
+func (w *workload) RefundLimits(ctx context.Context, charges recovery.Charges) error {
+	return aroundOne(w, "RefundLimits", func() error { return w.Store.RefundLimits(ctx, charges) })
 }
 
 func (w *workload) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {

@@ -18,18 +18,21 @@ import (
 // Users is the application's table in these tests, with every optional column.
 var Users = sqlstore.Table{
 	Name: "users", ID: "id", Username: "username", Email: "email", PasswordHash: "password_hash", Locale: "locale",
+	Tenant: "tenant", SignIn: "sign_in",
 	Active: "status = 'active'", HasPassword: "local_password = 1", EmailVerified: "verified_at IS NOT NULL",
 }
 
 // CreateUsers makes their table, given the types of the key and of the texts.
 const CreateUsers = `CREATE TABLE users (
 	id             %[1]s PRIMARY KEY,
+	tenant         %[2]s NOT NULL DEFAULT '',
 	username       %[2]s NOT NULL,
 	email          %[2]s NOT NULL,
 	password_hash  VARCHAR(1024) NOT NULL,
 	locale         VARCHAR(35) NOT NULL,
 	status         VARCHAR(16) NOT NULL,
 	local_password SMALLINT NOT NULL,
+	sign_in        %[2]s NULL,
 	verified_at    BIGINT NULL
 )`
 
@@ -100,15 +103,20 @@ func Put(db *sql.DB, d sqlstore.Dialect, a recovery.Account, hash string) error 
 	if a.EmailVerified {
 		verified = 1
 	}
-	insert := `INSERT INTO users (username, email, password_hash, locale, status, local_password, verified_at, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?) `
+	signIn := any(a.SignIn)
+	if a.SignIn == "" {
+		signIn = nil // reads as ""
+	}
+	insert := `INSERT INTO users (tenant, username, email, password_hash, locale, status, local_password, sign_in, verified_at, id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) `
 	if d == sqlstore.MySQL {
-		insert += `ON DUPLICATE KEY UPDATE username = VALUES(username), email = VALUES(email), password_hash = VALUES(password_hash),
+		insert += `ON DUPLICATE KEY UPDATE tenant = VALUES(tenant), sign_in = VALUES(sign_in), username = VALUES(username), email = VALUES(email), password_hash = VALUES(password_hash),
 			locale = VALUES(locale), status = VALUES(status), local_password = VALUES(local_password), verified_at = VALUES(verified_at)`
 	} else {
-		insert += `ON CONFLICT (id) DO UPDATE SET username = excluded.username, email = excluded.email, password_hash = excluded.password_hash,
+		insert += `ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, sign_in = excluded.sign_in, username = excluded.username, email = excluded.email, password_hash = excluded.password_hash,
 			locale = excluded.locale, status = excluded.status, local_password = excluded.local_password, verified_at = excluded.verified_at`
 	}
-	_, err := db.Exec(Bind(d, insert), a.Username, a.Email, hash, a.Locale, status, local, verified, a.ID)
+	_, err := db.Exec(Bind(d, insert), a.Tenant, a.Username, a.Email, hash, a.Locale, status, local, signIn, verified, a.ID)
 	return err
 }
 

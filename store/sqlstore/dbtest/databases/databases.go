@@ -83,6 +83,7 @@ func NewSQLite(t testing.TB) Place {
 
 // SQLiteDSN opens a file as an application should: a commit is on disk, and writers wait for each other.
 func SQLiteDSN(path string) string {
+	path = (&url.URL{Path: path}).EscapedPath() // names of tests may have a #
 	return "file:" + path + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
 }
 

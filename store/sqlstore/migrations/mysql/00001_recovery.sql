@@ -6,6 +6,8 @@ CREATE TABLE IF NOT EXISTS recovery_jobs (
 	by_kind      VARBINARY(32) NOT NULL,
 	identifier   VARBINARY(254) NOT NULL,
 	account_id   VARBINARY(255) NOT NULL,
+	tenant       VARBINARY(64) NOT NULL DEFAULT '',
+	ticket       VARBINARY(32) NULL,
 	portal       VARBINARY(64) NOT NULL,
 	locale       VARBINARY(64) NOT NULL,
 	client       VARBINARY(64) NOT NULL,
@@ -28,7 +30,6 @@ CREATE TABLE IF NOT EXISTS recovery_resets (
 	expires_at   BIGINT NOT NULL,
 	ended        VARBINARY(32) NOT NULL DEFAULT '',
 	mailed       TINYINT NOT NULL DEFAULT 0,
-	tries        INT NOT NULL DEFAULT 0,
 	INDEX recovery_resets_account_id (account_id),
 	INDEX recovery_resets_expires_at (expires_at)
 ) ENGINE=InnoDB CHARACTER SET utf8mb4;

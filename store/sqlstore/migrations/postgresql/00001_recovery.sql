@@ -6,6 +6,8 @@ CREATE TABLE recovery_jobs (
 	by_kind      TEXT COLLATE "C" NOT NULL,
 	identifier   TEXT COLLATE "C" NOT NULL,
 	account_id   TEXT COLLATE "C" NOT NULL,
+	tenant       TEXT COLLATE "C" NOT NULL DEFAULT '',
+	ticket       BYTEA,
 	portal       TEXT COLLATE "C" NOT NULL,
 	locale       TEXT COLLATE "C" NOT NULL,
 	client       TEXT COLLATE "C" NOT NULL,
@@ -27,8 +29,7 @@ CREATE TABLE recovery_resets (
 	requested_at BIGINT NOT NULL,
 	expires_at   BIGINT NOT NULL,
 	ended        TEXT COLLATE "C" NOT NULL DEFAULT '',
-	mailed       SMALLINT NOT NULL DEFAULT 0,
-	tries        INTEGER NOT NULL DEFAULT 0
+	mailed       SMALLINT NOT NULL DEFAULT 0
 );
 CREATE INDEX recovery_resets_account_id ON recovery_resets (account_id);
 CREATE INDEX recovery_resets_expires_at ON recovery_resets (expires_at);

@@ -6,6 +6,8 @@ CREATE TABLE recovery_jobs (
 	by_kind      TEXT NOT NULL,
 	identifier   TEXT NOT NULL,
 	account_id   TEXT NOT NULL,
+	tenant       TEXT NOT NULL DEFAULT '',
+	ticket       BLOB,
 	portal       TEXT NOT NULL,
 	locale       TEXT NOT NULL,
 	client       TEXT NOT NULL,
@@ -27,8 +29,7 @@ CREATE TABLE recovery_resets (
 	requested_at INTEGER NOT NULL,
 	expires_at   INTEGER NOT NULL,
 	ended        TEXT NOT NULL DEFAULT '',
-	mailed       INTEGER NOT NULL DEFAULT 0,
-	tries        INTEGER NOT NULL DEFAULT 0
+	mailed       INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX recovery_resets_account_id ON recovery_resets (account_id);
 CREATE INDEX recovery_resets_expires_at ON recovery_resets (expires_at);

@@ -1,0 +1,351 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+)
+
+// A completion is one call of CompleteReset.
+type completion struct {
+	*Service
+	request  CompleteRequest
+	username string   // canonical; "" if none was given
+	digest   Digest   // of the token or code
+	reset    Reset    // that of the digest, once it was found
+	ticket   Digest   // of the code's ticket; the zero Digest for a token
+	account  Account  // the token's, once it was found
+	secrets  []string // what must not get into an error
+}
+
+// CompleteReset sets a new password: it checks the password, finds the token or code, asks
+// Options.Approve and Policy.Check, hashes, and redeems the token, sets the password, voids the
+// account's other tokens and codes and queues the notice in one transaction. It returns the account
+// as it is then.
+//
+// Errors: [ErrInvalidToken] if the token or code cannot be used, one error for every reason; a
+// [*PasswordError]; a [*LimitError]; a [*ChallengeError]; [ErrDenied]; [ErrBusy]; a [*FieldError]
+// if the user name is none, the locale malformed, or a code given beside a token; ctx's error, or
+// that of the Store or one of the application's functions. After the Store's it may be unknown
+// whether the password was changed: trying again is safe, and finds the token alive or used.
+// Otherwise the token stays alive, unless it was denied for the last time. A code stays alive, too,
+// but a wrong one uses up one of its ticket's MaxTries.
+func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account, error) {
+	c := &completion{Service: s, request: r}
+	for _, secret := range []string{r.Password, r.Token, r.Ticket, r.Code, r.Factor} { // also as an application cleans them
+		c.secrets = append(c.secrets, secret, trimSpace(secret), strings.Join(strings.Fields(secret), ""))
+	}
+	if err := c.check(); err != nil {
+		return Account{}, err
+	}
+	s.clock.sync(ctx)
+	c.request.Client = s.client(r.Client)
+	if limits := &s.opts.Limits; !limits.InsecureOff {
+		charges := doorCharges("complete", clientNetworks(c.request.Client), limits.CompletePerClient, Limit{})
+		err := s.foreground(ctx, func(ctx context.Context) error { return s.store.TakeLimits(ctx, s.now(), charges) })
+		if err != nil {
+			return Account{}, c.failed(ctx, "count the completion", err)
+		}
+	}
+	if !c.parse() {
+		return Account{}, c.refuse(TokenMalformed)
+	}
+	// One at a time: what waited finds the token used, and hashes nothing.
+	turn := c.digest
+	if c.byCode() {
+		turn = c.ticket
+	}
+	if err := s.turns.take(ctx, turn, s.opts.HashWait); err != nil {
+		return Account{}, err
+	}
+	defer s.turns.pass(turn)
+	if err := c.find(ctx); err != nil {
+		return Account{}, err
+	}
+	if err := c.checkPassword(ctx); err != nil {
+		return Account{}, err
+	}
+	if err := c.approve(ctx); err != nil {
+		return Account{}, err
+	}
+	if err := c.checkOwnRule(ctx); err != nil {
+		return Account{}, err
+	}
+	return c.redeem(ctx)
+}
+
+// check looks at what can be judged without the Store.
+func (c *completion) check() (err error) {
+	r := &c.request
+	if r.Username != "" {
+		if c.username, err = c.canonical(ByUsername, r.Username); err != nil {
+			return err
+		}
+	}
+	if err := checkLocale(r.Locale); err != nil {
+		return err
+	}
+	if r.Token != "" && r.Code != "" {
+		return &FieldError{"token", "and code must not both be given"}
+	}
+	return passwordError(c.opts.Policy.checkText(r.Password))
+}
+
+func (c *completion) byCode() bool {
+	return c.request.Token == "" && c.request.Ticket+c.request.Code != ""
+}
+
+// parse reads the token, or the code and its ticket.
+func (c *completion) parse() bool {
+	if !c.byCode() {
+		token, err := ParseToken(c.request.Token)
+		c.digest = token.Digest()
+		return err == nil
+	}
+	ticket, err := ParseToken(c.request.Ticket)
+	code, ok := parseCode(c.request.Code, c.codeLength)
+	if err != nil || !ok {
+		return false
+	}
+	c.secrets = append(c.secrets, code, groupCode(code))
+	c.ticket = ticket.Digest()
+	c.digest = codeDigest(c.ticket, code)
+	return true
+}
+
+// find looks the token up. A code that is wrong uses up a try of its ticket.
+func (c *completion) find(ctx context.Context) error {
+	look := func() (wrong bool, err error) {
+		err = c.foreground(ctx, func(ctx context.Context) (err error) {
+			c.reset, c.account, err = c.store.FindReset(ctx, c.digest, c.now())
+			return err
+		})
+		if err != nil {
+			err = c.judged(ctx, "find the token", err)
+		}
+		return err == ErrInvalidToken, err
+	}
+	var err error
+	if c.byCode() {
+		err = c.try(ctx, codeCharges(c.ticket), look)
+	} else {
+		_, err = look()
+	}
+	if err != nil {
+		return err
+	}
+	c.secrets = append(c.secrets, addresses(c.account.Email)...)
+	if !c.account.Eligible() {
+		return c.refuse(TokenAccountGone)
+	}
+	if c.username == "" {
+		return nil
+	}
+	if name, err := c.canonical(ByUsername, c.account.Username); err != nil || name != c.username {
+		return c.refuse(TokenOtherAccount)
+	}
+	return nil
+}
+
+// try does what only so many may fail at. It is counted before, so that no number of callers has
+// more tries than there are, and given back if it did not fail.
+func (c *completion) try(ctx context.Context, charges Charges, do func() (failed bool, err error)) error {
+	err := c.foreground(ctx, func(ctx context.Context) error { return c.store.TakeLimits(ctx, c.now(), charges) })
+	if e, ok := errors.AsType[*LimitError](err); ok && e.Scope == ScopeToken { // of a ticket it is told
+		return c.refuse(TokenTriedOut)
+	}
+	if err != nil {
+		return c.failed(ctx, "count the try", err)
+	}
+	failed := false
+	defer func() { // also after a panic
+		if failed {
+			return
+		}
+		err := c.foreground(context.WithoutCancel(ctx), func(ctx context.Context) error { return c.store.RefundLimits(ctx, charges) })
+		if err != nil {
+			c.opts.Logger.Error("recovery: a try that did not fail could not be given back", "error", scrub(err.Error(), c.secrets...))
+		}
+	}()
+	failed, err = do()
+	return err
+}
+
+// checkPassword applies the rules that need the account, and those that cost a remote call.
+func (c *completion) checkPassword(ctx context.Context) error {
+	p, password := c.opts.Policy, c.request.Password
+	reasons := p.checkWords(password, []string{c.account.Username, c.account.Email, c.opts.Application})
+	if p.Breached != nil {
+		breached, err := c.askBreached(ctx, password)
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			c.opts.Logger.Warn("recovery: the breach service failed",
+				"error", scrub(err.Error(), c.secrets...), "refused", p.BreachFailClosed)
+			if p.BreachFailClosed {
+				return ErrBusy
+			}
+		}
+		if breached && err == nil {
+			reasons = append(reasons, reasonBreached)
+		}
+	}
+	return passwordError(reasons)
+}
+
+// askBreached gives Policy.Breached its deadline, and does not wait for one that ignores it.
+func (s *Service) askBreached(ctx context.Context, password string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Policy.BreachTimeout)
+	defer cancel()
+	type answer struct {
+		breached bool
+		err      error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		var a answer
+		a.err = s.guard("ask the breach service", func() (err error) {
+			a.breached, err = s.opts.Policy.Breached(ctx, password)
+			return err
+		})
+		answers <- a
+	}()
+	select {
+	case a := <-answers:
+		return a.breached, a.err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// approve asks Options.Approve. What it returns is the application's own decision, or its failure.
+func (c *completion) approve(ctx context.Context) error {
+	if c.opts.Approve == nil {
+		return nil
+	}
+	return c.try(ctx, approveCharges(c.reset), func() (failed bool, err error) {
+		err = c.opts.Approve(ctx, c.account, c.request)
+		if err == nil {
+			return false, nil
+		}
+		denied, challenged := errors.Is(err, ErrDenied), errors.Is(err, ErrChallenged)
+		challenge, ok := errors.AsType[*ChallengeError](err)
+		if !ok || challenge == nil {
+			challenge = &ChallengeError{Name: "factor", Text: "Enter your second factor."}
+		}
+		cause := outside("approve", err, c.secrets...)
+		failed = denied || challenged && c.request.Factor != ""
+		if failed {
+			emit(&c.events, matters, c.opts.Hooks.ResetDenied, ResetEvent{Client: c.request.Client, Account: c.account, Err: cause})
+		}
+		switch {
+		case denied:
+			return failed, &deniedError{cause}
+		case challenged:
+			return failed, challenge
+		}
+		return failed, c.outside(ctx, "approve", err)
+	})
+}
+
+// checkOwnRule asks Policy.Check, which may know earlier passwords: nobody is told of those before
+// Approve has let him pass.
+func (c *completion) checkOwnRule(ctx context.Context) error {
+	if c.opts.Policy.Check == nil {
+		return nil
+	}
+	reasons, err := c.opts.Policy.Check(ctx, c.account, c.request.Password)
+	if err == nil {
+		err = passwordError(reasons)
+	}
+	if err != nil {
+		return c.outside(ctx, "check the password", err)
+	}
+	return nil
+}
+
+// redeem hashes the password and sets it.
+func (c *completion) redeem(ctx context.Context) (Account, error) {
+	hash, err := c.hasher.do(ctx, c.request.Password)
+	if err != nil {
+		return Account{}, c.outside(ctx, "hash the password", err)
+	}
+	if hash == "" {
+		return Account{}, errors.New("recovery: Options.Hasher returned an empty hash")
+	}
+	at := c.now()
+	redemption := Redemption{Digest: c.digest, At: at, PasswordHash: hash, Add: c.aftermath(at)}
+	var account Account
+	err = c.foreground(ctx, func(ctx context.Context) (err error) {
+		account, err = c.store.Redeem(ctx, redemption)
+		return err
+	})
+	if err != nil {
+		c.secrets = append(c.secrets, hash)
+		return Account{}, c.judged(ctx, "complete the reset", err)
+	}
+	emit(&c.events, matters, c.opts.Hooks.PasswordChanged, ResetEvent{Client: c.request.Client, Account: account})
+	c.watchForWorker()
+	return account, nil
+}
+
+// aftermath is what the worker has to do once the password is changed.
+func (c *completion) aftermath(at time.Time) []Job {
+	notice := Job{
+		ID: newID(), Kind: JobNotice, By: ByEmail,
+		// The address as it was when the password was changed: whoever changes the password may
+		// change the address next, and the notice is for the one before.
+		Identifier: c.account.Email, AccountID: c.account.ID, Tenant: c.account.Tenant,
+		Locale: c.request.Locale, Client: c.request.Client, RequestedAt: at, Turn: at,
+	}
+	if c.opts.OnReset == nil {
+		return []Job{notice}
+	}
+	call := notice
+	call.ID, call.Kind, call.By, call.Identifier = newID(), JobOnReset, ByID, c.account.ID
+	return []Job{notice, call}
+}
+
+// refuse tells the hooks the reason and the caller none.
+func (c *completion) refuse(reason TokenReason) error {
+	emit(&c.events, routine, c.opts.Hooks.TokenRefused, ResetEvent{Client: c.request.Client, Account: c.account, Reason: reason})
+	return ErrInvalidToken
+}
+
+// judged turns an error of the Store about the token into the caller's.
+func (c *completion) judged(ctx context.Context, op string, err error) error {
+	if e, ok := errors.AsType[*TokenError](err); ok {
+		return c.refuse(e.Reason)
+	}
+	if errors.Is(err, ErrInvalidToken) {
+		return c.refuse(TokenUnknown)
+	}
+	return c.failed(ctx, op, err)
+}
+
+// failed turns any other error of the Store into the caller's.
+func (c *completion) failed(ctx context.Context, op string, err error) error {
+	return c.callFailed(ctx, op, LimitEvent{Call: "complete", Client: c.request.Client}, err, c.secrets...)
+}
+
+// outside turns an error of one of the application's functions into the caller's.
+func (c *completion) outside(ctx context.Context, op string, err error) error {
+	if e, ok := errors.AsType[*PasswordError](err); ok && e.tells() {
+		return e
+	}
+	switch {
+	case errors.Is(err, ErrBusy):
+		return ErrBusy
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return ctx.Err()
+	}
+	return outside(op, err, c.secrets...)
+}
+
+// A deniedError is ErrDenied with the reason of Options.Approve beside it.
+type deniedError struct{ err error }
+
+func (e *deniedError) Error() string   { return ErrDenied.Error() }
+func (e *deniedError) Unwrap() []error { return []error{ErrDenied, e.err} }

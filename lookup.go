@@ -1,0 +1,149 @@
+package recovery
+
+import (
+	"context"
+	"strings"
+)
+
+const maxAccounts = 1000 // of one address
+
+// meant returns the accounts that the request means and that may be mailed, all of one mailbox:
+// those that may be recovered, and those that log in elsewhere.
+func (j *job) meant(ctx context.Context) (accounts []Account, err error) {
+	r := &j.job
+	canonical, err := j.canonical(r.By, r.Identifier)
+	if err != nil {
+		j.drop(DropMalformed)
+		return nil, nil
+	}
+	j.secrets = append(j.secrets, r.Identifier, canonical)
+	found, err := j.find(ctx, AccountQuery{Tenant: r.Tenant, By: r.By, Typed: r.Identifier, Canonical: canonical, Max: maxAccounts + 1})
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range j.matching(found[:min(len(found), maxAccounts)], canonical) {
+		_, err := CanonicalEmail(a.Email)
+		reason := DropReason("")
+		switch {
+		case !a.Active:
+			reason = DropInactive
+		case !a.HasPassword && j.opts.NoSignInMail:
+			reason = DropNoPassword
+		case !a.EmailVerified:
+			reason = DropUnverified
+		case err != nil:
+			reason = DropBadAddress
+		default:
+			accounts = append(accounts, a)
+			continue
+		}
+		j.event.Account = a
+		j.drop(reason)
+	}
+	j.event.Account = Account{}
+	if len(found) > maxAccounts && found[maxAccounts].Eligible() { // there may be more
+		j.drop(DropTooManyFound)
+	}
+	return j.ofOneMailbox(accounts), nil
+}
+
+// ofOneMailbox returns the accounts if all have one mailbox, because otherwise nothing tells whose
+// name it is. An account without a password keeps nobody out who has one.
+func (j *job) ofOneMailbox(accounts []Account) (kept []Account) {
+	for _, a := range accounts { // those with a password are first
+		switch first := accounts[0]; {
+		case spelling(ByEmail, a.Email) == spelling(ByEmail, first.Email):
+			kept = append(kept, a)
+		case a.HasPassword == first.HasPassword:
+			j.drop(DropNamesake)
+			return nil
+		}
+	}
+	return kept
+}
+
+// matching returns those of the found accounts that the request means. The Store's comparison may
+// be looser than ours, so each account is compared again. Of several that differ in case only, it
+// means the one that is exactly as typed, or else the one in lower case: the others must not learn
+// of it. Doubtful ones count only where there are no others: an unverified address proves nobody's
+// claim to it, and a name with white space around it is nobody's whom people ask for.
+func (j *job) matching(found []Account, canonical string) []Account {
+	by := j.job.By
+	clear, doubtful := map[string][]Account{}, map[string][]Account{}
+	for _, a := range found {
+		stored := a.Username
+		isClear := stored == trimSpace(stored)
+		if by == ByEmail {
+			stored, isClear = a.Email, a.EmailVerified
+		}
+		if a.Tenant != j.job.Tenant {
+			continue
+		}
+		if c, err := j.canonical(by, stored); err != nil || c != canonical {
+			continue
+		}
+		spelled := doubtful
+		if isClear {
+			spelled = clear
+		}
+		spelled[spelling(by, stored)] = append(spelled[spelling(by, stored)], a)
+	}
+	spelled := clear
+	if len(clear) == 0 {
+		spelled = doubtful
+	}
+	for _, exact := range []string{spelling(by, j.job.Identifier), spelling(by, canonical)} {
+		if accounts := spelled[exact]; len(accounts) > 0 {
+			return accounts
+		}
+	}
+	switch len(spelled) {
+	case 0:
+		j.drop(DropNoAccount)
+	case 1:
+		for _, accounts := range spelled {
+			return accounts
+		}
+	default:
+		j.drop(DropNamesake)
+	}
+	return nil
+}
+
+// spelling tells identifiers apart that have one canonical form. In an address it is the case before
+// the @ that may matter. A user name is not trimmed: who is registered as "alice" and a space must
+// not keep alice from being mailed.
+func spelling(by IdentifierKind, s string) string {
+	if by != ByEmail {
+		return nfc(s)
+	}
+	local, domain, _ := strings.Cut(trimSpace(s), "@")
+	domain, _ = canonicalDomain(domain)
+	return nfc(unquote(local)) + "@" + domain
+}
+
+// account returns the job's account as it is now, or only its ID if it is gone.
+func (j *job) account(ctx context.Context) (Account, error) {
+	a := Account{ID: j.job.AccountID, Tenant: j.job.Tenant}
+	// It asks for more than one, because the Store's comparison may be loose for IDs too.
+	found, err := j.find(ctx, AccountQuery{Tenant: a.Tenant, By: ByID, Typed: a.ID, Canonical: a.ID, Max: maxAccounts})
+	if err != nil {
+		return a, err
+	}
+	for _, f := range found {
+		if f.ID == a.ID && f.Tenant == a.Tenant {
+			a = f
+		}
+	}
+	j.event.Account = a
+	j.secrets = append(j.secrets, addresses(a.Email)...)
+	return a, nil
+}
+
+func (j *job) find(ctx context.Context, query AccountQuery) (found []Account, err error) {
+	err = j.foreground(ctx, func(ctx context.Context) error {
+		found, err = j.store.FindAccounts(ctx, query)
+		return err
+	})
+	return found, err
+}
