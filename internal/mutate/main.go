@@ -6,9 +6,10 @@
 //	go run ./internal/mutate -run 'take.*wait'  those whose name matches; -n 17 is the 17th of the list
 //	go run ./internal/mutate -hand              the mutants of hand.txt
 //
-// It runs in the root of the module, on Unix, with PostgreSQL and MariaDB where package dbtest looks for them.
-// All of it takes the better part of an hour of two processors. With -out results.jsonl what was killed is noted in that file and
-// is not tried again by the next call with the same file; delete it when the code has changed.
+// It runs in the root of the module, on Unix, with PostgreSQL and MariaDB where package dbtest
+// looks for them. All of it takes the better part of an hour of two processors. With -out
+// results.jsonl what was killed is noted in that file and is not tried again by the next call with
+// the same file; delete it when the code has changed.
 //
 // # Operators
 //
@@ -23,16 +24,19 @@
 //	sql         leaves out a predicate, moves its boundary or turns it round, drops FOR UPDATE, SKIP LOCKED or
 //	            ORDER BY, in the statements of sqlstore
 //
-// A mutant that does not compile is not counted. One with which a test hangs is killed: that is, the tests take several
-// times as long as without it, and one of them most of that. One that no test notices has survived; then the exit status is 1, unless equivalent.txt has it
-// with the reason why nobody could. The exit status is 1 too when a mutant of equivalent.txt is there no longer.
+// A mutant that does not compile is not counted. One with which a test hangs is killed: that is,
+// the tests take several times as long as without it, and one of them most of that. One that no
+// test notices has survived; then the exit status is 1, unless equivalent.txt has it with the
+// reason why nobody could. The exit status is 1 too when a mutant of equivalent.txt is there no
+// longer.
 //
 // Efficacy is what was killed, of the mutants that are not equivalent.
 //
 // # How
 //
-// The mutants of a package are compiled together, once: each is a copy of its function, chosen by an environment variable.
-// Those of constants are compiled alone. The tests that kill most come first; see stages.
+// The mutants of a package are compiled together, once: each is a copy of its function, chosen by
+// an environment variable. Those of constants are compiled alone. The tests that kill most come
+// first; see stages.
 package main
 
 import (
@@ -52,17 +56,18 @@ import (
 
 // files are the security-relevant ones.
 var files = []string{
-	"token.go", "policy.go", "password.go", "identifier.go", "limit.go", "network.go", "recovery.go", "turns.go", "worker.go",
-	"pace.go", "job.go", "store.go", "clock.go", "stats.go", "options.go", "errors.go", "hooks.go", "redact.go", "internal/redact/*.go",
-	"store/memstore/*.go",
-	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/sqlstore.go", "store/sqlstore/resets.go", "store/sqlstore/queue.go",
-	"store/sqlstore/statements.go",
-	"store/sqlstore/add.go", "store/sqlstore/atonce.go", "store/sqlstore/tx.go", "store/sqlstore/rows.go",
-	"store/sqlstore/prepared.go", "store/sqlstore/migrate.go",
+	"token.go", "ticket.go", "policy.go", "password.go", "identifier.go", "limit.go", "network.go",
+	"recovery.go", "complete.go", "turns.go", "worker.go", "pace.go", "job.go", "lookup.go",
+	"mails.go", "store.go", "clock.go", "stats.go", "options.go", "errors.go", "hooks.go",
+	"redact.go", "internal/redact/*.go", "store/memstore/*.go",
+	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/sqlstore.go",
+	"store/sqlstore/resets.go", "store/sqlstore/queue.go", "store/sqlstore/statements.go",
+	"store/sqlstore/add.go", "store/sqlstore/atonce.go", "store/sqlstore/tx.go",
+	"store/sqlstore/rows.go", "store/sqlstore/prepared.go", "store/sqlstore/migrate.go",
 	"store/sqlstore/postgresql.go", "store/sqlstore/mysql.go", "store/sqlstore/sqlite.go",
 	"httpadapter/*.go", "httpadapter/internal/remote/*.go",
-	"httpadapter/portal/form.go", "httpadapter/portal/handler.go", "httpadapter/portal/options.go", "httpadapter/portal/portal.go",
-	"httpadapter/portal/theme.go",
+	"httpadapter/portal/form.go", "httpadapter/portal/handler.go", "httpadapter/portal/options.go",
+	"httpadapter/portal/portal.go", "httpadapter/portal/theme.go",
 }
 
 // What became of a mutant.

@@ -282,7 +282,8 @@ func (s *source) binary(n *ast.BinaryExpr) {
 		return
 	}
 	swap("and-or", other)
-	// An operand less. Of a longer chain the left one is a chain itself, whose operands come by themselves.
+	// An operand less. Of a longer chain the left one is a chain itself, whose operands come by
+	// themselves.
 	if left, ok := n.X.(*ast.BinaryExpr); !ok || left.Op != n.Op {
 		s.replace(n.X, "operand", "("+neutral+"("+x+"))", s.textOf(n), "… "+n.Op.String()+" "+y)
 	}

@@ -21,14 +21,16 @@ type stage struct {
 	run, skip string // as of go test
 }
 
-// Tests of the core that take long, and seldom are the only ones to notice; and those that no mutant can break.
+// Tests of the core that take long, and seldom are the only ones to notice; and those that no
+// mutant can break.
 const (
 	slowTests  = "MemoryOfManyCompletions|MailDownForADay|^TestPurge$|OutcomeIsTriedAgain|^TestFaults|^TestTwoFaults$"
 	faultTests = "EveryFaultOfEveryCall" // of sqlstore
 	otherTests = "^TestOnlySMTPMailerImportsGoMail$|^TestCoreImportsLittle$"
 
 	migrateTests = "(^TestMigrateAgainChangesNothing$|^TestMigrationThatDiedHalfWayIsCompleted$|^TestMigrateSeesWhatWasDoneWhileItWaited$)"
-	raceTests    = "(^TestAttack_S40_OneTokenManyRacersOneWinner$|^TestAttack_S42_MailboxLimitIsExactUnderParallelMails$|^TestAttack_S42_DoorLimitIsExactUnderParallelRequests$|^TestOlderTokenNeverOutlivesMailOfANewerRequest$|" +
+	raceTests    = "(^TestAttack_S40_OneTokenManyRacersOneWinner$|^TestAttack_S42_MailboxLimitIsExactUnderParallelMails$|^TestAttack_S42_DoorLimitIsExactUnderParallelRequests$|" +
+		"^TestTriesAreCountedExactly$|^TestOlderTokenNeverOutlivesMailOfANewerRequest$|" +
 		"^TestLatestAndLongestDueComeFirst$|^TestNoPlaceStaysEmptyWhileJobsWait$)"
 )
 
@@ -70,7 +72,8 @@ func stages(file string) []stage {
 // late is what kills a mutant that runs into the time limit.
 const late = "the time limit"
 
-// command returns a command that runs in the root of the module when nothing else wants the processor.
+// command returns a command that runs in the root of the module when nothing else wants the
+// processor.
 func (t *tool) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command("nice", append([]string{"-n", "10", name}, args...)...)
 	cmd.Dir = t.root
@@ -106,14 +109,15 @@ func (p *program) build(dir string) error {
 
 var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
-// limitOf returns how long tests may take with a mutant that take so long without. The machine may stall meanwhile.
+// limitOf returns how long tests may take with a mutant that take so long without. The machine may
+// stall meanwhile.
 func limitOf(took time.Duration) time.Duration { return 4*took + 15*time.Second }
 
 // running is a test that was not done at the time limit, and since when it ran.
 var running = regexp.MustCompile(`(?m)^\s+\S+ \((\S+)\)$`)
 
-// test runs a stage with a mutant, or with none, and returns which test failed, "" if none did. It has more time if
-// no single test took the most of it: then the machine is slow, not the mutant.
+// test runs a stage with a mutant, or with none, and returns which test failed, "" if none did. It
+// has more time if no single test took the most of it: then the machine is slow, not the mutant.
 func (p *program) test(s stage, number int, limit time.Duration) (by, output string) {
 	by, output = p.testFor(s, number, limit)
 	if by != late || !strings.Contains(output, "panic: test timed out") {
@@ -164,8 +168,8 @@ func (p *program) clean(all []stage) error {
 	return nil
 }
 
-// try runs the stages until one kills the mutant; before the first, the tests that killed others of its function, and
-// of its file.
+// try runs the stages until one kills the mutant; before the first, the tests that killed others of
+// its function, and of its file.
 func (p *program) try(m *mutant, all []stage, number int, took map[stage]time.Duration) result {
 	begin := time.Now()
 	first := all[0]
@@ -196,7 +200,8 @@ func (p *program) try(m *mutant, all []stage, number int, took map[stage]time.Du
 	return r
 }
 
-// killersOf returns a regexp of the tests that killed mutants of a file or a function, "" if there are none.
+// killersOf returns a regexp of the tests that killed mutants of a file or a function, "" if there
+// are none.
 func (t *tool) killersOf(place string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -16,9 +16,9 @@ var (
 	sqlTail   = regexp.MustCompile(` FOR UPDATE(?: SKIP LOCKED)?| SKIP LOCKED| ORDER BY [a-z_]+`)
 )
 
-// sqlChanges drops one predicate of a statement after another, moves its boundary or turns it round, and
-// leaves out locks and orders. What is dropped stays in the text, as a part of what is always true, or
-// always false in a disjunction, so that the placeholders still fit.
+// sqlChanges drops one predicate of a statement after another, moves its boundary or turns it
+// round, and leaves out locks and orders. What is dropped stays in the text, as a part of what is
+// always true, or always false in a disjunction, so that the placeholders still fit.
 func sqlChanges(literal string) (changes []sqlChange) {
 	change := func(start, end int, by, old, new string) {
 		changes = append(changes, sqlChange{literal[:start] + by + literal[end:], old, new})
