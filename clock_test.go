@@ -19,7 +19,7 @@ type timeStore struct {
 	recovery.Store
 	now   func(context.Context) (time.Time, error)
 	asked atomic.Int32
-	last  time.Time // RequestedAt of the last job
+	last  atomic.Pointer[time.Time] // RequestedAt of the last job
 }
 
 func (s *timeStore) Now(ctx context.Context) (time.Time, error) {
@@ -28,7 +28,7 @@ func (s *timeStore) Now(ctx context.Context) (time.Time, error) {
 }
 
 func (s *timeStore) Enqueue(ctx context.Context, j recovery.Job, c recovery.Charges) error {
-	s.last = j.RequestedAt
+	s.last.Store(&j.RequestedAt)
 	return s.Store.Enqueue(ctx, j, c)
 }
 
@@ -42,7 +42,7 @@ func (w *world) timing(o recovery.Options) (*recovery.Service, *timeStore) {
 func (w *world) apart(svc *recovery.Service, s *timeStore) time.Duration {
 	w.is.Helper()
 	w.is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client})))
-	return time.Until(s.last)
+	return time.Until(*s.last.Load())
 }
 
 func ahead(d time.Duration) func() time.Time {

@@ -119,9 +119,9 @@
 // No error, no log line and no printed, logged or marshalled value of this package holds a token, a
 // ticket, a code, a password, a second factor or an address: requests, receipts, messages and
 // accounts print as "[redacted]". From the text of foreign errors everything is taken out that the
-// call knows. One thing is the application's to avoid: fmt does not ask what stands in an
-// unexported field of a struct how to print itself, so a struct that keeps a [Message] or a
-// [CompleteRequest] in one should not be printed. A [Token] and a [Ticket] are safe even there.
+// call knows. One thing is the application's to avoid: fmt ignores Format methods on unexported
+// fields, so a struct that keeps a [Message] or a [CompleteRequest] in one should not be printed. A
+// [Token] and a [Ticket] are safe even there.
 //
 // # Compatibility
 //

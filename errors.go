@@ -114,8 +114,9 @@ type ChallengeError struct {
 func (e *ChallengeError) Error() string        { return "recovery: a second factor is needed: " + e.Name }
 func (e *ChallengeError) Is(target error) bool { return target == ErrChallenged }
 
-// A LimitError refuses a call that is over the limit of its client or of everybody. It matches
-// [ErrLimited]. Limits are charged before any look-up, so it tells nothing about an account.
+// A LimitError refuses a call that is over the limit of its client or of everybody, or a code whose
+// ticket had too many wrong ones. It matches [ErrLimited]. Limits are charged before any look-up,
+// and of any ticket, so it tells nothing about an account.
 type LimitError struct {
 	Scope      Scope         // which limit
 	RetryAfter time.Duration // when the same call can succeed, counted from now

@@ -251,7 +251,7 @@ func TestSlowBodyOfARefusedRequest(t *testing.T) {
 func TestForeignErrorsDoNotDecide(t *testing.T) {
 	const address = "alice@example.com"
 	for _, foreign := range []error{
-		recovery.ErrInvalidPassword, recovery.ErrInvalidToken, recovery.ErrBusy, recovery.ErrLimited, recovery.ErrChallenged, errors.New("no answer"),
+		recovery.ErrInvalidPassword, recovery.ErrInvalidToken, recovery.ErrBusy, recovery.ErrLimited, errors.New("no answer"),
 		&recovery.FieldError{Field: "x", Rule: "for " + address}, &recovery.PasswordError{}, &recovery.LimitError{},
 	} {
 		wrapped := fmt.Errorf("internal detail: %w", foreign)

@@ -349,7 +349,7 @@ func TestErrorsOfTheStoreAreLogged(t *testing.T) {
 // without a reason is none: it would leave the person with a form that says nothing.
 func TestForeignErrorsDoNotDecide(t *testing.T) {
 	for _, foreign := range []error{
-		recovery.ErrInvalidToken, recovery.ErrChallenged, &recovery.PasswordError{}, &recovery.LimitError{}, &recovery.FieldError{Field: "email", Rule: "is alice@example.com"},
+		recovery.ErrInvalidToken, &recovery.PasswordError{}, &recovery.LimitError{}, &recovery.FieldError{Field: "email", Rule: "is alice@example.com"},
 	} {
 		is := is.New(t)
 		w := newWorld(t, recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error { return foreign }}, Options{})

@@ -61,7 +61,8 @@ type Table struct {
 	//	CREATE INDEX users_tenant_name ON users (tenant, name);
 	//	CREATE INDEX users_tenant_email ON users (tenant, email);
 	//
-	// The ID needs an index of its own, such as the primary key's: tokens are found without a tenant.
+	// The ID must be unique over all tenants, and needs an index of its own, such as the primary key's:
+	// tokens are found without a tenant. Of two rows with one ID, neither's password is ever set.
 	Tenant string
 
 	// CanonicalUsername and CanonicalEmail are columns that hold what the functions of the same
