@@ -33,11 +33,11 @@ type completion struct {
 // but a wrong one uses up one of its ticket's MaxTries.
 func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account, error) {
 	c := &completion{Service: s, request: r}
-	for _, secret := range []string{r.Password, r.Token, r.Ticket, r.Code, r.Factor} { // also as an application cleans them
-		c.secrets = append(c.secrets, secret, trimSpace(secret), strings.Join(strings.Fields(secret), ""))
-	}
 	if err := c.check(); err != nil {
 		return Account{}, err
+	}
+	for _, secret := range []string{r.Password, r.Token, r.Ticket, r.Code, r.Factor} { // also as an application cleans them
+		c.secrets = append(c.secrets, secret, trimSpace(secret), strings.Join(strings.Fields(secret), ""))
 	}
 	s.clock.sync(ctx)
 	c.request.Client = s.client(r.Client)

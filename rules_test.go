@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -263,4 +264,55 @@ func TestFactorsAreNotTold(t *testing.T) {
 		Ticket: " " + ticket + "\n", Code: m.Resets[0].Code, Password: goodPassword, Factor: "471 147"})
 	is.Equal(err.Error(), "recovery: approve: no answer for [redacted][redacted]")
 	is.Equal(fmt.Sprintf("%+v", recovery.CompleteRequest{Factor: "471147"}), "[redacted]")
+}
+
+// An error of Approve that says several things is a denial if it says that.
+func TestDenialGoesFirst(t *testing.T) {
+	for _, also := range []error{&recovery.ChallengeError{Name: "totp"}, &recovery.PasswordError{Reasons: history}} {
+		t.Run(fmt.Sprintf("%T", also), func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, &recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
+				return errors.Join(also, recovery.ErrDenied)
+			}})
+			err := w.complete(w.token("alice"), goodPassword)
+			is.True(errors.Is(err, recovery.ErrDenied))
+			is.True(!errors.Is(err, recovery.ErrChallenged) && !errors.Is(err, recovery.ErrInvalidPassword))
+		})
+	}
+}
+
+// The tries of a token do not come back while it lives, however long that is.
+func TestTriesOfATokenDoNotComeBack(t *testing.T) {
+	is := is.New(t)
+	asked := 0
+	w := newWorld(t, &recovery.Options{TokenTTL: 24 * time.Hour, Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
+		asked++
+		return recovery.ErrDenied
+	}})
+	token := w.token("alice")
+	for range recovery.MaxTries {
+		is.True(errors.Is(w.complete(token, goodPassword), recovery.ErrDenied))
+	}
+	w.advance(24*time.Hour - time.Microsecond)
+	is.NoErr(w.deadOrAlive(token, true))
+	is.Equal(w.complete(token, goodPassword), recovery.ErrInvalidToken)
+	is.Equal(asked, recovery.MaxTries)
+}
+
+// The accounts of one mail have tries of their own.
+func TestFactorsOfTwoAccountsOfAMail(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Approve: factor})
+	w.askEmail("alice@example.com")
+	m := w.deliver()[0]
+	complete := func(i int, factor string) error {
+		_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{
+			Token: m.Resets[i].Token.Reveal(), Password: goodPassword, Factor: factor, Client: client})
+		return err
+	}
+	for range recovery.MaxTries {
+		is.True(errors.Is(complete(0, "0815"), recovery.ErrChallenged))
+	}
+	is.Equal(complete(0, "4711"), recovery.ErrInvalidToken)
+	is.NoErr(complete(1, "4711"))
 }

@@ -161,3 +161,18 @@ func TestNoSignInMail(t *testing.T) {
 	is.Equal(len(w.deliver()), 0)
 	w.hooks.wait(t, "JobDropped no_password")
 }
+
+// Mails that tell where somebody logs in use up nothing of those with user names.
+func TestSignInMailsKeepNoNamesFromAnybody(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{
+		PerClient: recovery.Limit{Burst: 1000, Every: time.Second}, UsernamesPerMailbox: recovery.Limit{Burst: 1, Every: time.Hour},
+	}})
+	w.putElsewhere("9", "gina-google", "alice@example.com", "Google")
+	w.ask("gina-google")
+	is.Equal(len(w.deliver()), 1)
+	w.ask("gina-google")
+	is.Equal(len(w.deliver()), 0)
+	is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com", Client: client})))
+	is.Equal(len(w.deliver()), 1)
+}

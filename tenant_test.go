@@ -151,3 +151,42 @@ func TestAttack_S35_PortalsOfTenants(t *testing.T) {
 	is.Equal(len(w.mail.Messages()), 1)
 	w.hooks.wait(t, "JobDropped portal")
 }
+
+// The Store's comparison of tenants may be loose for IDs, too: neither a notice nor OnReset is told
+// of another tenant's account.
+func TestTenantsOfIDsAreCheckedAgain(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	other := w.account("13", "carol", "carol@example.com")
+	other.Tenant = "ACME"
+	var given []recovery.Account
+	svc := w.service(&looseStore{Store: w.users, accounts: []recovery.Account{other}}, recovery.Options{
+		OnReset: func(_ context.Context, a recovery.Account) error { given = append(given, a); return nil },
+	})
+	for _, kind := range []recovery.JobKind{recovery.JobNotice, recovery.JobOnReset} {
+		is.NoErr(w.users.Enqueue(w.ctx, recovery.Job{
+			ID: string(kind), Kind: kind, By: recovery.ByEmail, Identifier: "a@example.com",
+			AccountID: "13", Tenant: "acme", RequestedAt: w.time(), Turn: w.time(),
+		}, nil))
+	}
+	_, err := svc.Deliver(w.ctx)
+	is.NoErr(err)
+	m, _ := w.mail.Last()
+	is.Equal(m.To, "a@example.com")
+	is.Equal(len(m.Usernames), 0)
+	is.Equal(given, []recovery.Account{{ID: "13", Tenant: "acme"}})
+}
+
+// What a client network had of one tenant's mails is not counted against another tenant's.
+func TestNetworkHasMailsOfEachTenant(t *testing.T) {
+	is := is.New(t)
+	w := newTenants(t, &recovery.Options{Limits: recovery.Limits{PerRequester: recovery.Limit{Burst: 1, Every: time.Hour}}})
+	ask := func(tenant string) int {
+		w.advance(2 * time.Minute)
+		is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Tenant: tenant, Client: client})))
+		return len(w.deliver())
+	}
+	is.Equal(ask("acme"), 1)
+	is.Equal(ask("acme"), 0)
+	is.Equal(ask(""), 1)
+}
