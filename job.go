@@ -122,6 +122,9 @@ func (j *job) message(kind MessageKind, a Account) Message {
 
 func (j *job) send(ctx context.Context, m Message) error {
 	m.SentAt = j.now()
+	if err := ctx.Err(); err != nil { // nothing has left, for certain
+		return err
+	}
 	j.secrets = append(j.secrets, addresses(m.To)...)
 	ctx, cancel := context.WithTimeout(ctx, j.opts.SendTimeout)
 	defer cancel()
