@@ -72,6 +72,8 @@ func (w *faultWorld) plant(id, text string) {
 		w.t.Errorf("%d accounts, %v", len(found), err)
 		return
 	}
+	w.planting.Lock()
+	defer w.planting.Unlock()
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	const job = "z" // the newest of this instant, whatever a worker mails meanwhile
 	err1 := w.users.Enqueue(w.t.Context(), recovery.Job{ID: job, Kind: recovery.JobReset, RequestedAt: now, Turn: now}, nil)

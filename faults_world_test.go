@@ -57,7 +57,8 @@ type faultWorld struct {
 	tries   int                         // that were counted and not given back
 	resets  []string                    // IDs of the accounts that OnReset was called for, successfully
 
-	nested faultReentry
+	nested   faultReentry
+	planting sync.Mutex // no worker takes the job of plant
 }
 
 // A faultAsk is a call of RequestReset or RetrieveUsername.
@@ -242,6 +243,10 @@ func (w *faultWorld) stored(ctx context.Context, method string, arg any, call fu
 		w.mu.Unlock()
 	}
 	return w.faults.call(ctx, "Store."+method, secrets, func(ctx context.Context) error {
+		if method == "Claim" {
+			w.planting.Lock()
+			defer w.planting.Unlock()
+		}
 		err := call(ctx)
 		w.mu.Lock()
 		defer w.mu.Unlock()
