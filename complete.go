@@ -36,7 +36,8 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	if err := c.check(); err != nil {
 		return Account{}, err
 	}
-	for _, secret := range []string{r.Password, r.Token, r.Ticket, r.Code, r.Factor} { // also as an application cleans them
+	// The secrets also as an application cleans them before it quotes them.
+	for _, secret := range []string{r.Password, r.Token, r.Ticket, r.Code, r.Factor} {
 		c.secrets = append(c.secrets, secret, trimSpace(secret), strings.Join(strings.Fields(secret), ""))
 	}
 	s.clock.sync(ctx)

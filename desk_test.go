@@ -83,8 +83,8 @@ func TestMailboxIsMailedSixTimesAnHourForOneNetwork(t *testing.T) {
 	})
 }
 
-// Mails with user names count apart: one an hour, whoever asks. They keep no token from anybody, and
-// tokens keep no names.
+// Mails with user names count apart: one an hour, whoever asks. They keep no token from anybody,
+// and tokens keep no names.
 func TestUsernamesAreMailedApart(t *testing.T) {
 	atDesk(t, func(is *is.I, w *world) {
 		names := func(i int) int {

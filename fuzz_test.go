@@ -23,8 +23,8 @@ import (
 // phcForm is the form of a stored argon2id hash, written down once more.
 var phcForm = regexp.MustCompile(`\A\$argon2id\$v=19\$m=([1-9][0-9]*),t=([1-9][0-9]*),p=([1-9][0-9]*)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)\z`)
 
-// readPHC returns the parameters of a hash that VerifyPassword must compute, and false for one that it
-// must refuse.
+// readPHC returns the parameters of a hash that VerifyPassword must compute, and false for one that
+// it must refuse.
 func readPHC(text string) (memory, passes, lanes int, salt, key []byte, ok bool) {
 	parts := phcForm.FindStringSubmatch(text)
 	if parts == nil {
@@ -170,8 +170,8 @@ func isTokenText(s string) bool {
 	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == "" && strings.HasSuffix(strings.Replace(s[51:], "q", "a", 1), "a")
 }
 
-// Two identifiers are one only if they differ in ASCII case, outer white space, NFC and quotes that mean
-// nothing, or in how a label of the domain is written; and nothing else ever becomes ASCII.
+// Two identifiers are one only if they differ in ASCII case, outer white space, NFC and quotes that
+// mean nothing, or in how a label of the domain is written; and nothing else ever becomes ASCII.
 func FuzzIdentifiersDiffer(f *testing.F) {
 	for _, pair := range [][2]string{
 		{"alice", " ALICE "}, {"mike", "mıke"}, {"kelvin", "\u212aelvin"}, {"ss", "ß"}, {"a@bücher.example", "A@xn--bcher-kva.example"},
@@ -240,7 +240,8 @@ func FuzzIdentifiersDiffer(f *testing.F) {
 	})
 }
 
-// An identifier with an invisible character and the one without are never the same, in a domain either.
+// An identifier with an invisible character and the one without are never the same, in a domain
+// either.
 func FuzzNothingInvisibleIsFolded(f *testing.F) {
 	for i, s := range []string{
 		"alice", "Alice@Example.com", "\u0645\u06cc\u062e", "x@\u0645\u06cc\u062e.example", "\u0915\u094d\u0937", "\u09b0\u09cd\u09af", "\u0dd9\u0dca\u200d\u0dbb",
@@ -285,8 +286,8 @@ func FuzzNothingInvisibleIsFolded(f *testing.F) {
 	})
 }
 
-// A password that passes meets the documented rule; one that does not is told why, each reason once and
-// in the order of the rules.
+// A password that passes meets the documented rule; one that does not is told why, each reason once
+// and in the order of the rules.
 func FuzzPolicy(f *testing.F) {
 	for _, s := range []string{goodPassword, "Ch0c0l@te-2026!", "P@ssw0rd-2026!", "Aa1!", "Zigzag-h0rse", "qUality-h0rzA", strings.Repeat("Aa1!", 16) + "x", strings.Repeat("Aa1!", 300), "Correct-h0rse\x00", "\xffCorrect-h0rse", "Corréct-h0rse", "CORRECT-H0RSE"} {
 		f.Add(s, "alice@example.com")

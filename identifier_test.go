@@ -97,7 +97,8 @@ func TestIdentifiersAreComposed(t *testing.T) {
 	}
 }
 
-// Invisible characters are refused in both kinds of identifiers, but where a script needs them: S06.
+// Invisible characters are refused in both kinds of identifiers, but where a script needs them:
+// S06.
 var invisible = []string{
 	"\x00", "\t", "\n", "\r", "\x1b", "\x7f", "\u0085", // control
 	"\u00ad", "\u200b", "\u200c", "\u200d", "\u200e", "\u202e", "\u2060", "\u2066", "\ufeff", "\U000e0041", // format
@@ -451,7 +452,8 @@ func TestOwnCanonicalUsername(t *testing.T) {
 	is.NoErr(err)
 }
 
-// Accounts of one canonical form are told apart by how it is written: the exact one is meant, alone.
+// Accounts of one canonical form are told apart by how it is written: the exact one is meant,
+// alone.
 func TestTwinsBeyondCase(t *testing.T) {
 	for name, c := range map[string]struct {
 		stored []string // user names, or addresses

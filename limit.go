@@ -206,8 +206,8 @@ func (l *Limits) resetCharges(tenant, mailbox, requester string, resets []Reset)
 	return charges
 }
 
-// otherCharges are the limits of one mail without tokens to a mailbox, of its kind. Whoever asks, it
-// says the same: who is over the limit has it already.
+// otherCharges are the limits of one mail without tokens to a mailbox, of its kind. Whoever asks,
+// it says the same: who is over the limit has it already.
 func (l *Limits) otherCharges(tenant, mailbox string, kind MessageKind) Charges {
 	return Charges{{Scope: ScopeMailbox, Key: limitKey(string(kind), ScopeMailbox, tenant, mailbox), Limit: l.UsernamesPerMailbox}}
 }

@@ -69,12 +69,12 @@ func (j *job) ofOneMailbox(accounts []Account) (kept []Account) {
 // claim to it, and a name with white space around it is nobody's whom people ask for.
 func (j *job) matching(found []Account, canonical string) []Account {
 	by := j.job.By
-	clear, doubtful := map[string][]Account{}, map[string][]Account{}
+	certain, doubtful := map[string][]Account{}, map[string][]Account{}
 	for _, a := range found {
 		stored := a.Username
-		isClear := stored == trimSpace(stored)
+		isCertain := stored == trimSpace(stored)
 		if by == ByEmail {
-			stored, isClear = a.Email, a.EmailVerified
+			stored, isCertain = a.Email, a.EmailVerified
 		}
 		if a.Tenant != j.job.Tenant {
 			continue
@@ -83,13 +83,13 @@ func (j *job) matching(found []Account, canonical string) []Account {
 			continue
 		}
 		spelled := doubtful
-		if isClear {
-			spelled = clear
+		if isCertain {
+			spelled = certain
 		}
 		spelled[spelling(by, stored)] = append(spelled[spelling(by, stored)], a)
 	}
-	spelled := clear
-	if len(clear) == 0 {
+	spelled := certain
+	if len(certain) == 0 {
 		spelled = doubtful
 	}
 	for _, exact := range []string{spelling(by, j.job.Identifier), spelling(by, canonical)} {
@@ -110,9 +110,9 @@ func (j *job) matching(found []Account, canonical string) []Account {
 	return nil
 }
 
-// spelling tells identifiers apart that have one canonical form. In an address it is the case before
-// the @ that may matter. A user name is not trimmed: who is registered as "alice" and a space must
-// not keep alice from being mailed.
+// spelling tells identifiers apart that have one canonical form. In an address it is the case
+// before the @ that may matter. A user name is not trimmed: who is registered as "alice" and a
+// space must not keep alice from being mailed.
 func spelling(by IdentifierKind, s string) string {
 	if by != ByEmail {
 		return nfc(s)

@@ -70,7 +70,8 @@ type Options struct {
 
 	// OnReset, if set, is called after a password was reset, to end sessions and revoke API tokens.
 	// The worker calls it from the durable queue until it returns nil, so it may be called more
-	// than once and on another machine. If the account is gone by then, only its ID and Tenant are set.
+	// than once and on another machine. If the account is gone by then, only its ID and Tenant are
+	// set.
 	OnReset func(ctx context.Context, account Account) error
 
 	// NoSignInMail keeps silent towards accounts without a password. By default an active one with
@@ -152,8 +153,8 @@ type Limits struct {
 	PerMailbox Limit
 
 	// UsernamesPerMailbox limits the mails with user names to one mailbox, and apart from those the
-	// mails that only say where one logs in, whoever asks: default one an hour. They count apart from
-	// the tokens, so that they keep no token from anybody.
+	// mails that only say where one logs in, whoever asks: default one an hour. They count apart
+	// from the tokens, so that they keep no token from anybody.
 	UsernamesPerMailbox Limit
 
 	// InsecureOff switches all limits off, for load tests.

@@ -119,7 +119,8 @@ func TestOwnPasswordRuleThatFails(t *testing.T) {
 	is.Equal(err.Error(), "recovery: check the password: no table of passwords of [redacted] like [redacted]")
 }
 
-// bcrypt takes 72 bytes. What is longer is told as such, before anybody is asked for a second factor.
+// bcrypt takes 72 bytes. What is longer is told as such, before anybody is asked for a second
+// factor.
 func TestBcrypt(t *testing.T) {
 	is := is.New(t)
 	var approved atomic.Int32

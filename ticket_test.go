@@ -358,8 +358,8 @@ func TestAttack_S38_CodesGuessedAtOnce(t *testing.T) {
 	is.True(errors.Is(w.completeByCode(ticket, m.Resets[0].Code, goodPassword), recovery.ErrLimited))
 }
 
-// S38: what an attacker hits who uses all that the limits let through. The arithmetic is shown on codes
-// of two letters, of which there are so few that hits can be counted.
+// S38: what an attacker hits who uses all that the limits let through. The arithmetic is shown on
+// codes of two letters, of which there are so few that hits can be counted.
 func TestAttack_S38_ExpectedHits(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)

@@ -101,7 +101,8 @@ func TestTenantOfUsernames(t *testing.T) {
 	is.Equal(w.recipients(), nil)
 }
 
-// A tenant that cannot be is the application's fault, and the caller's answer the same for every name.
+// A tenant that cannot be is the application's fault, and the caller's answer the same for every
+// name.
 func TestTenantAtFault(t *testing.T) {
 	const secret = "boom at billybob@example.com"
 	for name, c := range map[string]struct {

@@ -31,8 +31,8 @@
 // longer than Options.StoreTimeout of package recovery, too many passwords are being hashed, or
 // Options.Approve failed. Status 403 means that Approve denied the reset (recovery.ErrDenied), or
 // asks for a second factor (*recovery.ChallengeError): these formats have no field for one, so the
-// answer says that one is needed, and nothing of the challenge. A *recovery.PasswordError of Approve,
-// Policy.Check or Hasher.Hash is answered with 400 and the texts of its reasons.
+// answer says that one is needed, and nothing of the challenge. A *recovery.PasswordError of
+// Approve, Policy.Check or Hasher.Hash is answered with 400 and the texts of its reasons.
 //
 // Status 500 is a bug: a panic, or an Options.Tenant that returned what package recovery refuses.
 // The log says which.
@@ -76,16 +76,16 @@ type Options struct {
 	ClientAddr func(*http.Request) netip.Addr
 
 	// Tenant tells whose accounts a request means, see recovery.ResetRequest; the default is "". It
-	// may go by the request's host or path: what it returns is where accounts are looked for, no more.
-	// A completion is not asked about, because a token belongs to one account.
+	// may go by the request's host or path: what it returns is where accounts are looked for, no
+	// more. A completion is not asked about, because a token belongs to one account.
 	//
-	// A tenant that package recovery refuses is the application's fault, and so is one that the portal
-	// of the empty name is not for, where the request names none: the answer is 500, whoever is meant,
-	// and the log has a line for it.
+	// A tenant that package recovery refuses is the application's fault, and so is one that the
+	// portal of the empty name is not for, where the request names none: the answer is 500, whoever
+	// is meant, and the log has a line for it.
 	Tenant func(*http.Request) string
 
-	// BodyTimeout is how long a body may take to arrive: default 10 seconds. It takes the place of the
-	// server's ReadTimeout, of a shorter one too. It needs a ResponseWriter whose deadlines
+	// BodyTimeout is how long a body may take to arrive: default 10 seconds. It takes the place of
+	// the server's ReadTimeout, of a shorter one too. It needs a ResponseWriter whose deadlines
 	// http.ResponseController can set; a middleware's must have Unwrap.
 	BodyTimeout time.Duration
 
@@ -95,8 +95,8 @@ type Options struct {
 	// Now is the clock of Rackspace's retryAt: default time.Now.
 	Now func() time.Time
 
-	// XandrAlways200 has NewXandr answer with status 200 throughout, for clients of the time when the
-	// API did; the body tells what happened. It does not concern NewRackspace.
+	// XandrAlways200 has NewXandr answer with status 200 throughout, for clients of the time when
+	// the API did; the body tells what happened. It does not concern NewRackspace.
 	XandrAlways200 bool
 }
 
@@ -158,8 +158,8 @@ func newAdapter(svc *recovery.Service, opts *Options, f func(*Options) format) *
 // ServeHTTP implements [http.Handler].
 func (a *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != http.NoBody {
-		// Also for answers that do not wait for the body: net/http reads what is left of it. It lifts
-		// the deadline itself at the end of the body. Not every ResponseWriter has one.
+		// Also for answers that do not wait for the body: net/http reads what is left of it. It
+		// lifts the deadline itself at the end of the body. Not every ResponseWriter has one.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.opts.BodyTimeout))
 	}
 	reply := a.answer(w, r)
@@ -258,7 +258,7 @@ func (a *adapter) classify(ctx context.Context, fields []field, err error) (
 	if e, ok := errors.AsType[*recovery.LimitError](err); ok {
 		return failureLimit, "too many requests", e.RetryAfter
 	}
-	if e, ok := errors.AsType[*recovery.PasswordError](err); ok && len(e.Reasons) > 0 {
+	if e, ok := errors.AsType[*recovery.PasswordError](err); ok {
 		return failurePassword, e.Error()[len("recovery: "):], 0
 	}
 	switch {

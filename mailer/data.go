@@ -48,8 +48,8 @@ type Data struct {
 	SignIns     []DataSignIn
 	MoreSignIns int // how many accounts were left out
 
-	// When tokens and links end, and the codes, in Options.Location. Zero if there is nothing to end.
-	// Valid and CodesValid are counted from when the mail is sent, and nil if no time is left.
+	// When tokens and links end, and the codes, in Options.Location. Zero if there is nothing to
+	// end. Valid and CodesValid are counted from when the mail is sent, and nil if no time is left.
 	ExpiresAt     time.Time
 	Valid         *Span
 	CodesExpireAt time.Time

@@ -100,8 +100,8 @@ func (a *app) checkHistory(ctx context.Context, u recovery.Account, password str
 	return nil, err
 }
 
-// ask answers alike whoever is named. A code counts only with the ticket of its own request: in this
-// browser. Who asks again keeps the ticket, as the code may be on its way.
+// ask answers alike whoever is named. A code counts only with the ticket of its own request: in
+// this browser. Who asks again keeps the ticket, as the code may be on its way.
 func (a *app) ask(r *http.Request, in input) (*http.Cookie, error) {
 	receipt, err := a.svc.RequestReset(r.Context(), recovery.ResetRequest{Tenant: in.tenant,
 		Username: in.Login, Email: in.Email, Code: true, Ticket: in.ticket, Client: in.client})

@@ -43,7 +43,8 @@ func TestTenant(t *testing.T) {
 	}
 }
 
-// A tenant that cannot be is the application's fault, and the caller's answer the same for every name.
+// A tenant that cannot be is the application's fault, and the caller's answer the same for every
+// name.
 func TestTenantAtFault(t *testing.T) {
 	const secret = "boom at billybob@example.com"
 	for name, c := range map[string]struct {

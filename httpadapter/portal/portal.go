@@ -28,10 +28,10 @@
 // with 303 to the next page; one whose fields are at fault with 422 and the form; a token that
 // cannot be used with 422 and a page that offers a new mail. Beyond that: 400, 404, 405, 413 and
 // 415 for what no browser sends by itself, 403 for other sites and where Options.Approve of package
-// recovery denies or asks for a second factor, for which these pages have no field, 429 and 503 with
-// Retry-After, 500. Status 503 is for what may work later: the store failed or took too long, too
-// many passwords are being hashed, or Options.Approve failed without denying. Status 500 is for what
-// has to be mended: a panic, or an Options.Tenant that returned what package recovery refuses.
+// recovery denies or asks for a second factor, for which these pages have no field, 429 and 503
+// with Retry-After, 500. Status 503 is for what may work later: the store failed or took too long,
+// too many passwords are being hashed, or Options.Approve failed without denying. Status 500 is for
+// what has to be mended: a panic, or an Options.Tenant that returned what package recovery refuses.
 //
 // # Without JavaScript
 //
@@ -41,9 +41,10 @@
 // fault it has to be pasted again, because no answer repeats it.
 //
 // A rejected password is answered with every rule that it is known to break. Whether it holds the
-// account's own name or address, has leaked, or is against a rule of the application's own, is known
-// when all else is right: the token must be alive, and is looked up only to be used. A reason of the
-// application (recovery.PasswordReason) is shown with the text that it came with, in one language.
+// account's own name or address, has leaked, or is against a rule of the application's own, is
+// known when all else is right: the token must be alive, and is looked up only to be used. A reason
+// of the application (recovery.PasswordReason) is shown with the text that it came with, in one
+// language.
 //
 // With JavaScript a script of 7 kB takes the token out of the address bar and into the form, keeps
 // it in the tab's session storage until it was used, and shows which rules a password meets. It
@@ -83,10 +84,10 @@ import (
 //
 // A URL is https, or a path of the same origin that begins with one slash.
 type Options struct {
-	// Portal is the name in Options.Portals of package recovery whose URL leads to the page "reset" of
-	// these pages. Where there are several portals, each must have Tenants or Allow. With the default,
-	// "", mails hold the link of the entry for the empty name, or where there is none the bare token,
-	// which people paste.
+	// Portal is the name in Options.Portals of package recovery whose URL leads to the page "reset"
+	// of these pages. Where there are several portals, each must have Tenants or Allow. With the
+	// default, "", mails hold the link of the entry for the empty name, or where there is none the
+	// bare token, which people paste.
 	Portal string
 
 	// Application is the name of the product; default Options.Application of package recovery.
@@ -100,26 +101,27 @@ type Options struct {
 	LogoURL string
 
 	// Accent is the colour of buttons and links where the reader prefers a light page, AccentDark
-	// where a dark one, both as "#rrggbb". They must have a contrast of at least 4.5 to what is behind
-	// them. The defaults are a strong and a pale blue.
+	// where a dark one, both as "#rrggbb". They must have a contrast of at least 4.5 to what is
+	// behind them. The defaults are a strong and a pale blue.
 	Accent, AccentDark string
-	// CSS is appended to the style sheet; at most 64 KiB. Images that it names must be of the pages'
-	// own origin or the logo's; fonts are not loaded.
+	// CSS is appended to the style sheet; at most 64 KiB. Images that it names must be of the
+	// pages' own origin or the logo's; fonts are not loaded.
 	CSS string
 
 	// Templates replaces single files of the pages, or adds languages. The files are those of the
 	// folder assets beside the source: layout.html, the frame; start.html, password.html,
-	// username.html, sent.html, reset.html, done.html and error.html, the pages, which get a [Page];
-	// locales/en.json and so on, the texts. Files whose names begin with a dot are ignored, any other
-	// is an error.
+	// username.html, sent.html, reset.html, done.html and error.html, the pages, which get a
+	// [Page]; locales/en.json and so on, the texts. Files whose names begin with a dot are ignored,
+	// any other is an error.
 	//
 	// The frame must have <body data-page="{{.Name}}">, with data-forget where ForgetToken is true.
 	// The first form of a page that has one must be sent with POST to the page of its own name, and
 	// have exactly the fields of the built-in form; those of the page "reset" have ids that equal
 	// their names. Other ids are the script's: what a page does not have is not shown.
 	//
-	// A language is named by its BCP 47 tag; a new one must have every text that English has, one that
-	// is built in may have some. A text must have the placeholders of the English one, and no others.
+	// A language is named by its BCP 47 tag; a new one must have every text that English has, one
+	// that is built in may have some. A text must have the placeholders of the English one, and no
+	// others.
 	Templates fs.FS
 
 	// ClientAddr tells who is asking; limits are counted by it. The default is Request.RemoteAddr,
@@ -129,19 +131,20 @@ type Options struct {
 	ClientAddr func(*http.Request) netip.Addr
 
 	// Tenant tells whose accounts a request means, see recovery.ResetRequest; the default is "". It
-	// may go by the request's host or path: what it returns is where accounts are looked for, no more.
-	// A completion is not asked about, because a token belongs to one account.
+	// may go by the request's host or path: what it returns is where accounts are looked for, no
+	// more. A completion is not asked about, because a token belongs to one account.
 	//
-	// A tenant that package recovery refuses is the application's fault, and so is one that Portal is
-	// not for: the answer is 500, whoever is meant, and the log has a line for it.
+	// A tenant that package recovery refuses is the application's fault, and so is one that Portal
+	// is not for: the answer is 500, whoever is meant, and the log has a line for it.
 	Tenant func(*http.Request) string
 
-	// CrossOrigin decides which forms come from here. The default trusts the request's own host; one
-	// of your own is needed where a proxy changes the Host header and the pages are not on https.
+	// CrossOrigin decides which forms come from here. The default trusts the request's own host;
+	// one of your own is needed where a proxy changes the Host header and the pages are not on
+	// https.
 	CrossOrigin *http.CrossOriginProtection
 
-	// BodyTimeout is how long a form may take to arrive: default 10 seconds. It takes the place of the
-	// server's ReadTimeout, of a shorter one too. It needs a ResponseWriter whose deadlines
+	// BodyTimeout is how long a form may take to arrive: default 10 seconds. It takes the place of
+	// the server's ReadTimeout, of a shorter one too. It needs a ResponseWriter whose deadlines
 	// http.ResponseController can set; a middleware's must have Unwrap.
 	BodyTimeout time.Duration
 

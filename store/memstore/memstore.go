@@ -29,7 +29,8 @@ var _ recovery.Store = (*Store)(nil)
 type Store struct {
 	redacted
 
-	// CanonicalUsername is that of the Service's Options, if it has one. Set it before the first Put.
+	// CanonicalUsername is that of the Service's Options, if it has one. Set it before the first
+	// Put.
 	CanonicalUsername func(username string) string
 
 	mu       sync.Mutex

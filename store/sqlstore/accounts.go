@@ -32,10 +32,10 @@ type Accounts interface {
 	// whenever its password or its address does: see [recovery.NewVersion].
 	FindAccounts(ctx context.Context, tx *sql.Tx, query recovery.AccountQuery) ([]recovery.Account, error)
 
-	// AccountByID must return the account with the ID, of whatever tenant, or none, as it is at that
-	// moment. With lock it must keep others from changing it until tx ends (SELECT … FOR UPDATE, where
-	// there is such a thing); without, tx only reads. On SQLite other calls may share tx, and if it
-	// fails there it is called again, in another.
+	// AccountByID must return the account with the ID, of whatever tenant, or none, as it is at
+	// that moment. With lock it must keep others from changing it until tx ends (SELECT … FOR
+	// UPDATE, where there is such a thing); without, tx only reads. On SQLite other calls may share
+	// tx, and if it fails there it is called again, in another.
 	AccountByID(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error)
 
 	// SetPassword must set the password hash of the account with the ID.
@@ -53,16 +53,18 @@ type Table struct {
 	PasswordHash string // column; NULL or '' means no local password
 	Locale       string // column, or "" if there is none
 
-	// Tenant is the column that says whose account it is, of any type, or "" if there are no tenants:
-	// then only requests of the tenant "" find anybody. It must be NOT NULL: an account whose tenant
-	// is NULL is found by no request. Tenants that differ in one byte are different, whatever the
-	// column's collation says. Every look-up begins with the tenant, and so should its index:
+	// Tenant is the column that says whose account it is, of any type, or "" if there are no
+	// tenants: then only requests of the tenant "" find anybody. It must be NOT NULL: an account
+	// whose tenant is NULL is found by no request. Tenants that differ in one byte are different,
+	// whatever the column's collation says. Every look-up begins with the tenant, and so should its
+	// index:
 	//
 	//	CREATE INDEX users_tenant_name ON users (tenant, name);
 	//	CREATE INDEX users_tenant_email ON users (tenant, email);
 	//
-	// The ID must be unique over all tenants, and needs an index of its own, such as the primary key's:
-	// tokens are found without a tenant. Of two rows with one ID, neither's password is ever set.
+	// The ID must be unique over all tenants, and needs an index of its own, such as the primary
+	// key's: tokens are found without a tenant. Of two rows with one ID, neither's password is ever
+	// set.
 	Tenant string
 
 	// CanonicalUsername and CanonicalEmail are columns that hold what the functions of the same
@@ -111,7 +113,8 @@ type mapping struct {
 
 func (t Table) mapping(d Dialect) *mapping {
 	q := d.quote
-	// With its table, a column that does not exist is an error. Without, SQLite takes it for a text.
+	// With its table, a column that does not exist is an error. Without, SQLite takes it for a
+	// text.
 	col := func(name string) string { return q(t.Name) + "." + q(name) }
 	arg := func(n int) string {
 		if d == PostgreSQL {

@@ -34,8 +34,8 @@ type Harness struct {
 	Store recovery.Store
 
 	// Put adds an account, or replaces the one with its ID, behind the library's back. It ignores
-	// the Version. It must accept any text as user name, address and sign-in, and as tenant any of up
-	// to 64 bytes: every store under test has tenants.
+	// the Version. It must accept any text as user name, address and sign-in, and as tenant any of
+	// up to 64 bytes: every store under test has tenants.
 	Put func(account recovery.Account, passwordHash string) error
 	// Remove deletes an account behind the library's back.
 	Remove func(id string) error

@@ -62,7 +62,8 @@ type entry struct {
 	names      func(address string) answer // asks for the user names
 	complete   func(token, password string) answer
 	completeAs func(username, token, password string) answer
-	// send sends a body for "reset", "names" or "complete" as the format's clients do, with further header lines.
+	// send sends a body for "reset", "names" or "complete" as the format's clients do, with further
+	// header lines.
 	send func(call, body string, header ...string) answer
 }
 
@@ -114,8 +115,8 @@ func (s *site) direct() *entry {
 	return e
 }
 
-// byCode is direct, but a token is completed by the code that its mail had, too, and the ticket. For
-// what is no such token it is a wrong code with a ticket of its own.
+// byCode is direct, but a token is completed by the code that its mail had, too, and the ticket.
+// For what is no such token it is a wrong code with a ticket of its own.
 func (s *site) byCode() *entry {
 	e := s.direct()
 	e.name = "code"
@@ -368,8 +369,8 @@ func (s *site) readAnswer(from *bufio.Reader, request string) answer {
 	return s.answered(target, response.StatusCode, response.Header, string(body))
 }
 
-// quoteJSON writes a string with its bytes as they are, but for what ends it: bytes that are no UTF-8
-// arrive as such.
+// quoteJSON writes a string with its bytes as they are, but for what ends it: bytes that are no
+// UTF-8 arrive as such.
 func quoteJSON(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')

@@ -39,8 +39,8 @@ var forms = []form{
 	}},
 }
 
-// Of the factors for a mail five are looked at, by its token and its code together, by all instances
-// together and whoever asks.
+// Of the factors for a mail five are looked at, by its token and its code together, by all
+// instances together and whoever asks.
 func TestAttack_S36_FiveWrongFactors(t *testing.T) {
 	const tries = 5
 	everywhere(t, twoFactors, func(s *site) {

@@ -21,7 +21,8 @@ import (
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
-// steps are what a template of testdata can do to a text; see doc.go. What cannot be decoded is none.
+// steps are what a template of testdata can do to a text; see doc.go. What cannot be decoded is
+// none.
 var steps = map[string]func(text string) (string, bool){
 	"upper":    whole(strings.ToUpper),
 	"lower":    whole(strings.ToLower),
@@ -120,8 +121,8 @@ func cut(step, text string) (string, bool) {
 
 var placeholder = regexp.MustCompile(`\{\|?[a-z0-9:|]*\}`)
 
-// written is a template with text in its placeholders: "{}" is text itself, "{hex|upper}" text after
-// these steps. It is false if a step cannot be done.
+// written is a template with text in its placeholders: "{}" is text itself, "{hex|upper}" text
+// after these steps. It is false if a step cannot be done.
 func written(template, text string) (result string, ok bool) {
 	ok = true
 	result = placeholder.ReplaceAllStringFunc(template, func(p string) string {
@@ -181,8 +182,8 @@ func (s *site) turn(e *entry, i int) bool {
 	return s.db == nil || entryNames[i%len(entryNames)] == e.name
 }
 
-// throughEach runs a row on every store, through one entry after the other on the same site, and with
-// codes in the place of tokens.
+// throughEach runs a row on every store, through one entry after the other on the same site, and
+// with codes in the place of tokens.
 func throughEach(t *testing.T, with func(*site, *recovery.Options), run func(s *site, e *entry)) {
 	t.Helper()
 	everywhere(t, with, func(s *site) {
@@ -254,7 +255,8 @@ func digest(t *testing.T, token string) recovery.Digest {
 	return parsed.Digest()
 }
 
-// values returns every value of every table of the site's database, or of what memstore dumps, as bytes.
+// values returns every value of every table of the site's database, or of what memstore dumps, as
+// bytes.
 func (s *site) values() (all []string) {
 	s.is.Helper()
 	seen := map[string]bool{}

@@ -21,7 +21,8 @@ func randomToken() string {
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(raw))
 }
 
-// mailed has a token and a code mailed to the account of s, which has them then. It returns the token.
+// mailed has a token and a code mailed to the account of s, which has them then. It returns the
+// token.
 func (w *world) mailed(s *subject) string {
 	w.is.Helper()
 	w.deliver()
@@ -167,7 +168,8 @@ func (w *world) tokens() (none subject, kinds []subject) {
 	return none, kinds
 }
 
-// compareCompletions tries to use each kind of dead token with each action and returns what differs.
+// compareCompletions tries to use each kind of dead token with each action and returns what
+// differs.
 func compareCompletions(w *world, actions []action) (found []string) {
 	w.is.Helper()
 	browser := w.browser()
