@@ -62,7 +62,7 @@ var files = []string{
 	"redact.go", "internal/redact/*.go", "store/memstore/*.go",
 	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/sqlstore.go",
 	"store/sqlstore/resets.go", "store/sqlstore/queue.go", "store/sqlstore/statements.go",
-	"store/sqlstore/add.go", "store/sqlstore/atonce.go", "store/sqlstore/tx.go",
+	"store/sqlstore/write.go", "store/sqlstore/tx.go", "internal/groupcommit/*.go",
 	"store/sqlstore/rows.go", "store/sqlstore/prepared.go", "store/sqlstore/migrate.go",
 	"store/sqlstore/postgresql.go", "store/sqlstore/mysql.go", "store/sqlstore/sqlite.go",
 	"httpadapter/*.go", "httpadapter/internal/remote/*.go",

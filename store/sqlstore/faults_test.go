@@ -53,17 +53,9 @@ type mode struct {
 	atCommit fate
 }
 
-// fateOf returns what must become of a call when this one fails. A statement that is a transaction
-// of its own is both a statement and the commit.
-func (m mode) fateOf(text string, alone bool) fate {
-	switch {
-	case alone && m.err == driver.ErrBadConn:
-		return failed // it says that nothing was done
-	case alone && m.when == inRows && m.fate == failed && code(m.err) == "":
-		return unknown
-	case alone && m.when == inRows:
-		return m.fate
-	case alone || text == "commit":
+// fateOf returns what must become of a call when this one fails.
+func (m mode) fateOf(text string) fate {
+	if text == "commit" {
 		return m.atCommit
 	}
 	return m.fate
@@ -123,14 +115,13 @@ type run struct {
 
 // call makes a call on a new stub, in a bubble that ends only if no goroutine is left, and checks
 // what is true of every call, whatever fails.
-func call(t *testing.T, where target, m method, f fault, deadline time.Duration) (r run) {
+func callFaulty(t *testing.T, d Dialect, m method, f fault, deadline time.Duration) (r run) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		s := newStub(where.dialect)
+		s := newStub(d)
 		s.fault = f
 		store, db := s.store(t, &Options{Attempts: attempts})
-		where.prepare(store)
 		ctx, cancel := context.WithTimeout(t.Context(), deadline)
 		defer cancel()
 		start := time.Now()
@@ -170,26 +161,26 @@ func (r run) calls() []string {
 }
 
 func isLookUp(call string) bool {
-	return strings.HasPrefix(call, "SELECT") || strings.HasPrefix(call, addsAtOnce) || strings.Contains(call, "RETURNING")
+	return strings.HasPrefix(call, "SELECT") || strings.HasPrefix(call, locksLimits) || strings.Contains(call, "RETURNING")
 }
 
 // Every call of every method fails in every way, in every dialect.
 func TestAttack_S45_EveryFaultOfEveryCall(t *testing.T) {
 	combinations := 0
-	for _, where := range targets {
-		for _, m := range where.methods() {
-			t.Run(where.name+"/"+m.name, func(t *testing.T) {
+	for _, d := range dialects {
+		for _, m := range methodsOf(d) {
+			t.Run(dialectNames[d]+"/"+m.name, func(t *testing.T) {
 				is := is.New(t)
-				clean := call(t, where, m, fault{call: -1}, time.Hour)
+				clean := callFaulty(t, d, m, fault{call: -1}, time.Hour)
 				is.True(clean.err == nil || errors.Is(clean.err, recovery.ErrLimited))
 				for index, text := range clean.calls() {
 					for _, mode := range modes() {
-						want := mode.fateOf(text, len(clean.calls()) == 1)
+						want := mode.fateOf(text)
 						if want == "" || mode.when == inRows && !isLookUp(text) {
 							continue
 						}
 						t.Run(fmt.Sprintf("%d %s", index, mode.name), func(t *testing.T) {
-							testFault(t, where, m, clean, index, mode, want)
+							testFault(t, d, m, clean, index, mode, want)
 						})
 						combinations++
 					}
@@ -200,12 +191,12 @@ func TestAttack_S45_EveryFaultOfEveryCall(t *testing.T) {
 	t.Logf("%d combinations of dialect, method, call and fault", combinations)
 }
 
-func testFault(t *testing.T, where target, m method, clean run, index int, mode mode, want fate) {
+func testFault(t *testing.T, d Dialect, m method, clean run, index int, mode mode, want fate) {
 	is := is.New(t)
 	sent := sequence(clean.calls(), index)
 
 	// The fault stays.
-	r := call(t, where, m, fault{call: index, times: 1000, err: mode.err, when: mode.when}, time.Hour)
+	r := callFaulty(t, d, m, fault{call: index, times: 1000, err: mode.err, when: mode.when}, time.Hour)
 	tries := 1
 	switch {
 	case want == retried:
@@ -231,7 +222,7 @@ func testFault(t *testing.T, where target, m method, clean run, index int, mode 
 
 	// The fault passes.
 	if want == retried {
-		r := call(t, where, m, fault{call: index, times: 1, err: mode.err, when: mode.when}, time.Hour)
+		r := callFaulty(t, d, m, fault{call: index, times: 1, err: mode.err, when: mode.when}, time.Hour)
 		is.Equal(r.err, clean.err)
 		is.Equal(r.result, clean.result)
 		is.Equal(r.stub.calls, append(sent, clean.stub.calls...)) // the whole transaction again
@@ -265,15 +256,15 @@ func isZero(result any) bool {
 // Every call of every method hangs until its ctx ends.
 func TestEveryCallEndsWithItsContext(t *testing.T) {
 	combinations := 0
-	for _, where := range targets {
-		for _, m := range where.methods() {
-			t.Run(where.name+"/"+m.name, func(t *testing.T) {
+	for _, d := range dialects {
+		for _, m := range methodsOf(d) {
+			t.Run(dialectNames[d]+"/"+m.name, func(t *testing.T) {
 				is := is.New(t)
-				clean := call(t, where, m, fault{call: -1}, time.Hour)
+				clean := callFaulty(t, d, m, fault{call: -1}, time.Hour)
 				for index, text := range clean.calls() {
 					for _, when := range []moment{before, after} {
-						r := call(t, where, m, fault{call: index, times: 1000, when: when}, time.Second)
-						commits := text == "commit" || len(clean.calls()) == 1
+						r := callFaulty(t, d, m, fault{call: index, times: 1000, when: when}, time.Second)
+						commits := text == "commit"
 						is.True(errors.Is(r.err, context.DeadlineExceeded))        // ctx's own error
 						is.Equal(r.took, time.Second)                              // at once
 						is.Equal(r.stub.calls, sequence(clean.calls(), index))     // no retry, one rollback
@@ -292,19 +283,19 @@ func TestEveryCallEndsWithItsContext(t *testing.T) {
 // A look-up that breaks off after a row has not found what it told.
 func TestAnswersThatBreakOff(t *testing.T) {
 	broke := errors.New("broke")
-	for _, where := range targets {
-		for _, m := range where.methods() {
-			t.Run(where.name+"/"+m.name, func(t *testing.T) {
+	for _, d := range dialects {
+		for _, m := range methodsOf(d) {
+			t.Run(dialectNames[d]+"/"+m.name, func(t *testing.T) {
 				is := is.New(t)
-				clean := call(t, where, m, fault{call: -1}, time.Hour)
+				clean := callFaulty(t, d, m, fault{call: -1}, time.Hour)
 				for index, text := range clean.calls() {
 					if !isLookUp(text) || readsOneRow(text) {
 						continue
 					}
-					r := call(t, where, m, fault{call: index, times: 1, err: broke, when: afterRows}, time.Hour)
+					r := callFaulty(t, d, m, fault{call: index, times: 1, err: broke, when: afterRows}, time.Hour)
 					is.True(errors.Is(r.err, broke))
 					is.True(isZero(r.result))
-					is.True(len(clean.calls()) == 1 || len(r.stub.kept) == 0) // nothing half done
+					is.Equal(len(r.stub.kept), 0) // nothing half done
 				}
 			})
 		}

@@ -11,97 +11,75 @@ import (
 	"example.com/recovery"
 )
 
-// charge counts the charges in a transaction, or returns the error of Charges.Take.
-func (s *Store) charge(ctx context.Context, tx txn, at time.Time, charges recovery.Charges) error {
-	states, err := s.lockLimits(ctx, tx, charges)
-	if err != nil {
+// take takes the charges, or returns the error of Charges.Take.
+func (w *work) take(ctx context.Context, at time.Time, charges recovery.Charges) error {
+	if err := w.lock(ctx, charges); err != nil {
 		return err
 	}
-	if err := charges.Take(at, states); err != nil {
+	return charges.Take(at, w.limits)
+}
+
+// refund gives charges back.
+func (w *work) refund(ctx context.Context, charges recovery.Charges) error {
+	if err := w.lock(ctx, charges); err != nil {
 		return err
 	}
-	return s.setLimits(ctx, tx, states)
+	charges.Refund(w.limits)
+	return nil
 }
 
-// refund gives charges back in a transaction. A limit that is not stored has nothing to give back.
-func (s *Store) refund(ctx context.Context, tx txn, charges recovery.Charges) error {
-	states, err := s.lockStored(ctx, tx, limitRows(charges))
-	if err != nil {
-		return err
-	}
-	charges.Refund(states)
-	return s.setLimits(ctx, tx, states)
-}
-
-// lockLimits locks the limits of all charges, stored or not, and returns the states of those that
-// have one.
-func (s *Store) lockLimits(ctx context.Context, tx txn, all ...recovery.Charges) (map[recovery.Digest]time.Time, error) {
-	ids := limitRows(all...)
-	if s.sql.ensureLimits != "" {
-		if err := s.execAll(ctx, tx, s.sql.ensureLimits, ids); err != nil {
-			return nil, err
+// lock locks the limits that are not locked yet, in the order in which all transactions do, and
+// reads their states. To have something to lock it stores those that are missing, with a state that
+// is long over.
+func (w *work) lock(ctx context.Context, charges recovery.Charges) error {
+	missing := map[recovery.Digest]bool{}
+	for _, c := range charges {
+		if _, locked := w.limits[c.Key]; !locked {
+			missing[c.Key] = true
 		}
 	}
-	return s.lockStored(ctx, tx, ids)
-}
-
-// limitRows are the keys of all charges, each once, in the order in which all transactions lock.
-func limitRows(all ...recovery.Charges) (ids rows) {
-	keys := map[recovery.Digest]bool{}
-	for _, charges := range all {
-		for _, c := range charges {
-			keys[c.Key] = true
+	var keys rows
+	for _, key := range sortedKeys(missing) {
+		keys.add(key[:])
+		w.limits[key], w.stored[key] = time.Time{}, time.Time{}
+	}
+	if w.store.sql.ensureLimits != "" {
+		if err := w.execAll(ctx, w.store.sql.ensureLimits, keys); err != nil {
+			return err
 		}
 	}
-	for _, key := range sortedKeys(keys) {
-		ids.add(key[:])
-	}
-	return ids
-}
-
-// lockStored locks those limits that are stored and returns their states.
-func (s *Store) lockStored(ctx context.Context, tx txn, ids rows) (map[recovery.Digest]time.Time, error) {
-	states := map[recovery.Digest]time.Time{}
-	if ids.len() == 0 {
-		return states, nil
-	}
-	for _, some := range ids.pieces(s.dialect) {
-		if err := readLimits(states)(tx.QueryContext(ctx, some.expand(s.sql.lockLimits), some.args(s.dialect)...)); err != nil {
-			return nil, err
-		}
-	}
-	return states, nil
-}
-
-func readLimits(states map[recovery.Digest]time.Time) func(*sql.Rows, error) error {
-	return func(found *sql.Rows, err error) error {
+	for _, some := range keys.pieces(w.store.dialect) {
+		found, err := w.QueryContext(ctx, some.expand(w.store.sql.lockLimits), some.args(w.store.dialect)...)
 		if err != nil {
 			return err
 		}
-		defer found.Close()
-		for found.Next() {
-			var id []byte
-			var tat int64
-			if err := found.Scan(&id, &tat); err != nil {
-				return err
-			}
-			var key recovery.Digest
-			copy(key[:], id)
-			if tat != 0 { // else the row was made to be locked
-				states[key] = fromMicro(tat)
-			}
+		if err := w.readLimits(found); err != nil {
+			return err
 		}
-		return found.Err()
 	}
+	return nil
 }
 
-func (s *Store) setLimits(ctx context.Context, tx txn, states map[recovery.Digest]time.Time) error {
-	var counted rows
-	for _, key := range sortedKeys(states) {
-		counted.add(key[:], states[key].UnixMicro())
+func (w *work) readLimits(found *sql.Rows) error {
+	defer found.Close()
+	for found.Next() {
+		var id []byte
+		var tat int64
+		if err := found.Scan(&id, &tat); err != nil {
+			return err
+		}
+		if tat != 0 { // else the row was made to be locked
+			var key recovery.Digest
+			copy(key[:], id)
+			w.limits[key], w.stored[key] = fromMicro(tat), fromMicro(tat)
+		}
 	}
-	return s.execAll(ctx, tx, s.sql.setLimits, counted)
+	return found.Err()
 }
+
+// slot is the hour of a state. The index of the limits has the hour instead of the state, so that
+// most updates touch no index, however often all requests count against one row.
+func slot(tat time.Time) int64 { return tat.Unix() / 3600 }
 
 func sortedKeys[V any](m map[recovery.Digest]V) []recovery.Digest {
 	return slices.SortedFunc(maps.Keys(m), func(a, b recovery.Digest) int { return bytes.Compare(a[:], b[:]) })

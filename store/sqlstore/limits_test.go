@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"database/sql/driver"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +21,9 @@ func TestLimitsAreRows(t *testing.T) {
 			store, _ := s.store(t, nil)
 			is.NoErr(store.TakeLimits(t.Context(), now, recovery.Charges{other, free}))
 			next := now.Add(time.Hour).UnixMicro()
-			text := strings.ReplaceAll(statementsOf(d).setLimits, "{(?, ?)}", "(?, ?), (?, ?)")
-			is.Equal(s.kept[len(s.kept)-1], sent(text, free.Key[:], next, other.Key[:], next)) // in the order of the keys
+			text := strings.ReplaceAll(statementsOf(d).setLimits, "{(?, ?, ?)}", "(?, ?, ?), (?, ?, ?)")
+			hour := slot(now.Add(time.Hour))
+			is.Equal(s.kept[len(s.kept)-1], sent(text, free.Key[:], next, hour, other.Key[:], next, hour)) // in the order of the keys
 		})
 	}
 }
@@ -42,7 +44,7 @@ func TestStoredStatesCount(t *testing.T) {
 	}
 }
 
-// A charge that is given back is one event less. What is not stored stays so.
+// A charge that is given back is one event less. What was not stored has nothing to give back.
 func TestRefundLimits(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
@@ -54,25 +56,25 @@ func TestRefundLimits(t *testing.T) {
 			unknown.Key = recovery.Digest{99}
 			is.NoErr(store.RefundLimits(t.Context(), recovery.Charges{unknown, free, full}))
 			var left rows
-			left.add(full.Key[:], now.UnixMicro())
+			left.add(full.Key[:], now.UnixMicro(), slot(now))
 			want := sent(left.expand(statementsOf(d).setLimits), left.args(d)...)
-			is.Equal(s.kept[len(s.kept)-1], want)
-			if d != SQLite {
-				is.Equal(len(s.kept), 1) // and the lock of SQLite
+			if d == PostgreSQL {
+				none := jobRows(nil)
+				want = sent(statementsOf(d).flush, slices.Concat(left.args(d), none.args(d))...)
 			}
+			is.Equal(s.kept[len(s.kept)-1], want)
 		})
 	}
 }
 
 // Whoever had a share goes after the others, in every dialect.
 func TestRepeats(t *testing.T) {
-	for _, where := range targets {
-		t.Run(where.name, func(t *testing.T) {
+	for _, d := range dialects {
+		t.Run(dialectNames[d], func(t *testing.T) {
 			is := is.New(t)
-			s := newStub(where.dialect)
+			s := newStub(d)
 			s.limits[free.Key] = now.Add(time.Hour)
 			store, _ := s.store(t, nil)
-			where.prepare(store)
 			repeated := free
 			repeated.Repeat, repeated.Share = 1, other.Key
 			is.NoErr(store.TakeLimits(t.Context(), now, recovery.Charges{other, repeated}))
@@ -84,14 +86,22 @@ func TestRepeats(t *testing.T) {
 }
 
 func TestLimitsThatCannotBeRead(t *testing.T) {
-	for _, d := range []Dialect{MySQL, SQLite} {
+	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
 			is := is.New(t)
 			s := newStub(d)
-			s.rows[findsLimits] = []driver.Value{free.Key[:], int64(0), "one column more"}
+			s.rows[readsLimits(d)] = []driver.Value{free.Key[:], int64(0), "one column more"}
 			store, _ := s.store(t, nil)
 			is.True(store.TakeLimits(t.Context(), now, recovery.Charges{free}) != nil)
 			is.Equal(s.calls[len(s.calls)-1], "rollback")
 		})
 	}
+}
+
+// readsLimits is the beginning of the statement that locks limits and reads them.
+func readsLimits(d Dialect) string {
+	if d == PostgreSQL {
+		return locksLimits
+	}
+	return findsLimits
 }

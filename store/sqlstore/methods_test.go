@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/recovery"
@@ -13,30 +12,10 @@ import (
 
 var dialects = []Dialect{PostgreSQL, MySQL, SQLite}
 
-// A target is a dialect and a way to add jobs.
-type target struct {
-	name    string
-	dialect Dialect
-	prepare func(*Store)
+// methodsOf are those that are one transaction: SQLite is not asked for the time.
+func methodsOf(d Dialect) []method {
+	return slices.DeleteFunc(slices.Clone(methods), func(m method) bool { return d == SQLite && m.name == "Now" })
 }
-
-var targets = []target{
-	{"PostgreSQL at once", PostgreSQL, func(*Store) {}},
-	{"PostgreSQL at once without a transaction", PostgreSQL, func(s *Store) { s.autocommits.Store(true) }},
-	{"PostgreSQL in turn", PostgreSQL, func(s *Store) { s.sql.addAtOnce = "" }},
-	{"MySQL", MySQL, func(*Store) {}},
-	{"SQLite", SQLite, func(*Store) {}},
-}
-
-// methods are those that are one transaction: what is refused at once is then judged in turn, and
-// SQLite is not asked for the time.
-func (t target) methods() []method {
-	return slices.DeleteFunc(slices.Clone(methods), func(m method) bool {
-		return t.atOnce() && m.name == overLimit || t.dialect == SQLite && m.name == "Now"
-	})
-}
-
-func (t target) atOnce() bool { return strings.HasPrefix(t.name, "PostgreSQL at once") }
 
 const overLimit = "Enqueue over a limit"
 
@@ -72,7 +51,7 @@ const (
 	findsLeased  = "SELECT requested_at"
 	findsNewer   = "SELECT EXISTS"
 	findsDue     = "SELECT id"
-	addsAtOnce   = "WITH n AS"
+	locksLimits  = "INSERT INTO recovery_limits AS l" // PostgreSQL
 	claimsCTE    = "WITH due"
 	claims       = "UPDATE recovery_jobs"
 	getsLock     = "SELECT GET_LOCK"

@@ -9,15 +9,17 @@ var mysql = statements{
 	setCharged: `UPDATE recovery_jobs SET charged = ? WHERE id = ?`,
 	insertResets: `INSERT INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at)
 		VALUES {(?, ?, ?, ?, ?, ?, ?)}`,
-	findReset:  `SELECT ` + resetColumns + ` FROM recovery_resets WHERE digest >= ? ORDER BY digest LIMIT 1`,
+	findReset: `SELECT ` + resetColumns + ` FROM recovery_resets WHERE digest = coalesce(
+		(SELECT digest FROM recovery_resets WHERE digest >= ? ORDER BY digest LIMIT 1),
+		(SELECT digest FROM recovery_resets ORDER BY digest LIMIT 1))`,
 	redeem:     `UPDATE recovery_resets SET ended = 'used' WHERE digest = ? AND ended = '' AND expires_at > ?`,
 	voidOthers: `UPDATE recovery_resets SET ended = 'voided' WHERE account_id = ? AND ended = ''`,
 
 	// To lock a row that is missing would lock the gap, and two transactions that do would
 	// deadlock.
-	ensureLimits: `INSERT INTO recovery_limits (id, tat) VALUES {(?, 0)} ON DUPLICATE KEY UPDATE tat = tat`,
+	ensureLimits: `INSERT INTO recovery_limits (id, tat, slot) VALUES {(?, 0, 0)} ON DUPLICATE KEY UPDATE tat = tat`,
 	lockLimits:   `SELECT id, tat FROM recovery_limits WHERE id IN ({?}) FOR UPDATE`,
-	setLimits:    `INSERT INTO recovery_limits (id, tat) VALUES {(?, ?)} ON DUPLICATE KEY UPDATE tat = VALUES(tat)`,
+	setLimits:    `INSERT INTO recovery_limits (id, tat, slot) VALUES {(?, ?, ?)} ON DUPLICATE KEY UPDATE tat = VALUES(tat), slot = VALUES(slot)`,
 	insertJobs: `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, turn, order_at)
 		VALUES {(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)}`,
 
@@ -35,7 +37,7 @@ var mysql = statements{
 	supersede: `UPDATE recovery_resets SET ended = 'superseded' WHERE account_id = ? AND requester = ? AND ended = ''
 		AND (requested_at < ? OR requested_at = ? AND job_id < ?)`,
 
-	purgeLimits: `DELETE FROM recovery_limits WHERE tat <= ? LIMIT ?`,
+	purgeLimits: `DELETE FROM recovery_limits WHERE slot <= ? AND tat <= ? LIMIT ?`,
 	purgeResets: `DELETE FROM recovery_resets WHERE expires_at <= ? LIMIT ?`,
 	purgeAhead:  `DELETE FROM recovery_resets WHERE expires_at > ? LIMIT ?`,
 	purgeJobs: `UPDATE recovery_jobs SET order_at = ?

@@ -14,7 +14,7 @@ import (
 
 // Claim implements [recovery.Queue].
 func (s *Store) Claim(ctx context.Context, c recovery.Claim) (claimed []recovery.Job, err error) {
-	err = s.write(ctx, func(tx txn) error {
+	err = s.write(ctx, func(ctx context.Context, tx *work) error {
 		claimed = nil
 		claim := func(text string, which ...any) (int, error) {
 			jobs, err := s.claim(ctx, tx, c, text, which...)
@@ -49,7 +49,7 @@ func (s *Store) Claim(ctx context.Context, c recovery.Claim) (claimed []recovery
 }
 
 // claim leases the jobs that a statement finds. MySQL's only locks them.
-func (s *Store) claim(ctx context.Context, tx txn, c recovery.Claim, text string, which ...any) ([]recovery.Job, error) {
+func (s *Store) claim(ctx context.Context, tx *work, c recovery.Claim, text string, which ...any) ([]recovery.Job, error) {
 	until := c.Until.UnixMicro()
 	if s.sql.lease == "" {
 		return readJobs(tx.QueryContext(ctx, text, append([]any{c.LeaseID, until}, which...)...))
@@ -95,7 +95,7 @@ const noLease = ""
 
 // lockJob locks a job and returns when it was requested and whether it was charged. The error is
 // ErrLeaseLost unless it is held under the lease.
-func (s *Store) lockJob(ctx context.Context, tx txn, id, leaseID string) (requestedAt int64, charged bool, err error) {
+func (s *Store) lockJob(ctx context.Context, tx *work, id, leaseID string) (requestedAt int64, charged bool, err error) {
 	err = tx.QueryRowContext(ctx, s.sql.lockJob, id, leaseID).Scan(&requestedAt, &charged)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = recovery.ErrLeaseLost
@@ -105,7 +105,7 @@ func (s *Store) lockJob(ctx context.Context, tx txn, id, leaseID string) (reques
 
 // lockAccounts locks accounts, in the order in which all transactions do: by ID, and before
 // anything else.
-func (s *Store) lockAccounts(ctx context.Context, tx txn, ids []string) error {
+func (s *Store) lockAccounts(ctx context.Context, tx *work, ids []string) error {
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
 		if _, err := s.accounts.AccountByID(ctx, tx.Tx, id, true); err != nil {
 			return err
@@ -120,7 +120,7 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 		return recovery.ErrLeaseLost
 	}
 	o.MailedAccountIDs, o.Discard, o.Refund = slices.Clone(o.MailedAccountIDs), slices.Clone(o.Discard), slices.Clone(o.Refund)
-	return s.share(ctx, func(ctx context.Context, tx txn) (err error) {
+	return s.write(ctx, func(ctx context.Context, tx *work) (err error) {
 		var requestedAt int64
 		var charged bool
 		if len(o.MailedAccountIDs)+len(o.Refund) > 0 {
@@ -132,7 +132,7 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 			}
 		}
 		if charged && len(o.Refund) > 0 {
-			if err := s.refund(ctx, tx, o.Refund); err != nil {
+			if err := tx.refund(ctx, o.Refund); err != nil {
 				return err
 			}
 			if _, err := tx.ExecContext(ctx, s.sql.setCharged, 0, o.JobID); err != nil {
@@ -151,7 +151,7 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 		for _, digest := range o.Discard {
 			discarded.add(digest[:])
 		}
-		if err := s.execAll(ctx, tx, s.sql.discard, discarded); err != nil {
+		if err := tx.execAll(ctx, s.sql.discard, discarded); err != nil {
 			return err
 		}
 		for _, id := range o.MailedAccountIDs {
@@ -169,13 +169,13 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 // Purge implements [recovery.Queue]. Like Enqueue it locks limits before jobs.
 func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (n int, err error) {
 	b, a := before.UnixMicro(), ahead.UnixMicro()
-	err = s.write(ctx, func(tx txn) error {
+	err = s.write(ctx, func(ctx context.Context, tx *work) error {
 		n = 0
 		for _, step := range []struct {
 			text string
 			args []any
 		}{
-			{s.sql.purgeLimits, []any{b}},
+			{s.sql.purgeLimits, []any{slot(before), b}},
 			{s.sql.purgeResets, []any{b}},
 			{s.sql.purgeAhead, []any{a}},
 			{s.sql.purgeJobs, []any{b, a}},
@@ -239,14 +239,8 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	return fromMicro(micro), nil
 }
 
-// insert adds jobs, in the places that their Turns give them.
-func (s *Store) insert(ctx context.Context, tx txn, jobs ...recovery.Job) error {
-	return s.execAll(ctx, tx, s.sql.insertJobs, jobRows(jobs))
-}
-
-const jobValues = 14 // in a row of insertJobs
-
-func jobRows(jobs []recovery.Job) (rows rows) {
+func jobRows(jobs []recovery.Job) rows {
+	rows := rows{columns: 14}
 	for _, j := range jobs {
 		client, ticket := "", any(nil)
 		if j.Client.IsValid() {

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/recovery"
@@ -27,7 +26,7 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 		accountIDs = append(accountIDs, r.AccountID)
 	}
 	var superseded []string
-	err := s.share(ctx, func(ctx context.Context, tx txn) error {
+	err := s.write(ctx, func(ctx context.Context, tx *work) error {
 		superseded = nil
 		if err := s.lockAccounts(ctx, tx, accountIDs); err != nil {
 			return err
@@ -60,14 +59,14 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 			return nil
 		}
 		if !charged {
-			if err := s.charge(ctx, tx, m.At, m.Charges); err != nil {
+			if err := tx.take(ctx, m.At, m.Charges); err != nil {
 				return err
 			}
 			if _, err := tx.ExecContext(ctx, s.sql.setCharged, 1, m.JobID); err != nil {
 				return err
 			}
 		}
-		return s.execAll(ctx, tx, s.sql.insertResets, kept)
+		return tx.execAll(ctx, s.sql.insertResets, kept)
 	})
 	if err != nil {
 		return nil, err
@@ -75,27 +74,28 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 	return superseded, nil
 }
 
-// FindReset implements [recovery.Resets]. It reads the reset with the digest or the next one, and
-// that one's account, whatever becomes of the token: an unknown one takes as long as one that was
-// used, and as one whose account is gone. If there is no next one, it asks for the account "0".
+// FindReset implements [recovery.Resets]. It reads the reset with the digest, or the next one, and
+// that one's account: so an unknown token takes as long as one that was used, and as one whose
+// account is gone. After the last digest comes the first. Where nothing is stored, there is no
+// account to ask the application for, and it reads its own table again.
 func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.Time) (r recovery.Reset, a recovery.Account, err error) {
 	err = s.read(ctx, func(tx txn) error {
-		next, err := scanReset(tx.QueryRowContext(ctx, s.sql.findReset, digest[:]))
+		next, err := s.nextReset(ctx, tx, digest)
 		if errors.Is(err, sql.ErrNoRows) {
-			next.AccountID, err = "0", nil
+			_, err = s.nextReset(ctx, tx, digest)
+			if errors.Is(err, sql.ErrNoRows) {
+				err = errUnknownToken
+			}
 		}
 		if err != nil {
 			return err
 		}
 		found, err := s.accounts.AccountByID(ctx, tx.Tx, next.AccountID, false)
-		unknown := &recovery.TokenError{Reason: recovery.TokenUnknown}
 		switch {
-		case next.Digest != digest && strings.HasPrefix(code(err), "22"): // a data exception: "0" is no ID there
-			return unknown
 		case err != nil && !errors.Is(err, errNotAnID):
 			return err
 		case next.Digest != digest:
-			return unknown
+			return errUnknownToken
 		}
 		r, a = next, accountOf(next, found)
 		return r.Judge(at, a)
@@ -105,6 +105,8 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 	}
 	return r, a, nil
 }
+
+var errUnknownToken = &recovery.TokenError{Reason: recovery.TokenUnknown}
 
 // accountOf returns the reset's account, the zero Account if it is not among those that were found.
 func accountOf(r recovery.Reset, found []recovery.Account) recovery.Account {
@@ -117,22 +119,24 @@ func accountOf(r recovery.Reset, found []recovery.Account) recovery.Account {
 }
 
 // reset reads the reset with the digest.
-func (s *Store) reset(ctx context.Context, tx txn, digest recovery.Digest) (recovery.Reset, error) {
-	r, err := scanReset(tx.QueryRowContext(ctx, s.sql.findReset, digest[:]))
+func (s *Store) reset(ctx context.Context, tx *work, digest recovery.Digest) (recovery.Reset, error) {
+	r, err := s.nextReset(ctx, tx.txn, digest)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && r.Digest != digest {
-		return recovery.Reset{}, &recovery.TokenError{Reason: recovery.TokenUnknown}
+		return recovery.Reset{}, errUnknownToken
 	}
 	return r, err
 }
 
-func scanReset(row *sql.Row) (r recovery.Reset, err error) {
-	var digest, version, requester []byte
+// nextReset reads the reset with the digest, or the next one.
+func (s *Store) nextReset(ctx context.Context, tx txn, digest recovery.Digest) (r recovery.Reset, err error) {
+	var stored, version, requester []byte
 	var requestedAt, expiresAt int64
-	err = row.Scan(&digest, &r.AccountID, &version, &r.JobID, &requester, &requestedAt, &expiresAt, &r.Ended)
+	err = tx.QueryRowContext(ctx, s.sql.findReset, digest[:]).
+		Scan(&stored, &r.AccountID, &version, &r.JobID, &requester, &requestedAt, &expiresAt, &r.Ended)
 	if err != nil {
 		return recovery.Reset{}, err
 	}
-	copy(r.Digest[:], digest)
+	copy(r.Digest[:], stored)
 	copy(r.Version[:], version)
 	copy(r.Requester[:], requester)
 	r.RequestedAt, r.ExpiresAt = fromMicro(requestedAt), fromMicro(expiresAt)
@@ -145,7 +149,7 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (account reco
 	if err := fitJobs(c.Add...); err != nil {
 		return recovery.Account{}, err
 	}
-	err = s.write(ctx, func(tx txn) error {
+	err = s.write(ctx, func(ctx context.Context, tx *work) error {
 		r, err := s.reset(ctx, tx, c.Digest)
 		if err != nil {
 			return err
@@ -176,9 +180,7 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (account reco
 		if err := s.accounts.SetPassword(ctx, tx.Tx, r.AccountID, c.PasswordHash); err != nil {
 			return err
 		}
-		if err := s.insert(ctx, tx, c.Add...); err != nil {
-			return err
-		}
+		tx.jobs = append(tx.jobs, c.Add...)
 		after, err := s.accounts.AccountByID(ctx, tx.Tx, r.AccountID, true)
 		if err != nil {
 			return err

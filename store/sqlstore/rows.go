@@ -39,7 +39,7 @@ func (r *rows) expand(text string) string {
 // pieces are the rows as statements get them: all at once, but for SQLite, whose statements are
 // kept prepared, so many that there are few sizes.
 func (r rows) pieces(d Dialect) (pieces []rows) {
-	if d != SQLite {
+	if d != SQLite && r.len() > 0 {
 		return []rows{r}
 	}
 	for n := r.len(); n > 0; n = r.len() {
@@ -50,21 +50,17 @@ func (r rows) pieces(d Dialect) (pieces []rows) {
 	return pieces
 }
 
+// args returns the arguments of a statement. PostgreSQL's are literals of arrays: every driver takes
+// a text, and the statement casts it.
 func (r *rows) args(d Dialect) []any {
 	if d != PostgreSQL {
 		return r.values
 	}
-	return r.arrays(r.columns)
-}
-
-// arrays returns the columns, of which there are so many, as literals of arrays: every driver takes
-// a text, and the statement casts it.
-func (r *rows) arrays(columns int) []any {
-	args := make([]any, columns)
+	args := make([]any, r.columns)
 	var b []byte
-	for c := range columns {
+	for c := range args {
 		b = append(b[:0], '{')
-		for i := c; i < len(r.values); i += columns {
+		for i := c; i < len(r.values); i += r.columns {
 			if i > c {
 				b = append(b, ',')
 			}

@@ -11,12 +11,14 @@ var sqlite = statements{
 	setCharged: `UPDATE recovery_jobs SET charged = ? WHERE id = ?`,
 	insertResets: `INSERT INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at)
 		VALUES {(?, ?, ?, ?, ?, ?, ?)}`,
-	findReset:  `SELECT ` + resetColumns + ` FROM recovery_resets WHERE digest >= ? ORDER BY digest LIMIT 1`,
+	findReset: `SELECT ` + resetColumns + ` FROM recovery_resets WHERE digest = coalesce(
+		(SELECT digest FROM recovery_resets WHERE digest >= ? ORDER BY digest LIMIT 1),
+		(SELECT digest FROM recovery_resets ORDER BY digest LIMIT 1))`,
 	redeem:     `UPDATE recovery_resets SET ended = 'used' WHERE digest = ? AND ended = '' AND expires_at > ?`,
 	voidOthers: `UPDATE recovery_resets SET ended = 'voided' WHERE account_id = ? AND ended = ''`,
 
 	lockLimits: `SELECT id, tat FROM recovery_limits WHERE id IN ({?})`,
-	setLimits:  `INSERT INTO recovery_limits (id, tat) VALUES {(?, ?)} ON CONFLICT (id) DO UPDATE SET tat = excluded.tat`,
+	setLimits:  `INSERT INTO recovery_limits (id, tat, slot) VALUES {(?, ?, ?)} ON CONFLICT (id) DO UPDATE SET tat = excluded.tat, slot = excluded.slot`,
 	insertJobs: `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, turn, order_at)
 		VALUES {(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)}`,
 
@@ -36,7 +38,7 @@ var sqlite = statements{
 	supersede: `UPDATE recovery_resets SET ended = 'superseded' WHERE account_id = ? AND requester = ? AND ended = ''
 		AND (requested_at < ? OR requested_at = ? AND job_id < ?)`,
 
-	purgeLimits: `DELETE FROM recovery_limits WHERE id IN (SELECT id FROM recovery_limits WHERE tat <= ? LIMIT ?)`,
+	purgeLimits: `DELETE FROM recovery_limits WHERE id IN (SELECT id FROM recovery_limits WHERE slot <= ? AND tat <= ? LIMIT ?)`,
 	purgeResets: `DELETE FROM recovery_resets WHERE digest IN (SELECT digest FROM recovery_resets WHERE expires_at <= ? LIMIT ?)`,
 	purgeAhead:  `DELETE FROM recovery_resets WHERE digest IN (SELECT digest FROM recovery_resets WHERE expires_at > ? LIMIT ?)`,
 	purgeJobs: `UPDATE recovery_jobs SET order_at = ? WHERE id IN (SELECT id FROM recovery_jobs

@@ -38,13 +38,12 @@
 // the caller gets the error, and nothing was done. If the connection is lost or ctx ends while a
 // transaction is committed, the error wraps [ErrUnknownOutcome]: trying again is safe.
 //
-// The commit to disk is most of what a request costs. So calls of Enqueue and TakeLimits that come
-// while another is being committed share the next transaction, up to 64 of them. Each returns when
-// its own job is durable, with its own limit or error. A call alone waits for nobody; after a
-// shared one, the next waits up to 250 µs for the same callers to come again. On PostgreSQL they
-// are one statement, with pgx one round trip, unless a limit is reached. On SQLite, which has one
-// writer, CreateResets, Finish and RefundLimits share that transaction too; what fails in it, the
-// application's AccountByID included, is done again alone.
+// Waiting for the disk is most of what a request costs. So calls of Enqueue and of TakeLimits that
+// arrive while others are being committed share the next transaction, up to 64 of them. Each
+// returns when its own job is durable, with its own limit or error. On SQLite, which has one
+// writer, every call that writes shares that transaction, and runs on another goroutine than its
+// caller's; if one fails, the application's AccountByID and SetPassword included, it is done again
+// alone, and the others without it.
 //
 // # Many instances
 //
@@ -72,7 +71,8 @@
 //   - SQLite 3.35 and later, with modernc.org/sqlite, whose errors are told apart. In the DSN, set
 //     a busy timeout, WAL and synchronous=FULL:
 //     "file:app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)".
-//     Every writing transaction begins with a write, so it waits its turn instead of failing later.
+//     Every writing transaction begins with a write, so it waits for other programs instead of
+//     failing later.
 //     Statements are prepared once for each connection. The driver waits out the busy timeout even
 //     if ctx ends, so it is also how late a call may return while another program holds the file.
 //     ":memory:" is one database per connection: set SetMaxOpenConns(1).
@@ -90,10 +90,10 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/groupcommit"
 )
 
 var _ recovery.Store = (*Store)(nil)
@@ -127,17 +127,17 @@ type Options struct {
 // A Store keeps tokens, limits and the queue in tables of its own, beside the accounts of the
 // application. It is made by [New] and safe for concurrent use.
 type Store struct {
-	db          *sql.DB
-	accounts    Accounts
-	prefix      string
-	attempts    int
-	dialect     Dialect
-	sql         statements
-	turn        turn        // to write, of SQLite
-	autocommits atomic.Bool // a statement needs no transaction around it
-	prepared    *prepared   // SQLite's
-	adding      together    // jobs
-	taking      together    // limits alone, so that completions do not queue behind the global limit of requests
+	db       *sql.DB
+	accounts Accounts
+	prefix   string
+	attempts int
+	dialect  Dialect
+	sql      statements
+	prepared *prepared // SQLite's
+
+	// Calls that share their commits. Completions do not queue behind the global limit of requests,
+	// unless the database has one writer anyway.
+	requests, tries *groupcommit.Group[*call]
 }
 
 var validPrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
@@ -176,12 +176,14 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 	}
 	s.sql = statementsOf(dialect).prefixed(s.prefix)
 	if dialect == SQLite {
-		s.turn = make(turn, 1)
 		s.prepared = &prepared{ready: map[string]*sql.Stmt{}}
 		runtime.AddCleanup(s, (*prepared).close, s.prepared)
 	}
-	s.autocommits.Store(autocommits(db, dialect))
-	s.adding.make, s.taking.make = s.add, s.add
+	s.requests = groupcommit.New(maxBatch, s.runBatch)
+	s.tries = s.requests
+	if dialect != SQLite {
+		s.tries = groupcommit.New(maxBatch, s.runBatch)
+	}
 	return s, nil
 }
 

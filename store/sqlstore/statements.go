@@ -1,9 +1,6 @@
 package sqlstore
 
-import (
-	"context"
-	"strings"
-)
+import "strings"
 
 // statements are what a dialect says in its own words. Each dialect has them in a file of its own,
 // in this order, with the default prefix of the tables. Arguments come in the order of the
@@ -15,15 +12,15 @@ type statements struct {
 	findNewer    string // whether a newer request of the same client network was mailed
 	setCharged   string
 	insertResets string
-	findReset    string // with the digest, or the next one
+	findReset    string // with the digest, or the next one; after the last comes the first
 	redeem       string
 	voidOthers   string
 
-	addAtOnce    string // does what the next four do, in usual cases
-	ensureLimits string // makes rows that can be locked
+	ensureLimits string // makes rows that can be locked, where another statement locks and reads them
 	lockLimits   string
 	setLimits    string
 	insertJobs   string
+	flush        string // the two before it in one
 
 	claimAgain string // jobs that were claimed before
 	claimFresh string // jobs that were not
@@ -67,7 +64,7 @@ func (s statements) prefixed(prefix string) statements {
 	for _, text := range []*string{
 		&s.lockDatabase,
 		&s.lockJob, &s.findNewer, &s.setCharged, &s.insertResets, &s.findReset, &s.redeem, &s.voidOthers,
-		&s.addAtOnce, &s.ensureLimits, &s.lockLimits, &s.setLimits, &s.insertJobs,
+		&s.ensureLimits, &s.lockLimits, &s.setLimits, &s.insertJobs, &s.flush,
 		&s.claimAgain, &s.claimFresh, &s.claimOne, &s.lease, &s.finish, &s.retry, &s.discard, &s.markMailed, &s.supersede,
 		&s.purgeLimits, &s.purgeResets, &s.purgeAhead, &s.purgeJobs,
 		&s.stats, &s.now,
@@ -75,13 +72,4 @@ func (s statements) prefixed(prefix string) statements {
 		*text = strings.ReplaceAll(*text, defaultPrefix, prefix)
 	}
 	return s
-}
-
-// lock takes the database's write lock if it has one.
-func (s *Store) lock(ctx context.Context, tx txn) error {
-	if s.sql.lockDatabase == "" {
-		return nil
-	}
-	_, err := tx.ExecContext(ctx, s.sql.lockDatabase)
-	return err
 }

@@ -37,7 +37,6 @@ type stub struct {
 	maxOpen      int
 	isolation    sql.IsolationLevel // of the last transaction
 	readOnly     bool               // so is it
-	serializable bool               // statements without a transaction are
 	dirty        int                // connections that were given back with an open transaction or a lock
 	prepared     []string
 	usedPrepared []string // the texts of what was executed after it was prepared
@@ -189,9 +188,6 @@ func (c *stubConn) ExecContext(ctx context.Context, query string, args []driver.
 
 // QueryContext implements [driver.QueryerContext].
 func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	if !c.inTx && strings.HasPrefix(query, addsAtOnce) {
-		c.stub.index = 0 // it is a transaction of its own
-	}
 	f, index := c.stub.fault, c.stub.index
 	rows := &stubRowsOf{}
 	longest := ""
@@ -200,12 +196,7 @@ func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver
 			longest = beginning
 		}
 	}
-	passes := false
-	if strings.HasPrefix(query, addsAtOnce) && longest != addsAtOnce {
-		usual := c.inTx || !c.stub.serializable
-		passes = usual && c.stub.passes(args)
-		rows.columns, rows.rows = 2, [][]driver.Value{{passes, usual}}
-	} else if strings.HasPrefix(query, findsLimits) && longest != findsLimits {
+	if strings.HasPrefix(query, readsLimits(c.stub.dialect)) && longest != readsLimits(c.stub.dialect) {
 		rows.columns, rows.rows = 2, c.stub.limitsIn(args)
 	} else if row := c.stub.rows[longest]; row != nil {
 		rows.rows, rows.columns = [][]driver.Value{row}, len(row)
@@ -214,10 +205,7 @@ func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver
 		switch {
 		case strings.HasPrefix(query, "SELECT GET_LOCK"):
 			c.locked = true
-		case passes && !c.inTx && f.when == inRows && index == f.call && f.times > 0 && code(f.err) != "": // undone
-		case passes && !c.inTx:
-			c.stub.kept = append(c.stub.kept, callText(query, args))
-		case passes, strings.HasPrefix(query, claimsCTE), strings.HasPrefix(query, claims):
+		case strings.HasPrefix(query, claimsCTE), strings.HasPrefix(query, claims), strings.HasPrefix(query, locksLimits):
 			c.writes = append(c.writes, callText(query, args))
 		}
 	})
@@ -383,18 +371,6 @@ func keysIn(args []driver.NamedValue) (keys []recovery.Digest) {
 		}
 	}
 	return keys
-}
-
-// passes judges the limits as the statement does.
-func (s *stub) passes(args []driver.NamedValue) bool {
-	column := func(i int) []string { return strings.Split(strings.Trim(args[i].Value.(string), "{}"), ",") }
-	for i, key := range keysIn(args[:1]) {
-		ceiling, _ := strconv.ParseInt(column(3)[i], 10, 64)
-		if s.limits[key].UnixMicro() > ceiling {
-			return false
-		}
-	}
-	return true
 }
 
 func placeholders(d Dialect, query string) (n int) {

@@ -121,7 +121,7 @@ func TestPausesGrow(t *testing.T) {
 		for range 200 {
 			n := 0
 			var last time.Time
-			err := store.transact(t.Context(), func() error {
+			err := store.transact(t.Context(), nil, func(txn) error {
 				if n > 0 {
 					took := time.Since(last)
 					if shortest[n-1] == 0 || took < shortest[n-1] {

@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS recovery_resets (
 	INDEX recovery_resets_expires_at (expires_at)
 ) ENGINE=InnoDB CHARACTER SET utf8mb4;
 CREATE TABLE IF NOT EXISTS recovery_limits (
-	id  VARBINARY(32) NOT NULL PRIMARY KEY,
-	tat BIGINT NOT NULL,
-	INDEX recovery_limits_tat (tat)
+	id   VARBINARY(32) NOT NULL PRIMARY KEY,
+	tat  BIGINT NOT NULL,
+	slot BIGINT NOT NULL,
+	INDEX recovery_limits_slot (slot)
 ) ENGINE=InnoDB CHARACTER SET utf8mb4;

@@ -36,6 +36,6 @@ CREATE INDEX recovery_resets_expires_at ON recovery_resets (expires_at);
 CREATE TABLE recovery_limits (
 	id   BYTEA PRIMARY KEY,
 	tat  BIGINT NOT NULL,
-	slot BIGINT GENERATED ALWAYS AS (tat / 100000000) STORED
+	slot BIGINT NOT NULL
 );
 CREATE INDEX recovery_limits_slot ON recovery_limits (slot);

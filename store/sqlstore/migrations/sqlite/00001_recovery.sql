@@ -34,7 +34,8 @@ CREATE TABLE recovery_resets (
 CREATE INDEX recovery_resets_account_id ON recovery_resets (account_id);
 CREATE INDEX recovery_resets_expires_at ON recovery_resets (expires_at);
 CREATE TABLE recovery_limits (
-	id  BLOB NOT NULL PRIMARY KEY,
-	tat INTEGER NOT NULL
+	id   BLOB NOT NULL PRIMARY KEY,
+	tat  INTEGER NOT NULL,
+	slot INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX recovery_limits_tat ON recovery_limits (tat);
+CREATE INDEX recovery_limits_slot ON recovery_limits (slot);

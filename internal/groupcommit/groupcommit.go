@@ -1,0 +1,263 @@
+// Package groupcommit lets concurrent calls share a commit. Waiting for the disk is most of what a
+// small write costs, and the wait is as long for many writes as for one.
+package groupcommit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrLeft is wrapped by the error of a call whose context ended while its batch was running. The
+// call may come through or not.
+var ErrLeft = errors.New("groupcommit: the caller left before the batch was done")
+
+// ErrApart may be wrapped by the error of a batch of which nothing was kept, if one of its calls is
+// to blame but nobody knows which. The Group then runs each call alone.
+var ErrApart = errors.New("groupcommit: one of the calls spoils the batch")
+
+// A Group runs calls in batches, one batch after the other. While a batch is running, the calls
+// that arrive wait, and form the next one.
+type Group[T any] struct {
+	run func(ctx context.Context, calls []T) error
+	max int
+
+	mu      sync.Mutex
+	running bool
+	urgent  []*pending[T]
+	waiting []*pending[T]
+	enough  chan struct{} // closed when as many calls wait as are wanted; nil while nobody waits for that
+	wanted  int
+}
+
+// linger is how long a batch waits for the callers of the one before it, who may be about to come
+// again. Without it 16 callers in a loop share commits by 1 and 15 in turns, and a call costs twice
+// the processor time.
+const linger = 250 * time.Microsecond
+
+// New returns a Group whose batches have at most max calls. run must make all of the calls, in
+// their order, or none. Its error is that of every call, unless it wraps a [CallError] or
+// [ErrApart]. An answer that is one call's own belongs into the call.
+//
+// The context of run ends when those of all its callers have ended.
+func New[T any](max int, run func(ctx context.Context, calls []T) error) *Group[T] {
+	return &Group[T]{run: run, max: max}
+}
+
+// Do runs the call in the next batch and returns its error. If ctx ends before the batch begins, Do
+// returns ctx's error, and the call is not made. If ctx ends while a batch of several calls is
+// running, Do returns [ErrLeft]; a batch of one ends with its ctx. If the call panics, or the batch
+// does, Do panics with the same value.
+func (g *Group[T]) Do(ctx context.Context, call T) error { return g.do(ctx, call, &g.waiting) }
+
+// DoFirst is Do for calls that go before those of Do.
+func (g *Group[T]) DoFirst(ctx context.Context, call T) error { return g.do(ctx, call, &g.urgent) }
+
+// A pending call is one whose caller waits.
+type pending[T any] struct {
+	ctx   context.Context
+	call  T
+	alone atomic.Bool // in its batch
+
+	done  chan struct{} // closed when the rest is set
+	err   error
+	panic *panicked
+}
+
+// A panicked is the value that a call or a batch panicked with.
+type panicked struct{ value any }
+
+func (g *Group[T]) do(ctx context.Context, call T, queue *[]*pending[T]) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p := &pending[T]{ctx: ctx, call: call, done: make(chan struct{})}
+	g.mu.Lock()
+	*queue = append(*queue, p)
+	if g.enough != nil && len(g.waiting) >= g.wanted {
+		close(g.enough)
+		g.enough = nil
+	}
+	if !g.running {
+		g.running = true
+		go g.serve()
+	}
+	g.mu.Unlock()
+
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		if g.withdraw(p, queue) {
+			return ctx.Err()
+		}
+		if p.alone.Load() {
+			<-p.done // the batch has ctx and ends too
+			break
+		}
+		select {
+		case <-p.done:
+		default:
+			return fmt.Errorf("%w: %w", ErrLeft, ctx.Err())
+		}
+	}
+	if p.panic != nil {
+		panic(p.panic.value)
+	}
+	return p.err
+}
+
+// withdraw takes a call back whose batch has not begun.
+func (g *Group[T]) withdraw(p *pending[T], queue *[]*pending[T]) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(*queue, p)
+	if i < 0 {
+		return false
+	}
+	*queue = slices.Delete(*queue, i, i+1)
+	return true
+}
+
+// serve runs batches until no call waits.
+func (g *Group[T]) serve() {
+	var batch []*pending[T]
+	defer func() {
+		if len(batch) > 0 { // a call has ended this goroutine (runtime.Goexit)
+			end(batch, nil, &panicked{"groupcommit: a call ended its goroutine"})
+			go g.serve()
+		}
+	}()
+	for {
+		if batch = g.next(len(batch)); len(batch) == 0 {
+			return
+		}
+		g.runBatch(batch)
+	}
+}
+
+// next returns the calls that wait. If the batch before had several, it lingers for as many.
+func (g *Group[T]) next(before int) (batch []*pending[T]) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if before > 1 && len(g.waiting) < before {
+		enough := make(chan struct{})
+		g.enough, g.wanted = enough, before
+		g.mu.Unlock()
+		timer := time.NewTimer(linger)
+		select {
+		case <-enough:
+		case <-timer.C:
+		}
+		timer.Stop()
+		g.mu.Lock()
+		g.enough = nil
+	}
+	for _, queue := range []*[]*pending[T]{&g.urgent, &g.waiting} {
+		n := min(len(*queue), g.max-len(batch))
+		batch = append(batch, (*queue)[:n]...)
+		*queue = slices.Delete(*queue, 0, n)
+	}
+	g.running = len(batch) > 0
+	return batch
+}
+
+// runBatch runs calls together. A call that fails does not spoil the others.
+func (g *Group[T]) runBatch(batch []*pending[T]) {
+	err, panic := g.try(batch)
+	var one *CallError
+	switch known := errors.As(err, &one); {
+	case known && len(batch) > 1:
+		culprit := batch[one.Index]
+		g.runBatch(slices.Concat(batch[:one.Index], batch[one.Index+1:]))
+		g.runBatch([]*pending[T]{culprit}) // last, for it may hang
+	case known:
+		end(batch, err, one.panic)
+	case errors.Is(err, ErrApart) && len(batch) > 1:
+		for _, p := range batch {
+			g.runBatch([]*pending[T]{p})
+		}
+	default:
+		end(batch, err, panic)
+	}
+}
+
+func end[T any](batch []*pending[T], err error, panic *panicked) {
+	for _, p := range batch {
+		select {
+		case <-p.done: // already, before the goroutine ended
+		default:
+			p.err, p.panic = err, panic
+			close(p.done)
+		}
+	}
+}
+
+func (g *Group[T]) try(batch []*pending[T]) (err error, caught *panicked) {
+	defer func() {
+		if v := recover(); v != nil {
+			caught = &panicked{v}
+		}
+	}()
+	ctx, stop := whileAny(batch)
+	defer stop()
+	calls := make([]T, len(batch))
+	for i, p := range batch {
+		calls[i] = p.call
+	}
+	return g.run(ctx, calls), nil
+}
+
+// whileAny returns a context that ends when the contexts of all callers have.
+func whileAny[T any](batch []*pending[T]) (ctx context.Context, stop func()) {
+	if len(batch) == 1 {
+		batch[0].alone.Store(true)
+		return batch[0].ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(batch[0].ctx))
+	var left atomic.Int64
+	left.Store(int64(len(batch)))
+	stops := make([]func() bool, len(batch))
+	for i, p := range batch {
+		stops[i] = context.AfterFunc(p.ctx, func() {
+			if left.Add(-1) == 0 {
+				cancel()
+			}
+		})
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
+}
+
+// A CallError says that one call of a batch failed and nothing of the batch was kept. The Group
+// then runs the others without it, and it alone.
+type CallError struct {
+	Index int // of the call in the batch
+	Err   error
+
+	panic *panicked
+}
+
+func (e *CallError) Error() string { return e.Err.Error() }
+func (e *CallError) Unwrap() error { return e.Err }
+
+// Call makes the call of a batch with the index. What f returns or panics with becomes a
+// [CallError].
+func Call(index int, f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &CallError{index, errors.New("groupcommit: a call panicked"), &panicked{v}}
+		}
+	}()
+	if err := f(); err != nil {
+		return &CallError{Index: index, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,338 @@
+package groupcommit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+)
+
+var errBroken = errors.New("broken")
+
+// A disk runs batches, a second for each.
+type disk struct {
+	mu      sync.Mutex
+	batches [][]string
+	ctxs    []context.Context
+	fails   func(calls []string) error
+}
+
+func (d *disk) run(ctx context.Context, calls []string) error {
+	d.mu.Lock()
+	d.batches, d.ctxs = append(d.batches, calls), append(d.ctxs, ctx)
+	d.mu.Unlock()
+	select {
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	d.mu.Lock()
+	fails := d.fails
+	d.mu.Unlock()
+	if fails != nil {
+		return fails(calls)
+	}
+	return nil
+}
+
+// breaks sets what becomes of the batches that have not ended; nil is nothing.
+func (d *disk) breaks(fails func(calls []string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fails = fails
+}
+
+// onDisk runs f in a bubble of fake time, with a Group whose batches have at most four calls.
+func onDisk(t *testing.T, f func(t *testing.T, d *disk, g *Group[string])) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		f(t, d, New(4, d.run))
+		time.Sleep(time.Minute) // until no goroutine is left
+	})
+}
+
+// begin makes a call on a goroutine. Its result comes through the channel; a panic is an error.
+func begin(ctx context.Context, do func(context.Context, string) error, call string) <-chan error {
+	result := make(chan error, 1)
+	go func() {
+		defer func() {
+			if v := recover(); v != nil {
+				result <- fmt.Errorf("panic: %v", v)
+			}
+		}()
+		result <- do(ctx, call)
+	}()
+	synctest.Wait()
+	return result
+}
+
+func TestCallAloneBeginsAtOnce(t *testing.T) {
+	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
+		is := is.New(t)
+		began := time.Now()
+		for range 3 {
+			is.NoErr(g.Do(t.Context(), "a"))
+		}
+		is.Equal(time.Since(began), 3*time.Second)
+		is.Equal(d.ctxs[0], t.Context()) // with its deadline
+	})
+}
+
+func TestCallsThatArriveMeanwhileShareABatch(t *testing.T) {
+	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
+		is := is.New(t)
+		var results []<-chan error
+		for _, call := range []string{"a", "b", "c", "d", "e", "f"} {
+			results = append(results, begin(t.Context(), g.Do, call))
+		}
+		for _, result := range results {
+			is.NoErr(<-result)
+		}
+		is.Equal(d.batches, [][]string{{"a"}, {"b", "c", "d", "e"}, {"f"}}) // in their order, four at most
+		is.Equal(d.ctxs[1].Err(), context.Canceled)                         // it ended with its batch
+	})
+}
+
+func TestUrgentCallsGoFirst(t *testing.T) {
+	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
+		is := is.New(t)
+		a := begin(t.Context(), g.Do, "a")
+		var last <-chan error
+		for _, call := range []string{"b", "c", "d", "e"} {
+			last = begin(t.Context(), g.Do, call)
+		}
+		urgent := begin(t.Context(), g.DoFirst, "urgent")
+		is.NoErr(<-a)
+		is.NoErr(<-urgent)
+		is.NoErr(<-last)
+		is.Equal(d.batches, [][]string{{"a"}, {"urgent", "b", "c", "d"}, {"e"}})
+	})
+}
+
+// The callers of a batch come again together: the first of them does not run alone.
+func TestBatchLingersForCallersThatComeAgain(t *testing.T) {
+	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
+		is := is.New(t)
+		lone := begin(t.Context(), g.Do, "lone")
+		round := func(n int) (took time.Duration) {
+			var results []<-chan error
+			began := time.Now()
+			for range n {
+				results = append(results, begin(t.Context(), g.Do, "again"))
+			}
+			for _, result := range results {
+				is.NoErr(<-result)
+			}
+			return time.Since(began)
+		}
+		is.Equal(round(3), 2*time.Second)
+		is.NoErr(<-lone)
+		is.Equal(round(3), time.Second)        // as many as before: nobody else is waited for
+		is.Equal(round(2), time.Second+linger) // the third may have come
+		time.Sleep(2 * linger)
+		is.Equal(round(1), time.Second) // the batches are over
+		sizes := []int{}
+		for _, calls := range d.batches {
+			sizes = append(sizes, len(calls))
+		}
+		is.Equal(sizes, []int{1, 3, 3, 2, 1})
+	})
+}
+
+func TestCallerThatLeaves(t *testing.T) {
+	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
+		is := is.New(t)
+		ended, end := context.WithCancel(t.Context())
+		end()
+		is.Equal(g.Do(ended, "never"), context.Canceled)
+
+		ctx, leave := context.WithCancel(t.Context())
+		a := begin(t.Context(), g.Do, "a")
+		early := begin(ctx, g.Do, "early")
+		b := begin(t.Context(), g.Do, "b")
+		leave()
+		is.Equal(<-early, context.Canceled) // it was not begun, and will not be
+		is.NoErr(<-a)
+
+		ctx, leave = context.WithCancel(t.Context())
+		c := begin(t.Context(), g.Do, "c")
+		late := begin(ctx, g.Do, "late")
+		is.NoErr(<-b)
+		synctest.Wait() // now the next batch runs
+		leave()
+		err := <-late
+		is.True(errors.Is(err, ErrLeft)) // it may come through
+		is.True(errors.Is(err, context.Canceled))
+		is.NoErr(<-c) // and the others do
+
+		ctx, leave = context.WithCancel(t.Context())
+		alone := begin(ctx, g.Do, "alone")
+		time.Sleep(2 * linger)
+		synctest.Wait()
+		leave()
+		is.Equal(<-alone, context.Canceled) // what its batch says: it knows
+		is.Equal(d.batches, [][]string{{"a"}, {"b"}, {"c", "late"}, {"alone"}})
+	})
+}
+
+// Nobody's context ends the work of others. When all have left, the batch ends.
+func TestBatchEndsWhenAllCallersHaveLeft(t *testing.T) {
+	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
+		is := is.New(t)
+		a := begin(t.Context(), g.Do, "a")
+		var leaves []context.CancelFunc
+		var results []<-chan error
+		for _, call := range []string{"b", "c"} {
+			ctx, leave := context.WithCancel(t.Context())
+			leaves, results = append(leaves, leave), append(results, begin(ctx, g.Do, call))
+		}
+		is.NoErr(<-a)
+		synctest.Wait()
+		for i, leave := range leaves {
+			is.NoErr(d.ctxs[1].Err()) // somebody wants it
+			leave()
+			is.True(errors.Is(<-results[i], context.Canceled))
+		}
+		synctest.Wait()
+		is.Equal(d.ctxs[1].Err(), context.Canceled)
+		is.NoErr(g.Do(t.Context(), "d"))
+	})
+}
+
+func TestFailures(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails   func(calls []string) error
+		want    []string // of the calls good, bad, fine
+		batches [][]string
+	}{
+		"of all": {
+			func([]string) error { return errBroken },
+			[]string{"broken", "broken", "broken"},
+			[][]string{{"good", "bad", "fine"}},
+		},
+		"of one": {
+			func(calls []string) error {
+				return Call(slices.Index(calls, "bad"), func() error {
+					if slices.Contains(calls, "bad") {
+						return errBroken
+					}
+					return nil
+				})
+			},
+			[]string{"<nil>", "broken", "<nil>"},
+			[][]string{{"good", "bad", "fine"}, {"good", "fine"}, {"bad"}},
+		},
+		"of one that nobody knows": {
+			func(calls []string) error {
+				if slices.Contains(calls, "bad") {
+					return fmt.Errorf("%w: %w", errBroken, ErrApart)
+				}
+				return nil
+			},
+			[]string{"<nil>", "broken: " + ErrApart.Error(), "<nil>"},
+			[][]string{{"good", "bad", "fine"}, {"good"}, {"bad"}, {"fine"}},
+		},
+		"panic of one": {
+			func(calls []string) error {
+				return Call(slices.Index(calls, "bad"), func() error {
+					if slices.Contains(calls, "bad") {
+						panic("hot")
+					}
+					return nil
+				})
+			},
+			[]string{"<nil>", "panic: hot", "<nil>"},
+			[][]string{{"good", "bad", "fine"}, {"good", "fine"}, {"bad"}},
+		},
+		"panic of all": {
+			func([]string) error { panic("hot") },
+			[]string{"panic: hot", "panic: hot", "panic: hot"},
+			[][]string{{"good", "bad", "fine"}},
+		},
+		"goroutine that ends": {
+			func([]string) error { runtime.Goexit(); return nil },
+			[]string{goexit, goexit, goexit},
+			[][]string{{"good", "bad", "fine"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
+				is := is.New(t)
+				first := begin(t.Context(), g.Do, "first")
+				var results []<-chan error
+				for _, call := range []string{"good", "bad", "fine"} {
+					results = append(results, begin(t.Context(), g.Do, call))
+				}
+				is.NoErr(<-first)
+				d.breaks(c.fails)
+				for i, result := range results {
+					is.Equal(fmt.Sprint(<-result), c.want[i])
+				}
+				is.Equal(d.batches[1:], c.batches)
+				d.breaks(nil)
+				is.NoErr(g.Do(t.Context(), "next")) // the Group lives on
+			})
+		})
+	}
+}
+
+const goexit = "panic: groupcommit: a call ended its goroutine"
+
+// What a batch returns is known to every caller, whoever wrote it.
+func TestErrorsAreKept(t *testing.T) {
+	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
+		is := is.New(t)
+		d.breaks(func([]string) error { return Call(0, func() error { return errBroken }) })
+		err := g.Do(t.Context(), "a")
+		var one *CallError
+		is.True(errors.As(err, &one))
+		is.True(errors.Is(err, errBroken))
+		is.Equal(len(d.batches), 1) // alone already
+	})
+}
+
+func TestCallsRace(t *testing.T) {
+	is := is.New(t)
+	var mu sync.Mutex
+	seen := map[string]int{}
+	running := false
+	g := New(8, func(_ context.Context, calls []string) error {
+		mu.Lock()
+		is.True(!running)
+		running = true
+		mu.Unlock()
+		runtime.Gosched()
+		mu.Lock()
+		defer mu.Unlock()
+		running = false
+		for _, call := range calls {
+			seen[call]++
+		}
+		return nil
+	})
+	var callers sync.WaitGroup
+	for caller := range 16 {
+		callers.Go(func() {
+			for i := range 100 {
+				do := g.Do
+				if i%7 == 0 {
+					do = g.DoFirst
+				}
+				is.NoErr(do(t.Context(), fmt.Sprint(caller, " ", i)))
+			}
+		})
+	}
+	callers.Wait()
+	is.Equal(len(seen), 1600)
+	for _, n := range seen {
+		is.Equal(n, 1)
+	}
+}

@@ -1,0 +1,57 @@
+package sqlstore
+
+import (
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+)
+
+// A job is stored as it came, in its lane and at its Turn.
+func TestJobRows(t *testing.T) {
+	is := is.New(t)
+	late := notice
+	late.Turn = now.Add(-time.Minute)
+	at, turn := now.UnixMicro(), now.Add(-time.Minute).UnixMicro()
+	rows := jobRows([]recovery.Job{job, late})
+	is.Equal(rows.args(SQLite), []any{
+		"job 1", "mail", "reset", "username", "alice", "7", "acme", job.Ticket[:], "shop", "en", "192.0.2.1", at, at, at,
+		"job 2", "notice", "notice", "", "alice@example.com", "", "", nil, "", "", "", at, turn, turn,
+	})
+}
+
+func TestArrays(t *testing.T) {
+	is := is.New(t)
+	var r rows
+	r.add(`a"b\c,{}`, []byte{0, 255}, int64(-7))
+	r.add("", []byte{}, int64(0))
+	r.add("NULL", nil, int64(1))
+	is.Equal(r.args(PostgreSQL), []any{`{"a\"b\\c,{}","","NULL"}`, `{"\\x00ff","\\x",NULL}`, `{-7,0,1}`})
+	is.Equal(r.args(SQLite), []any{`a"b\c,{}`, []byte{0, 255}, int64(-7), "", []byte{}, int64(0), "NULL", nil, int64(1)})
+	is.Equal(r.expand("VALUES {(?, ?, ?)} END"), "VALUES (?, ?, ?), (?, ?, ?), (?, ?, ?) END")
+	is.Equal(r.expand("no braces"), "no braces")
+	is.Equal((&rows{columns: 2}).args(PostgreSQL), []any{"{}", "{}"}) // no row
+}
+
+func TestPieces(t *testing.T) {
+	is := is.New(t)
+	var r rows
+	for i := range 21 {
+		r.add(int64(i), int64(-i))
+	}
+	var sizes []int
+	var values []any
+	for _, some := range r.pieces(SQLite) {
+		sizes = append(sizes, some.len())
+		values = append(values, some.values...)
+	}
+	is.Equal(sizes, []int{16, 4, 1})
+	is.Equal(values, r.values)
+	is.Equal(len(r.pieces(MySQL)), 1)
+	is.Equal(r.len(), 21)
+	for _, d := range dialects {
+		is.Equal(len((&rows{}).pieces(d)), 0)
+	}
+}

@@ -1,0 +1,200 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"example.com/recovery"
+	"example.com/recovery/internal/groupcommit"
+)
+
+const (
+	// maxBatch is how many calls share a transaction: enough for the commit to cost little of each.
+	maxBatch = 64
+
+	// maxBatchTime bounds a transaction that others wait for. It is far beyond what one takes.
+	maxBatchTime = 30 * time.Second
+)
+
+// A call is one write.
+type call struct {
+	ctx     context.Context
+	charges recovery.Charges // their limits are locked before any call of the batch is made
+	make    func(context.Context, *work) error
+
+	answer error // what the caller is told although nothing failed: the limit is reached, the lease is lost
+}
+
+// Enqueue implements [recovery.Queue].
+func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
+	if err := fitJobs(j); err != nil {
+		return err
+	}
+	charges = slices.Clone(charges) // they may be used after ctx ended and the caller left
+	return s.share(s.requests.Do, &call{ctx: ctx, charges: charges, make: func(ctx context.Context, w *work) error {
+		if err := w.take(ctx, j.RequestedAt, charges); err != nil {
+			return err
+		}
+		j.Turn = charges.Turn(j.RequestedAt, w.limits)
+		w.jobs = append(w.jobs, j)
+		return nil
+	}})
+}
+
+// TakeLimits implements [recovery.Queue].
+func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
+	charges = slices.Clone(charges)
+	return s.share(s.tries.Do, &call{ctx: ctx, charges: charges, make: func(ctx context.Context, w *work) error {
+		return w.take(ctx, at, charges)
+	}})
+}
+
+// RefundLimits implements [recovery.Queue].
+func (s *Store) RefundLimits(ctx context.Context, charges recovery.Charges) error {
+	charges = slices.Clone(charges)
+	return s.write(ctx, func(ctx context.Context, w *work) error { return w.refund(ctx, charges) })
+}
+
+// write runs f in a transaction that writes. If f returns an answer it must have written nothing.
+// On SQLite, which has one writer, f shares the transaction and runs on another goroutine. There it
+// goes before requests: there are few such calls, and a flood of requests must not hold up the
+// mails.
+func (s *Store) write(ctx context.Context, f func(context.Context, *work) error) error {
+	c := &call{ctx: ctx, make: f}
+	if s.dialect == SQLite {
+		return s.share(s.requests.DoFirst, c)
+	}
+	if err := s.runBatch(ctx, []*call{c}); err != nil {
+		return err
+	}
+	return c.answer
+}
+
+// share makes the call in a transaction that others share.
+func (s *Store) share(do func(context.Context, *call) error, c *call) error {
+	switch err := do(c.ctx, c); {
+	case errors.Is(err, groupcommit.ErrLeft):
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, c.ctx.Err())
+	case err != nil && err == c.ctx.Err():
+		return fmt.Errorf("sqlstore: %w", err)
+	case err != nil:
+		return err
+	}
+	return c.answer
+}
+
+// errNothing rolls back a transaction that has nothing to keep.
+var errNothing = errors.New("nothing to keep")
+
+// runBatch makes the calls in one transaction.
+func (s *Store) runBatch(ctx context.Context, calls []*call) error {
+	ctx, cancel := context.WithTimeout(ctx, maxBatchTime)
+	defer cancel()
+	var opts *sql.TxOptions
+	if s.dialect == PostgreSQL {
+		// At higher levels a statement does not see what was committed while its transaction waited
+		// for a lock. MySQL's guarded writes and locking reads see the latest state at every level.
+		opts = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+	}
+	err := s.transact(ctx, opts, func(tx txn) error { return s.makeAll(ctx, tx, calls) })
+	if errors.Is(err, errNothing) {
+		return nil
+	}
+	if len(calls) > 1 && refusedData(err) { // it does not say whose
+		return fmt.Errorf("%w: %w", groupcommit.ErrApart, err)
+	}
+	return err
+}
+
+func (s *Store) makeAll(ctx context.Context, tx txn, calls []*call) error {
+	w := &work{txn: tx, store: s, limits: map[recovery.Digest]time.Time{}, stored: map[recovery.Digest]time.Time{}}
+	if s.sql.lockDatabase != "" {
+		if _, err := tx.ExecContext(ctx, s.sql.lockDatabase); err != nil {
+			return err
+		}
+	}
+	var charges recovery.Charges
+	for _, c := range calls {
+		charges = append(charges, c.charges...)
+	}
+	if err := w.lock(ctx, charges); err != nil {
+		return err
+	}
+	answered := 0
+	for i, c := range calls {
+		err := error(nil)
+		if len(calls) == 1 {
+			err = c.makeIn(ctx, w)
+		} else {
+			err = groupcommit.Call(i, func() error { return c.makeIn(ctx, w) })
+		}
+		if err != nil {
+			return err
+		}
+		if c.answer != nil {
+			answered++
+		}
+	}
+	if answered == len(calls) {
+		return errNothing
+	}
+	return w.flush(ctx)
+}
+
+// makeIn makes the call within a transaction. It has the context of its own caller: what runs may
+// be the application's code.
+func (c *call) makeIn(ctx context.Context, w *work) error {
+	own, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	c.answer = nil // of an earlier attempt
+	err := c.make(own, w)
+	if isOurs(err) {
+		c.answer, err = err, nil
+	}
+	return err
+}
+
+// A work is a transaction that writes. At its end it stores the limits and the jobs of all its
+// calls, each with one statement.
+type work struct {
+	txn
+	store  *Store
+	limits map[recovery.Digest]time.Time // the states of those that are locked
+	stored map[recovery.Digest]time.Time // the same, as they were read
+	jobs   []recovery.Job
+}
+
+func (w *work) flush(ctx context.Context) error {
+	counted, added := rows{columns: 3}, jobRows(w.jobs)
+	for _, key := range sortedKeys(w.limits) {
+		if tat := w.limits[key]; tat != w.stored[key] {
+			counted.add(key[:], tat.UnixMicro(), slot(tat))
+		}
+	}
+	if w.store.sql.flush != "" {
+		if counted.len()+added.len() == 0 {
+			return nil
+		}
+		_, err := w.ExecContext(ctx, w.store.sql.flush, slices.Concat(counted.args(PostgreSQL), added.args(PostgreSQL))...)
+		return err
+	}
+	if err := w.execAll(ctx, w.store.sql.setLimits, counted); err != nil {
+		return err
+	}
+	return w.execAll(ctx, w.store.sql.insertJobs, added)
+}
+
+// execAll executes a statement for all rows, if there are any.
+func (w *work) execAll(ctx context.Context, text string, all rows) error {
+	for _, some := range all.pieces(w.store.dialect) {
+		if _, err := w.ExecContext(ctx, some.expand(text), some.args(w.store.dialect)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
