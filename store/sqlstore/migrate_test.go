@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io/fs"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,42 +15,6 @@ import (
 
 	"github.com/matryer/is"
 )
-
-func TestMigrationsAreNumberedFiles(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			files, err := fs.Glob(Migrations(d), "*")
-			is.NoErr(err)
-			is.True(len(files) > 0)
-			is.Equal(files[0], "00001_recovery.sql")
-			for i, name := range files {
-				is.True(regexp.MustCompile(`^\d{5}_[a-z_]+\.sql$`).MatchString(name)) // what goose reads
-				is.True(strings.HasPrefix(name, fmt.Sprintf("%05d_", i+1)))           // one after the other
-				text, err := fs.ReadFile(Migrations(d), name)
-				is.NoErr(err)
-				up, statements, found := strings.Cut(string(text), "\n")
-				is.True(found)
-				is.Equal(up, "-- +goose Up")
-				for _, inside := range []string{"--", "/*", "$$", "'';", "+goose"} { // Migrate splits at each semicolon
-					is.True(!strings.Contains(statements, inside))
-				}
-				for statement := range strings.SplitSeq(strings.TrimSpace(statements), ";") {
-					is.True(statement == "" || regexp.MustCompile(`^\s*CREATE (TABLE|INDEX) `).MatchString(statement))
-				}
-				is.True(strings.HasSuffix(statements, ";\n"))
-				// MySQL keeps what a migration that broke off did, so it must pass over it.
-				is.Equal(d == MySQL, strings.Count(statements, "CREATE TABLE IF NOT EXISTS") == strings.Count(statements, "CREATE TABLE"))
-			}
-		})
-	}
-}
-
-func TestMigrationsOfNoDialect(t *testing.T) {
-	is := is.New(t)
-	defer func() { is.True(recover() != nil) }() // a bug of the program
-	Migrations(0)
-}
 
 func TestMigrate(t *testing.T) {
 	for _, d := range dialects {
@@ -66,23 +29,23 @@ func TestMigrate(t *testing.T) {
 				is.True(!strings.Contains(call, "recovery")) // a name with the default prefix
 			}
 			is.Equal(s.calls[0], "SELECT MAX(version) FROM app_migrations")
-			first, last := s.calls[1], s.calls[len(s.calls)-1]
-			lock := "6170705f6d6967726174696f6e73" // app_migrations
+			calls := slices.DeleteFunc(slices.Clone(s.calls), isCheck)
+			first, last := calls[1], calls[len(calls)-1]
 			switch d {
 			case PostgreSQL:
 				is.True(strings.HasPrefix(first, "BEGIN"))
 				is.Equal(s.calls[2], "SELECT pg_advisory_xact_lock(hashtext('app_migrations'))")
 				is.Equal(last, "COMMIT")
 			case MySQL:
-				is.Equal(first, "SELECT GET_LOCK(?, 60) | "+lock)
-				is.Equal(last, "DO RELEASE_LOCK(?) | "+lock)
+				is.Equal(first, "SELECT GET_LOCK('app_migrations', 60)")
+				is.Equal(last, "DO RELEASE_LOCK('app_migrations')")
 			case SQLite:
 				is.Equal(first, "BEGIN IMMEDIATE")
 				is.Equal(last, "COMMIT")
 			}
 			for _, table := range []string{"app_migrations", "app_jobs", "app_resets", "app_limits"} {
 				is.True(slices.ContainsFunc(s.kept, func(kept string) bool {
-					return regexp.MustCompile(`CREATE TABLE (IF NOT EXISTS )?` + table + ` `).MatchString(kept)
+					return regexp.MustCompile(`CREATE TABLE IF NOT EXISTS ` + table + ` `).MatchString(kept)
 				}))
 			}
 			is.Equal(s.kept[len(s.kept)-1], "INSERT INTO app_migrations (version) VALUES (1)")
@@ -90,32 +53,86 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-func TestMigrateAgain(t *testing.T) {
+// isCheck reports whether a call looks whether a table is complete.
+func isCheck(call string) bool { return strings.HasSuffix(call, " WHERE 1 = 0") }
+
+var checksJobs = "SELECT " + strings.Join(tablesOf(SQLite)[0].columns, ", ") + " FROM recovery_jobs WHERE 1 = 0"
+
+func TestMigrateAgainOnlyReads(t *testing.T) {
+	for _, d := range dialects {
+		for _, version := range []int64{1, 2, 1000} { // a newer version's tables are usable
+			t.Run(fmt.Sprint(dialectNames[d], version), func(t *testing.T) {
+				is := is.New(t)
+				s := newStub(d)
+				s.rows[findsVersion] = []driver.Value{version}
+				store, _ := s.store(t, nil)
+				is.NoErr(store.Migrate(t.Context()))
+				is.Equal(s.calls[0], "SELECT MAX(version) FROM recovery_migrations")
+				is.Equal(s.calls[1], checksJobs)
+				is.Equal(len(s.calls), 4) // one for each table
+				is.Equal(s.kept, nil)
+			})
+		}
+	}
+}
+
+// A tool has no recovery_migrations.
+func TestMigrateLeavesTablesOfAToolAlone(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
 			is := is.New(t)
 			s := newStub(d)
-			s.rows[findsVersion] = []driver.Value{int64(1)}
+			s.fault = fault{call: 0, times: 1, err: missing[d]}
 			store, _ := s.store(t, nil)
 			is.NoErr(store.Migrate(t.Context()))
-			is.Equal(s.calls, []string{"SELECT MAX(version) FROM recovery_migrations"}) // nothing but the right to read is needed
+			is.Equal(len(s.calls), 1+2*3) // it looks twice
+			is.Equal(s.kept, nil)
 		})
 	}
 }
 
-// A new database has no table of versions.
+// missing is what a database says of a table that it does not have.
+var missing = map[Dialect]error{
+	PostgreSQL: &stateError{"42P01", "no such table"}, MySQL: errors.New("Error 1146 (42S02): no such table"), SQLite: &numberError{1, "no such table"},
+}
+
 func TestMigrateNewDatabase(t *testing.T) {
-	for d, missing := range map[Dialect]error{
-		PostgreSQL: &stateError{"42P01", secret}, MySQL: errors.New("Error 1146 (42S02): " + secret), SQLite: &numberError{1, secret},
-	} {
+	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
 			is := is.New(t)
 			s := newStub(d)
-			s.fault = fault{call: 0, times: 1, err: missing}
+			s.fault = fault{call: 0, times: 3, on: true, err: missing[d]} // neither versions nor a table
 			store, _ := s.store(t, nil)
 			is.NoErr(store.Migrate(t.Context()))
 			is.Equal(s.kept[len(s.kept)-1], "INSERT INTO recovery_migrations (version) VALUES (1)")
 		})
+	}
+}
+
+func TestMigrateNamesWhatIsMissing(t *testing.T) {
+	for _, d := range dialects {
+		for from, want := range map[int]string{
+			1: "sqlstore: migrate: the table recovery_jobs has no column id that can be read: run the newer files of WriteMigrations. " +
+				"If an unreleased build made it, drop recovery_jobs, recovery_resets, recovery_limits and recovery_migrations and migrate again; " +
+				"the requests and tokens in them are lost: ",
+			2: "sqlstore: migrate: the table recovery_jobs is missing or cannot be read: call Store.Migrate, or run the files of WriteMigrations. " +
+				"If it was there once, drop recovery_jobs, recovery_resets, recovery_limits and recovery_migrations and migrate again; " +
+				"the requests and tokens in them are lost: ",
+		} {
+			t.Run(fmt.Sprint(dialectNames[d], from), func(t *testing.T) {
+				is := is.New(t)
+				s := newStub(d)
+				s.rows[findsVersion] = []driver.Value{int64(1)}
+				s.refuses = []string{checksJobs, "SELECT id FROM recovery_jobs WHERE 1 = 0"}
+				if from == 2 {
+					s.refuses = append(s.refuses, "SELECT 1 FROM recovery_jobs WHERE 1 = 0")
+				}
+				store, _ := s.store(t, nil)
+				err := store.Migrate(t.Context())
+				is.Equal(errorText(err), want+missing[d].Error())
+				is.Equal(s.kept, nil)
+			})
+		}
 	}
 }
 
@@ -166,18 +183,21 @@ func TestEveryFaultOfMigrate(t *testing.T) {
 					is := is.New(t)
 					s, err := migrate(t, d, f)
 					switch {
-					case strings.HasPrefix(text, "DO RELEASE_LOCK"):
+					case isCheck(text) && f.err == driver.ErrBadConn:
+						is.NoErr(err) // the pool has another
+					case strings.HasPrefix(text, "DO RELEASE_LOCK") && !f.on:
 						is.NoErr(err) // all was done; the connection is closed instead
 					case f.err == nil:
 						is.True(errors.Is(err, errInterrupted) || errors.Is(err, context.DeadlineExceeded))
 					default:
 						is.True(errors.Is(err, f.err))
 					}
-					if index > 0 && f.err != driver.ErrBadConn && !f.on { // the connection can be cleaned
-						last := s.calls[len(s.calls)-1]
+					if index > 0 && !isCheck(text) && f.err != driver.ErrBadConn && !f.on { // the connection can be cleaned
+						calls := slices.DeleteFunc(slices.Clone(s.calls), isCheck)
+						last := calls[len(calls)-1]
 						is.True(last == "ROLLBACK" || strings.HasPrefix(last, "DO RELEASE_LOCK"))
 					}
-					if d != MySQL && !(text == "COMMIT" && f.when == after) { // its DDL cannot be taken back
+					if d != MySQL && !(text == "COMMIT" && f.when == after) && !isCheck(text) { // its DDL cannot be taken back
 						is.Equal(s.kept, nil) // nothing half done
 					}
 				})
@@ -198,11 +218,11 @@ func TestMigrateIsTriedAgain(t *testing.T) {
 				is := is.New(t)
 				s, err := migrate(t, d, fault{call: index, times: 1, err: lost})
 				is.NoErr(err)
-				if d != MySQL { // its DDL cannot be taken back
+				if d != MySQL && !isCheck(text) { // its DDL cannot be taken back
 					is.Equal(s.kept, clean.kept)
 				}
 				again := len(s.calls) > len(clean.calls)
-				is.Equal(again, index > 0 && !strings.HasPrefix(text, "DO RELEASE_LOCK")) // which decide nothing
+				is.Equal(again, !strings.HasPrefix(text, "DO RELEASE_LOCK")) // which decides nothing
 			})
 		}
 	}

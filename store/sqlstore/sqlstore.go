@@ -87,7 +87,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"regexp"
 	"runtime"
 	"slices"
 	"time"
@@ -120,6 +119,11 @@ type Options struct {
 	// lower-case letters, digits and underscores and begins with a letter.
 	TablePrefix string
 
+	// Schema holds the store's tables: a schema of PostgreSQL or a database of MySQL, which must
+	// exist; default is the one that connections begin in. It has up to 63 letters, digits,
+	// underscores and hyphens. SQLite has none.
+	Schema string
+
 	// Attempts is how often a transaction is tried that loses to another: default 10, at most 100.
 	Attempts int
 }
@@ -129,7 +133,7 @@ type Options struct {
 type Store struct {
 	db       *sql.DB
 	accounts Accounts
-	prefix   string
+	names    names
 	attempts int
 	dialect  Dialect
 	sql      statements
@@ -140,18 +144,13 @@ type Store struct {
 	requests, tries *groupcommit.Group[*call]
 }
 
-var validPrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
-
 // New returns a Store on db. It opens no connection: a wrong mapping shows with the first call, or
 // with [Store.Migrate].
 func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store, error) {
-	s := &Store{db: db, accounts: accounts, prefix: "recovery_", attempts: 10, dialect: dialect}
+	s := &Store{db: db, accounts: accounts, attempts: 10, dialect: dialect}
 	var faults []error
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("sqlstore: "+format, args...))
-	}
-	if opts != nil && opts.TablePrefix != "" {
-		s.prefix = opts.TablePrefix
 	}
 	if opts != nil && opts.Attempts != 0 {
 		s.attempts = opts.Attempts
@@ -159,11 +158,9 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 	if db == nil {
 		fault("New needs a database")
 	}
-	if dialect < PostgreSQL || dialect > SQLite {
-		fault("the Dialect must be PostgreSQL, MySQL or SQLite")
-	}
-	if !validPrefix.MatchString(s.prefix) {
-		fault("Options.TablePrefix must be up to 32 lower-case letters, digits and underscores, and begin with a letter")
+	var err error
+	if s.names, err = namesOf(dialect, opts); err != nil {
+		faults = append(faults, err)
 	}
 	if s.attempts < 1 || s.attempts > 100 {
 		fault("Options.Attempts must be from 1 to 100, is %d", s.attempts)
@@ -174,7 +171,7 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	s.sql = statementsOf(dialect).prefixed(s.prefix)
+	s.sql = statementsOf(dialect).named(s.names)
 	if dialect == SQLite {
 		s.prepared = &prepared{ready: map[string]*sql.Stmt{}}
 		runtime.AddCleanup(s, (*prepared).close, s.prepared)

@@ -1,7 +1,5 @@
 package sqlstore
 
-import "strings"
-
 // statements are what a dialect says in its own words. Each dialect has them in a file of its own,
 // in this order, with the default prefix of the tables. Arguments come in the order of the
 // placeholders, the same for all dialects.
@@ -57,10 +55,8 @@ func statementsOf(d Dialect) statements {
 	return sqlite
 }
 
-const defaultPrefix = "recovery_"
-
-// prefixed returns the statements with another prefix of the tables.
-func (s statements) prefixed(prefix string) statements {
+// named returns the statements with the names of a store's tables.
+func (s statements) named(n names) statements {
 	for _, text := range []*string{
 		&s.lockDatabase,
 		&s.lockJob, &s.findNewer, &s.setCharged, &s.insertResets, &s.findReset, &s.redeem, &s.voidOthers,
@@ -69,7 +65,7 @@ func (s statements) prefixed(prefix string) statements {
 		&s.purgeLimits, &s.purgeResets, &s.purgeAhead, &s.purgeJobs,
 		&s.stats, &s.now,
 	} {
-		*text = strings.ReplaceAll(*text, defaultPrefix, prefix)
+		*text = n.in(*text)
 	}
 	return s
 }

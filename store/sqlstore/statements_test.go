@@ -27,7 +27,7 @@ func TestAnotherPrefixReplacesEveryName(t *testing.T) {
 			t.Run(dialectNames[d]+"/"+prefix, func(t *testing.T) {
 				is := is.New(t)
 				plain := fields(statementsOf(d))
-				for name, text := range fields(statementsOf(d).prefixed(prefix)) {
+				for name, text := range fields(statementsOf(d).named(names{SQLite, "", prefix})) {
 					is.Equal(text, strings.ReplaceAll(plain[name], "recovery_", prefix)) // every statement
 					if !strings.Contains(prefix, "recovery_") {
 						is.True(!strings.Contains(text, "recovery")) // a name with the default prefix
@@ -43,7 +43,7 @@ func TestDefaultPrefixChangesNothing(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(dialectNames[d], func(t *testing.T) {
 			is := is.New(t)
-			is.Equal(statementsOf(d).prefixed("recovery_"), statementsOf(d))
+			is.Equal(statementsOf(d).named(names{d, "", defaultPrefix}), statementsOf(d))
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type stub struct {
 	rows    map[string][]driver.Value // what a look-up finds, by the beginning of its text; nil is no row
 	limits  map[recovery.Digest]time.Time
 	changed func(query string, args []driver.NamedValue) int64
+	refuses []string // statements
 	fault   fault
 
 	mu           sync.Mutex
@@ -196,6 +198,9 @@ func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver
 			longest = beginning
 		}
 	}
+	if isCheck(query) {
+		longest = ""
+	}
 	if strings.HasPrefix(query, readsLimits(c.stub.dialect)) && longest != readsLimits(c.stub.dialect) {
 		rows.columns, rows.rows = 2, c.stub.limitsIn(args)
 	} else if row := c.stub.rows[longest]; row != nil {
@@ -223,6 +228,9 @@ func (c *stubConn) statement(ctx context.Context, query string, args []driver.Na
 	}
 	if n := placeholders(c.stub.dialect, query); n != len(args) {
 		return fmt.Errorf("%d placeholders and %d arguments: %s", n, len(args), query)
+	}
+	if slices.Contains(c.stub.refuses, query) {
+		return missing[c.stub.dialect]
 	}
 	if c.aborted && query != "ROLLBACK" {
 		c.stub.record(callText(query, args))

@@ -1,6 +1,7 @@
 package dbtest
 
 import (
+	"database/sql"
 	"fmt"
 	"net/url"
 	"strings"
@@ -26,34 +27,8 @@ func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
 		owner := p.Open(t)
 		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
 
-		user := databases.NewName()
-		poor, create, drop := asUser(t, s.Dialect, p, user)
-		// The user is dropped after the database, and with it the grants.
-		_, err := owner.Exec(create)
-		is.NoErr(err)
-		t.Cleanup(func() {
-			for _, statement := range drop {
-				if _, err := owner.Exec(statement); err != nil {
-					t.Logf("%s: %v", statement, err)
-				}
-			}
-		})
-		grantee := user
-		if s.Dialect == sqlstore.MySQL {
-			grantee += "@'%'"
-		}
-		for _, grant := range []string{
-			"SELECT, INSERT, UPDATE, DELETE ON recovery_jobs",
-			"SELECT, INSERT, UPDATE, DELETE ON recovery_resets",
-			"SELECT, INSERT, UPDATE, DELETE ON recovery_limits",
-			"SELECT, UPDATE (password_hash) ON users",
-		} {
-			_, err := owner.Exec("GRANT " + grant + " TO " + grantee)
-			is.NoErr(err)
-		}
-
-		db := poor.Open(t)
-		_, err = db.Exec("UPDATE users SET email = 'x'")
+		db := asPoor(t, s.Dialect, p, owner, ownGrants)
+		_, err := db.Exec("UPDATE users SET email = 'x'")
 		is.True(err != nil) // the user is poor indeed
 		_, err = db.Exec("DROP TABLE recovery_limits")
 		is.True(err != nil)
@@ -63,6 +38,40 @@ func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
 			return databases.HarnessOn(s.Dialect, store, owner)
 		})
 	})
+}
+
+// ownGrants are what the package comment lists.
+var ownGrants = []string{
+	"SELECT, INSERT, UPDATE, DELETE ON recovery_jobs",
+	"SELECT, INSERT, UPDATE, DELETE ON recovery_resets",
+	"SELECT, INSERT, UPDATE, DELETE ON recovery_limits",
+	"SELECT, UPDATE (password_hash) ON users",
+}
+
+// asPoor opens the place as a new user who has nothing but the grants.
+func asPoor(t *testing.T, d sqlstore.Dialect, p databases.Place, owner *sql.DB, grants []string) *sql.DB {
+	t.Helper()
+	is := is.New(t)
+	user := databases.NewName()
+	poor, create, drop := asUser(t, d, p, user)
+	_, err := owner.Exec(create)
+	is.NoErr(err)
+	// The user is dropped after the database, and with it the grants.
+	t.Cleanup(func() {
+		for _, statement := range drop {
+			if _, err := owner.Exec(statement); err != nil {
+				t.Logf("%s: %v", statement, err)
+			}
+		}
+	})
+	if d == sqlstore.MySQL {
+		user += "@'%'"
+	}
+	for _, grant := range grants {
+		_, err := owner.Exec("GRANT " + grant + " TO " + user)
+		is.NoErr(err)
+	}
+	return poor.Open(t)
 }
 
 // asUser returns the place as another user has it, and how to make and drop that user.

@@ -39,3 +39,7 @@ CREATE TABLE IF NOT EXISTS recovery_limits (
 	slot BIGINT NOT NULL,
 	INDEX recovery_limits_slot (slot)
 ) ENGINE=InnoDB CHARACTER SET utf8mb4;
+-- +goose Down
+DROP TABLE recovery_limits;
+DROP TABLE recovery_resets;
+DROP TABLE recovery_jobs;

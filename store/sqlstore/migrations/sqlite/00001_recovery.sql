@@ -1,5 +1,5 @@
 -- +goose Up
-CREATE TABLE recovery_jobs (
+CREATE TABLE IF NOT EXISTS recovery_jobs (
 	id           TEXT NOT NULL PRIMARY KEY,
 	lane         TEXT NOT NULL,
 	kind         TEXT NOT NULL,
@@ -19,8 +19,8 @@ CREATE TABLE recovery_jobs (
 	attempts     INTEGER NOT NULL DEFAULT 0,
 	lease_id     TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
-CREATE INDEX recovery_jobs_order ON recovery_jobs (lane, fresh, order_at);
-CREATE TABLE recovery_resets (
+CREATE INDEX IF NOT EXISTS recovery_jobs_order ON recovery_jobs (lane, fresh, order_at);
+CREATE TABLE IF NOT EXISTS recovery_resets (
 	digest       BLOB NOT NULL PRIMARY KEY,
 	account_id   TEXT NOT NULL,
 	version      BLOB NOT NULL,
@@ -31,11 +31,15 @@ CREATE TABLE recovery_resets (
 	ended        TEXT NOT NULL DEFAULT '',
 	mailed       INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
-CREATE INDEX recovery_resets_account_id ON recovery_resets (account_id);
-CREATE INDEX recovery_resets_expires_at ON recovery_resets (expires_at);
-CREATE TABLE recovery_limits (
+CREATE INDEX IF NOT EXISTS recovery_resets_account_id ON recovery_resets (account_id);
+CREATE INDEX IF NOT EXISTS recovery_resets_expires_at ON recovery_resets (expires_at);
+CREATE TABLE IF NOT EXISTS recovery_limits (
 	id   BLOB NOT NULL PRIMARY KEY,
 	tat  INTEGER NOT NULL,
 	slot INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX recovery_limits_slot ON recovery_limits (slot);
+CREATE INDEX IF NOT EXISTS recovery_limits_slot ON recovery_limits (slot);
+-- +goose Down
+DROP TABLE recovery_limits;
+DROP TABLE recovery_resets;
+DROP TABLE recovery_jobs;
