@@ -19,11 +19,18 @@
 // # Tables
 //
 // The store keeps three tables: recovery_jobs is the queue, recovery_resets the tokens as digests,
-// recovery_limits the states of the limits. [Store.Migrate] creates them, safely when many
-// instances start at once, and writes its versions into recovery_migrations; it needs the right to
-// create tables unless they are there already. [Migrations] has the same statements as numbered
-// .sql files for a migration tool. The store needs SELECT, INSERT, UPDATE and DELETE on its tables;
-// of the user table it needs SELECT and, for the password column, UPDATE.
+// recovery_limits the states of the limits. [Options] give them another prefix, or a schema. They
+// are made in one of two ways:
+//
+//   - [Store.Migrate] makes them, safely when many instances start at once. It needs the right to
+//     create tables, unless they are up to date, and writes its versions into recovery_migrations.
+//   - [WriteMigrations] writes .sql files, up and down, for goose, for golang-migrate or for any
+//     tool that runs SQL. Migrate then finds complete tables, and changes nothing.
+//
+// Migrate is called at the start in both cases: it returns an error that names a table or column
+// that is missing and says what to do. Down files drop the tables, and the requests and tokens in
+// them. The store needs SELECT, INSERT, UPDATE and DELETE on its tables; of the user table it needs
+// SELECT and, for the password column, UPDATE.
 //
 // Times are BIGINT microseconds since 1970 in UTC. No statement reads the database's clock, but
 // that of [Store.Now], which all instances follow. On SQLite it is the clock of the machine.
@@ -53,8 +60,10 @@
 //
 // # Upgrades
 //
-// Migrate, or the new files of Migrations, before the first instance of a new version starts. A
-// migration keeps the tables usable by the version before it.
+// Migrate, or run the new files of WriteMigrations, before the first instance of a new version
+// starts. A migration keeps the tables usable by the version before it, so older instances go on,
+// and start again, meanwhile. Whoever made the tables upgrades them, Migrate or the tool: the two do
+// not know of each other's versions.
 //
 // # Databases
 //
