@@ -27,6 +27,8 @@ type database interface {
 	addAccounts(ctx context.Context, accounts []recovery.Account, hash string) error
 	// passwordHash returns the hash of the account with the ID.
 	passwordHash(ctx context.Context, id string) (string, error)
+	// problem returns why no request can be served, "" if nothing is known of. It is cheap.
+	problem(ctx context.Context) string
 	close() error
 }
 
@@ -194,6 +196,21 @@ func (r *relational) passwordHash(ctx context.Context, id string) (hash string, 
 	return hash, err
 }
 
+func (r *relational) problem(ctx context.Context) string {
+	if r.db.PingContext(ctx) != nil {
+		return "the database does not answer"
+	}
+	for _, table := range []string{"recovery_jobs", "recovery_resets", "recovery_limits", "example_users"} {
+		switch _, err := r.db.ExecContext(ctx, "SELECT 1 FROM "+table+" WHERE 1 = 0"); {
+		case err != nil && ctx.Err() != nil:
+			return "the database does not answer"
+		case err != nil:
+			return "the table " + table + " cannot be read"
+		}
+	}
+	return ""
+}
+
 func (r *relational) close() error { return r.db.Close() }
 
 // memory is memstore, for trying out and for load tests.
@@ -213,5 +230,7 @@ func (m *memory) passwordHash(_ context.Context, id string) (string, error) {
 	}
 	return hash, nil
 }
+
+func (m *memory) problem(context.Context) string { return "" }
 
 func (m *memory) close() error { return nil }

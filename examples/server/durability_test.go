@@ -183,3 +183,55 @@ func TestDurableMailServerHangs(t *testing.T) {
 	resume()
 	d.mails.wait(81)
 }
+
+// What waits in the file when the program is told to end is not lost, so it ends well, and the next
+// one mails it.
+func TestDurableStoppedWithABacklog(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	d := newDurable(t, "-send-timeout", "6s")
+	p := d.start()
+	resume := d.mails.hangs()
+	for i := range 100 {
+		p.ask(username(i))
+	}
+	<-d.mails.hung
+	p.stop(syscall.SIGTERM) // wants exit status 0
+	resume()
+	p = d.start()
+	for range 6000 {
+		if len(counts(d.mails.all())) == 100 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	is.Equal(len(counts(d.mails.all())), 100)
+	p.stop(syscall.SIGTERM)
+}
+
+// The first signal waits for a mail that hangs.
+func TestDurableSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	d := newDurable(t, "-send-timeout", "10m")
+	p := d.start()
+	defer d.mails.hangs()()
+	p.ask("billybob")
+	<-d.mails.hung
+	ended := make(chan struct{})
+	go func() {
+		_ = p.cmd.Wait()
+		close(ended)
+	}()
+	for tick := time.Tick(100 * time.Millisecond); ; {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // a second may come while the first is taken in
+		select {
+		case <-ended:
+			status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+			is.True(status.Signaled())
+			is.Equal(status.Signal(), syscall.SIGTERM)
+			return
+		case <-tick:
+		}
+	}
+}

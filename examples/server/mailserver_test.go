@@ -29,13 +29,14 @@ type mailServer struct {
 	mails  []received
 	before func() // called when a mail was received whole, before the server says so
 	hang   chan struct{}
+	hung   chan struct{} // gets a value when a mail hangs
 }
 
 type received struct{ to, id, text string }
 
 func newMailServer(t *testing.T) *mailServer {
 	t.Helper()
-	s := &mailServer{t: t, addr: "127.0.0.1:0"}
+	s := &mailServer{t: t, addr: "127.0.0.1:0", hung: make(chan struct{}, 1)}
 	s.up()
 	t.Cleanup(s.down)
 	return s
@@ -164,6 +165,10 @@ func (s *session) Data(r io.Reader) error {
 	hang, before := s.server.hang, s.server.before
 	s.server.mu.Unlock()
 	if hang != nil {
+		select {
+		case s.server.hung <- struct{}{}:
+		default:
+		}
 		<-hang
 	}
 	s.server.mu.Lock()

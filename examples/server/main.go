@@ -30,6 +30,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	switch err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); {
 	case errors.Is(err, flag.ErrHelp): // -h was asked for, and is answered
 	case err != nil:
@@ -166,18 +167,34 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	case <-ctx.Done():
 	}
-	// No new requests, then no new mails, then what is left in the queue: it may be in memory only.
+	// No new requests, then no new mails, and then what is left in the queue if it is lost otherwise.
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	err = server.Shutdown(drain)
 	stopWorker()
 	err = errors.Join(err, <-worked)
-	var delivered error
-	if c.worker {
-		_, delivered = svc.Deliver(drain)
+	if _, ok := db.(*memory); ok && c.worker {
+		err = errors.Join(err, empty(drain, svc))
 	}
 	fmt.Fprintf(stdout, "stopped; mails sent: %d\n", mails.sent.Load())
-	return errors.Join(err, delivered)
+	return err
+}
+
+// empty delivers what is in the queue. The error says how much is left.
+func empty(ctx context.Context, svc *recovery.Service) error {
+	_, delivered := svc.Deliver(ctx)
+	stats, err := svc.Stats(context.WithoutCancel(ctx))
+	if err != nil {
+		return errors.Join(delivered, err)
+	}
+	left := 0
+	for _, lane := range stats.Lanes {
+		left += lane.Jobs
+	}
+	if left > 0 {
+		return fmt.Errorf("jobs lost, as they were in memory only: %d", left)
+	}
+	return nil
 }
 
 // routes shows no mailbox if box is nil.
@@ -192,8 +209,24 @@ func routes(svc *recovery.Service, db database, box *mailbox, hash, guide string
 		mux.HandleFunc("GET /mailbox", box.servePage)
 		mux.HandleFunc("GET /mailbox.json", box.serveJSON)
 	}
-	mux.HandleFunc("GET /healthz", text("ok\n"))
+	mux.HandleFunc("GET /healthz", text("ok\n")) // the process lives: to start it again would mend no database
+	mux.HandleFunc("GET /readyz", readiness(db))
 	return mux, addPages(mux, svc, login, guide, box != nil, logger)
+}
+
+const readyTimeout = 2 * time.Second
+
+// readiness tells a load balancer whether to send requests here.
+func readiness(db database) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		if problem := db.problem(ctx); problem != "" {
+			http.Error(w, problem, http.StatusServiceUnavailable)
+			return
+		}
+		text("ok\n")(w, r)
+	}
 }
 
 func text(s string) http.HandlerFunc {

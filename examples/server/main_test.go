@@ -283,6 +283,20 @@ func TestDrain(t *testing.T) {
 	is.Equal(strings.Count(p.stderr.String(), "level="), 0) // nothing went wrong
 }
 
+// What memory alone had is lost, and the exit status says so.
+func TestStoppedInMemoryWithABacklog(t *testing.T) {
+	is := is.New(t)
+	mails := newMailServer(t)
+	p := start(t, "-smtp", mails.flag(), "-send-timeout", "1s")
+	mails.down()
+	p.ask("billybob")
+	is.NoErr(p.cmd.Process.Signal(syscall.SIGTERM))
+	<-p.rest
+	is.True(p.cmd.Wait() != nil)
+	is.Equal(p.cmd.ProcessState.ExitCode(), 1)
+	is.True(strings.Contains(p.stderr.String(), "server: jobs lost, as they were in memory only: 1"))
+}
+
 // One of two servers on a database sends the mails of both; with high limits nobody is kept waiting.
 func TestWorkerElsewhere(t *testing.T) {
 	is := is.New(t)
