@@ -48,6 +48,23 @@ func TestBreachedFailureIsLogged(t *testing.T) {
 	is.True(strings.Contains(w.log.String(), "no route to [redacted] for [redacted]"))
 }
 
+func TestBreachedThatIsDownIsNotALineACompletion(t *testing.T) {
+	var failure error
+	inBubble(t, recovery.Options{Limits: recovery.Limits{InsecureOff: true}, Policy: &recovery.Policy{Breached: func(context.Context, string) (bool, error) {
+		return false, failure
+	}}}, func(_ *testing.T, is *is.I, w *world) {
+		failure = errors.New("no route")
+		for range 3 {
+			is.NoErr(w.complete(w.token("alice"), goodPassword))
+			is.Equal(len(w.deliver()), 1) // the notice
+		}
+		is.Equal(strings.Count(w.log.String(), "recovery: the breach service failed"), 1)
+		failure = nil
+		is.NoErr(w.complete(w.token("alice"), goodPassword))
+		is.Equal(strings.Count(w.log.String(), "recovery: the breach service answers again"), 1)
+	})
+}
+
 func TestBreachedHasTwoSeconds(t *testing.T) {
 	var given time.Duration
 	inBubble(t, recovery.Options{Policy: &recovery.Policy{Breached: func(ctx context.Context, _ string) (bool, error) {

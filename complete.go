@@ -183,11 +183,13 @@ func (c *completion) checkPassword(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err != nil {
-			c.opts.Logger.Warn("recovery: the breach service failed",
+			c.breaches.Failed(c.opts.Logger.Warn, "recovery: the breach service failed",
 				"error", scrub(err.Error(), c.secrets...), "refused", p.BreachFailClosed)
 			if p.BreachFailClosed {
 				return ErrBusy
 			}
+		} else {
+			c.breaches.Works(c.opts.Logger.Info, "recovery: the breach service answers again")
 		}
 		if breached && err == nil {
 			reasons = append(reasons, reasonBreached)

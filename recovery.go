@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"example.com/recovery/internal/outage"
 )
 
 // A Service recovers accounts. It is made by [New] and safe for concurrent use.
@@ -30,10 +32,12 @@ type Service struct {
 
 	codeLength int // of what people type; a constant but for a test
 
-	worker    atomic.Bool // Run or Deliver was called
-	waiting   atomic.Bool // a request was accepted
-	noClient  atomic.Bool // a call came without Client
-	storeDown atomic.Bool // the worker's last claim failed
+	worker   atomic.Bool // Run or Deliver was called
+	waiting  atomic.Bool // a request was accepted
+	noClient atomic.Bool // a call came without Client
+
+	claims   outage.Line
+	breaches outage.Line // failures of the breach service
 
 	purge struct {
 		sync.Mutex

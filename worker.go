@@ -223,20 +223,13 @@ func (s *Service) claim(ctx context.Context, c Claim) (claimed []Job, err error)
 			return err
 		})
 	})
-	s.noteStore(ctx, err)
-	return claimed, err
-}
-
-// noteStore logs when the Store fails and when it is back, not at every tick between.
-func (s *Service) noteStore(ctx context.Context, err error) {
 	switch {
 	case err == nil:
-		if s.storeDown.CompareAndSwap(true, false) {
-			s.opts.Logger.Info("recovery: the store answers again")
-		}
-	case ctx.Err() == nil && s.storeDown.CompareAndSwap(false, true):
-		s.opts.Logger.Error("recovery: the worker cannot claim jobs", "error", err.Error())
+		s.claims.Works(s.opts.Logger.Info, "recovery: the store answers again")
+	case ctx.Err() == nil:
+		s.claims.Failed(s.opts.Logger.Error, "recovery: the worker cannot claim jobs", "error", err.Error())
 	}
+	return claimed, err
 }
 
 // handle does what a job asks for and writes down the outcome. It returns when the job is to be

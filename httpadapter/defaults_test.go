@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
@@ -97,6 +99,36 @@ func TestStoreErrorIsLogged(t *testing.T) {
 	is.True(strings.HasPrefix(response, "HTTP/1.1 503 "))
 	is.True(strings.Contains(w.log.String(), "httpadapter: the call failed"))
 	is.True(strings.Contains(w.log.String(), errStore.Error()))
+}
+
+func TestStoreThatIsDownIsNotALineARequest(t *testing.T) {
+	for name, c := range map[string]struct {
+		format       func(*recovery.Service, *Options) http.Handler
+		path, body   string
+		header       []string
+		down, normal string
+	}{
+		"Xandr":     {NewXandr, "/account-recovery", `{"account-recovery":{"username":"alice"}}`, nil, "503", "200"},
+		"Rackspace": {NewRackspace, forgotPath, forgotJSON, []string{isJSON}, "503", "204"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				w := newWorld(t, c.format, recovery.Options{}, Options{})
+				storeDown(w)
+				for range 90 { // seconds
+					is.True(strings.HasPrefix(w.send("POST", c.path, c.header, c.body), "HTTP/1.1 "+c.down))
+					time.Sleep(time.Second)
+				}
+				is.Equal(strings.Count(w.log.String(), "httpadapter: the call failed"), 2)
+				w.fail = nil
+				for range 2 {
+					is.True(strings.HasPrefix(w.send("POST", c.path, c.header, c.body), "HTTP/1.1 "+c.normal))
+				}
+				is.Equal(strings.Count(w.log.String(), "httpadapter: calls succeed again"), 1)
+			})
+		})
+	}
 }
 
 // An empty body of a type that is not read is refused for its type.

@@ -64,6 +64,7 @@ import (
 	"example.com/recovery"
 	"example.com/recovery/httpadapter/internal/remote"
 	"example.com/recovery/internal/acceptlanguage"
+	"example.com/recovery/internal/outage"
 )
 
 // Options configure a handler. The zero value of every field is its documented default, and nil
@@ -89,7 +90,8 @@ type Options struct {
 	// http.ResponseController can set; a middleware's must have Unwrap.
 	BodyTimeout time.Duration
 
-	// Logger gets panics, errors of the store and faults of Tenant: default slog.Default().
+	// Logger gets panics, faults of Tenant and, at most one a minute, errors of the store: default
+	// slog.Default().
 	Logger *slog.Logger
 
 	// Now is the clock of Rackspace's retryAt: default time.Now.
@@ -126,6 +128,7 @@ type adapter struct {
 	svc    *recovery.Service
 	opts   Options
 	format format
+	failed outage.Line // calls
 }
 
 func newAdapter(svc *recovery.Service, opts *Options, f func(*Options) format) *adapter {
@@ -237,6 +240,11 @@ const (
 	failureBroken
 )
 
+// succeeded notes that a call did.
+func (a *adapter) succeeded() {
+	a.failed.Works(a.opts.Logger.Info, "httpadapter: calls succeed again")
+}
+
 // classify returns the class of err, what may be told of it, and when to come back. The fields are
 // those of the request. What is told of nobody else goes to the log.
 func (a *adapter) classify(ctx context.Context, fields []field, err error) (
@@ -266,7 +274,7 @@ func (a *adapter) classify(ctx context.Context, fields []field, err error) (
 		return failureToken, "the token is not valid", 0
 	case errors.Is(err, recovery.ErrBusy) || ctx.Err() != nil:
 	default:
-		a.opts.Logger.Error("httpadapter: the call failed", "error", err.Error())
+		a.failed.Failed(a.opts.Logger.Error, "httpadapter: the call failed", "error", err.Error())
 	}
 	return failureUnavailable, "the service is not available, try again later", retryWhenBusy
 }

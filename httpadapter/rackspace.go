@@ -133,6 +133,7 @@ func (rs rackspace) reset(a *adapter, r *http.Request, media string, fields []fi
 // reply answers with what a call returned.
 func (rs rackspace) reply(a *adapter, r *http.Request, media string, fields []field, username string, err error) answer {
 	if err == nil {
+		a.succeeded()
 		reply := rs.empty(http.StatusNoContent, media)
 		if name := strings.TrimSpace(username); isHeaderText(name) {
 			reply.header.Set("X-User-Name", name)

@@ -142,6 +142,7 @@ func (x xandr) complete(a *adapter, r *http.Request, fields []field) answer {
 // reply answers with what a call returned.
 func (x xandr) reply(a *adapter, r *http.Request, fields []field, err error) answer {
 	if err == nil {
+		a.succeeded()
 		return answer{http.StatusOK, jsonHeader(), xandrOK}
 	}
 	class, text, retry := a.classify(r.Context(), fields, err)

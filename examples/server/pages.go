@@ -111,7 +111,7 @@ Everybody’s password is <code>Old-passw0rd-1</code> until it is reset.</p>
 <a href="/recover/username">forgot the username</a>, <a href="/recover/reset">have a link or token</a></li>
 {{if .Mailbox}}<li><a href="/mailbox">Mailbox</a>: the mails, which are shown instead of sent; <a href="/mailbox.json">the same as JSON</a></li>
 {{end}}<li><a href="/.well-known/change-password">/.well-known/change-password</a>: where password managers look</li>
-<li><a href="/healthz">/healthz</a></li>
+<li><a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a></li>
 </ul>
 <h2>From a terminal</h2>
 <pre>{{.Commands}}</pre>

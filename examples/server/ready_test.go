@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -51,6 +52,21 @@ func TestNotReadyWhenATableIsGone(t *testing.T) {
 			p.stop(syscall.SIGTERM)
 		})
 	}
+}
+
+// A server that is started on it says what is wrong and what to do, and ends.
+func TestNoStartWhenATableIsGone(t *testing.T) {
+	is := is.New(t)
+	where := "sqlite:" + filepath.Join(t.TempDir(), "server.db")
+	db, _, err := open(t.Context(), where)
+	is.NoErr(err)
+	_, err = db.(*relational).db.Exec("DROP TABLE recovery_jobs")
+	is.NoErr(err)
+	is.NoErr(db.close())
+	err = run(t.Context(), []string{"-addr", "127.0.0.1:0", "-db", where}, io.Discard, io.Discard)
+	is.True(err != nil)
+	is.True(strings.Contains(err.Error(), "the table recovery_jobs is missing"))
+	is.True(strings.Contains(err.Error(), "drop recovery_jobs, recovery_resets, recovery_limits and recovery_migrations and migrate again"))
 }
 
 func TestNotReadyWhileTheDatabaseHangs(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/internal/acceptlanguage"
+	"example.com/recovery/internal/outage"
 )
 
 const (
@@ -32,7 +33,8 @@ type handler struct {
 	matcher language.Matcher
 	pages   map[string]*template.Template
 	assets  map[string]asset
-	policy  string // Content-Security-Policy
+	policy  string      // Content-Security-Policy
+	failed  outage.Line // calls
 }
 
 // A reply is a whole response, so that nothing is written before everything is decided.
@@ -281,6 +283,7 @@ func isBlank(s string) bool { return strings.TrimSpace(s) == "" }
 // reply answers a form with what its call returned: next, the form p again, or a problem.
 func (h *handler) reply(r *http.Request, l *locale, p *Page, next string, err error) reply {
 	if err == nil {
+		h.failed.Works(h.opts.Logger.Info, "portal: calls succeed again")
 		return reply{status: http.StatusSeeOther, header: http.Header{"Location": {next}}}
 	}
 	// First: these wrap errors of the application. There is no field for a second factor.
@@ -310,7 +313,7 @@ func (h *handler) reply(r *http.Request, l *locale, p *Page, next string, err er
 		return h.refuse(l, http.StatusUnprocessableEntity, "token")
 	case errors.Is(err, recovery.ErrBusy) || r.Context().Err() != nil:
 	default:
-		h.opts.Logger.Error("portal: the call failed", "error", err.Error())
+		h.failed.Failed(h.opts.Logger.Error, "portal: the call failed", "error", err.Error())
 	}
 	answer := h.later(l, http.StatusServiceUnavailable, "busy", retryWhenBusy)
 	answer.page.Retry = p.Name

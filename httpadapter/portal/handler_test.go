@@ -15,6 +15,7 @@ import (
 	"testing"
 	"testing/fstest"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
@@ -343,6 +344,25 @@ func TestErrorsOfTheStoreAreLogged(t *testing.T) {
 	is.Equal(w.post("/username", map[string][]string{"email": {"alice@example.com"}}).Code, 503)
 	is.True(strings.Contains(w.log.String(), `msg="portal: the call failed"`))
 	is.True(strings.Contains(w.log.String(), errStore.Error()))
+}
+
+func TestStoreThatIsDownIsNotALineARequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		w := newWorld(t, recovery.Options{}, Options{})
+		form := map[string][]string{"email": {"alice@example.com"}}
+		storeDown(w)
+		for range 90 { // seconds
+			is.Equal(w.post("/username", form).Code, 503)
+			time.Sleep(time.Second)
+		}
+		is.Equal(strings.Count(w.log.String(), "portal: the call failed"), 2)
+		w.fail = nil
+		for range 2 {
+			is.Equal(w.post("/username", form).Code, 303)
+		}
+		is.Equal(strings.Count(w.log.String(), "portal: calls succeed again"), 1)
+	})
 }
 
 // What an application's error matches decides nothing: it is not the library's own. A rejection

@@ -148,7 +148,8 @@ type Options struct {
 	// http.ResponseController can set; a middleware's must have Unwrap.
 	BodyTimeout time.Duration
 
-	// Logger gets panics, errors of the store and faults of Tenant: default slog.Default().
+	// Logger gets panics, faults of Tenant and, at most one a minute, errors of the store: default
+	// slog.Default().
 	Logger *slog.Logger
 }
 
