@@ -179,20 +179,20 @@ func (c *completion) checkPassword(ctx context.Context) error {
 	reasons := p.checkWords(password, []string{c.account.Username, c.account.Email, c.opts.Application})
 	if p.Breached != nil {
 		breached, err := c.askBreached(ctx, password)
-		if err != nil && ctx.Err() != nil {
+		switch {
+		case err == nil:
+			c.breaches.Works(c.opts.Logger.Info, "recovery: the breach service answers again")
+			if breached {
+				reasons = append(reasons, reasonBreached)
+			}
+		case ctx.Err() != nil:
 			return ctx.Err()
-		}
-		if err != nil {
+		default:
 			c.breaches.Failed(c.opts.Logger.Warn, "recovery: the breach service failed",
 				"error", scrub(err.Error(), c.secrets...), "refused", p.BreachFailClosed)
 			if p.BreachFailClosed {
 				return ErrBusy
 			}
-		} else {
-			c.breaches.Works(c.opts.Logger.Info, "recovery: the breach service answers again")
-		}
-		if breached && err == nil {
-			reasons = append(reasons, reasonBreached)
 		}
 	}
 	return passwordError(reasons)
