@@ -60,7 +60,7 @@ var files = []string{
 	"recovery.go", "complete.go", "turns.go", "worker.go", "pace.go", "job.go", "lookup.go",
 	"mails.go", "store.go", "clock.go", "stats.go", "options.go", "errors.go", "hooks.go",
 	"redact.go", "internal/redact/*.go", "store/memstore/*.go",
-	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/sqlstore.go",
+	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/mapping.go", "store/sqlstore/table.go", "store/sqlstore/sqlstore.go",
 	"store/sqlstore/resets.go", "store/sqlstore/queue.go", "store/sqlstore/statements.go",
 	"store/sqlstore/write.go", "store/sqlstore/tx.go", "internal/groupcommit/*.go",
 	"store/sqlstore/rows.go", "store/sqlstore/prepared.go", "store/sqlstore/migrate.go",

@@ -92,12 +92,10 @@
 package sqlstore
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"time"
 
 	"example.com/recovery"
@@ -191,22 +189,6 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 		s.tries = groupcommit.New(maxBatch, s.runBatch)
 	}
 	return s, nil
-}
-
-// FindAccounts implements [recovery.Accounts]. It compares the tenant again, byte for byte: what
-// the application or its column takes for equal may not be.
-func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) (found []recovery.Account, err error) {
-	err = s.read(ctx, func(tx txn) error {
-		found, err = s.accounts.FindAccounts(ctx, tx.Tx, q)
-		return err
-	})
-	switch {
-	case errors.Is(err, errNotAnID):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	return slices.DeleteFunc(found, func(a recovery.Account) bool { return a.Tenant != q.Tenant }), nil
 }
 
 func fromMicro(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
