@@ -25,7 +25,8 @@ type Store interface {
 // Accounts finds the application's accounts.
 type Accounts interface {
 	// FindAccounts returns the accounts that the query may mean, at most query.Max: those that are
-	// Eligible first, so that no number of others keeps them out, and each part ordered by ID.
+	// Eligible first, then those that are Active with a verified address, then the rest; each part
+	// ordered by ID. So no number of accounts that get no mail keeps out one that does.
 	//
 	// It must return every account of query.Tenant whose stored identifier is byte for byte
 	// query.Typed or query.Canonical, and none of another tenant. It may return others of the

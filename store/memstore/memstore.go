@@ -161,14 +161,31 @@ func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]re
 		ids = lookUp(s.emails, q)
 	}
 	var found []recovery.Account
-	for _, eligible := range []bool{true, false} {
+	for _, part := range []int{eligible, reachable, others} {
 		for _, id := range ids {
-			if a := s.accounts[id]; a.Eligible() == eligible && len(found) < q.Max {
+			if a := s.accounts[id]; partOf(a.Account) == part && len(found) < q.Max {
 				found = append(found, a.current())
 			}
 		}
 	}
 	return found, nil
+}
+
+// The parts of what is found, in their order.
+const (
+	eligible  = iota
+	reachable // by mail
+	others
+)
+
+func partOf(a recovery.Account) int {
+	switch {
+	case a.Eligible():
+		return eligible
+	case a.Active && a.EmailVerified:
+		return reachable
+	}
+	return others
 }
 
 func lookUp(index map[key][]string, q recovery.AccountQuery) []string {

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -157,14 +158,20 @@ func (m *Mapping) matches(column, canonical string, args int) string {
 	return m.column(column) + " IN (" + arg(args+1) + ", " + arg(args+2) + ")" + order + " LIMIT " + arg(args+3)
 }
 
+// order is that of [recovery.Accounts].
 func (m *Mapping) order() string {
-	eligible := m.text(m.table.PasswordHash) + " <> ''"
-	for _, condition := range []string{m.table.Active, m.table.HasPassword, m.table.EmailVerified} {
-		if condition != "" {
-			eligible += " AND (" + condition + ")"
-		}
+	reachable := all(m.table.Active, m.table.EmailVerified)
+	local := all(m.text(m.table.PasswordHash)+" <> ''", m.table.HasPassword)
+	return " ORDER BY CASE WHEN " + reachable + " THEN CASE WHEN " + local + " THEN 2 ELSE 1 END ELSE 0 END DESC, " + m.column(m.table.ID)
+}
+
+// all joins conditions, but for those that are "".
+func all(conditions ...string) string {
+	conditions = slices.DeleteFunc(conditions, func(c string) bool { return c == "" })
+	if len(conditions) == 0 {
+		return "1 = 1"
 	}
-	return " ORDER BY " + bit(eligible) + " DESC, " + m.column(m.table.ID)
+	return "(" + strings.Join(conditions, ") AND (") + ")"
 }
 
 // arg is the n-th placeholder.
