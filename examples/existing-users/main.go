@@ -51,6 +51,7 @@ func newApp(ctx context.Context, db *sql.DB, mails recovery.Mailer) *app {
 	accounts := must(sqlstore.Table{
 		Name: "users", ID: "id", Tenant: "tenant", Username: "login", Email: "email",
 		PasswordHash: "bcrypt", SignIn: "sign_in",
+		CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact,
 		Active: "deleted_at IS NULL", EmailVerified: "email_confirmed = 1",
 	}.Accounts(sqlstore.SQLite))
 	store := must(sqlstore.New(db, sqlstore.SQLite, users{accounts}, nil))
@@ -70,7 +71,7 @@ func newApp(ctx context.Context, db *sql.DB, mails recovery.Mailer) *app {
 }
 
 // users adds to what the library does with the table: it sets the password.
-type users struct{ sqlstore.Accounts }
+type users struct{ *sqlstore.Mapping }
 
 // SetPassword works in the transaction that redeems the token: all of it happens, or nothing.
 func (u users) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error {
@@ -81,7 +82,7 @@ func (u users) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) err
 		DELETE FROM sessions WHERE user_id = ?1`, id); err != nil {
 		return err
 	}
-	return u.Accounts.SetPassword(ctx, tx, id, hash)
+	return u.Mapping.SetPassword(ctx, tx, id, hash)
 }
 
 // checkHistory compares with the present password and the four before it. More would be too many:

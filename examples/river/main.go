@@ -105,7 +105,11 @@ func open(ctx context.Context, url string, mails recovery.Mailer, sweepEvery tim
 		return nil, err
 	}
 
-	table := sqlstore.Table{Name: "example_river_users", ID: "id", Username: "name", Email: "email", PasswordHash: "password"}
+	table := sqlstore.Table{
+		Name: "example_river_users", ID: "id", Username: "name", Email: "email", PasswordHash: "password",
+		CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact,
+		Active: sqlstore.Always, EmailVerified: sqlstore.Always,
+	}
 	accounts, err := table.Accounts(sqlstore.PostgreSQL)
 	if err != nil {
 		return nil, err

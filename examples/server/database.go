@@ -108,7 +108,9 @@ const createUsers = `CREATE TABLE IF NOT EXISTS example_users (
 
 func newRelational(ctx context.Context, db *sql.DB, dialect sqlstore.Dialect) (*relational, error) {
 	users := sqlstore.Table{
-		Name: "example_users", ID: "id", Username: "username", Email: "email", PasswordHash: "password_hash", Active: "active = 1",
+		Name: "example_users", ID: "id", Username: "username", Email: "email", PasswordHash: "password_hash",
+		CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact, // stored in canonical form
+		Active: "active = 1", EmailVerified: sqlstore.Always,
 	}
 	accounts, err := users.Accounts(dialect)
 	if err != nil {

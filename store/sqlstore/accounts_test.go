@@ -1,10 +1,8 @@
 package sqlstore
 
 import (
-	"database/sql/driver"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,10 +26,16 @@ func TestTableSaysEverythingThatIsWrong(t *testing.T) {
 			"sqlstore: Table.Username must be given",
 			"sqlstore: Table.Email must be given",
 			"sqlstore: Table.PasswordHash must be given",
+			"sqlstore: Table.CanonicalUsername must be given: a column with the canonical form, or sqlstore.Collation if the column ignores case, or sqlstore.Exact",
+			"sqlstore: Table.CanonicalEmail must be given: a column with the canonical form, or sqlstore.Collation if the column ignores case, or sqlstore.Exact",
+			`sqlstore: Table.Active must be given: a condition such as "status = 'active'", or sqlstore.Always`,
+			`sqlstore: Table.EmailVerified must be given: a condition such as "status = 'active'", or sqlstore.Always`,
 			"sqlstore: the Dialect must be PostgreSQL, MySQL or SQLite",
 		}, "\n"))
 	}
-	_, err := Table{Name: "users", ID: "id", Email: "email", PasswordHash: "password"}.Accounts(SQLite)
+	nameless := stubUsers
+	nameless.Username = ""
+	_, err := nameless.Accounts(SQLite)
 	is.Equal(errorText(err), "sqlstore: Table.Username must be given")
 	_, err = stubUsers.Accounts(SQLite + 1)
 	is.Equal(errorText(err), "sqlstore: the Dialect must be PostgreSQL, MySQL or SQLite")
@@ -58,7 +62,7 @@ func TestTableStatementsAreTheGoldenFiles(t *testing.T) {
 			for _, c := range tables {
 				m := c.table.mapping(d)
 				b.WriteString("# " + c.name + "\n\n")
-				for _, statement := range []string{m.byUsername, m.byEmail, m.byID, m.one, m.lock, m.set} {
+				for _, statement := range []string{m.byUsername, m.byEmail, m.byID, m.one, m.lock, m.set, m.readBack} {
 					b.WriteString(statement + "\n\n")
 				}
 			}
@@ -249,7 +253,8 @@ func TestNamesOutsideTheCharacterSet(t *testing.T) {
 		{"typed", fault{call: 1, times: 1, err: refusal}, stubUsers, 2, 1},
 		{"typed and canonical", fault{call: 1, times: 2, on: true, err: refusal}, stubUsers, 2, 0},
 		{"canonical only", fault{call: 1, times: 1, err: refusal}, Table{
-			Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password", CanonicalUsername: "canonical",
+			Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password",
+			CanonicalUsername: "canonical", CanonicalEmail: Exact, Active: Always, EmailVerified: Always,
 		}, 1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -320,27 +325,4 @@ func TestIDsOfAnotherType(t *testing.T) {
 		_, err := store.CreateResets(t.Context(), mint())
 		is.Equal(errorText(err), "sqlstore: the ID or tenant is not of its column's type")
 	})
-}
-
-// Who has no password of this application's cannot recover it: by the condition, or because there
-// is no hash.
-func TestAccountsWithoutPassword(t *testing.T) {
-	for _, c := range []struct {
-		hash  string
-		local int64
-		want  bool
-	}{{"hash", 1, true}, {"hash", 0, false}, {"", 1, false}, {"", 0, false}} {
-		for _, d := range dialects {
-			t.Run(fmt.Sprint(dialectNames[d], c), func(t *testing.T) {
-				is := is.New(t)
-				s := newStub(d)
-				s.rows[findsAccount] = []driver.Value{"7", "", "alice", alice.Email, c.hash, "", "", int64(1), c.local, int64(1)}
-				store, _ := s.store(t, nil)
-				found, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByID, Typed: "7", Canonical: "7", Max: 1})
-				is.NoErr(err)
-				is.Equal(len(found), 1)
-				is.Equal(found[0].HasPassword, c.want)
-			})
-		}
-	}
 }

@@ -19,7 +19,7 @@ type Mapping struct {
 
 	byUsername, byEmail, byID string // of a tenant, if there are any
 	one, lock                 string // by ID, of any tenant
-	set, readHash             string // readHash only for MySQL
+	set, readBack             string // readBack only for MySQL
 }
 
 // FindAccounts implements [Accounts].
@@ -29,9 +29,9 @@ func (m *Mapping) FindAccounts(ctx context.Context, tx *sql.Tx, q recovery.Accou
 	}
 	switch q.By {
 	case recovery.ByUsername:
-		return m.find(ctx, tx, m.byUsername, m.table.CanonicalUsername != "", q)
+		return m.find(ctx, tx, m.byUsername, isColumn(m.table.CanonicalUsername), q)
 	case recovery.ByEmail:
-		return m.find(ctx, tx, m.byEmail, m.table.CanonicalEmail != "", q)
+		return m.find(ctx, tx, m.byEmail, isColumn(m.table.CanonicalEmail), q)
 	case recovery.ByID:
 		found, err := m.ofTenantFind(ctx, tx, m.byID, q.Tenant, q.Canonical)
 		return onlyWithID(q.Canonical, found, err)
@@ -103,21 +103,43 @@ func onlyWithID(id string, found []recovery.Account, err error) ([]recovery.Acco
 
 // SetPassword implements [Accounts].
 func (m *Mapping) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error {
-	result, err := tx.ExecContext(ctx, m.set, hash, id)
-	if m.readHash == "" || err != nil {
-		return one(errNoID)(result, err)
+	n, err := affected(tx.ExecContext(ctx, m.set, hash, id))
+	if err == nil && m.readBack != "" {
+		n, err = m.holds(ctx, tx, id, hash)
 	}
-	// MySQL does not count a row whose hash was the same before, and unless its sql_mode is strict
-	// it cuts a hash that is too long for the column.
-	var stored string
-	err = tx.QueryRowContext(ctx, m.readHash, id).Scan(&stored)
 	switch {
-	case errors.Is(err, sql.ErrNoRows):
+	case err != nil:
+		return err
+	case n == 0:
 		return errNoID
-	case err == nil && strings.TrimRight(stored, " ") != strings.TrimRight(hash, " "): // a CHAR may be padded
-		return errors.New("the column does not hold the whole password hash")
+	case n > 1:
+		return errSharedID
 	}
-	return err
+	return nil
+}
+
+// holds returns how many rows have the ID. MySQL does not count a row whose hash was the same
+// before, and unless its sql_mode is strict it cuts a hash that is too long for the column.
+func (m *Mapping) holds(ctx context.Context, tx *sql.Tx, id, hash string) (n int64, err error) {
+	rows, err := tx.QueryContext(ctx, m.readBack, id)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var storedID, stored string
+		if err := rows.Scan(&storedID, &stored); err != nil {
+			return 0, err
+		}
+		if storedID != id { // MySQL finds 1 for "1 and more"
+			return 0, errNoID
+		}
+		if strings.TrimRight(stored, " ") != strings.TrimRight(hash, " ") { // a CHAR may be padded
+			return 0, errors.New("the column does not hold the whole password hash")
+		}
+		n++
+	}
+	return n, rows.Err()
 }
 
 // notOfType reports PostgreSQL's refusal of a text that no value of the column's type is written
@@ -151,8 +173,7 @@ func scanAccounts(rows *sql.Rows, err error) (found []recovery.Account, _ error)
 		if err != nil {
 			return nil, err
 		}
-		a.Active, a.EmailVerified = active != 0, verified != 0
-		a.HasPassword = hasPassword != 0 && hash != ""
+		a.Active, a.HasPassword, a.EmailVerified = active != 0, hasPassword != 0, verified != 0
 		a.Version = recovery.NewVersion(hash, a.Email)
 		found = append(found, a)
 	}

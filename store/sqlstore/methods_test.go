@@ -21,7 +21,10 @@ const overLimit = "Enqueue over a limit"
 
 var dialectNames = map[Dialect]string{PostgreSQL: "PostgreSQL", MySQL: "MySQL", SQLite: "SQLite"}
 
-var stubUsers = Table{Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password"}
+var stubUsers = Table{
+	Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password",
+	CanonicalUsername: Exact, CanonicalEmail: Exact, Active: Always, EmailVerified: Always,
+}
 
 // The account, the reset and the job that the stub knows.
 var (
@@ -45,7 +48,7 @@ var (
 // What the look-ups find, by the beginnings of their texts.
 const (
 	findsAccount = "SELECT COALESCE"
-	findsHash    = "SELECT COALESCE(CAST(`users`.`password`"
+	findsHash    = "SELECT COALESCE(CAST(`users`.`id` AS CHAR CHARACTER SET utf8mb4), ''), COALESCE(CAST(`users`.`password` AS CHAR CHARACTER SET utf8mb4), '') FROM"
 	findsReset   = "SELECT digest"
 	findsLimits  = "SELECT id, tat" // those of stub.limits
 	findsLeased  = "SELECT requested_at"
@@ -70,7 +73,7 @@ func stubRows() map[string][]driver.Value {
 	queued[13], queued[14] = int64(0), ""
 	return map[string][]driver.Value{
 		findsAccount: {"7", "", alice.Username, alice.Email, "old hash", "en", "", int64(1), int64(1), int64(1)},
-		findsHash:    {"new hash"},
+		findsHash:    {"7", "new hash"},
 		findsReset:   {reset.Digest[:], "7", alice.Version[:], reset.JobID, reset.Requester[:], now.UnixMicro(), reset.ExpiresAt.UnixMicro(), ""},
 		findsLeased:  {now.UnixMicro(), int64(0)},
 		findsNewer:   {int64(0)},

@@ -3,7 +3,11 @@
 //
 // # Use
 //
-//	users := sqlstore.Table{Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password"}
+//	users := sqlstore.Table{
+//		Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password",
+//		CanonicalUsername: "name_canonical", CanonicalEmail: "email_canonical",
+//		Active: "disabled_at IS NULL", EmailVerified: "email_verified = 1",
+//	}
 //	accounts, err := users.Accounts(sqlstore.PostgreSQL)
 //	…
 //	store, err := sqlstore.New(db, sqlstore.PostgreSQL, accounts, nil)

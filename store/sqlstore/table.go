@@ -2,22 +2,28 @@ package sqlstore
 
 import (
 	"errors"
-	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
 
 // A Table maps a user table. Names are quoted as they are given; a table's may have a schema before
 // it ("app.users"). Conditions are SQL about a row of the table, such as "disabled_at IS NULL";
-// they are part of the program, never of a request.
+// they are part of the program, never of a request. [Store.Check] tells at start what cannot work.
 type Table struct {
-	Name         string
-	ID           string // column of the primary key, of any type; as text at most 255 bytes long
-	Username     string // column
-	Email        string // column
-	PasswordHash string // column; NULL or '' means no local password
-	Locale       string // column, or "" if there is none
+	Name string
+
+	// ID is the column of the primary key: a number, a text or a UUID, unique by itself, and as
+	// text at most 255 bytes long. Of two rows with one ID, neither's password is ever set. A
+	// binary column cannot be the ID, but its text in a generated column with a unique index can.
+	ID string
+
+	Username string // column, a text
+	Email    string // column, a text
+	Locale   string // column, or "" if there is none
+
+	// PasswordHash is the column of the hash. These are marks that there is no local password:
+	// NULL, '', 'x', and whatever begins with '!' or '*'.
+	PasswordHash string
 
 	// Tenant is the column that says whose account it is, of any type, or "" if there are no
 	// tenants: then only requests of the tenant "" find anybody. It must be NOT NULL: an account
@@ -28,36 +34,75 @@ type Table struct {
 	//	CREATE INDEX users_tenant_name ON users (tenant, name);
 	//	CREATE INDEX users_tenant_email ON users (tenant, email);
 	//
-	// The ID must be unique over all tenants, and needs an index of its own, such as the primary
-	// key's: tokens are found without a tenant. Of two rows with one ID, neither's password is ever
-	// set.
+	// The ID must be unique over all tenants: tokens are found without a tenant.
 	Tenant string
 
-	// CanonicalUsername and CanonicalEmail are columns that hold what the functions of the same
-	// names of package recovery return, or Options.CanonicalUsername if that is set. Accounts are
-	// then found however their name was written; without them, only as it was typed or in canonical
-	// form. Each should have an index, after the tenant if there is one.
+	// CanonicalUsername and CanonicalEmail say how accounts are found whose name or address is
+	// stored in other letters than it is asked for in. There is no default; each must be one of
+	//   - a column that holds what the function of the same name of package recovery returns, or
+	//     Options.CanonicalUsername if that is set;
+	//   - [Collation], where the column itself ignores case;
+	//   - [Exact].
+	//
+	// To add such a column, with utf8mb4_bin instead of "C" on MySQL, and none on SQLite:
+	//
+	//	ALTER TABLE users ADD COLUMN email_canonical VARCHAR(254) COLLATE "C";
+	//	CREATE INDEX users_email_canonical ON users (email_canonical); -- (tenant, email_canonical)
+	//
+	// The application fills it as the example does, and from then on with every change of the
+	// address. LOWER(email) is not the canonical form: that has a domain in A-labels, and composed
+	// letters.
 	CanonicalUsername string
 	CanonicalEmail    string
 
-	// Conditions; "" is always true.
+	// Active and EmailVerified are conditions that must be given, or [Always]: may the account log
+	// in, and was its address proven to be the account holder's?
 	Active        string
-	HasPassword   string
 	EmailVerified string
+
+	// HasPassword is a condition for accounts with a local password, or "" if PasswordHash alone
+	// tells.
+	HasPassword string
 
 	// SignIn is SQL about a row, too, or "" if there is none: where an account without a password
 	// logs in, such as "provider" or "CASE provider WHEN 1 THEN 'Google' END". NULL reads as ''.
 	SignIn string
 }
 
+// Always is a condition that holds for every row, on all databases.
+const Always = "1 = 1"
+
+// Values of Table.CanonicalUsername and Table.CanonicalEmail that are no column.
+const (
+	// Exact finds an account only as its name or address was typed, or in canonical form, byte for
+	// byte as the column compares. Whoever is stored as "Alice@Example.com" gets no mail for
+	// "alice@example.com", and never learns why.
+	Exact = "(exact)"
+
+	// Collation leaves it to the type or collation of the column, which must ignore case: citext or
+	// a nondeterministic collation on PostgreSQL, utf8mb4_general_ci and others on MySQL, COLLATE
+	// NOCASE on SQLite.
+	Collation = "(collation)"
+)
+
 // Accounts returns the mapping for a dialect. The error names everything that is missing.
 func (t Table) Accounts(d Dialect) (*Mapping, error) {
+	const condition = ` must be given: a condition such as "status = 'active'", or sqlstore.Always`
+	const canonical = " must be given: a column with the canonical form, or sqlstore.Collation if the column ignores case, or sqlstore.Exact"
 	var faults []error
-	for _, field := range []struct{ name, value string }{
-		{"Name", t.Name}, {"ID", t.ID}, {"Username", t.Username}, {"Email", t.Email}, {"PasswordHash", t.PasswordHash},
+	for _, field := range []struct{ name, value, missing string }{
+		{"Name", t.Name, " must be given"},
+		{"ID", t.ID, " must be given"},
+		{"Username", t.Username, " must be given"},
+		{"Email", t.Email, " must be given"},
+		{"PasswordHash", t.PasswordHash, " must be given"},
+		{"CanonicalUsername", t.CanonicalUsername, canonical},
+		{"CanonicalEmail", t.CanonicalEmail, canonical},
+		{"Active", t.Active, condition},
+		{"EmailVerified", t.EmailVerified, condition},
 	} {
-		if field.value == "" {
-			faults = append(faults, fmt.Errorf("sqlstore: Table.%s must be given", field.name))
+		if strings.TrimSpace(field.value) == "" {
+			faults = append(faults, errors.New("sqlstore: Table."+field.name+field.missing))
 		}
 	}
 	if d < PostgreSQL || d > SQLite {
@@ -74,7 +119,7 @@ func (t Table) mapping(d Dialect) *Mapping {
 	m := &Mapping{table: t, dialect: d}
 	account := "SELECT " + strings.Join([]string{
 		m.text(t.ID), m.text(t.Tenant), m.text(t.Username), m.text(t.Email), m.text(t.PasswordHash), m.text(t.Locale),
-		m.signIn(), bit(t.Active), bit(t.HasPassword), bit(t.EmailVerified),
+		m.signIn(), bit(t.Active), bit(m.local()), bit(t.EmailVerified),
 	}, ", ") + " FROM " + d.quote(t.Name) + " WHERE "
 	id := m.column(t.ID) + " = "
 
@@ -91,7 +136,7 @@ func (t Table) mapping(d Dialect) *Mapping {
 	m.set = "UPDATE " + d.quote(t.Name) + " SET " + d.quote(t.PasswordHash) + " = " + d.arg(1) +
 		" WHERE " + d.quote(t.ID) + " = " + d.arg(2)
 	if d == MySQL {
-		m.readHash = "SELECT " + m.text(t.PasswordHash) + " FROM " + d.quote(t.Name) + " WHERE " + d.quote(t.ID) + " = ?"
+		m.readBack = "SELECT " + m.text(t.ID) + ", " + m.text(t.PasswordHash) + " FROM " + d.quote(t.Name) + " WHERE " + d.quote(t.ID) + " = ?"
 	}
 	return m
 }
@@ -126,9 +171,6 @@ func (m *Mapping) signIn() string {
 
 // bit is 1 where the condition holds, else 0.
 func bit(condition string) string {
-	if condition == "" {
-		return "1"
-	}
 	return "CASE WHEN (" + condition + ") THEN 1 ELSE 0 END"
 }
 
@@ -151,27 +193,28 @@ func (m *Mapping) ofTenant() (where string, args int) {
 // matches is the end of a look-up by user name or address, behind args arguments.
 func (m *Mapping) matches(column, canonical string, args int) string {
 	arg := m.dialect.arg
-	order := m.order()
-	if canonical != "" {
-		return m.column(canonical) + " = " + arg(args+1) + order + " LIMIT " + arg(args+2)
+	if isColumn(canonical) {
+		return m.column(canonical) + " = " + arg(args+1) + m.order() + " LIMIT " + arg(args+2)
 	}
-	return m.column(column) + " IN (" + arg(args+1) + ", " + arg(args+2) + ")" + order + " LIMIT " + arg(args+3)
+	return m.column(column) + " IN (" + arg(args+1) + ", " + arg(args+2) + ")" + m.order() + " LIMIT " + arg(args+3)
 }
+
+func isColumn(canonical string) bool { return canonical != Exact && canonical != Collation }
 
 // order is that of [recovery.Accounts].
 func (m *Mapping) order() string {
-	reachable := all(m.table.Active, m.table.EmailVerified)
-	local := all(m.text(m.table.PasswordHash)+" <> ''", m.table.HasPassword)
-	return " ORDER BY CASE WHEN " + reachable + " THEN CASE WHEN " + local + " THEN 2 ELSE 1 END ELSE 0 END DESC, " + m.column(m.table.ID)
+	reachable := "(" + m.table.Active + ") AND (" + m.table.EmailVerified + ")"
+	return " ORDER BY CASE WHEN " + reachable + " THEN " + bit(m.local()) + " + 1 ELSE 0 END DESC, " + m.column(m.table.ID)
 }
 
-// all joins conditions, but for those that are "".
-func all(conditions ...string) string {
-	conditions = slices.DeleteFunc(conditions, func(c string) bool { return c == "" })
-	if len(conditions) == 0 {
-		return "1 = 1"
+// local is the condition that there is a local password.
+func (m *Mapping) local() string {
+	hash := m.asText(m.column(m.table.PasswordHash))
+	local := hash + " NOT IN ('', 'x') AND SUBSTR(" + hash + ", 1, 1) NOT IN ('!', '*')"
+	if m.table.HasPassword != "" {
+		local += " AND (" + m.table.HasPassword + ")"
 	}
-	return "(" + strings.Join(conditions, ") AND (") + ")"
+	return local
 }
 
 // arg is the n-th placeholder.

@@ -18,7 +18,7 @@ import (
 // Users is the application's table in these tests, with every optional column.
 var Users = sqlstore.Table{
 	Name: "users", ID: "id", Username: "username", Email: "email", PasswordHash: "password_hash", Locale: "locale",
-	Tenant: "tenant", SignIn: "sign_in",
+	Tenant: "tenant", SignIn: "sign_in", CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact,
 	Active: "status = 'active'", HasPassword: "local_password = 1", EmailVerified: "verified_at IS NOT NULL",
 }
 
