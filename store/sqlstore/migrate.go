@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Migrate brings the store's tables up to date and checks that they have every column that the
-// store needs. It may be called at every start, by any number of instances at once: they wait for
+// Migrate brings the store's tables up to date and then calls [Store.Check], so the user table must
+// be there. It may be called at every start, by any number of instances at once: they wait for
 // each other, unless the tables are up to date or newer; then nothing but the right to read the
 // store's own tables is needed. It writes what it did into the table recovery_migrations.
 //
@@ -18,11 +18,15 @@ import (
 // goes on to upgrade them. To hand tables of Migrate over to a tool, let it run the files of
 // [WriteMigrations], which pass over what is there, and drop recovery_migrations.
 func (s *Store) Migrate(ctx context.Context) error {
+	if err := s.makeTables(ctx); err != nil {
+		return err
+	}
+	return s.Check(ctx)
+}
+
+func (s *Store) makeTables(ctx context.Context) error {
 	for attempt := 1; ; attempt++ {
 		err := s.migrate(ctx)
-		if err == nil {
-			err = s.checkTables(ctx, s.db)
-		}
 		if err == nil {
 			return nil
 		}

@@ -96,9 +96,11 @@
 package sqlstore
 
 import (
+	"cmp"
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"time"
 
@@ -117,6 +119,19 @@ const (
 	MySQL
 	SQLite
 )
+
+// String returns the dialect's name.
+func (d Dialect) String() string {
+	switch d {
+	case PostgreSQL:
+		return "PostgreSQL"
+	case MySQL:
+		return "MySQL"
+	case SQLite:
+		return "SQLite"
+	}
+	return fmt.Sprintf("Dialect(%d)", int(d))
+}
 
 // ErrUnknownOutcome is wrapped by the error of a method whose transaction may have been committed
 // or not, because the connection was lost or ctx ended meanwhile. To repeat the call is safe:
@@ -137,18 +152,27 @@ type Options struct {
 
 	// Attempts is how often a transaction is tried that loses to another: default 10, at most 100.
 	Attempts int
+
+	// HashLength is how many characters a password hash has at most, for Check: default 97, as
+	// recovery.HashPassword makes them; 60 for bcrypt.
+	HashLength int
+
+	// Logger gets the warnings of Check: default slog.Default().
+	Logger *slog.Logger
 }
 
 // A Store keeps tokens, limits and the queue in tables of its own, beside the accounts of the
 // application. It is made by [New] and safe for concurrent use.
 type Store struct {
-	db       *sql.DB
-	accounts Accounts
-	names    names
-	attempts int
-	dialect  Dialect
-	sql      statements
-	prepared *prepared // SQLite's
+	db         *sql.DB
+	accounts   Accounts
+	names      names
+	attempts   int
+	hashLength int
+	dialect    Dialect
+	logger     *slog.Logger // nil is slog.Default()
+	sql        statements
+	prepared   *prepared // SQLite's
 
 	// Calls that share their commits. Completions do not queue behind the global limit of requests,
 	// unless the database has one writer anyway.
@@ -158,13 +182,20 @@ type Store struct {
 // New returns a Store on db. It opens no connection: a wrong mapping shows with the first call, or
 // with [Store.Migrate].
 func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store, error) {
-	s := &Store{db: db, accounts: accounts, attempts: 10, dialect: dialect}
+	s := &Store{db: db, accounts: accounts, attempts: 10, hashLength: 97, dialect: dialect}
 	var faults []error
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("sqlstore: "+format, args...))
 	}
 	if opts != nil && opts.Attempts != 0 {
 		s.attempts = opts.Attempts
+	}
+	if opts != nil {
+		s.logger = opts.Logger
+		s.hashLength = cmp.Or(opts.HashLength, s.hashLength)
+	}
+	if s.hashLength < 1 {
+		fault("Options.HashLength must be at least 1, is %d", s.hashLength)
 	}
 	if db == nil {
 		fault("New needs a database")

@@ -203,8 +203,12 @@ func isColumn(canonical string) bool { return canonical != Exact && canonical !=
 
 // order is that of [recovery.Accounts].
 func (m *Mapping) order() string {
-	reachable := "(" + m.table.Active + ") AND (" + m.table.EmailVerified + ")"
-	return " ORDER BY CASE WHEN " + reachable + " THEN " + bit(m.local()) + " + 1 ELSE 0 END DESC, " + m.column(m.table.ID)
+	return " ORDER BY CASE WHEN " + m.reachable() + " THEN " + bit(m.local()) + " + 1 ELSE 0 END DESC, " + m.column(m.table.ID)
+}
+
+// reachable is the condition that a mail may be sent.
+func (m *Mapping) reachable() string {
+	return "(" + m.table.Active + ") AND (" + m.table.EmailVerified + ")"
 }
 
 // local is the condition that there is a local password.

@@ -90,15 +90,17 @@ func (s *Store) share(do func(context.Context, *call) error, c *call) error {
 // errNothing rolls back a transaction that has nothing to keep.
 var errNothing = errors.New("nothing to keep")
 
+// readCommitted is the level of what writes to PostgreSQL. At higher ones a statement does not see
+// what was committed while its transaction waited for a lock.
+var readCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+
 // runBatch makes the calls in one transaction.
 func (s *Store) runBatch(ctx context.Context, calls []*call) error {
 	ctx, cancel := context.WithTimeout(ctx, maxBatchTime)
 	defer cancel()
 	var opts *sql.TxOptions
-	if s.dialect == PostgreSQL {
-		// At higher levels a statement does not see what was committed while its transaction waited
-		// for a lock. MySQL's guarded writes and locking reads see the latest state at every level.
-		opts = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+	if s.dialect == PostgreSQL { // MySQL's guarded writes and locking reads see the latest state at every level
+		opts = readCommitted
 	}
 	err := s.transact(ctx, opts, func(tx txn) error { return s.makeAll(ctx, tx, calls) })
 	if errors.Is(err, errNothing) {

@@ -18,7 +18,7 @@ func TestMarksOfUnusablePasswordsAreNoPassword(t *testing.T) {
 		for hash, want := range map[string]bool{
 			"": false, "!": false, "!!": false, "*": false, "x": false, "*LK*": false, "!$2a$10$abc": false,
 			"!C2XqnkOmE7OqNlWXVNYqx3ZTuWbFCkG": false,
-			"$2a$10$abc": true, "$argon2id$v=19$!": true, "xx": true, "pbkdf2_sha256$1*!": true,
+			"$2a$10$abc":                       true, "$argon2id$v=19$!": true, "xx": true, "pbkdf2_sha256$1*!": true,
 		} {
 			t.Run(hash, func(t *testing.T) {
 				is := is.New(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -68,7 +69,7 @@ func StoreOn(t testing.TB, d sqlstore.Dialect, db *sql.DB, prefix string) *sqlst
 	is := is.New(t)
 	accounts, err := Users.Accounts(d)
 	is.NoErr(err)
-	store, err := sqlstore.New(db, d, accounts, &sqlstore.Options{TablePrefix: prefix})
+	store, err := sqlstore.New(db, d, accounts, &sqlstore.Options{TablePrefix: prefix, Logger: slog.New(slog.DiscardHandler)})
 	is.NoErr(err)
 	return store
 }

@@ -1,0 +1,275 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+)
+
+// A Checker is [Accounts] that can tell at start whether they will work. [*Mapping] is one.
+type Checker interface {
+	// Check must return everything that would keep the other methods from working, as one error,
+	// and tell warn what only makes them slow or cannot be known. It must change nothing; tx is
+	// rolled back. The hashes to come have up to hashLength characters.
+	Check(ctx context.Context, tx *sql.Tx, hashLength int, warn func(warning string)) error
+}
+
+// Check reports everything that can be known at start to go wrong later: a database of another
+// dialect or too old a version, tables or columns of the store that are missing, rights, and what
+// the Accounts say if they are a [Checker]. A [*Mapping] is tried against the user table: its
+// names, conditions and types, that a password fits and can be set, that the ID is unique, and that
+// accounts are found however their address is stored.
+//
+// The error joins all faults; each names the field of Table and shows the database's own words.
+// What may be slow is logged as a warning: see Options.Logger. Check changes nothing, reads at most
+// 1,000 rows of the user table a few times, and needs no more rights than the store. [Store.Migrate]
+// calls it; an application that migrates with a tool should.
+func (s *Store) Check(ctx context.Context) error {
+	own := s.checkTables(ctx, s.db)
+	if own != nil {
+		own = fmt.Errorf("sqlstore: %w", own)
+		if code(own) == "" {
+			return own // no answer of the database
+		}
+	}
+	var opts *sql.TxOptions
+	if s.dialect == PostgreSQL {
+		opts = readCommitted
+	}
+	var p *probe
+	var warnings []string
+	err := s.transact(ctx, opts, func(tx txn) error {
+		p, warnings = &probe{ctx: ctx, tx: tx.Tx, d: s.dialect}, nil
+		if p.server() && own == nil {
+			p.rights(s.names)
+		}
+		p.accounts(s.accounts, s.hashLength, func(warning string) { warnings = append(warnings, warning) })
+		return cmp.Or(p.broken, errNothing)
+	})
+	if !errors.Is(err, errNothing) {
+		return err
+	}
+	logger := cmp.Or(s.logger, slog.Default())
+	for _, warning := range warnings {
+		logger.WarnContext(ctx, "sqlstore: "+warning)
+	}
+	return errors.Join(append([]error{own}, p.faults...)...)
+}
+
+// accounts asks the Accounts.
+func (p *probe) accounts(a Accounts, hashLength int, warn func(string)) {
+	checker, ok := a.(Checker)
+	if !ok || p.broken != nil {
+		return
+	}
+	err := checker.Check(p.ctx, p.tx, hashLength, warn)
+	switch {
+	case err == nil:
+	case lostToAnother(err), p.ctx.Err() != nil:
+		p.broken = err
+	case len(p.faults) == 0 || err.Error() != errors.Join(p.faults...).Error(): // both may ask which database it is
+		p.faults = append(p.faults, err)
+	}
+}
+
+// A probe asks the database in one transaction, and keeps the faults that the answers show.
+type probe struct {
+	ctx    context.Context
+	tx     *sql.Tx
+	d      Dialect
+	faults []error
+	broken error // why nothing more can be asked
+}
+
+func (p *probe) fault(format string, args ...any) {
+	p.faults = append(p.faults, fmt.Errorf("sqlstore: "+format, args...))
+}
+
+// result is all faults, or why they are not known.
+func (p *probe) result() error {
+	if p.broken != nil {
+		return p.broken
+	}
+	return errors.Join(p.faults...)
+}
+
+// refusal makes a call, and returns the database's refusal of it, after which the next can be made.
+func (p *probe) refusal(call func() error) error {
+	if p.broken != nil {
+		return p.broken
+	}
+	exec := func(query string) bool {
+		if p.d == PostgreSQL { // which gives up a transaction with a refusal
+			_, p.broken = p.tx.ExecContext(p.ctx, query)
+		}
+		return p.broken == nil
+	}
+	if !exec("SAVEPOINT recovery_check") {
+		return p.broken
+	}
+	err := call()
+	switch {
+	case err == nil:
+		exec("RELEASE SAVEPOINT recovery_check")
+	case code(err) == "" || lostToAnother(err) || p.ctx.Err() != nil: // no answer to the question
+		p.broken = err
+	default:
+		exec("ROLLBACK TO SAVEPOINT recovery_check")
+	}
+	return err
+}
+
+// try executes a statement that finds no row. On SQLite it is only compiled, which takes no lock.
+func (p *probe) try(query string, args ...any) error {
+	if p.d == SQLite {
+		query = "EXPLAIN QUERY PLAN " + query
+	}
+	if strings.HasPrefix(query, "SELECT") { // executed, it may have go-sql-driver wait for ever
+		_, err := p.read(query, args...)
+		return err
+	}
+	return p.refusal(func() error {
+		_, err := p.tx.ExecContext(p.ctx, query, args...)
+		return err
+	})
+}
+
+// An answer is what a query found, as texts; NULL is "".
+type answer struct {
+	columns []string // names
+	types   []string // names in upper case, "" where the driver has none
+	rows    [][]string
+}
+
+// read reads what a query finds.
+func (p *probe) read(query string, args ...any) (a answer, err error) {
+	err = p.refusal(func() error {
+		rows, err := p.tx.QueryContext(p.ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		types, err := rows.ColumnTypes()
+		if err != nil {
+			return err
+		}
+		for _, t := range types {
+			a.columns = append(a.columns, t.Name())
+			a.types = append(a.types, strings.ToUpper(t.DatabaseTypeName()))
+		}
+		for rows.Next() {
+			values, targets := make([]sql.NullString, len(types)), make([]any, len(types))
+			for i := range values {
+				targets[i] = &values[i]
+			}
+			if err := rows.Scan(targets...); err != nil {
+				return err
+			}
+			row := make([]string, len(types))
+			for i, v := range values {
+				row[i] = v.String
+			}
+			a.rows = append(a.rows, row)
+		}
+		return rows.Err()
+	})
+	return a, err
+}
+
+// column returns one column of all rows.
+func (a answer) column(name string) (values []string) {
+	for i, column := range a.columns {
+		if !strings.EqualFold(column, name) {
+			continue
+		}
+		for _, row := range a.rows {
+			values = append(values, row[i])
+		}
+	}
+	return values
+}
+
+// server checks which database it is, and reports whether it is one of the dialect.
+func (p *probe) server() bool {
+	a, _ := p.read("SELECT version()")
+	if len(a.rows) == 0 {
+		a, _ = p.read("SELECT 'SQLite ' || sqlite_version()")
+	}
+	if p.broken != nil {
+		return false
+	}
+	if len(a.rows) == 0 {
+		p.fault("the Dialect is %s, but the database is none that the store knows", p.d)
+		return false
+	}
+	v := parseVersion(a.rows[0][0])
+	if v.dialect != p.d {
+		p.fault("the Dialect is %s, but the database is %s", p.d, v)
+		return false
+	}
+	if least := oldest[v.product]; v.major < least.major || v.major == least.major && v.minor < least.minor {
+		p.fault("%s is too old: the store needs %s", v, least)
+	}
+	return true
+}
+
+// A version is a kind of server and its version.
+type version struct {
+	product      string
+	dialect      Dialect
+	major, minor int
+}
+
+func (v version) String() string {
+	if v.dialect == 0 {
+		return v.product
+	}
+	return fmt.Sprintf("%s %d.%d", v.product, v.major, v.minor)
+}
+
+var oldest = map[string]version{
+	"PostgreSQL": {"PostgreSQL", PostgreSQL, 12, 0},
+	"MySQL":      {"MySQL", MySQL, 8, 0},
+	"MariaDB":    {"MariaDB", MySQL, 10, 6},
+	"SQLite":     {"SQLite", SQLite, 3, 35},
+}
+
+// parseVersion reads "PostgreSQL 15.2 on …", "8.0.36", "10.11.19-MariaDB", or "SQLite 3.45.1".
+func parseVersion(text string) (v version) {
+	name, rest, _ := strings.Cut(text, " ")
+	switch {
+	case name == "PostgreSQL", name == "SQLite":
+		v = oldest[name]
+		text = rest
+	case strings.Contains(text, "MariaDB"):
+		v = oldest["MariaDB"]
+	case text != "" && '0' <= text[0] && text[0] <= '9':
+		v = oldest["MySQL"]
+	default:
+		return version{product: name}
+	}
+	v.minor = 0 // "16beta1" has none
+	_, _ = fmt.Sscanf(text, "%d.%d", &v.major, &v.minor)
+	return v
+}
+
+// rights tries each right on the store's tables.
+func (p *probe) rights(n names) {
+	for _, t := range tablesOf(p.d) {
+		name, column, all := n.in(t.name), t.columns[0], strings.Join(t.columns, ", ")
+		for _, statement := range []string{
+			"INSERT INTO " + name + " (" + all + ") SELECT " + all + " FROM " + name,
+			"UPDATE " + name + " SET " + column + " = " + column,
+			"DELETE FROM " + name,
+		} {
+			if err := p.try(statement + " WHERE 1 = 0"); err != nil {
+				p.fault("the store's table %s: grant SELECT, INSERT, UPDATE and DELETE: %w", name, err)
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,354 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"example.com/recovery"
+)
+
+var _ Checker = (*Mapping)(nil)
+
+// sample is how many rows are looked at.
+const sample = "1000"
+
+// A tableCheck tries a mapping against its table.
+type tableCheck struct {
+	probe
+	*Mapping
+	rel  relation
+	warn func(string)
+}
+
+// Check implements [Checker].
+func (m *Mapping) Check(ctx context.Context, tx *sql.Tx, hashLength int, warn func(warning string)) error {
+	c := &tableCheck{probe: probe{ctx: ctx, tx: tx, d: m.dialect}, Mapping: m, warn: warn}
+	if !c.server() || !c.exists() {
+		return c.result()
+	}
+	c.rel = c.relation(m.table.Name)
+	c.checkTable()
+	c.checkColumns(hashLength)
+	c.checkConditions()
+	if len(c.faults) == 0 {
+		c.checkStatements()
+	}
+	if len(c.faults) == 0 {
+		c.checkIndexes()
+	}
+	return c.result()
+}
+
+func (c *tableCheck) from() string { return " FROM " + c.dialect.quote(c.table.Name) }
+
+func (c *tableCheck) exists() bool {
+	err := c.try("SELECT 1" + c.from() + " WHERE 1 = 0")
+	if err != nil {
+		c.fault("Table.Name: the table %q: %w", c.table.Name, err)
+	}
+	return err == nil
+}
+
+func (c *tableCheck) checkTable() {
+	switch {
+	case !c.rel.transactions:
+		c.fault("Table.Name: the table %q has an engine without transactions: give it ENGINE=InnoDB", c.table.Name)
+	case c.rel.view && c.dialect == SQLite:
+		c.fault("Table.Name: %q is a view, and SQLite does not count what is changed through one: name the table", c.table.Name)
+	case c.rel.view:
+		c.warn(fmt.Sprintf("Table.ID: %q is a view, of which it cannot be known whether %q is unique: no password is set where it is not", c.table.Name, c.table.ID))
+	}
+}
+
+// A field is one of Table's, and the column that it names.
+type field struct{ name, column string }
+
+// columns are all that the Table names.
+func (t Table) columns() (all []field) {
+	for _, f := range []field{
+		{"ID", t.ID}, {"Tenant", t.Tenant}, {"Username", t.Username}, {"CanonicalUsername", t.CanonicalUsername},
+		{"Email", t.Email}, {"CanonicalEmail", t.CanonicalEmail}, {"PasswordHash", t.PasswordHash}, {"Locale", t.Locale},
+	} {
+		if f.column != "" && isColumn(f.column) {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+func (c *tableCheck) checkColumns(hashLength int) {
+	for _, f := range c.table.columns() {
+		if err := c.try("SELECT " + c.column(f.column) + c.from() + " WHERE 1 = 0"); err != nil {
+			c.fault("Table.%s: the column %q: %w", f.name, f.column, err)
+			continue
+		}
+		typ, ok := c.rel.columnNamed(c.dialect, f.column)
+		if !ok {
+			c.fault("Table.%s: %q is not a column of the table", f.name, f.column)
+			continue
+		}
+		switch f.name {
+		case "ID":
+			c.checkID(f, typ)
+		case "PasswordHash":
+			c.checkHash(f, typ, hashLength)
+		case "Username", "CanonicalUsername", "Email", "CanonicalEmail":
+			c.checkText(f, typ)
+		}
+	}
+}
+
+func (c *tableCheck) checkID(f field, typ columnType) {
+	switch {
+	case !c.dialect.isID(typ.name):
+		c.fault("Table.ID: the column %q is %s, whose values are not what their text says: name a column of integers, UUIDs or texts,"+
+			" such as a generated one that is unique", f.column, typ)
+	case !c.valuesAre(f, "integer", "text"):
+	case !typ.unique && !c.rel.view:
+		c.fault("Table.ID: the column %q is not unique by itself: give it a primary key or a unique index of its own, without a condition", f.column)
+	}
+}
+
+func (c *tableCheck) checkHash(f field, typ columnType, length int) {
+	switch {
+	case !c.dialect.isText(typ.name):
+		c.fault("Table.PasswordHash: the column %q is %s: it must be a text", f.column, typ)
+	case typ.length > 0 && typ.length < length:
+		c.fault("Table.PasswordHash: the column %q holds %d characters, and a hash has up to %d (Options.HashLength): make it VARCHAR(255)",
+			f.column, typ.length, length)
+	}
+}
+
+func (c *tableCheck) checkText(f field, typ columnType) {
+	if !c.dialect.isText(typ.name) {
+		c.fault("Table.%s: the column %q is %s: it must be a text", f.name, f.column, typ)
+		return
+	}
+	if !c.valuesAre(f, "text", "null") {
+		return
+	}
+	canonical := map[string]string{"Username": c.table.CanonicalUsername, "Email": c.table.CanonicalEmail}[f.name]
+	if canonical != Exact && canonical != Collation || c.ignoresCase(f.column) {
+		return
+	}
+	if canonical == Collation {
+		c.fault("Table.Canonical%s is Collation, but the column %q does not ignore case: give it a type or collation that does"+
+			" (citext, utf8mb4_general_ci, NOCASE), or name a column with the canonical form", f.name, f.column)
+	} else if f.name == "Email" {
+		c.checkCapitals(f)
+	}
+}
+
+func (t columnType) String() string {
+	if t.name == "" {
+		return "without a type"
+	}
+	return strings.ToUpper(t.name)
+}
+
+// valuesAre reports whether the values of SQLite's column have the types: there a column may hold any.
+func (c *tableCheck) valuesAre(f field, types ...string) bool {
+	if c.dialect != SQLite {
+		return true
+	}
+	for _, typ := range c.typesOf(c.column(f.column)) {
+		if !slices.Contains(types, typ) {
+			c.fault("Table.%s: the column %q has values of the type %s: change them to %s", f.name, f.column, typ, types[0])
+			return false
+		}
+	}
+	return true
+}
+
+// typesOf returns the types of an expression's values in a sample of rows, and where all is NULL.
+func (c *tableCheck) typesOf(expression string) []string {
+	a, err := c.read("SELECT DISTINCT typeof(x) AS t FROM (SELECT (" + expression + ") AS x" + c.from() + " LIMIT " + sample + ")")
+	if err != nil {
+		return nil
+	}
+	return a.column("t")
+}
+
+// ignoresCase asks how the column compares, without looking at its rows.
+func (c *tableCheck) ignoresCase(column string) bool {
+	as := " AS "
+	if c.dialect == SQLite {
+		as = " AS MATERIALIZED "
+	}
+	a, err := c.read("WITH u(v)" + as + "(SELECT " + c.column(column) + c.from() + " WHERE 1 = 0 UNION ALL SELECT 'A') SELECT v = 'a' FROM u")
+	return err == nil && len(a.rows) == 1 && (a.rows[0][0] == "1" || a.rows[0][0] == "true")
+}
+
+// checkCapitals refuses addresses that are found only by whoever types the same capitals.
+func (c *tableCheck) checkCapitals(f field) {
+	a, err := c.read("SELECT " + c.text(f.column) + ", " + bit(c.reachable()) + c.from() + " LIMIT " + sample)
+	if err != nil {
+		return // a condition is no condition: see checkConditions
+	}
+	n := 0
+	for _, row := range a.rows {
+		_, err := recovery.CanonicalEmail(row[0])
+		if row[1] == "1" && err == nil && strings.ContainsFunc(row[0], func(r rune) bool { return 'A' <= r && r <= 'Z' }) {
+			n++
+		}
+	}
+	if n > 0 {
+		c.fault("Table.CanonicalEmail is Exact, but of %d addresses in %q %d have capital letters, and get no mail unless these are typed:"+
+			" name a column with the canonical form, or have the column ignore case and choose Collation", len(a.rows), f.column, n)
+	}
+}
+
+func (c *tableCheck) checkConditions() {
+	for _, f := range []struct{ name, condition string }{
+		{"Active", c.table.Active}, {"HasPassword", c.table.HasPassword}, {"EmailVerified", c.table.EmailVerified},
+	} {
+		if f.condition == "" {
+			continue
+		}
+		a, err := c.read("SELECT (" + f.condition + ")" + c.from() + " WHERE 1 = 0")
+		if err != nil {
+			c.fault("Table.%s: %q: %w", f.name, f.condition, err)
+			continue
+		}
+		typ := strings.Join(a.types, "")
+		isCondition := typ == "" || c.dialect.isCondition(typ)
+		if c.dialect == SQLite {
+			types := c.typesOf(f.condition)
+			alone, _ := c.read("SELECT typeof((" + f.condition + ")) AS t FROM (SELECT 1) LEFT JOIN " + c.dialect.quote(c.table.Name) + " ON 1 = 0")
+			for _, t := range append(types, alone.column("t")...) {
+				if t != "integer" && t != "null" {
+					typ, isCondition = strings.ToUpper(t), false
+				}
+			}
+		}
+		if !isCondition {
+			c.fault("Table.%s: %q is %s, not a condition: compare it with something, as in \"status = 'active'\"", f.name, f.condition, typ)
+		}
+	}
+	if c.table.SignIn != "" {
+		if err := c.try("SELECT " + c.signIn() + c.from() + " WHERE 1 = 0"); err != nil {
+			c.fault("Table.SignIn: %q: %w", c.table.SignIn, err)
+		}
+	}
+}
+
+// A lookUp is one of the mapping's statements, and the arguments with which it finds no row.
+type lookUp struct {
+	field
+	query string
+	args  []any
+}
+
+func (c *tableCheck) lookUps() []lookUp {
+	t := c.table
+	args := func(canonical string) (args []any) {
+		if t.Tenant != "" {
+			args = append(args, nil, nil)
+		}
+		if !isColumn(canonical) {
+			args = append(args, nil)
+		}
+		return append(args, nil, 1)
+	}
+	searched := func(column, canonical string) string {
+		if isColumn(canonical) {
+			return canonical
+		}
+		return column
+	}
+	byID := args("")
+	return []lookUp{
+		{field{"Username", searched(t.Username, t.CanonicalUsername)}, c.byUsername, args(t.CanonicalUsername)},
+		{field{"Email", searched(t.Email, t.CanonicalEmail)}, c.byEmail, args(t.CanonicalEmail)},
+		{field{"ID", t.ID}, c.byID, byID[:len(byID)-1]},
+		{field{"ID", t.ID}, c.one, []any{nil}},
+	}
+}
+
+// checkStatements tries every statement as it is, for an ID or a name that is NULL.
+func (c *tableCheck) checkStatements() {
+	for _, l := range c.lookUps() {
+		if err := c.try(l.query, l.args...); err != nil {
+			c.fault("Table.%s: a look-up by %q is refused: %w", l.name, l.column, err)
+		}
+	}
+	if err := c.try(c.lock, nil); err != nil {
+		c.fault("Table.Name: to lock a row of %q is refused: %w", c.table.Name, err)
+	}
+	if err := c.try(c.set, "", nil); err != nil {
+		c.fault("Table.PasswordHash: to set %q is refused: %w", c.table.PasswordHash, err)
+	}
+}
+
+// checkIndexes warns of look-ups that read all rows.
+func (c *tableCheck) checkIndexes() {
+	if c.dialect == PostgreSQL { // so that it takes an index for a small table too
+		for _, set := range []string{"SET LOCAL enable_seqscan = off", "SET LOCAL plan_cache_mode = force_generic_plan"} {
+			if c.try(set) != nil {
+				return
+			}
+		}
+	}
+	warned := map[field]bool{}
+	for _, l := range c.lookUps() {
+		if c.usesIndex(l) || warned[l.field] || c.broken != nil {
+			continue
+		}
+		warned[l.field] = true
+		on := l.column
+		if c.table.Tenant != "" && l.name != "ID" {
+			on = c.table.Tenant + ", " + on
+		}
+		c.warn(fmt.Sprintf("Table.%s: a look-up by %q reads all rows of %q: create an index on (%s)", l.name, l.column, c.table.Name, on))
+	}
+}
+
+// usesIndex reports whether the look-up uses an index with its column, as far as the database
+// tells.
+func (c *tableCheck) usesIndex(l lookUp) bool {
+	switch c.dialect {
+	case PostgreSQL:
+		return c.postgresqlUsesIndex(l)
+	case MySQL:
+		return c.mysqlUsesIndex(l)
+	}
+	a, err := c.read("EXPLAIN QUERY PLAN "+l.query, l.args...)
+	return err != nil || slices.ContainsFunc(a.column("detail"), func(step string) bool {
+		step = strings.ToLower(step)
+		return strings.Contains(step, strings.ToLower(l.column)+"=?") || strings.Contains(step, "(rowid=?)")
+	})
+}
+
+// The plan must not depend on the arguments, or one with NULL reads nothing.
+func (c *tableCheck) postgresqlUsesIndex(l lookUp) bool {
+	if err := c.try("PREPARE recovery_check AS " + l.query); err != nil {
+		return true
+	}
+	nulls := strings.TrimSuffix(strings.Repeat("NULL, ", len(l.args)), ", ")
+	a, err := c.read("EXPLAIN EXECUTE recovery_check (" + nulls + ")")
+	_ = c.try("DEALLOCATE recovery_check")
+	usesAny := slices.ContainsFunc(a.rows, func(row []string) bool { return strings.Contains(row[0], "Index Cond:") })
+	// Of a small table it may use an index of the tenant alone, though there is a better one.
+	return err != nil || usesAny && (c.rel.view || c.rel.indexed(l.column, slices.Collect(maps.Keys(c.rel.indexes))...))
+}
+
+// MySQL reads a small table without an index, but names those that it could use.
+func (c *tableCheck) mysqlUsesIndex(l lookUp) bool {
+	args := slices.Clone(l.args)
+	for i := range args {
+		if args[i] == nil {
+			args[i] = "recovery"
+		}
+	}
+	a, err := c.read("EXPLAIN "+l.query, args...)
+	if err != nil || strings.Contains(strings.Join(a.column("Extra"), " "), "Impossible WHERE") {
+		return true
+	}
+	return slices.ContainsFunc(a.column("possible_keys"), func(names string) bool {
+		return names != "" && (c.rel.view || c.rel.indexed(strings.ToLower(l.column), strings.Split(names, ",")...))
+	})
+}
