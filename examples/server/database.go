@@ -122,9 +122,6 @@ func newRelational(ctx context.Context, db *sql.DB, dialect sqlstore.Dialect) (*
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := store.Migrate(ctx); err != nil {
-		return nil, err
-	}
 	create := createUsers
 	if dialect == sqlstore.MySQL { // the default would take e for é
 		create += " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
@@ -133,6 +130,9 @@ func newRelational(ctx context.Context, db *sql.DB, dialect sqlstore.Dialect) (*
 		return nil, err
 	}
 	if err := createIndex(ctx, db, dialect); err != nil {
+		return nil, err
+	}
+	if err := store.Migrate(ctx); err != nil {
 		return nil, err
 	}
 	return &relational{Store: store, db: db, dialect: dialect}, nil

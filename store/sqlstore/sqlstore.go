@@ -20,6 +20,13 @@
 // ending sessions in the same transaction, embeds it in a type of its own and overrides
 // SetPassword: see [Accounts].
 //
+// # Start
+//
+// Much that is wrong with a mapping would show late, or never: a password column that is too short,
+// an ID that is binary or not unique, addresses that no look-up finds. [Store.Check] refuses it at
+// start and names the field of Table; look-ups without an index are logged as warnings. Migrate
+// calls Check, so the user table must be there.
+//
 // # Tables
 //
 // The store keeps three tables: recovery_jobs is the queue, recovery_resets the tokens as digests,
@@ -179,8 +186,8 @@ type Store struct {
 	requests, tries *groupcommit.Group[*call]
 }
 
-// New returns a Store on db. It opens no connection: a wrong mapping shows with the first call, or
-// with [Store.Migrate].
+// New returns a Store on db. It opens no connection: what is wrong shows with [Store.Check], which
+// [Store.Migrate] calls.
 func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store, error) {
 	s := &Store{db: db, accounts: accounts, attempts: 10, hashLength: 97, dialect: dialect}
 	var faults []error

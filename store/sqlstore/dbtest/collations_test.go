@@ -73,6 +73,8 @@ func newSite(t *testing.T, h hostile) *site {
 	}
 	_, err := s.db.Exec(fmt.Sprintf(databases.CreateUsers, h.id, h.text))
 	is.NoErr(err)
+	store := databases.StoreOn(t, s.dialect, s.db, "")
+	is.NoErr(store.Migrate(t.Context())) // which would refuse the last address below
 	for i, name := range []string{"mike", "weiss", "BillyBob"} {
 		_, err := s.db.Exec(databases.Bind(s.dialect, `INSERT INTO users (id, username, email, password_hash, locale, status, local_password, verified_at)
 			VALUES (?, ?, ?, 'hash-0', '', 'active', 1, 1)`), h.ids[i], name, name+"@Example.com")
@@ -81,8 +83,6 @@ func newSite(t *testing.T, h hostile) *site {
 	// Addresses are stored in canonical form, but for the last, which is stored as somebody typed it.
 	_, err = s.db.Exec("UPDATE users SET email = LOWER(email) WHERE username IN ('mike', 'weiss')")
 	is.NoErr(err)
-	store := databases.StoreOn(t, s.dialect, s.db, "")
-	is.NoErr(store.Migrate(t.Context()))
 	s.service, err = recovery.New(store, s.mails, &recovery.Options{
 		Hasher: recovery.Hasher{Hash: func(password string) (string, error) { return "hash of " + password, nil }},
 		Limits: recovery.Limits{InsecureOff: true},

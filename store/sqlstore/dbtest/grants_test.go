@@ -33,6 +33,7 @@ func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
 		_, err = db.Exec("DROP TABLE recovery_limits")
 		is.True(err != nil)
 		store := databases.StoreOn(t, s.Dialect, db, "")
+		is.NoErr(store.Check(t.Context()))
 		storetest.Run(t, func(t *testing.T) storetest.Harness {
 			databases.Empty(t, owner)
 			return databases.HarnessOn(s.Dialect, store, owner)
@@ -90,4 +91,41 @@ func asUser(t *testing.T, d sqlstore.Dialect, p databases.Place, name string) (_
 	config.User, config.Passwd = name, name
 	return databases.Place{Driver: p.Driver, DSN: config.FormatDSN()}, fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", name, name),
 		[]string{strings.ReplaceAll("DROP USER x@'%'", "x", name)}
+}
+
+// A right that is missing is found at start.
+func TestMissingRightsAreRefusedAtStart(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		if s.Dialect == sqlstore.SQLite {
+			t.Skip("SQLite knows no users")
+		}
+		p := s.Place(t)
+		owner := p.Open(t)
+		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
+		user := databases.NewName()
+		poor, create, drop := asUser(t, s.Dialect, p, user)
+		_, err := owner.Exec(create)
+		is.NoErr(err)
+		defer func() {
+			for _, statement := range drop {
+				_, err := owner.Exec(statement)
+				is.NoErr(err)
+			}
+		}()
+		if s.Dialect == sqlstore.MySQL {
+			user += "@'%'"
+		}
+		for _, grant := range []string{
+			"SELECT, INSERT, UPDATE, DELETE ON recovery_jobs", "SELECT, INSERT, UPDATE ON recovery_resets",
+			"SELECT, INSERT, UPDATE, DELETE ON recovery_limits", "SELECT ON users",
+		} {
+			_, err := owner.Exec("GRANT " + grant + " TO " + user)
+			is.NoErr(err)
+		}
+		err = databases.StoreOn(t, s.Dialect, poor.Open(t), "").Check(t.Context())
+		is.True(err != nil)
+		is.True(strings.Contains(err.Error(), "table recovery_resets: "))
+		is.True(strings.Contains(err.Error(), `Table.PasswordHash: to set "password_hash" is refused: `))
+	})
 }
