@@ -25,7 +25,7 @@ func TestAttack_S17_BinaryIDs(t *testing.T) {
 		for _, typ := range types[s.Dialect] {
 			is := is.New(t)
 			makePeople(t, s.Dialect, db, databases.TextType(s.Dialect), []string{key, "id " + typ + " PRIMARY KEY"})
-			err, _ := startOn(t, s.Dialect, db, people, sqlstore.Options{})
+			_, err := startOn(t, s.Dialect, db, people, sqlstore.Options{})
 			is.True(err != nil && strings.HasPrefix(err.Error(), `sqlstore: Table.ID: the column "id" is `))
 			dropPeople(db)
 		}

@@ -37,7 +37,7 @@ const createPeople = `CREATE TABLE people (
 var indexPeople = []string{"CREATE INDEX people_name ON people (name)", "CREATE INDEX people_email ON people (email)"}
 
 // startOn does what an application does at its start, and returns the error and the warnings.
-func startOn(t *testing.T, d sqlstore.Dialect, db *sql.DB, table sqlstore.Table, opts sqlstore.Options) (error, string) {
+func startOn(t *testing.T, d sqlstore.Dialect, db *sql.DB, table sqlstore.Table, opts sqlstore.Options) (warnings string, err error) {
 	t.Helper()
 	is := is.New(t)
 	accounts, err := table.Accounts(d)
@@ -45,14 +45,15 @@ func startOn(t *testing.T, d sqlstore.Dialect, db *sql.DB, table sqlstore.Table,
 	return startWith(t, d, db, accounts, opts)
 }
 
-func startWith(t *testing.T, d sqlstore.Dialect, db *sql.DB, accounts sqlstore.Accounts, opts sqlstore.Options) (error, string) {
+func startWith(t *testing.T, d sqlstore.Dialect, db *sql.DB, accounts sqlstore.Accounts, opts sqlstore.Options) (warnings string, err error) {
 	t.Helper()
 	is := is.New(t)
 	var log bytes.Buffer
 	opts.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	store, err := sqlstore.New(db, d, accounts, &opts)
 	is.NoErr(err)
-	return store.Migrate(t.Context()), log.String()
+	err = store.Migrate(t.Context())
+	return log.String(), err
 }
 
 // A mistake is a table of an application, or what it says of it, that would go wrong later.
@@ -193,7 +194,7 @@ func TestMistakesAreRefusedAtStart(t *testing.T) {
 				if m.table != nil {
 					m.table(&table)
 				}
-				err, _ := startOn(t, s.Dialect, db, table, sqlstore.Options{})
+				_, err := startOn(t, s.Dialect, db, table, sqlstore.Options{})
 				if err == nil {
 					t.Fatal("it was not refused")
 				}
@@ -278,7 +279,7 @@ func TestTablesThatWork(t *testing.T) {
 				if g.table != nil {
 					g.table(&table)
 				}
-				err, warnings := startOn(t, s.Dialect, db, table, g.opts)
+				warnings, err := startOn(t, s.Dialect, db, table, g.opts)
 				is.NoErr(err)
 				is.Equal(warnings, "")
 			})
@@ -315,7 +316,7 @@ func TestLookUpsWithoutIndexAreWarnedOf(t *testing.T) {
 				}
 				table := people
 				table.Tenant = c.tenant
-				err, warnings := startOn(t, s.Dialect, db, table, sqlstore.Options{})
+				warnings, err := startOn(t, s.Dialect, db, table, sqlstore.Options{})
 				is.NoErr(err)
 				is.Equal(strings.Count(warnings, "level=WARN"), len(c.want))
 				for _, want := range c.want {
@@ -339,7 +340,7 @@ func TestViewsAreWarnedOf(t *testing.T) {
 		is.NoErr(err)
 		table := people
 		table.Name, table.ID, table.Username, table.Email, table.PasswordHash = "persons", "i", "n", "e", "h"
-		err, warnings := startOn(t, s.Dialect, db, table, sqlstore.Options{})
+		warnings, err := startOn(t, s.Dialect, db, table, sqlstore.Options{})
 		is.NoErr(err)
 		is.Equal(strings.Count(warnings, "level=WARN"), 1)
 		is.True(strings.Contains(warnings, "Table.ID: "))
@@ -361,7 +362,7 @@ func TestAnotherDialectIsRefusedAtStart(t *testing.T) {
 				makePeople(t, s.Dialect, db, databases.TextType(s.Dialect), nil)
 				accounts, err := people.Accounts(d)
 				is.NoErr(err)
-				err, _ = startWith(t, s.Dialect, db, accounts, sqlstore.Options{})
+				_, err = startWith(t, s.Dialect, db, accounts, sqlstore.Options{})
 				is.True(err != nil)
 				is.True(strings.HasPrefix(err.Error(), want))
 			})
@@ -424,11 +425,11 @@ func TestAccountsThatEmbedAMappingAreChecked(t *testing.T) {
 	db := s.Create(t)
 	accounts, err := people.Accounts(s.Dialect)
 	is.NoErr(err)
-	err, _ = startWith(t, s.Dialect, db, users{accounts}, sqlstore.Options{})
+	_, err = startWith(t, s.Dialect, db, users{accounts}, sqlstore.Options{})
 	is.True(err != nil && strings.Contains(err.Error(), `Table.Name: the table "people"`))
 
 	wrong := errors.New("the LDAP server has no such tree")
-	err, warnings := startWith(t, s.Dialect, db, own{accounts, func(length int, warn func(string)) error {
+	warnings, err := startWith(t, s.Dialect, db, own{accounts, func(length int, warn func(string)) error {
 		is.Equal(length, 60)
 		warn("this is slow")
 		return wrong
@@ -436,6 +437,6 @@ func TestAccountsThatEmbedAMappingAreChecked(t *testing.T) {
 	is.True(errors.Is(err, wrong))
 	is.True(strings.Contains(warnings, "this is slow"))
 
-	err, _ = startWith(t, s.Dialect, db, struct{ sqlstore.Accounts }{accounts}, sqlstore.Options{})
+	_, err = startWith(t, s.Dialect, db, struct{ sqlstore.Accounts }{accounts}, sqlstore.Options{})
 	is.NoErr(err) // it cannot be known
 }
