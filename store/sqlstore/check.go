@@ -30,12 +30,19 @@ type Checker interface {
 // calls it; an application that migrates with a tool should.
 func (s *Store) Check(ctx context.Context) error {
 	own := s.checkTables(ctx, s.db)
-	if own != nil {
-		own = fmt.Errorf("sqlstore: %w", own)
-		if code(own) == "" {
-			return own // no answer of the database
-		}
+	if own == nil {
+		return s.check(ctx, true)
 	}
+	own = fmt.Errorf("sqlstore: %w", own)
+	if code(own) == "" {
+		return own // no answer of the database
+	}
+	return errors.Join(own, s.check(ctx, false))
+}
+
+// check checks everything but the columns of the store's own tables. If those are not complete, it
+// leaves out the rights too.
+func (s *Store) check(ctx context.Context, complete bool) error {
 	var opts *sql.TxOptions
 	if s.dialect == PostgreSQL {
 		opts = readCommitted
@@ -44,7 +51,7 @@ func (s *Store) Check(ctx context.Context) error {
 	var warnings []string
 	err := s.transact(ctx, opts, func(tx txn) error {
 		p, warnings = &probe{ctx: ctx, tx: tx.Tx, d: s.dialect}, nil
-		if p.server() && own == nil {
+		if p.server() && complete {
 			p.rights(s.names)
 		}
 		p.accounts(s.accounts, s.hashLength, func(warning string) { warnings = append(warnings, warning) })
@@ -57,7 +64,7 @@ func (s *Store) Check(ctx context.Context) error {
 	for _, warning := range warnings {
 		logger.WarnContext(ctx, "sqlstore: "+warning)
 	}
-	return errors.Join(append([]error{own}, p.faults...)...)
+	return errors.Join(p.faults...)
 }
 
 // accounts asks the Accounts.

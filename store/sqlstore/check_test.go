@@ -1,10 +1,6 @@
 package sqlstore
 
 import (
-	"io/fs"
-	"regexp"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/matryer/is"
@@ -52,32 +48,6 @@ func TestVersionsThatAreTooOld(t *testing.T) {
 				is.Equal(errorText(err), c.want)
 			}
 			is.Equal(s.calls[len(s.calls)-1], "rollback")
-		})
-	}
-}
-
-// Check tries every column that a migration makes, but for those that the database computes.
-func TestCheckKnowsAllColumns(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			text, err := fs.ReadFile(Migrations(d), "00001_recovery.sql")
-			is.NoErr(err)
-			for _, own := range ownTables {
-				_, rest, found := strings.Cut(string(text), "recovery_"+own.name+" (\n")
-				is.True(found)
-				body, _, _ := strings.Cut(rest, "\n)")
-				var made []string
-				for _, m := range regexp.MustCompile(`(?m)^\t([a-z_]+) +(.*)$`).FindAllStringSubmatch(body, -1) {
-					if !strings.Contains(m[2], "GENERATED") {
-						made = append(made, m[1])
-					}
-				}
-				tried := strings.Split(own.columns, ", ")
-				slices.Sort(made)
-				slices.Sort(tried)
-				is.Equal(tried, made)
-			}
 		})
 	}
 }

@@ -21,12 +21,15 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err := s.makeTables(ctx); err != nil {
 		return err
 	}
-	return s.Check(ctx)
+	return s.check(ctx, true)
 }
 
 func (s *Store) makeTables(ctx context.Context) error {
 	for attempt := 1; ; attempt++ {
 		err := s.migrate(ctx)
+		if err == nil {
+			err = s.checkTables(ctx, s.db)
+		}
 		if err == nil {
 			return nil
 		}
