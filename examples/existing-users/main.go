@@ -48,13 +48,7 @@ type app struct {
 
 // newApp adds account recovery to the application: its own three tables, and the mapping.
 func newApp(ctx context.Context, db *sql.DB, mails recovery.Mailer) *app {
-	accounts := must(sqlstore.Table{
-		Name: "users", ID: "id", Tenant: "tenant", Username: "login", Email: "email",
-		PasswordHash: "bcrypt", SignIn: "sign_in",
-		CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact,
-		Active: "deleted_at IS NULL", EmailVerified: "email_confirmed = 1",
-	}.Accounts(sqlstore.SQLite))
-	store := must(sqlstore.New(db, sqlstore.SQLite, users{accounts}, nil))
+	store := must(sqlstore.New(db, sqlstore.SQLite, newAccounts(), nil))
 	if err := store.Migrate(ctx); err != nil {
 		panic(err)
 	}
@@ -68,6 +62,15 @@ func newApp(ctx context.Context, db *sql.DB, mails recovery.Mailer) *app {
 		},
 	}))
 	return a
+}
+
+func newAccounts() users {
+	return users{must(sqlstore.Table{
+		Name: "users", ID: "id", Tenant: "tenant", Username: "login", Email: "email",
+		PasswordHash: "bcrypt", SignIn: "sign_in",
+		CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact,
+		Active: "deleted_at IS NULL", EmailVerified: "email_confirmed = 1",
+	}.Accounts(sqlstore.SQLite))}
 }
 
 // users adds to what the library does with the table: it sets the password.

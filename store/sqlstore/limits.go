@@ -77,9 +77,9 @@ func (w *work) readLimits(found *sql.Rows) error {
 	return found.Err()
 }
 
-// slot is the hour of a state. The index of the limits has the hour instead of the state, so that
-// most updates touch no index, however often all requests count against one row.
-func slot(tat time.Time) int64 { return tat.Unix() / 3600 }
+// slot is the minute of a state. The index of the limits has the minute instead of the state, so
+// that most updates touch no index, however often all requests count against one row.
+func slot(tat time.Time) int64 { return tat.Unix() / 60 }
 
 func sortedKeys[V any](m map[recovery.Digest]V) []recovery.Digest {
 	return slices.SortedFunc(maps.Keys(m), func(a, b recovery.Digest) int { return bytes.Compare(a[:], b[:]) })

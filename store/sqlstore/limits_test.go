@@ -22,8 +22,8 @@ func TestLimitsAreRows(t *testing.T) {
 			is.NoErr(store.TakeLimits(t.Context(), now, recovery.Charges{other, free}))
 			next := now.Add(time.Hour).UnixMicro()
 			text := strings.ReplaceAll(statementsOf(d).setLimits, "{(?, ?, ?)}", "(?, ?, ?), (?, ?, ?)")
-			hour := slot(now.Add(time.Hour))
-			is.Equal(s.kept[len(s.kept)-1], sent(text, free.Key[:], next, hour, other.Key[:], next, hour)) // in the order of the keys
+			minute := slot(now.Add(time.Hour))
+			is.Equal(s.kept[len(s.kept)-1], sent(text, free.Key[:], next, minute, other.Key[:], next, minute)) // in the order of the keys
 		})
 	}
 }

@@ -63,7 +63,7 @@ func (m *Mapping) ofTenantFind(ctx context.Context, tx *sql.Tx, query, tenant st
 	}
 	found, err := scanAccounts(tx.QueryContext(ctx, query, append([]any{tenant, tenant}, args...)...))
 	if notOfType(err) {
-		return nil, errNotAnID
+		return nil, ErrNotAnID
 	}
 	return found, err
 }
@@ -88,7 +88,7 @@ var (
 func onlyWithID(id string, found []recovery.Account, err error) ([]recovery.Account, error) {
 	switch {
 	case notOfType(err):
-		return nil, errNotAnID
+		return nil, ErrNotAnID
 	case notInCharset(err):
 		return nil, nil
 	case err != nil:

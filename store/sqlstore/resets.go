@@ -92,7 +92,7 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 		}
 		found, err := s.accounts.AccountByID(ctx, tx.Tx, next.AccountID, false)
 		switch {
-		case err != nil && !errors.Is(err, errNotAnID):
+		case err != nil && !errors.Is(err, ErrNotAnID):
 			return err
 		case next.Digest != digest:
 			return errUnknownToken
@@ -155,7 +155,7 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (account reco
 			return err
 		}
 		locked, err := s.accounts.AccountByID(ctx, tx.Tx, r.AccountID, true)
-		if errors.Is(err, errNotAnID) {
+		if errors.Is(err, ErrNotAnID) {
 			return r.Judge(c.At, recovery.Account{})
 		}
 		if err != nil {

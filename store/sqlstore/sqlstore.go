@@ -18,7 +18,8 @@
 //
 // [Table] maps a common user table. An application that does more when a password changes, such as
 // ending sessions in the same transaction, embeds it in a type of its own and overrides
-// SetPassword: see [Accounts].
+// SetPassword: see [Accounts]. Package accountstest checks what it wrote. docs/accounts.md has whole
+// examples, lists the column types that work, and says how canonical columns are added and filled.
 //
 // # Start
 //

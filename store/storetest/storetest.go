@@ -12,7 +12,10 @@
 //	}
 //
 // Each case enforces one sentence and prints it when it fails. Concurrency is attacked, not only
-// exercised: run the suite with -race, and more than once.
+// exercised: run the suite with -race, and more than once. docs/store.md says how to begin.
+//
+// A mapping of a user table is no Store, and its faults may not show here: package accountstest
+// checks those of a sqlstore.Accounts.
 //
 // # Compatibility
 //

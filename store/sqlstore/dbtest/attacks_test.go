@@ -25,7 +25,7 @@ func TestAttack_S17_BinaryIDs(t *testing.T) {
 		for _, typ := range types[s.Dialect] {
 			is := is.New(t)
 			makePeople(t, s.Dialect, db, databases.TextType(s.Dialect), []string{key, "id " + typ + " PRIMARY KEY"})
-			_, err := startOn(t, s.Dialect, db, people, sqlstore.Options{})
+			_, err := startOn(t, s.Dialect, db, peopleTable, sqlstore.Options{})
 			is.True(err != nil && strings.HasPrefix(err.Error(), `sqlstore: Table.ID: the column "id" is `))
 			dropPeople(db)
 		}
@@ -37,7 +37,7 @@ func TestAttack_S17_BinaryIDs(t *testing.T) {
 func TestAttack_S19_NobodyElseIsLetIn(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		table := people
+		table := peopleTable
 		table.Active, table.EmailVerified = "", " "
 		_, err := table.Accounts(s.Dialect)
 		is.True(err != nil)

@@ -86,7 +86,7 @@ func historical(b *testing.B, s databases.Server, n int) func(context.Context) e
 			CASE WHEN i %%%% 2 = 1 THEN %[2]d + i ELSE %[3]d + i END FROM n`, id, past, future),
 		fmt.Sprintf(`INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at, ended)
 			%%sSELECT %[1]s, %[2]s, %[1]s, %[2]s, %[1]s, %[3]d, %[3]d + i, 'used' FROM n`, digest, id, future),
-		fmt.Sprintf(`INTO recovery_limits (id, tat) %%sSELECT %s, %d + i FROM n`, digest, future),
+		fmt.Sprintf(`INTO recovery_limits (id, tat, slot) %%sSELECT %s, %d + i, %d FROM n`, digest, future, future/60_000_000),
 	} {
 		if _, err := conn.ExecContext(b.Context(), "INSERT "+fmt.Sprintf(insert, numbers)); err != nil {
 			b.Fatal(err)

@@ -17,8 +17,8 @@ import (
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
-// people is a table on which nothing is wrong.
-var people = sqlstore.Table{
+// peopleTable is a table on which nothing is wrong.
+var peopleTable = sqlstore.Table{
 	Name: "people", ID: "id", Username: "name", Email: "email", PasswordHash: "hash",
 	CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact,
 	Active: "status = 'active'", EmailVerified: "verified_at IS NOT NULL",
@@ -190,7 +190,7 @@ func TestMistakesAreRefusedAtStart(t *testing.T) {
 					_, err := db.Exec(statement)
 					is.NoErr(err)
 				}
-				table := people
+				table := peopleTable
 				if m.table != nil {
 					m.table(&table)
 				}
@@ -275,7 +275,7 @@ func TestTablesThatWork(t *testing.T) {
 					_, err := db.Exec(statement)
 					is.NoErr(err)
 				}
-				table := people
+				table := peopleTable
 				if g.table != nil {
 					g.table(&table)
 				}
@@ -314,7 +314,7 @@ func TestLookUpsWithoutIndexAreWarnedOf(t *testing.T) {
 						is.NoErr(err)
 					}
 				}
-				table := people
+				table := peopleTable
 				table.Tenant = c.tenant
 				warnings, err := startOn(t, s.Dialect, db, table, sqlstore.Options{})
 				is.NoErr(err)
@@ -338,7 +338,7 @@ func TestViewsAreWarnedOf(t *testing.T) {
 		makePeople(t, s.Dialect, db, databases.TextType(s.Dialect), nil)
 		_, err := db.Exec("CREATE VIEW persons AS SELECT id AS i, name AS n, email AS e, hash AS h, status, verified_at FROM people")
 		is.NoErr(err)
-		table := people
+		table := peopleTable
 		table.Name, table.ID, table.Username, table.Email, table.PasswordHash = "persons", "i", "n", "e", "h"
 		warnings, err := startOn(t, s.Dialect, db, table, sqlstore.Options{})
 		is.NoErr(err)
@@ -360,7 +360,7 @@ func TestAnotherDialectIsRefusedAtStart(t *testing.T) {
 				is := is.New(t)
 				db := s.Create(t)
 				makePeople(t, s.Dialect, db, databases.TextType(s.Dialect), nil)
-				accounts, err := people.Accounts(d)
+				accounts, err := peopleTable.Accounts(d)
 				is.NoErr(err)
 				_, err = startWith(t, s.Dialect, db, accounts, sqlstore.Options{})
 				is.True(err != nil)
@@ -369,7 +369,7 @@ func TestAnotherDialectIsRefusedAtStart(t *testing.T) {
 			t.Run(fmt.Sprint("a store for ", d), func(t *testing.T) {
 				is := is.New(t)
 				db := s.Create(t)
-				accounts, err := people.Accounts(d)
+				accounts, err := peopleTable.Accounts(d)
 				is.NoErr(err)
 				store, err := sqlstore.New(db, d, accounts, nil)
 				is.NoErr(err)
@@ -406,9 +406,6 @@ func TestOwnTablesAreChecked(t *testing.T) {
 	})
 }
 
-// users embed a mapping, as an application does that adds to it.
-type users struct{ *sqlstore.Mapping }
-
 // own is an application's own Accounts.
 type own struct {
 	sqlstore.Accounts
@@ -423,7 +420,7 @@ func TestAccountsThatEmbedAMappingAreChecked(t *testing.T) {
 	is := is.New(t)
 	s := databases.Servers[0]
 	db := s.Create(t)
-	accounts, err := people.Accounts(s.Dialect)
+	accounts, err := peopleTable.Accounts(s.Dialect)
 	is.NoErr(err)
 	_, err = startWith(t, s.Dialect, db, users{accounts}, sqlstore.Options{})
 	is.True(err != nil && strings.Contains(err.Error(), `Table.Name: the table "people"`))

@@ -140,7 +140,7 @@ func fill(t *testing.T, db *sql.DB, d sqlstore.Dialect, accounts int) {
 	for _, statement := range []string{
 		fmt.Sprintf(`INSERT INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at)
 			SELECT %[1]s, CONCAT(n, ''), %[1]s, CONCAT('r', n), %[1]s, %[2]d + n, %[2]d + n FROM %[3]s`, bytes, later, numbers(ownRows)),
-		fmt.Sprintf(`INSERT INTO recovery_limits (id, tat) SELECT %s, %d + n FROM %s`, bytes, later, numbers(ownRows)),
+		fmt.Sprintf(`INSERT INTO recovery_limits (id, tat, slot) SELECT %s, %d + n, %d FROM %s`, bytes, later, later/60_000_000, numbers(ownRows)),
 		// Most of the mail lane wait since yesterday, the others are to be tried again tomorrow.
 		fmt.Sprintf(`INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
 			requested_at, turn, fresh, order_at)
@@ -380,5 +380,5 @@ func TestPostgresUpdatesHotLimitsInPlace(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	t.Logf("%d of %d in place", inPlace, updates)
-	is.True(inPlace >= updates*9/10) // not all: two slots of time, a full page
+	is.True(inPlace >= updates*9/10) // not all: two minutes, a full page
 }

@@ -59,12 +59,12 @@ func TestLockedRowsArePassedOver(t *testing.T) {
 	})
 }
 
-// A limit that is new to two calls at once is counted for both: the one that comes second waits for the
-// first, sees that it missed it, and begins again.
+// A limit that is new to two calls at once is counted for both: the second waits for the first, and
+// then sees what it counted.
 func TestLimitThatIsMadeMeanwhileIsCounted(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		if s.Dialect != sqlstore.PostgreSQL {
-			t.Skip("others have a row before they count")
+		if s.Dialect == sqlstore.SQLite {
+			t.Skip("it has one writer")
 		}
 		is := is.New(t)
 		store, db := databases.Open(t, s)
@@ -75,7 +75,7 @@ func TestLimitThatIsMadeMeanwhileIsCounted(t *testing.T) {
 			is.NoErr(store.TakeLimits(t.Context(), t0, recovery.Charges{known}))
 			tx, err := db.BeginTx(t.Context(), nil)
 			is.NoErr(err)
-			_, err = tx.Exec("INSERT INTO recovery_limits (id, tat) VALUES ($1, $2)", missed.Key[:], t0.Add(time.Hour).UnixMicro())
+			_, err = tx.Exec(databases.Bind(s.Dialect, "INSERT INTO recovery_limits (id, tat, slot) VALUES (?, ?, 0)"), missed.Key[:], t0.Add(time.Hour).UnixMicro())
 			is.NoErr(err)
 			result := make(chan error, 1)
 			go func() { result <- store.TakeLimits(t.Context(), t0, charges) }()

@@ -1,0 +1,103 @@
+package dbtest
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/sqlstore/accountstest"
+	"example.com/recovery/store/sqlstore/dbtest/databases"
+)
+
+// tableOf is the mapping that the kit is tried on.
+func tableOf(t testing.TB, d sqlstore.Dialect) *sqlstore.Mapping {
+	t.Helper()
+	accounts, err := databases.Users.Accounts(d)
+	is.New(t).NoErr(err)
+	return accounts
+}
+
+// fixture is the kit's on an empty table users whose key has the type.
+func fixture(t testing.TB, db *sql.DB, d sqlstore.Dialect, accounts sqlstore.Accounts) accountstest.Fixture {
+	t.Helper()
+	_, err := db.Exec("DELETE FROM users")
+	is.New(t).NoErr(err)
+	h := databases.HarnessOn(d, nil, db)
+	put := func(a recovery.Account, hash string) error {
+		if d == sqlstore.MySQL && strings.HasSuffix(a.ID, " ") {
+			return errors.ErrUnsupported // its collations ignore spaces at the end
+		}
+		return h.Put(a, hash)
+	}
+	return accountstest.Fixture{
+		DB: db, Dialect: d, Accounts: accounts, Put: put, Remove: h.Remove, PasswordHash: h.PasswordHash,
+		Unusable: []string{"!", "!hash", "*", "x"},
+	}
+}
+
+func uuidOf(n int) string { return fmt.Sprintf("a0000000-0000-4000-8000-00000000000%d", n) }
+
+// A keyType is a type of the user table's key.
+type keyType struct {
+	name, column string
+	id           func(n int) string
+}
+
+func keyTypes(d sqlstore.Dialect) []keyType {
+	switch d {
+	case sqlstore.PostgreSQL:
+		return []keyType{{"text", "text", nil}, {"bigint", "bigint", strconv.Itoa}, {"uuid", "uuid", uuidOf}}
+	case sqlstore.MySQL:
+		return []keyType{
+			{"varchar", databases.TextType(d), nil}, {"bigint", "BIGINT UNSIGNED", strconv.Itoa},
+			{"latin1", "CHAR(36) CHARACTER SET latin1", uuidOf}, {"general_ci", "VARCHAR(36) COLLATE utf8mb4_general_ci", uuidOf},
+		}
+	}
+	return []keyType{{"text", "TEXT", nil}, {"integer", "INTEGER", strconv.Itoa}, {"nocase", "TEXT COLLATE NOCASE", uuidOf}}
+}
+
+func TestTablePassesTheKit(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		for _, key := range keyTypes(s.Dialect) {
+			t.Run(key.name, func(t *testing.T) {
+				db := s.Create(t)
+				_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, key.column, databases.TextType(s.Dialect)))
+				is.New(t).NoErr(err)
+				accountstest.Run(t, func(t *testing.T) accountstest.Fixture {
+					f := fixture(t, db, s.Dialect, tableOf(t, s.Dialect))
+					f.ID = key.id
+					return f
+				})
+			})
+		}
+	})
+}
+
+// An application without tenants, whose names are unique and in lower case, says what it cannot
+// have, and those cases are skipped.
+func TestKitSkipsWhatTheApplicationCannotHave(t *testing.T) {
+	db := databases.Servers[0].Create(t)
+	databases.OpenOn(t, sqlstore.SQLite, db, "TEXT")
+	users := databases.Users
+	users.Tenant = ""
+	accounts, err := users.Accounts(sqlstore.SQLite)
+	is.New(t).NoErr(err)
+	accountstest.Run(t, func(t *testing.T) accountstest.Fixture {
+		f := fixture(t, db, sqlstore.SQLite, accounts)
+		put := f.Put
+		f.Put = func(a recovery.Account, hash string) error {
+			if a.Tenant != "" || a.Username != strings.ToLower(a.Username) || a.Email == "shared@example.com" {
+				return errors.ErrUnsupported
+			}
+			return put(a, hash)
+		}
+		return f
+	})
+}
