@@ -2,7 +2,13 @@ package sqlstore
 
 import (
 	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"io"
+	"net"
+	"os"
+	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -14,41 +20,60 @@ func isOurs(err error) bool {
 	return errors.Is(err, recovery.ErrInvalidToken) || errors.Is(err, recovery.ErrLeaseLost) || errors.Is(err, recovery.ErrLimited)
 }
 
-// code returns the database's own name of an error, "" if it did not come from the database. It
-// knows the drivers by their methods, and MySQL's by the form of its text, so that none is
-// imported.
+// code returns the database's own name of an error, "" if it did not come from the database.
 func code(err error) string {
-	var state interface{ SQLState() string } // pgx, lib/pq
-	if errors.As(err, &state) {
-		return state.SQLState()
-	}
-	var number interface{ Code() int } // modernc.org/sqlite
-	if errors.As(err, &number) {
-		return strconv.Itoa(number.Code() & 0xff) // without the extended part
-	}
-	return mysqlCode(err)
+	c, _ := answer(err)
+	return c
 }
 
-func mysqlCode(err error) string {
+// answer returns the code and the text of the database's answer in err. It knows the drivers by
+// their methods and fields, and MySQL's by the form of its text, so that none is imported.
+func answer(err error) (code, text string) {
 	if err == nil {
-		return ""
+		return "", ""
 	}
-	if rest, ok := strings.CutPrefix(err.Error(), "Error "); ok { // "Error 1213 (40001): …"
-		if digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]; digits != "" {
-			return "MySQL " + digits
-		}
+	switch e := err.(type) {
+	case interface{ SQLState() string }: // pgx, lib/pq
+		return e.SQLState(), err.Error()
+	case interface{ Code() int }: // modernc.org/sqlite
+		return sqliteCode(int64(e.Code())), err.Error()
+	}
+	if number, ok := mattnCode(err); ok {
+		return sqliteCode(number), err.Error()
+	}
+	if number := mysqlForm.FindStringSubmatch(err.Error()); number != nil {
+		return "MySQL " + number[1], err.Error()
 	}
 	switch wrapper := err.(type) {
 	case interface{ Unwrap() error }:
-		return mysqlCode(wrapper.Unwrap())
+		return answer(wrapper.Unwrap())
 	case interface{ Unwrap() []error }:
 		for _, e := range wrapper.Unwrap() {
-			if c := mysqlCode(e); c != "" {
-				return c
+			if code, text = answer(e); code != "" {
+				return code, text
 			}
 		}
 	}
-	return ""
+	return "", ""
+}
+
+// mysqlForm is what go-sql-driver begins its texts with: "Error 1213 (40001): …".
+var mysqlForm = regexp.MustCompile(`^Error ([0-9]+)`)
+
+func sqliteCode(number int64) string { return strconv.FormatInt(number&0xff, 10) } // without the extended part
+
+// mattnCode returns the code of an error of github.com/mattn/go-sqlite3, which is a struct without
+// methods to tell it. Its texts would tell less: SQLite has one for each way to break a rule.
+func mattnCode(err error) (int64, bool) {
+	v := reflect.Indirect(reflect.ValueOf(err))
+	if v.Kind() != reflect.Struct {
+		return 0, false
+	}
+	short, extended := v.FieldByName("Code"), v.FieldByName("ExtendedCode")
+	if !short.IsValid() || !extended.IsValid() || !short.CanInt() || !extended.CanInt() || short.Int() == 0 {
+		return 0, false
+	}
+	return short.Int(), true
 }
 
 // decided reports whether the error of a commit says that nothing was committed.
@@ -95,16 +120,146 @@ func refusedData(err error) bool {
 
 // hide keeps the values that databases put into their messages out of the text of err.
 func hide(err error) error {
-	if c := code(err); c != "" {
-		return &databaseError{c, err}
+	c, text := answer(err)
+	if c == "" {
+		return err
 	}
-	return err
+	words := ownWords(c, text)
+	if words == "" {
+		words = meaning(c)
+	}
+	return &databaseError{c, words, err}
 }
 
 type databaseError struct {
-	code string
-	err  error
+	code, words string
+	err         error
 }
 
-func (e *databaseError) Error() string { return "the database refused with code " + e.code }
+func (e *databaseError) Error() string {
+	text := "the database refused with code " + e.code
+	if e.words != "" {
+		text += ": " + e.words
+	}
+	return text
+}
+
 func (e *databaseError) Unwrap() error { return e.err }
+
+// meaning says what a code means, for the faults that whoever runs the database can mend.
+func meaning(code string) string {
+	switch code {
+	case "53100", "13", "MySQL 1021":
+		return "the disk is full"
+	case "MySQL 1114":
+		return "the table or the disk is full"
+	case "58030", "10", "MySQL 3", "MySQL 1026":
+		return "reading or writing a file failed; the disk may be full or broken"
+	case "XX001", "XX002", "11", "MySQL 1194":
+		return "the database is damaged"
+	case "26":
+		return "the file is no SQLite database"
+	case "14":
+		return "the database file cannot be opened"
+	case "25006", "8", "MySQL 1290", "MySQL 1836":
+		return "the database is read-only"
+	case "42501", "3", "23", "MySQL 1044", "MySQL 1142", "MySQL 1143":
+		return "permission denied"
+	case "28P01", "28000", "MySQL 1045", "MySQL 1698":
+		return "the login was refused"
+	case "42P01", "MySQL 1146":
+		return "no such table"
+	case "42703", "MySQL 1054":
+		return "no such column"
+	case "3F000":
+		return "no such schema"
+	case "3D000", "MySQL 1049":
+		return "no such database"
+	case "53300", "MySQL 1040", "MySQL 1203", "MySQL 1226":
+		return "it has too many connections"
+	case "53200", "7", "MySQL 1037", "MySQL 1041":
+		return "it is out of memory"
+	case "57P01", "57P02", "57P03", "MySQL 1053":
+		return "the server is starting or stopping"
+	case "57014", "9", "MySQL 1317", "MySQL 1969", "MySQL 3024":
+		return "the statement was cancelled, by a timeout or by someone"
+	case "55P03", "5", "6", "MySQL 1205":
+		return "the data is locked by another connection"
+	case "40001", "40P01", "MySQL 1213", "MySQL 1020":
+		return "another transaction was in the way"
+	case "18", "MySQL 1366", "MySQL 1406":
+		return "a value does not fit"
+	case "19", "MySQL 1062", "MySQL 1451", "MySQL 1452":
+		return "a constraint forbids it"
+	case "MySQL 1927":
+		return "the connection was lost or refused"
+	}
+	switch {
+	case len(code) != 5:
+		return ""
+	case code[:2] == "08":
+		return "the connection was lost or refused"
+	case code[:2] == "22":
+		return "a value does not fit"
+	case code[:2] == "23":
+		return "a constraint forbids it"
+	}
+	return ""
+}
+
+// ownWords returns the database's own words where they say what is missing or forbidden. Each form
+// is matched as a whole and has names of tables and columns only, never a value.
+func ownWords(code, text string) string {
+	switch code {
+	case "42P01", "42703", "42501", "3F000", "3D000", "1",
+		"MySQL 1146", "MySQL 1054", "MySQL 1142", "MySQL 1143", "MySQL 1049":
+		if found := wordsForm.FindStringSubmatch(deniedUser.ReplaceAllString(text, "")); found != nil {
+			return found[1]
+		}
+	}
+	return ""
+}
+
+var (
+	deniedUser = regexp.MustCompile(` to user '[^']*'@'[^']*'`)
+	wordsForm  = regexp.MustCompile(strings.ReplaceAll(`^(?:ERROR: |FATAL: |pq: |SQL logic error: |Error \d+(?: \(\w+\))?: )?(`+strings.Join([]string{
+		`(?:relation|column|schema|database) NAME(?: of relation NAME)? does not exist`,
+		`permission denied for \w+ NAME`,
+		`Table NAME doesn't exist`,
+		`Unknown (?:column|database) NAME`,
+		`[A-Z, ]+ command denied for (?:table|column) NAME(?: in table NAME)?`,
+		`no such (?:table|column): NAME`,
+		`table NAME has no column named NAME`,
+	}, "|")+`)(?: in '[\w ]+'| at position [\d:]+| \(\w+\)| \(SQLSTATE \w+\))*$`, "NAME", "[\\w.\"'`-]+"))
+)
+
+// noConnection says that a transaction could not begin, so that nothing was done. What the driver
+// says of it may have hosts, users and even a password in it.
+func noConnection(err error) error {
+	if code(err) != "" {
+		return err // the server answered
+	}
+	return &connectionError{err}
+}
+
+type connectionError struct{ err error }
+
+func (e *connectionError) Error() string {
+	const text = "no connection to the database"
+	var network net.Error
+	var lookUp *net.DNSError
+	var system *os.SyscallError
+	switch {
+	case errors.As(e.err, &network) && network.Timeout():
+		return text + ": timed out"
+	case errors.As(e.err, &lookUp):
+		return text + ": its host name was not found"
+	case errors.As(e.err, &system):
+		return text + ": " + system.Err.Error()
+	case errors.Is(e.err, io.EOF), errors.Is(e.err, io.ErrUnexpectedEOF), errors.Is(e.err, driver.ErrBadConn):
+		return text + ": the server closed it"
+	}
+	return text
+}
+
+func (e *connectionError) Unwrap() error { return e.err }

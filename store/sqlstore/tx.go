@@ -61,7 +61,7 @@ func pause(ctx context.Context, attempt int) {
 func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(txn) error) error {
 	tx, err := s.db.BeginTx(ctx, opts)
 	if err != nil {
-		return err
+		return noConnection(err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
 	if err := f(txn{tx, s.prepared}); err != nil {
