@@ -18,10 +18,7 @@ import (
 // point; 900 in the full run and at the most, because every child's clock is a minute later.
 func TestAttack_S43_Crash(t *testing.T) {
 	crashes := countFromEnv(t, "RECOVERY_CRASHES", 100)
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		if s.Name == "PostgreSQL with lib_pq" {
-			t.Skip("the server is that of pgx")
-		}
+	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		t.Parallel() // the children wait more than they work
 		is := is.New(t)
 		p := s.Place(t)

@@ -18,7 +18,7 @@ import (
 // The package comment of sqlstore lists what the store needs. The application migrates and keeps its
 // accounts as the owner of the tables; the store runs as a user who has nothing but that list.
 func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		if s.Dialect == sqlstore.SQLite {
 			t.Skip("SQLite knows no users")

@@ -220,7 +220,7 @@ func exercise(t *testing.T, store *sqlstore.Store) {
 // planner to prefer an index; the full run is of 1,000,000.
 func TestEveryStatementUsesAnIndex(t *testing.T) {
 	accounts := fromEnv(t, "RECOVERY_ACCOUNTS", 100_000)
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		p := s.Place(t)
 		db := p.Open(t)
@@ -261,7 +261,7 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 // Indexes that begin with the tenant serve every look-up of accounts, and of the tenant no more is
 // read than what was asked for.
 func TestLookUpsUseIndexesOfTheTenant(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		p := s.Place(t)
 		db := p.Open(t)

@@ -16,7 +16,7 @@ import (
 // The suite again, with every call made by another of several instances: calls of one instance do not
 // meet in the database, because they share transactions.
 func TestStoreOfManyInstances(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		_, db := databases.Open(t, s)
 		all := newManyStores(t, s.Dialect, db)
 		storetest.Run(t, func(t *testing.T) storetest.Harness {

@@ -45,7 +45,7 @@ func TestTablesHaveOneLayout(t *testing.T) {
 // Limits count as those in memory: with keys that other calls
 // share, clocks that go back, limits that change, and states that a wrong clock left far ahead.
 func TestLimitsCountAsInMemory(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		store, db := databases.Open(t, s)
 		db.SetMaxOpenConns(1)

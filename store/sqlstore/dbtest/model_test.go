@@ -41,7 +41,7 @@ func TestModel(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		checks := max(total/walk, 1)
-		if s.Name == "PostgreSQL with lib_pq" { // the statements are those of pgx
+		if s.Again { // with the same statements
 			checks = max(checks/4, 1)
 		}
 		is.NoErr(flag.Set("rapid.checks", strconv.Itoa(checks)))

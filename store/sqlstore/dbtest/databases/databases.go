@@ -1,7 +1,8 @@
 // Package databases finds the database servers that tests run against, and makes the tables of an
 // application with accounts in a database of their own.
 //
-// SQLite is always there. PostgreSQL is looked for at RECOVERY_POSTGRES (a URL), else at 127.0.0.1:5432
+// SQLite is always there with the driver modernc.org/sqlite, and with mattn/go-sqlite3 where the tests
+// are built with cgo. PostgreSQL is looked for at RECOVERY_POSTGRES (a URL), else at 127.0.0.1:5432
 // and the user postgres; MariaDB or MySQL at RECOVERY_MYSQL (a DSN of go-sql-driver), else at
 // 127.0.0.1:3306 and the user root. Databases are named recovery_test_… and dropped when the test ends.
 // What is not found is said to be missing; with RECOVERY_REQUIRE_ALL=1 that is a failure.
@@ -24,6 +25,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/lib/pq"
 	"github.com/matryer/is"
+	_ "github.com/mattn/go-sqlite3"
 	_ "modernc.org/sqlite"
 
 	"example.com/recovery/store/sqlstore"
@@ -34,6 +36,10 @@ type Server struct {
 	Name    string
 	Dialect sqlstore.Dialect
 	Place   func(t testing.TB) Place // makes a new, empty database
+
+	// Again is set if the server is there before with another driver: what tries the server alone,
+	// and takes long, need not be done again.
+	Again bool
 }
 
 // A Place is how to connect to a database.
@@ -53,16 +59,26 @@ func (s Server) Create(t testing.TB) *sql.DB {
 
 // Servers are all kinds that are tried.
 var Servers = []Server{
-	{"SQLite", sqlstore.SQLite, NewSQLite},
-	{"PostgreSQL with pgx", sqlstore.PostgreSQL, func(t testing.TB) Place { return NewPostgres(t, "pgx", nil) }},
-	{"PostgreSQL with lib_pq", sqlstore.PostgreSQL, func(t testing.TB) Place { return NewPostgres(t, "postgres", nil) }},
-	{"MariaDB", sqlstore.MySQL, func(t testing.TB) Place { return NewMySQL(t, nil) }},
+	{Name: "SQLite", Dialect: sqlstore.SQLite, Place: NewSQLite},
+	{Name: "PostgreSQL with pgx", Dialect: sqlstore.PostgreSQL, Place: func(t testing.TB) Place { return NewPostgres(t, "pgx", nil) }},
+	{Name: "PostgreSQL with lib_pq", Dialect: sqlstore.PostgreSQL, Place: func(t testing.TB) Place { return NewPostgres(t, "postgres", nil) }, Again: true},
+	{Name: "MariaDB", Dialect: sqlstore.MySQL, Place: func(t testing.TB) Place { return NewMySQL(t, nil) }},
+	{Name: "SQLite with mattn", Dialect: sqlstore.SQLite, Place: NewMattn, Again: true},
 }
 
-// OnEach runs f for every server, each with a database of its own.
+// OnEach runs f for every server with every driver, each with a database of its own.
 func OnEach(t *testing.T, f func(t *testing.T, s Server)) {
 	for _, s := range Servers {
 		t.Run(s.Name, func(t *testing.T) { f(t, s) })
+	}
+}
+
+// OnEachOnce runs f for every server with one driver.
+func OnEachOnce(t *testing.T, f func(t *testing.T, s Server)) {
+	for _, s := range Servers {
+		if !s.Again {
+			t.Run(s.Name, func(t *testing.T) { f(t, s) })
+		}
 	}
 }
 
@@ -83,9 +99,28 @@ func NewSQLite(t testing.TB) Place {
 
 // SQLiteDSN opens a file as an application should: a commit is on disk, and writers wait for each other.
 func SQLiteDSN(path string) string {
-	path = (&url.URL{Path: path}).EscapedPath() // names of tests may have a #
-	return "file:" + path + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	return fileURL(path) + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
 }
+
+// NewMattn makes such a file for mattn/go-sqlite3.
+func NewMattn(t testing.TB) Place {
+	t.Helper()
+	memory, err := sql.Open("sqlite3", ":memory:")
+	is.New(t).NoErr(err)
+	defer memory.Close()
+	if err := Ping(memory); err != nil {
+		Missing(t, "cgo", err) // the driver says so
+	}
+	return Place{"sqlite3", MattnDSN(filepath.Join(t.TempDir(), "recovery.db"))}
+}
+
+// MattnDSN is SQLiteDSN for mattn/go-sqlite3.
+func MattnDSN(path string) string {
+	return fileURL(path) + "?_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL"
+}
+
+// fileURL escapes a path, for names of tests may have a #.
+func fileURL(path string) string { return "file:" + (&url.URL{Path: path}).EscapedPath() }
 
 var databases atomic.Int64
 
