@@ -157,6 +157,7 @@ func (s *shift) progress(t *testing.T) {
 // An ownServer is a database server of the test's own, which can be killed and started again.
 type ownServer struct {
 	name    string
+	url     string // PostgreSQL's
 	open    func(t *testing.T) *sql.DB
 	command func() *exec.Cmd
 	process *process
@@ -176,19 +177,25 @@ func (s *ownServer) start(t *testing.T) {
 	})
 }
 
+// installPostgres makes a server of the version that is installed.
 func installPostgres(t *testing.T) *ownServer {
 	t.Helper()
 	const binaries = "/usr/lib/postgresql/*/bin/"
-	initdb, postgres := program(t, binaries+"initdb", "initdb"), program(t, binaries+"postgres", "postgres")
+	return newPostgres(t, program(t, binaries+"initdb", "initdb"), program(t, binaries+"postgres", "postgres"))
+}
+
+// newPostgres makes a server of the programs given.
+func newPostgres(t *testing.T, initdb, postgres string) *ownServer {
+	t.Helper()
 	id := identityOf(t, "postgres", "nobody")
 	dir := id.dir(t)
 	id.run(t, dir, initdb, "-D", dir, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
 	addr := freeAddr(t)
+	url := "postgres://postgres@" + addr + "/postgres?sslmode=disable"
 	return &ownServer{
 		name: "PostgreSQL",
-		open: func(t *testing.T) *sql.DB {
-			return databases.OpenDB(t, "pgx", "postgres://postgres@"+addr+"/postgres?sslmode=disable")
-		},
+		url:  url,
+		open: func(t *testing.T) *sql.DB { return databases.OpenDB(t, "pgx", url) },
 		command: func() *exec.Cmd {
 			return id.command(dir, postgres, "-D", dir, "-p", portOf(t, addr), "-c", "listen_addresses=127.0.0.1",
 				"-c", "unix_socket_directories=", "-c", "fsync=on", "-c", "synchronous_commit=on")

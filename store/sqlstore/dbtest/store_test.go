@@ -2,8 +2,8 @@
 // PostgreSQL and MariaDB where they are found; package databases says where they are looked for.
 //
 // On Unix some tests start servers of their own, in temporary directories and on free ports: a
-// pgbouncer before that PostgreSQL, and a PostgreSQL and a MariaDB to be killed; for these the programs
-// must be installed.
+// pgbouncer before that PostgreSQL, a PostgreSQL and a MariaDB to be killed, and other versions of
+// PostgreSQL; for these the programs must be installed.
 //
 // RECOVERY_GALERA=1 adds a Galera cluster of three nodes of MariaDB; it needs galera-4 and rsync. How
 // long the tests try is set by RECOVERY_CRASHES, RECOVERY_SERVER_KILLS, RECOVERY_RACE_TOKENS,
@@ -18,13 +18,14 @@ import (
 	"example.com/recovery/store/storetest"
 )
 
-// The same suite, every case, on every store. The cases share a database, emptied before each.
-func TestStore(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		store, db := databases.Open(t, s)
-		storetest.Run(t, func(t *testing.T) storetest.Harness {
-			databases.Empty(t, db)
-			return databases.HarnessOn(s.Dialect, store, db)
-		})
+// The same suite, every case, on every store.
+func TestStore(t *testing.T) { databases.OnEach(t, keepsItsPromises) }
+
+// keepsItsPromises runs the suite. Its cases share a database, emptied before each.
+func keepsItsPromises(t *testing.T, s databases.Server) {
+	store, db := databases.Open(t, s)
+	storetest.Run(t, func(t *testing.T) storetest.Harness {
+		databases.Empty(t, db)
+		return databases.HarnessOn(s.Dialect, store, db)
 	})
 }
