@@ -220,18 +220,22 @@ func ownWords(code, text string) string {
 	return ""
 }
 
-var (
-	deniedUser = regexp.MustCompile(` to user '[^']*'@'[^']*'`)
-	wordsForm  = regexp.MustCompile(strings.ReplaceAll(`^(?:ERROR: |FATAL: |pq: |SQL logic error: |Error \d+(?: \(\w+\))?: )?(`+strings.Join([]string{
-		`(?:relation|column|schema|database) NAME(?: of relation NAME)? does not exist`,
-		`permission denied for \w+ NAME`,
-		`Table NAME doesn't exist`,
-		`Unknown (?:column|database) NAME`,
-		`[A-Z, ]+ command denied for (?:table|column) NAME(?: in table NAME)?`,
-		`no such (?:table|column): NAME`,
-		`table NAME has no column named NAME`,
-	}, "|")+`)(?: in '[\w ]+'| at position [\d:]+| \(\w+\)| \(SQLSTATE \w+\))*$`, "NAME", "[\\w.\"'`-]+"))
-)
+// wordsForm finds the words in what the drivers make of them. NAME is a name in quotes, or without.
+var wordsForm = regexp.MustCompile(strings.ReplaceAll(`^`+
+	`(?:ERROR: |FATAL: |pq: |SQL logic error: |Error \d+(?: \(\w+\))?: )?`+
+	`(`+
+	`(?:relation|column|schema|database) NAME(?: of relation NAME)? does not exist|`+
+	`permission denied for \w+ NAME|`+
+	`Table NAME doesn't exist|`+
+	`Unknown (?:column|database) NAME|`+
+	`[A-Z, ]+ command denied for (?:table|column) NAME(?: in table NAME)?|`+
+	`no such (?:table|column): NAME|`+
+	`table NAME has no column named NAME`+
+	`)`+
+	`(?: in '[\w ]+'| at (?:position|column) [\d:]+| \(\w+\)| \(SQLSTATE \w+\))*`+
+	`$`, "NAME", "[\\w.\"'`-]+"))
+
+var deniedUser = regexp.MustCompile(` to user '[^']*'@'[^']*'`)
 
 // noConnection says that a transaction could not begin, so that nothing was done. What the driver
 // says of it may have hosts, users and even a password in it.

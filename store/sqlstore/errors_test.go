@@ -237,6 +237,7 @@ func TestOwnWords(t *testing.T) {
 	for _, c := range []struct{ code, text, want string }{
 		{"42P01", `ERROR: relation "recovery_jobs" does not exist (SQLSTATE 42P01)`, `relation "recovery_jobs" does not exist`},
 		{"42P01", `pq: relation "app.users" does not exist at position 2:15 (42P01)`, `relation "app.users" does not exist`},
+		{"42703", `pq: column users.mail does not exist at column 64 (42703)`, `column users.mail does not exist`},
 		{"42703", `ERROR: column u.name does not exist (SQLSTATE 42703)`, `column u.name does not exist`},
 		{"42703", `ERROR: column "mail" does not exist (SQLSTATE 42703)`, `column "mail" does not exist`},
 		{"42703", `ERROR: column "mail" of relation "users" does not exist (SQLSTATE 42703)`, `column "mail" of relation "users" does not exist`},
