@@ -17,7 +17,8 @@ import (
 
 // isOurs reports whether err is an answer of the store, not a failure of the database.
 func isOurs(err error) bool {
-	return errors.Is(err, recovery.ErrInvalidToken) || errors.Is(err, recovery.ErrLeaseLost) || errors.Is(err, recovery.ErrLimited)
+	return errors.Is(err, recovery.ErrInvalidToken) || errors.Is(err, recovery.ErrLeaseLost) ||
+		errors.Is(err, recovery.ErrLimited)
 }
 
 // code returns the database's own name of an error, "" if it did not come from the database.
@@ -60,7 +61,8 @@ func answer(err error) (code, text string) {
 // mysqlForm is what go-sql-driver begins its texts with: "Error 1213 (40001): …".
 var mysqlForm = regexp.MustCompile(`^Error ([0-9]+)`)
 
-func sqliteCode(number int64) string { return strconv.FormatInt(number&0xff, 10) } // without the extended part
+// sqliteCode leaves the extended part of a code out.
+func sqliteCode(number int64) string { return strconv.FormatInt(number&0xff, 10) }
 
 // mattnCode returns the code of an error of github.com/mattn/go-sqlite3, which is a struct without
 // methods to tell it. Its texts would tell less: SQLite has one for each way to break a rule.
@@ -70,10 +72,10 @@ func mattnCode(err error) (int64, bool) {
 		return 0, false
 	}
 	short, extended := v.FieldByName("Code"), v.FieldByName("ExtendedCode")
-	if !short.IsValid() || !extended.IsValid() || !short.CanInt() || !extended.CanInt() || short.Int() == 0 {
+	if !short.IsValid() || !extended.IsValid() || !short.CanInt() || !extended.CanInt() {
 		return 0, false
 	}
-	return short.Int(), true
+	return short.Int(), short.Int() != 0
 }
 
 // decided reports whether the error of a commit says that nothing was committed.
@@ -82,8 +84,9 @@ func decided(err error) bool {
 		return true // it was not sent
 	}
 	switch c := code(err); c {
-	case "", // no answer of the database
-		"40003", "MySQL 1180", "10": // it does not know: completion unknown, error during COMMIT, SQLITE_IOERR
+	case "": // no answer of the database
+		return false
+	case "40003", "MySQL 1180", "10": // completion unknown, error during COMMIT, SQLITE_IOERR
 		return false
 	case "MySQL 1053", "MySQL 1927": // shutdown, connection killed
 		return false
@@ -260,7 +263,8 @@ func (e *connectionError) Error() string {
 		return text + ": its host name was not found"
 	case errors.As(e.err, &system):
 		return text + ": " + system.Err.Error()
-	case errors.Is(e.err, io.EOF), errors.Is(e.err, io.ErrUnexpectedEOF), errors.Is(e.err, driver.ErrBadConn):
+	case errors.Is(e.err, io.EOF), errors.Is(e.err, io.ErrUnexpectedEOF),
+		errors.Is(e.err, driver.ErrBadConn):
 		return text + ": the server closed it"
 	}
 	return text

@@ -79,8 +79,8 @@
 //
 // # Databases
 //
-//   - PostgreSQL 12 and later, with any driver. Behind pgbouncer in transaction mode, pgx needs
-//     default_query_exec_mode=exec; lib/pq needs nothing.
+//   - PostgreSQL 12 and later, with any driver; 12, 15 and 18 are tested. Behind pgbouncer in
+//     transaction mode, pgx needs default_query_exec_mode=exec; lib/pq needs nothing.
 //   - MySQL 8 and MariaDB 10.6 and later: claims use SKIP LOCKED. sql_mode, time_zone, isolation
 //     level and clientFoundRows make no difference. interpolateParams=true saves go-sql-driver two
 //     of three round trips of every statement.
@@ -89,14 +89,27 @@
 //     statements that the driver, not the server, puts together (interpolateParams=true with
 //     go-sql-driver): a transaction with prepared ones that another node aborts may seem to have
 //     been committed. What a COMMIT loses to another node is tried again like a deadlock.
-//   - SQLite 3.35 and later, with modernc.org/sqlite, whose errors are told apart. In the DSN, set
-//     a busy timeout, WAL and synchronous=FULL:
-//     "file:app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)".
-//     Every writing transaction begins with a write, so it waits for other programs instead of
-//     failing later.
-//     Statements are prepared once for each connection. The driver waits out the busy timeout even
-//     if ctx ends, so it is also how late a call may return while another program holds the file.
-//     ":memory:" is one database per connection: set SetMaxOpenConns(1).
+//   - SQLite 3.35 and later, with modernc.org/sqlite or, which needs cgo, mattn/go-sqlite3. The DSN
+//     needs a busy timeout, WAL and synchronous=FULL, see below. Every writing transaction begins
+//     with a write, so it waits for others instead of failing later; _txlock is not needed. Statements
+//     are prepared once for each connection. The driver waits out the busy timeout even if ctx ends,
+//     so it is also how late a call may return while another program holds the file. ":memory:" is
+//     one database per connection: set SetMaxOpenConns(1).
+//
+// The DSN of SQLite, for modernc.org/sqlite and for mattn/go-sqlite3:
+//
+//	file:app.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)
+//	file:app.db?_busy_timeout=5000&_journal_mode=WAL&_synchronous=FULL
+//
+// The store takes any *[sql.DB], so it can work on the pool that the application has already:
+//
+//   - pgx: stdlib.OpenDBFromPool(pool)
+//   - GORM: gormDB.DB()
+//   - ent: driver.DB() of its dialect/sql driver, or the same db that entsql.OpenDB was given
+//
+// An error names the database's code and says in plain words what it means. It has the database's
+// own words only where they name a table or a column, and never a value. The driver's error is
+// wrapped: do not log its text.
 //
 // A server keeps the locks of a client that vanished until it notices. Have PostgreSQL notice
 // within a minute (idle_in_transaction_session_timeout, tcp_keepalives_idle), and MySQL too
