@@ -145,15 +145,15 @@ func (p *probe) try(query string, args ...any) error {
 	})
 }
 
-// An answer is what a query found, as texts; NULL is "".
-type answer struct {
+// A result is what a query found, as texts; NULL is "".
+type result struct {
 	columns []string // names
 	types   []string // names in upper case, "" where the driver has none
 	rows    [][]string
 }
 
 // read reads what a query finds.
-func (p *probe) read(query string, args ...any) (a answer, err error) {
+func (p *probe) read(query string, args ...any) (a result, err error) {
 	err = p.refusal(func() error {
 		rows, err := p.tx.QueryContext(p.ctx, query, args...)
 		if err != nil {
@@ -188,7 +188,7 @@ func (p *probe) read(query string, args ...any) (a answer, err error) {
 }
 
 // column returns one column of all rows.
-func (a answer) column(name string) (values []string) {
+func (a result) column(name string) (values []string) {
 	for i, column := range a.columns {
 		if !strings.EqualFold(column, name) {
 			continue

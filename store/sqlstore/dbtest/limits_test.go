@@ -12,7 +12,6 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/store/memstore"
-	"example.com/recovery/store/sqlstore"
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 

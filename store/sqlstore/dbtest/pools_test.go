@@ -101,9 +101,11 @@ func openEnt(t *testing.T, p databases.Place) (*sql.DB, func(string) (string, er
 	}
 }
 
-// users is how the store finds the accounts in these examples.
-var users = sqlstore.Table{
+// poolUsers is how the store finds the accounts in these examples.
+var poolUsers = sqlstore.Table{
 	Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password",
+	CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact,
+	Active: sqlstore.Always, EmailVerified: sqlstore.Always,
 }
 
 // A store beside GORM uses GORM's own pool.
@@ -121,7 +123,7 @@ func Example_gorm() {
 	db, err := orm.DB()
 	check(err)
 	defer db.Close()
-	accounts, err := users.Accounts(sqlstore.SQLite)
+	accounts, err := poolUsers.Accounts(sqlstore.SQLite)
 	check(err)
 	store, err := sqlstore.New(db, sqlstore.SQLite, accounts, nil)
 	check(err)
@@ -146,7 +148,7 @@ func Example_ent() {
 		check(driver.Exec(ctx, statement, []any{}, nil))
 	}
 
-	accounts, err := users.Accounts(sqlstore.SQLite)
+	accounts, err := poolUsers.Accounts(sqlstore.SQLite)
 	check(err)
 	store, err := sqlstore.New(driver.DB(), sqlstore.SQLite, accounts, nil)
 	check(err)
@@ -165,7 +167,7 @@ func Example_pgxpool() {
 	db := stdlib.OpenDBFromPool(pool)
 	defer db.Close()
 
-	accounts, err := users.Accounts(sqlstore.PostgreSQL)
+	accounts, err := poolUsers.Accounts(sqlstore.PostgreSQL)
 	check(err)
 	store, err := sqlstore.New(db, sqlstore.PostgreSQL, accounts, nil)
 	check(err)
