@@ -48,15 +48,6 @@ func New[T any](max int, run func(ctx context.Context, calls []T) error) *Group[
 	return &Group[T]{run: run, max: max}
 }
 
-// Do runs the call in the next batch and returns its error. If ctx ends before the batch begins, Do
-// returns ctx's error, and the call is not made. If ctx ends while a batch of several calls is
-// running, Do returns [ErrLeft]; a batch of one ends with its ctx. If the call panics, or the batch
-// does, Do panics with the same value.
-func (g *Group[T]) Do(ctx context.Context, call T) error { return g.do(ctx, call, &g.waiting) }
-
-// DoFirst is Do for calls that go before those of Do.
-func (g *Group[T]) DoFirst(ctx context.Context, call T) error { return g.do(ctx, call, &g.urgent) }
-
 // A pending call is one whose caller waits.
 type pending[T any] struct {
 	ctx   context.Context
@@ -71,7 +62,16 @@ type pending[T any] struct {
 // A panicked is the value that a call or a batch panicked with.
 type panicked struct{ value any }
 
-func (g *Group[T]) do(ctx context.Context, call T, queue *[]*pending[T]) error {
+// Do runs the call in the next batch and returns its error. Urgent calls go before the others.
+//
+// If ctx ends before the batch begins, Do returns ctx's error, and the call is not made. If ctx ends
+// while a batch of several calls is running, Do returns [ErrLeft]; a batch of one ends with its ctx.
+// If the call panics, or the batch does, Do panics with the same value.
+func (g *Group[T]) Do(ctx context.Context, call T, urgent bool) error {
+	queue := &g.waiting
+	if urgent {
+		queue = &g.urgent
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}

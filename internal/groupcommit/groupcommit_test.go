@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -59,8 +60,8 @@ func onDisk(t *testing.T, f func(t *testing.T, d *disk, g *Group[string])) {
 	})
 }
 
-// begin makes a call on a goroutine. Its result comes through the channel; a panic is an error.
-func begin(ctx context.Context, do func(context.Context, string) error, call string) <-chan error {
+// begin makes a call on a goroutine, an urgent one if it says so. Its result comes through the channel; a panic is an error.
+func begin(ctx context.Context, g *Group[string], call string) <-chan error {
 	result := make(chan error, 1)
 	go func() {
 		defer func() {
@@ -68,7 +69,7 @@ func begin(ctx context.Context, do func(context.Context, string) error, call str
 				result <- fmt.Errorf("panic: %v", v)
 			}
 		}()
-		result <- do(ctx, call)
+		result <- g.Do(ctx, call, strings.HasPrefix(call, "urgent"))
 	}()
 	synctest.Wait()
 	return result
@@ -79,7 +80,7 @@ func TestCallAloneBeginsAtOnce(t *testing.T) {
 		is := is.New(t)
 		began := time.Now()
 		for range 3 {
-			is.NoErr(g.Do(t.Context(), "a"))
+			is.NoErr(g.Do(t.Context(), "a", false))
 		}
 		is.Equal(time.Since(began), 3*time.Second)
 		is.Equal(d.ctxs[0], t.Context()) // with its deadline
@@ -91,7 +92,7 @@ func TestCallsThatArriveMeanwhileShareABatch(t *testing.T) {
 		is := is.New(t)
 		var results []<-chan error
 		for _, call := range []string{"a", "b", "c", "d", "e", "f"} {
-			results = append(results, begin(t.Context(), g.Do, call))
+			results = append(results, begin(t.Context(), g, call))
 		}
 		for _, result := range results {
 			is.NoErr(<-result)
@@ -104,12 +105,12 @@ func TestCallsThatArriveMeanwhileShareABatch(t *testing.T) {
 func TestUrgentCallsGoFirst(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 		is := is.New(t)
-		a := begin(t.Context(), g.Do, "a")
+		a := begin(t.Context(), g, "a")
 		var last <-chan error
 		for _, call := range []string{"b", "c", "d", "e"} {
-			last = begin(t.Context(), g.Do, call)
+			last = begin(t.Context(), g, call)
 		}
-		urgent := begin(t.Context(), g.DoFirst, "urgent")
+		urgent := begin(t.Context(), g, "urgent")
 		is.NoErr(<-a)
 		is.NoErr(<-urgent)
 		is.NoErr(<-last)
@@ -121,12 +122,12 @@ func TestUrgentCallsGoFirst(t *testing.T) {
 func TestBatchLingersForCallersThatComeAgain(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 		is := is.New(t)
-		lone := begin(t.Context(), g.Do, "lone")
+		lone := begin(t.Context(), g, "lone")
 		round := func(n int) (took time.Duration) {
 			var results []<-chan error
 			began := time.Now()
 			for range n {
-				results = append(results, begin(t.Context(), g.Do, "again"))
+				results = append(results, begin(t.Context(), g, "again"))
 			}
 			for _, result := range results {
 				is.NoErr(<-result)
@@ -152,19 +153,19 @@ func TestCallerThatLeaves(t *testing.T) {
 		is := is.New(t)
 		ended, end := context.WithCancel(t.Context())
 		end()
-		is.Equal(g.Do(ended, "never"), context.Canceled)
+		is.Equal(g.Do(ended, "never", false), context.Canceled)
 
 		ctx, leave := context.WithCancel(t.Context())
-		a := begin(t.Context(), g.Do, "a")
-		early := begin(ctx, g.Do, "early")
-		b := begin(t.Context(), g.Do, "b")
+		a := begin(t.Context(), g, "a")
+		early := begin(ctx, g, "early")
+		b := begin(t.Context(), g, "b")
 		leave()
 		is.Equal(<-early, context.Canceled) // it was not begun, and will not be
 		is.NoErr(<-a)
 
 		ctx, leave = context.WithCancel(t.Context())
-		c := begin(t.Context(), g.Do, "c")
-		late := begin(ctx, g.Do, "late")
+		c := begin(t.Context(), g, "c")
+		late := begin(ctx, g, "late")
 		is.NoErr(<-b)
 		synctest.Wait() // now the next batch runs
 		leave()
@@ -174,7 +175,7 @@ func TestCallerThatLeaves(t *testing.T) {
 		is.NoErr(<-c) // and the others do
 
 		ctx, leave = context.WithCancel(t.Context())
-		alone := begin(ctx, g.Do, "alone")
+		alone := begin(ctx, g, "alone")
 		time.Sleep(2 * linger)
 		synctest.Wait()
 		leave()
@@ -187,12 +188,12 @@ func TestCallerThatLeaves(t *testing.T) {
 func TestBatchEndsWhenAllCallersHaveLeft(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 		is := is.New(t)
-		a := begin(t.Context(), g.Do, "a")
+		a := begin(t.Context(), g, "a")
 		var leaves []context.CancelFunc
 		var results []<-chan error
 		for _, call := range []string{"b", "c"} {
 			ctx, leave := context.WithCancel(t.Context())
-			leaves, results = append(leaves, leave), append(results, begin(ctx, g.Do, call))
+			leaves, results = append(leaves, leave), append(results, begin(ctx, g, call))
 		}
 		is.NoErr(<-a)
 		synctest.Wait()
@@ -203,7 +204,7 @@ func TestBatchEndsWhenAllCallersHaveLeft(t *testing.T) {
 		}
 		synctest.Wait()
 		is.Equal(d.ctxs[1].Err(), context.Canceled)
-		is.NoErr(g.Do(t.Context(), "d"))
+		is.NoErr(g.Do(t.Context(), "d", false))
 	})
 }
 
@@ -266,10 +267,10 @@ func TestFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 				is := is.New(t)
-				first := begin(t.Context(), g.Do, "first")
+				first := begin(t.Context(), g, "first")
 				var results []<-chan error
 				for _, call := range []string{"good", "bad", "fine"} {
-					results = append(results, begin(t.Context(), g.Do, call))
+					results = append(results, begin(t.Context(), g, call))
 				}
 				is.NoErr(<-first)
 				d.breaks(c.fails)
@@ -278,7 +279,7 @@ func TestFailures(t *testing.T) {
 				}
 				is.Equal(d.batches[1:], c.batches)
 				d.breaks(nil)
-				is.NoErr(g.Do(t.Context(), "next")) // the Group lives on
+				is.NoErr(g.Do(t.Context(), "next", false)) // the Group lives on
 			})
 		})
 	}
@@ -291,7 +292,7 @@ func TestErrorsAreKept(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 		is := is.New(t)
 		d.breaks(func([]string) error { return Call(0, func() error { return errBroken }) })
-		err := g.Do(t.Context(), "a")
+		err := g.Do(t.Context(), "a", false)
 		var one *CallError
 		is.True(errors.As(err, &one))
 		is.True(errors.Is(err, errBroken))
@@ -322,11 +323,7 @@ func TestCallsRace(t *testing.T) {
 	for caller := range 16 {
 		callers.Go(func() {
 			for i := range 100 {
-				do := g.Do
-				if i%7 == 0 {
-					do = g.DoFirst
-				}
-				is.NoErr(do(t.Context(), fmt.Sprint(caller, " ", i)))
+				is.NoErr(g.Do(t.Context(), fmt.Sprint(caller, " ", i), i%7 == 0))
 			}
 		})
 	}

@@ -30,19 +30,15 @@ type Checker interface {
 // calls it; an application that migrates with a tool should.
 func (s *Store) Check(ctx context.Context) error {
 	own := s.checkTables(ctx, s.db)
-	if own == nil {
-		return s.check(ctx, true)
+	if own != nil && code(own) == "" {
+		return fmt.Errorf("sqlstore: %w", own) // no answer of the database
 	}
-	own = fmt.Errorf("sqlstore: %w", own)
-	if code(own) == "" {
-		return own // no answer of the database
-	}
-	return errors.Join(own, s.check(ctx, false))
+	return s.check(ctx, own)
 }
 
-// check checks everything but the columns of the store's own tables. If those are not complete, it
-// leaves out the rights too.
-func (s *Store) check(ctx context.Context, complete bool) error {
+// check checks everything but the columns of the store's own tables, of which own says what is
+// wrong.
+func (s *Store) check(ctx context.Context, own error) error {
 	var opts *sql.TxOptions
 	if s.dialect == PostgreSQL {
 		opts = readCommitted
@@ -51,7 +47,11 @@ func (s *Store) check(ctx context.Context, complete bool) error {
 	var warnings []string
 	err := s.transact(ctx, opts, func(tx txn) error {
 		p, warnings = &probe{ctx: ctx, tx: tx.Tx, d: s.dialect}, nil
-		if p.server() && complete {
+		switch {
+		case !p.server():
+		case own != nil:
+			p.fault("%w", own)
+		default:
 			p.rights(s.names)
 		}
 		p.accounts(s.accounts, s.hashLength, func(warning string) { warnings = append(warnings, warning) })

@@ -21,7 +21,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err := s.makeTables(ctx); err != nil {
 		return err
 	}
-	return s.check(ctx, true)
+	return s.check(ctx, nil)
 }
 
 func (s *Store) makeTables(ctx context.Context) error {
@@ -134,8 +134,8 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// checkTables returns an error that names the first table or column that is missing, and says what
-// to do. It needs the right to read the store's tables.
+// checkTables returns an error that names every table and the columns that are missing, and says
+// what to do. It needs the right to read the store's tables.
 func (s *Store) checkTables(ctx context.Context, q queryer) error {
 	finds := func(columns, table string) error {
 		err := q.QueryRowContext(ctx, s.names.in("SELECT "+columns+" FROM "+table+" WHERE 1 = 0")).Scan()
@@ -144,7 +144,8 @@ func (s *Store) checkTables(ctx context.Context, q queryer) error {
 		}
 		return err
 	}
-	fault := func(text string, err error) error { return fmt.Errorf("%s: %w", s.names.in(text), err) }
+	var faults []error
+	fault := func(text string, err error) { faults = append(faults, fmt.Errorf("%s: %w", s.names.in(text), err)) }
 	const again = "drop recovery_jobs, recovery_resets, recovery_limits and recovery_migrations and migrate again; " +
 		"the requests and tokens in them are lost"
 	for _, t := range tablesOf(s.dialect) {
@@ -156,16 +157,16 @@ func (s *Store) checkTables(ctx context.Context, q queryer) error {
 			return err // no answer of the database
 		}
 		if err := finds("1", t.name); err != nil {
-			return fault("the table "+t.name+" is missing or cannot be read: call Store.Migrate, or run the files of WriteMigrations. "+
+			fault("the table "+t.name+" is missing or cannot be read: call Store.Migrate, or run the files of WriteMigrations. "+
 				"If it was there once, "+again, err)
+			continue
 		}
 		for _, column := range t.columns {
 			if err := finds(column, t.name); err != nil {
-				return fault("the table "+t.name+" has no column "+column+" that can be read: run the newer files of WriteMigrations. "+
+				fault("the table "+t.name+" has no column "+column+" that can be read: run the newer files of WriteMigrations. "+
 					"If an unreleased build made it, "+again, err)
 			}
 		}
-		return err
 	}
-	return nil
+	return errors.Join(faults...)
 }

@@ -49,9 +49,9 @@ type Table struct {
 	//	ALTER TABLE users ADD COLUMN email_canonical VARCHAR(254) COLLATE "C";
 	//	CREATE INDEX users_email_canonical ON users (email_canonical); -- (tenant, email_canonical)
 	//
-	// The application fills it as the example does, and from then on with every change of the
-	// address. LOWER(email) is not the canonical form: that has a domain in A-labels, and composed
-	// letters.
+	// docs/accounts.md has the program that fills it. From then on the application writes it with
+	// every change of the address. LOWER(email) is not the canonical form: that has a domain in
+	// A-labels, and composed letters.
 	CanonicalUsername string
 	CanonicalEmail    string
 

@@ -25,6 +25,7 @@ type call struct {
 	ctx     context.Context
 	charges recovery.Charges // their limits are locked before any call of the batch is made
 	make    func(context.Context, *work) error
+	urgent  bool
 
 	answer error // what the caller is told although nothing failed: the limit is reached, the lease is lost
 }
@@ -35,7 +36,7 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 		return err
 	}
 	charges = slices.Clone(charges) // they may be used after ctx ended and the caller left
-	return s.share(s.requests.Do, &call{ctx: ctx, charges: charges, make: func(ctx context.Context, w *work) error {
+	return s.share(s.requests, &call{ctx: ctx, charges: charges, make: func(ctx context.Context, w *work) error {
 		if err := w.take(ctx, j.RequestedAt, charges); err != nil {
 			return err
 		}
@@ -48,7 +49,7 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 // TakeLimits implements [recovery.Queue].
 func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
 	charges = slices.Clone(charges)
-	return s.share(s.tries.Do, &call{ctx: ctx, charges: charges, make: func(ctx context.Context, w *work) error {
+	return s.share(s.tries, &call{ctx: ctx, charges: charges, make: func(ctx context.Context, w *work) error {
 		return w.take(ctx, at, charges)
 	}})
 }
@@ -66,7 +67,8 @@ func (s *Store) RefundLimits(ctx context.Context, charges recovery.Charges) erro
 func (s *Store) write(ctx context.Context, f func(context.Context, *work) error) error {
 	c := &call{ctx: ctx, make: f}
 	if s.dialect == SQLite {
-		return s.share(s.requests.DoFirst, c)
+		c.urgent = true
+		return s.share(s.requests, c)
 	}
 	if err := s.runBatch(ctx, []*call{c}); err != nil {
 		return err
@@ -75,8 +77,8 @@ func (s *Store) write(ctx context.Context, f func(context.Context, *work) error)
 }
 
 // share makes the call in a transaction that others share.
-func (s *Store) share(do func(context.Context, *call) error, c *call) error {
-	switch err := do(c.ctx, c); {
+func (s *Store) share(group *groupcommit.Group[*call], c *call) error {
+	switch err := group.Do(c.ctx, c, c.urgent); {
 	case errors.Is(err, groupcommit.ErrLeft):
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, c.ctx.Err())
 	case err != nil && err == c.ctx.Err():
@@ -102,7 +104,7 @@ func (s *Store) runBatch(ctx context.Context, calls []*call) error {
 	if s.dialect == PostgreSQL { // MySQL's guarded writes and locking reads see the latest state at every level
 		opts = readCommitted
 	}
-	err := s.transact(ctx, opts, func(tx txn) error { return s.makeAll(ctx, tx, calls) })
+	err := s.transact(ctx, opts, batch{ctx, s, calls}.make)
 	if errors.Is(err, errNothing) {
 		return nil
 	}
@@ -112,27 +114,35 @@ func (s *Store) runBatch(ctx context.Context, calls []*call) error {
 	return err
 }
 
-func (s *Store) makeAll(ctx context.Context, tx txn, calls []*call) error {
-	w := &work{txn: tx, store: s, limits: map[recovery.Digest]time.Time{}, stored: map[recovery.Digest]time.Time{}}
-	if s.sql.lockDatabase != "" {
-		if _, err := tx.ExecContext(ctx, s.sql.lockDatabase); err != nil {
+// A batch is calls that share a transaction.
+type batch struct {
+	ctx   context.Context
+	store *Store
+	calls []*call
+}
+
+// make makes the calls, one after the other.
+func (b batch) make(tx txn) error {
+	w := &work{txn: tx, store: b.store, limits: map[recovery.Digest]time.Time{}, stored: map[recovery.Digest]time.Time{}}
+	if b.store.sql.lockDatabase != "" {
+		if _, err := tx.ExecContext(b.ctx, b.store.sql.lockDatabase); err != nil {
 			return err
 		}
 	}
 	var charges recovery.Charges
-	for _, c := range calls {
+	for _, c := range b.calls {
 		charges = append(charges, c.charges...)
 	}
-	if err := w.lock(ctx, charges); err != nil {
+	if err := w.lock(b.ctx, charges); err != nil {
 		return err
 	}
 	answered := 0
-	for i, c := range calls {
+	for i, c := range b.calls {
 		err := error(nil)
-		if len(calls) == 1 {
-			err = c.makeIn(ctx, w)
+		if len(b.calls) == 1 {
+			err = c.makeIn(b.ctx, w)
 		} else {
-			err = groupcommit.Call(i, func() error { return c.makeIn(ctx, w) })
+			err = groupcommit.Call(i, func() error { return c.makeIn(b.ctx, w) })
 		}
 		if err != nil {
 			return err
@@ -141,10 +151,10 @@ func (s *Store) makeAll(ctx context.Context, tx txn, calls []*call) error {
 			answered++
 		}
 	}
-	if answered == len(calls) {
+	if answered == len(b.calls) {
 		return errNothing
 	}
-	return w.flush(ctx)
+	return w.flush(b.ctx)
 }
 
 // makeIn makes the call within a transaction. It has the context of its own caller: what runs may

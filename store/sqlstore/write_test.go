@@ -85,8 +85,8 @@ func hangs(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// batch are the calls of the second transaction, which the calls of together share.
-func batch(s *stub) []string {
+// shared is what the database saw of the second transaction, which the calls of together share.
+func shared(s *stub) []string {
 	return s.calls[slices.Index(s.calls, "rollback")+1:]
 }
 
@@ -95,8 +95,8 @@ func TestWritesOfSQLiteShareATransaction(t *testing.T) {
 		is := is.New(t)
 		results := together(t, store, enqueues(store), writes(store, "UPDATE 1", well), writes(store, "UPDATE 2", well))
 		is.Equal(results, []error{nil, nil, nil})
-		is.Equal(count(batch(s), "begin"), 1)
-		is.Equal(count(batch(s), "commit"), 1)
+		is.Equal(count(shared(s), "begin"), 1)
+		is.Equal(count(shared(s), "commit"), 1)
 	})
 }
 
@@ -131,8 +131,8 @@ func TestAnswersAreTheirCallers(t *testing.T) {
 		results := together(t, store, enqueues(store), lost,
 			writes(store, "", func(context.Context) error { return limited }), writes(store, "UPDATE 2", well))
 		is.Equal(results, []error{nil, recovery.ErrLeaseLost, limited, nil})
-		is.Equal(count(batch(s), "begin"), 1)
-		is.Equal(count(batch(s), "commit"), 1)
+		is.Equal(count(shared(s), "begin"), 1)
+		is.Equal(count(shared(s), "commit"), 1)
 		is.Equal(lost(t.Context()), recovery.ErrLeaseLost)
 		is.Equal(s.calls[len(s.calls)-1], "rollback") // there is nothing to keep
 	})
@@ -156,7 +156,7 @@ func TestAnswersOfTriesThatLost(t *testing.T) {
 		}))
 		is.Equal(results, []error{nil, nil})
 		is.Equal(tries, 2) // together again
-		is.Equal(count(batch(s), "commit"), 1)
+		is.Equal(count(shared(s), "commit"), 1)
 	})
 }
 
@@ -180,7 +180,7 @@ func TestCallsThatFailAreMadeAgainAlone(t *testing.T) {
 				is.Equal(count(s.kept, "UPDATE 1"), 0)
 				is.Equal(count(s.kept, "UPDATE 2"), 1)
 				is.Equal(count(s.kept, "INSERT INTO recovery_jobs"), 1)
-				is.Equal(count(batch(s), "commit"), 1) // the others are together again
+				is.Equal(count(shared(s), "commit"), 1) // the others are together again
 			})
 		})
 	}
@@ -194,7 +194,7 @@ func TestDataThatIsRefused(t *testing.T) {
 		results := together(t, store, enqueues(store), enqueues(store), enqueues(store))
 		is.Equal(code(results[0]), "19")
 		is.Equal(results[1:], []error{nil, nil})
-		is.Equal(count(batch(s), "commit"), 2)
+		is.Equal(count(shared(s), "commit"), 2)
 	})
 }
 
@@ -237,7 +237,7 @@ func TestCallThatHangsFailsAlone(t *testing.T) {
 		is.True(errors.Is(results[1], context.DeadlineExceeded))
 		is.NoErr(results[2])
 		is.Equal(others, maxBatchTime)
-		is.Equal(count(batch(s), "commit"), 1)
+		is.Equal(count(shared(s), "commit"), 1)
 	})
 }
 
@@ -314,7 +314,7 @@ func TestLimitsWithinABatch(t *testing.T) {
 			func(ctx context.Context) error { return store.TakeLimits(ctx, now, recovery.Charges{free}) })
 		is.Equal([]error{results[0], results[1], results[3]}, []error{nil, nil, nil})
 		is.True(errors.Is(results[2], recovery.ErrLimited))
-		is.Equal(count(batch(s), "commit"), 1)
+		is.Equal(count(shared(s), "commit"), 1)
 
 		// The jobs of a client go one behind the other: each has its own Turn.
 		passes, passesToo := job, job
