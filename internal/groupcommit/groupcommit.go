@@ -167,7 +167,7 @@ func (g *Group[T]) next(before int) (batch []*pending[T]) {
 
 // runBatch runs calls together. A call that fails does not spoil the others.
 func (g *Group[T]) runBatch(batch []*pending[T]) {
-	err, panic := g.try(batch)
+	caught, err := g.try(batch)
 	var one *CallError
 	switch known := errors.As(err, &one); {
 	case known && len(batch) > 1:
@@ -181,22 +181,22 @@ func (g *Group[T]) runBatch(batch []*pending[T]) {
 			g.runBatch([]*pending[T]{p})
 		}
 	default:
-		end(batch, err, panic)
+		end(batch, err, caught)
 	}
 }
 
-func end[T any](batch []*pending[T], err error, panic *panicked) {
+func end[T any](batch []*pending[T], err error, caught *panicked) {
 	for _, p := range batch {
 		select {
 		case <-p.done: // already, before the goroutine ended
 		default:
-			p.err, p.panic = err, panic
+			p.err, p.panic = err, caught
 			close(p.done)
 		}
 	}
 }
 
-func (g *Group[T]) try(batch []*pending[T]) (err error, caught *panicked) {
+func (g *Group[T]) try(batch []*pending[T]) (caught *panicked, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			caught = &panicked{v}
@@ -208,7 +208,7 @@ func (g *Group[T]) try(batch []*pending[T]) (err error, caught *panicked) {
 	for i, p := range batch {
 		calls[i] = p.call
 	}
-	return g.run(ctx, calls), nil
+	return nil, g.run(ctx, calls)
 }
 
 // whileAny returns a context that ends when the contexts of all callers have.

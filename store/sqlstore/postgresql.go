@@ -9,7 +9,7 @@ var postgresql = statements{
 		SELECT * FROM unnest($1::bytea[], $2::text[], $3::bytea[], $4::text[], $5::bytea[], $6::bigint[], $7::bigint[])`,
 	findReset: `SELECT ` + resetColumns + ` FROM recovery_resets WHERE digest = coalesce(
 		(SELECT digest FROM recovery_resets WHERE digest >= $1 ORDER BY digest LIMIT 1),
-		(SELECT digest FROM recovery_resets ORDER BY digest LIMIT 1))`,
+		(SELECT digest FROM recovery_resets WHERE digest >= '' ORDER BY digest LIMIT 1))`,
 	redeem:     `UPDATE recovery_resets SET ended = 'used' WHERE digest = $1 AND ended = '' AND expires_at > $2`,
 	voidOthers: `UPDATE recovery_resets SET ended = 'voided' WHERE account_id = $1 AND ended = ''`,
 

@@ -13,7 +13,7 @@ var sqlite = statements{
 		VALUES {(?, ?, ?, ?, ?, ?, ?)}`,
 	findReset: `SELECT ` + resetColumns + ` FROM recovery_resets WHERE digest = coalesce(
 		(SELECT digest FROM recovery_resets WHERE digest >= ? ORDER BY digest LIMIT 1),
-		(SELECT digest FROM recovery_resets ORDER BY digest LIMIT 1))`,
+		(SELECT digest FROM recovery_resets WHERE digest >= x'' ORDER BY digest LIMIT 1))`,
 	redeem:     `UPDATE recovery_resets SET ended = 'used' WHERE digest = ? AND ended = '' AND expires_at > ?`,
 	voidOthers: `UPDATE recovery_resets SET ended = 'voided' WHERE account_id = ? AND ended = ''`,
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -190,17 +189,6 @@ func TestRefusalSaysTheLongestWait(t *testing.T) {
 			})
 		}
 	}
-}
-
-// plain reads arrays in the text of a call: the values in the braces, without them.
-func plain(call string) string {
-	values := strings.Split(call, " | ")
-	for i, v := range values {
-		if b, err := hex.DecodeString(v); err == nil && strings.HasPrefix(string(b), "{") {
-			values[i] = strings.Trim(string(b), "{}")
-		}
-	}
-	return strings.Join(values, " | ")
 }
 
 // MySQL cuts what is too long for a column unless it is told to be strict.

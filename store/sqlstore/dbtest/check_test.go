@@ -402,7 +402,7 @@ func TestOwnTablesAreChecked(t *testing.T) {
 		for _, part := range []string{"the table recovery_jobs is missing", "the table recovery_resets has no column mailed"} {
 			is.True(strings.Contains(err.Error(), part))
 		}
-		is.True(!strings.Contains(err.Error(), "recovery_limits"))
+		is.True(!strings.Contains(err.Error(), "the table recovery_limits"))
 	})
 }
 
