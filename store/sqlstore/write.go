@@ -24,7 +24,7 @@ const (
 type call struct {
 	ctx     context.Context
 	charges recovery.Charges // their limits are locked before any call of the batch is made
-	make    func(context.Context, *work) error
+	run     func(context.Context, *work) error
 	urgent  bool
 
 	answer error // what the caller is told although nothing failed: the limit is reached, the lease is lost
@@ -36,7 +36,7 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 		return err
 	}
 	charges = slices.Clone(charges) // they may be used after ctx ended and the caller left
-	return s.share(s.requests, &call{ctx: ctx, charges: charges, make: func(ctx context.Context, w *work) error {
+	return s.share(s.requests, &call{ctx: ctx, charges: charges, run: func(ctx context.Context, w *work) error {
 		if err := w.take(ctx, j.RequestedAt, charges); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 // TakeLimits implements [recovery.Queue].
 func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
 	charges = slices.Clone(charges)
-	return s.share(s.tries, &call{ctx: ctx, charges: charges, make: func(ctx context.Context, w *work) error {
+	return s.share(s.tries, &call{ctx: ctx, charges: charges, run: func(ctx context.Context, w *work) error {
 		return w.take(ctx, at, charges)
 	}})
 }
@@ -65,7 +65,7 @@ func (s *Store) RefundLimits(ctx context.Context, charges recovery.Charges) erro
 // goes before requests: there are few such calls, and a flood of requests must not hold up the
 // mails.
 func (s *Store) write(ctx context.Context, f func(context.Context, *work) error) error {
-	c := &call{ctx: ctx, make: f}
+	c := &call{ctx: ctx, run: f}
 	if s.dialect == SQLite {
 		c.urgent = true
 		return s.share(s.requests, c)
@@ -104,7 +104,7 @@ func (s *Store) runBatch(ctx context.Context, calls []*call) error {
 	if s.dialect == PostgreSQL { // MySQL's guarded writes and locking reads see the latest state at every level
 		opts = readCommitted
 	}
-	err := s.transact(ctx, opts, batch{ctx, s, calls}.make)
+	err := s.transact(ctx, opts, batch{ctx, s, calls}.run)
 	if errors.Is(err, errNothing) {
 		return nil
 	}
@@ -121,8 +121,8 @@ type batch struct {
 	calls []*call
 }
 
-// make makes the calls, one after the other.
-func (b batch) make(tx txn) error {
+// run makes the calls, one after the other.
+func (b batch) run(tx txn) error {
 	w := &work{txn: tx, store: b.store, limits: map[recovery.Digest]time.Time{}, stored: map[recovery.Digest]time.Time{}}
 	if b.store.sql.lockDatabase != "" {
 		if _, err := tx.ExecContext(b.ctx, b.store.sql.lockDatabase); err != nil {
@@ -140,9 +140,9 @@ func (b batch) make(tx txn) error {
 	for i, c := range b.calls {
 		err := error(nil)
 		if len(b.calls) == 1 {
-			err = c.makeIn(b.ctx, w)
+			err = c.runIn(b.ctx, w)
 		} else {
-			err = groupcommit.Call(i, func() error { return c.makeIn(b.ctx, w) })
+			err = groupcommit.Call(i, func() error { return c.runIn(b.ctx, w) })
 		}
 		if err != nil {
 			return err
@@ -157,14 +157,14 @@ func (b batch) make(tx txn) error {
 	return w.flush(b.ctx)
 }
 
-// makeIn makes the call within a transaction. It has the context of its own caller: what runs may
+// runIn makes the call within a transaction. It has the context of its own caller: what runs may
 // be the application's code.
-func (c *call) makeIn(ctx context.Context, w *work) error {
+func (c *call) runIn(ctx context.Context, w *work) error {
 	own, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	c.answer = nil // of an earlier attempt
-	err := c.make(own, w)
+	err := c.run(own, w)
 	if isOurs(err) {
 		c.answer, err = err, nil
 	}
