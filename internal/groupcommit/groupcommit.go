@@ -43,7 +43,7 @@ const linger = 250 * time.Microsecond
 // their order, or none. Its error is that of every call, unless it wraps a [CallError] or
 // [ErrApart]. An answer that is one call's own belongs into the call.
 //
-// The context of run ends when those of all its callers have ended.
+// The context of run ends when those of all its callers have ended. It has the values of the first.
 func New[T any](max int, run func(ctx context.Context, calls []T) error) *Group[T] {
 	return &Group[T]{run: run, max: max}
 }

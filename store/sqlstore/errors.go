@@ -11,15 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-
-	"example.com/recovery"
 )
-
-// isOurs reports whether err is an answer of the store, not a failure of the database.
-func isOurs(err error) bool {
-	return errors.Is(err, recovery.ErrInvalidToken) || errors.Is(err, recovery.ErrLeaseLost) ||
-		errors.Is(err, recovery.ErrLimited)
-}
 
 // code returns the database's own name of an error, "" if it did not come from the database.
 func code(err error) string {

@@ -16,7 +16,10 @@ func (w *work) take(ctx context.Context, at time.Time, charges recovery.Charges)
 	if err := w.lock(ctx, charges); err != nil {
 		return err
 	}
-	return charges.Take(at, w.limits)
+	if err := charges.Take(at, w.limits); err != nil {
+		return verdict{err}
+	}
+	return nil
 }
 
 // refund gives charges back.

@@ -13,9 +13,8 @@ import (
 )
 
 // Claim implements [recovery.Queue].
-func (s *Store) Claim(ctx context.Context, c recovery.Claim) (claimed []recovery.Job, err error) {
-	err = s.write(ctx, func(ctx context.Context, tx *work) error {
-		claimed = nil
+func (s *Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
+	return writing(ctx, s, func(ctx context.Context, tx *work) (claimed []recovery.Job, _ error) {
 		claim := func(text string, which ...any) (int, error) {
 			jobs, err := s.claim(ctx, tx, c, text, which...)
 			claimed = append(claimed, jobs...)
@@ -24,28 +23,27 @@ func (s *Store) Claim(ctx context.Context, c recovery.Claim) (claimed []recovery
 		at := c.At.UnixMicro()
 		if c.JobID != "" {
 			_, err := claim(s.sql.claimOne, c.JobID, at)
-			return err
+			return claimed, err
 		}
 		again := 0
 		if c.Again > 0 {
+			var err error
 			if again, err = claim(s.sql.claimAgain, string(c.Lane), at, c.Again); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if left := c.Max - len(claimed); left > 0 {
 			if _, err := claim(s.sql.claimFresh, string(c.Lane), left); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if left := c.Max - len(claimed); left > 0 && again == c.Again { // there may be more
-			_, err = claim(s.sql.claimAgain, string(c.Lane), at, left)
+			if _, err := claim(s.sql.claimAgain, string(c.Lane), at, left); err != nil {
+				return nil, err
+			}
 		}
-		return err
+		return claimed, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return claimed, nil
 }
 
 // claim leases the jobs that a statement finds. MySQL's only locks them.
@@ -98,7 +96,7 @@ const noLease = ""
 func (s *Store) lockJob(ctx context.Context, tx *work, id, leaseID string) (requestedAt int64, charged bool, err error) {
 	err = tx.QueryRowContext(ctx, s.sql.lockJob, id, leaseID).Scan(&requestedAt, &charged)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = recovery.ErrLeaseLost
+		err = verdict{recovery.ErrLeaseLost}
 	}
 	return requestedAt, charged, err
 }
@@ -140,9 +138,9 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 			}
 		}
 		if o.RetryAt.IsZero() {
-			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.finish, o.JobID, o.LeaseID))
+			err = one(verdict{recovery.ErrLeaseLost})(tx.ExecContext(ctx, s.sql.finish, o.JobID, o.LeaseID))
 		} else {
-			err = one(recovery.ErrLeaseLost)(tx.ExecContext(ctx, s.sql.retry, o.RetryAt.UnixMicro(), o.JobID, o.LeaseID))
+			err = one(verdict{recovery.ErrLeaseLost})(tx.ExecContext(ctx, s.sql.retry, o.RetryAt.UnixMicro(), o.JobID, o.LeaseID))
 		}
 		if err != nil {
 			return err
@@ -167,10 +165,9 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 }
 
 // Purge implements [recovery.Queue]. Like Enqueue it locks limits before jobs.
-func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (n int, err error) {
+func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (int, error) {
 	b, a := before.UnixMicro(), ahead.UnixMicro()
-	err = s.write(ctx, func(ctx context.Context, tx *work) error {
-		n = 0
+	return writing(ctx, s, func(ctx context.Context, tx *work) (n int, _ error) {
 		for _, step := range []struct {
 			text string
 			args []any
@@ -182,16 +179,12 @@ func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (n 
 		} {
 			changed, err := affected(tx.ExecContext(ctx, step.text, append(step.args, max-n)...))
 			if err != nil {
-				return err
+				return 0, err
 			}
 			n += int(changed)
 		}
-		return nil
+		return n, nil
 	})
-	if err != nil {
-		return 0, err
-	}
-	return n, nil
 }
 
 // Stats implements [recovery.Queue].

@@ -25,15 +25,13 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 		}
 		accountIDs = append(accountIDs, r.AccountID)
 	}
-	var superseded []string
-	err := s.write(ctx, func(ctx context.Context, tx *work) error {
-		superseded = nil
+	return writing(ctx, s, func(ctx context.Context, tx *work) (superseded []string, _ error) {
 		if err := s.lockAccounts(ctx, tx, accountIDs); err != nil {
-			return err
+			return nil, err
 		}
 		_, charged, err := s.lockJob(ctx, tx, m.JobID, m.LeaseID)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var kept rows
 		asked := map[string]bool{} // a token and a code are of one account: whether it had newer mail
@@ -44,7 +42,7 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 				err := tx.QueryRowContext(ctx, s.sql.findNewer, r.AccountID, r.Requester[:],
 					m.At.Add(recovery.MaxClockSkew).UnixMicro(), at, at, r.JobID).Scan(&newer)
 				if err != nil {
-					return err
+					return nil, err
 				}
 				asked[r.AccountID] = newer
 				if newer {
@@ -56,22 +54,18 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 			}
 		}
 		if len(superseded) > 0 && kept.len() == 0 {
-			return nil
+			return superseded, nil
 		}
 		if !charged {
 			if err := tx.take(ctx, m.At, m.Charges); err != nil {
-				return err
+				return nil, err
 			}
 			if _, err := tx.ExecContext(ctx, s.sql.setCharged, 1, m.JobID); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		return tx.execAll(ctx, s.sql.insertResets, kept)
+		return superseded, tx.execAll(ctx, s.sql.insertResets, kept)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return superseded, nil
 }
 
 // FindReset implements [recovery.Resets]. It reads the reset with the digest, or the next one, and
@@ -92,13 +86,15 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 		}
 		found, err := s.accounts.AccountByID(ctx, tx.Tx, next.AccountID, false)
 		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case next.Digest != digest: // whatever may be wrong with another's account
+			return errUnknownToken
 		case err != nil && !errors.Is(err, ErrNotAnID):
 			return err
-		case next.Digest != digest:
-			return errUnknownToken
 		}
 		r, a = next, accountOf(next, found)
-		return r.Judge(at, a)
+		return judged(r, at, a)
 	})
 	if err != nil {
 		return recovery.Reset{}, recovery.Account{}, err
@@ -106,7 +102,15 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 	return r, a, nil
 }
 
-var errUnknownToken = &recovery.TokenError{Reason: recovery.TokenUnknown}
+var errUnknownToken = verdict{&recovery.TokenError{Reason: recovery.TokenUnknown}}
+
+// judged is Reset.Judge as a verdict.
+func judged(r recovery.Reset, at time.Time, a recovery.Account) error {
+	if err := r.Judge(at, a); err != nil {
+		return verdict{err}
+	}
+	return nil
+}
 
 // accountOf returns the reset's account, the zero Account if it is not among those that were found.
 func accountOf(r recovery.Reset, found []recovery.Account) recovery.Account {
@@ -145,54 +149,52 @@ func (s *Store) nextReset(ctx context.Context, tx txn, digest recovery.Digest) (
 
 // Redeem implements [recovery.Resets]. Transactions about one account wait for each other at the
 // lock of its row; the guarded update decides who redeems.
-func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (account recovery.Account, err error) {
+func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
+	none := recovery.Account{}
 	if err := fitJobs(c.Add...); err != nil {
-		return recovery.Account{}, err
+		return none, err
 	}
-	err = s.write(ctx, func(ctx context.Context, tx *work) error {
+	c.Add = slices.Clone(c.Add) // see Enqueue
+	return writing(ctx, s, func(ctx context.Context, tx *work) (recovery.Account, error) {
 		r, err := s.reset(ctx, tx, c.Digest)
 		if err != nil {
-			return err
+			return none, err
 		}
 		locked, err := s.accounts.AccountByID(ctx, tx.Tx, r.AccountID, true)
 		if errors.Is(err, ErrNotAnID) {
-			return r.Judge(c.At, recovery.Account{})
+			return none, judged(r, c.At, none)
 		}
 		if err != nil {
-			return err
+			return none, err
 		}
 		// Read again: the lock may have been waited for. MySQL's default level shows what was
 		// before; then the guard of redeem decides.
 		if r, err = s.reset(ctx, tx, c.Digest); err != nil {
-			return err
+			return none, err
 		}
-		if err := r.Judge(c.At, accountOf(r, locked)); err != nil {
-			return err
+		if err := judged(r, c.At, accountOf(r, locked)); err != nil {
+			return none, err
 		}
-		used := &recovery.TokenError{Reason: recovery.TokenUsed}
+		used := verdict{&recovery.TokenError{Reason: recovery.TokenUsed}}
 		err = one(used)(tx.ExecContext(ctx, s.sql.redeem, c.Digest[:], c.At.UnixMicro()))
 		if err != nil {
-			return err
+			return none, err
 		}
 		if _, err := tx.ExecContext(ctx, s.sql.voidOthers, r.AccountID); err != nil {
-			return err
+			return none, err
 		}
 		if err := s.accounts.SetPassword(ctx, tx.Tx, r.AccountID, c.PasswordHash); err != nil {
-			return err
+			return none, err
 		}
 		tx.jobs = append(tx.jobs, c.Add...)
 		after, err := s.accounts.AccountByID(ctx, tx.Tx, r.AccountID, true)
 		if err != nil {
-			return err
+			return none, err
 		}
-		if len(after) != 1 {
-			return errors.New("the account is gone after its password was set")
+		account := accountOf(r, after)
+		if account.ID != r.AccountID {
+			return none, errors.New("the account is gone after its password was set")
 		}
-		account = after[0]
-		return nil
+		return account, nil
 	})
-	if err != nil {
-		return recovery.Account{}, err
-	}
-	return account, nil
 }

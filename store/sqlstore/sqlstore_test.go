@@ -444,6 +444,9 @@ func TestUnknownTokensAskForNothingMadeUp(t *testing.T) {
 			id := fmt.Sprintf("| %x", reset.AccountID)
 			is.Equal(look(newStub(d), reset.Digest), []string{id})
 			is.Equal(look(newStub(d), recovery.Digest{99}), []string{id}) // of the next token
+			broken := newStub(d)
+			broken.fault = fault{call: 2, times: 1, err: errors.New("no")} // another's account cannot be read
+			is.Equal(look(broken, recovery.Digest{99}), []string{id})
 			empty := newStub(d)
 			empty.rows[findsReset] = nil
 			is.Equal(look(empty, reset.Digest), nil)

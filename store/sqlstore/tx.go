@@ -29,9 +29,12 @@ func (s *Store) read(ctx context.Context, f func(txn) error) error {
 func (s *Store) transact(ctx context.Context, opts *sql.TxOptions, f func(txn) error) error {
 	for attempt := 1; ; attempt++ {
 		err := s.once(ctx, opts, f)
+		if v, ok := err.(verdict); ok {
+			return v.error
+		}
 		switch {
-		case err == nil || isOurs(err):
-			return err
+		case err == nil:
+			return nil
 		case errors.Is(err, ErrUnknownOutcome) && ctx.Err() != nil:
 			return fmt.Errorf("%w: %w", err, ctx.Err())
 		case errors.Is(err, ErrUnknownOutcome):

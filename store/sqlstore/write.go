@@ -27,8 +27,15 @@ type call struct {
 	run     func(context.Context, *work) error
 	urgent  bool
 
-	answer error // what the caller is told although nothing failed: the limit is reached, the lease is lost
+	verdict error // what the caller is told although nothing failed
 }
+
+// A verdict is an error of the store's own that is no failure: the limit is reached, the lease is
+// lost, the token does not count. A call that ends with one must have written nothing, for what the
+// other calls of its batch wrote is kept.
+type verdict struct{ error }
+
+func (v verdict) Unwrap() error { return v.error }
 
 // Enqueue implements [recovery.Queue].
 func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
@@ -60,8 +67,21 @@ func (s *Store) RefundLimits(ctx context.Context, charges recovery.Charges) erro
 	return s.write(ctx, func(ctx context.Context, w *work) error { return w.refund(ctx, charges) })
 }
 
-// write runs f in a transaction that writes. If f returns an answer it must have written nothing.
-// On SQLite, which has one writer, f shares the transaction and runs on another goroutine. There it
+// writing is write for calls that return something. What f returns is not touched by a caller that
+// left before.
+func writing[T any](ctx context.Context, s *Store, f func(context.Context, *work) (T, error)) (T, error) {
+	var made, none T
+	err := s.write(ctx, func(ctx context.Context, w *work) (err error) {
+		made, err = f(ctx, w)
+		return err
+	})
+	if err != nil {
+		return none, err
+	}
+	return made, nil
+}
+
+// write runs f in a transaction that writes. On SQLite, which has one writer, f shares the transaction and runs on another goroutine. There it
 // goes before requests: there are few such calls, and a flood of requests must not hold up the
 // mails.
 func (s *Store) write(ctx context.Context, f func(context.Context, *work) error) error {
@@ -73,7 +93,7 @@ func (s *Store) write(ctx context.Context, f func(context.Context, *work) error)
 	if err := s.runBatch(ctx, []*call{c}); err != nil {
 		return err
 	}
-	return c.answer
+	return c.verdict
 }
 
 // share makes the call in a transaction that others share.
@@ -86,7 +106,7 @@ func (s *Store) share(group *groupcommit.Group[*call], c *call) error {
 	case err != nil:
 		return err
 	}
-	return c.answer
+	return c.verdict
 }
 
 // errNothing rolls back a transaction that has nothing to keep.
@@ -136,22 +156,27 @@ func (b batch) run(tx txn) error {
 	if err := w.lock(b.ctx, charges); err != nil {
 		return err
 	}
-	answered := 0
+	refused := 0
 	for i, c := range b.calls {
 		err := error(nil)
 		if len(b.calls) == 1 {
 			err = c.runIn(b.ctx, w)
 		} else {
-			err = groupcommit.Call(i, func() error { return c.runIn(b.ctx, w) })
+			err = groupcommit.Call(i, func() error {
+				if err := c.runIn(b.ctx, w); err != nil {
+					return err
+				}
+				return b.ctx.Err() // or the others would fail for it later
+			})
 		}
 		if err != nil {
 			return err
 		}
-		if c.answer != nil {
-			answered++
+		if c.verdict != nil {
+			refused++
 		}
 	}
-	if answered == len(b.calls) {
+	if refused == len(b.calls) {
 		return errNothing
 	}
 	return w.flush(b.ctx)
@@ -163,10 +188,10 @@ func (c *call) runIn(ctx context.Context, w *work) error {
 	own, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	c.answer = nil // of an earlier attempt
+	c.verdict = nil // of an earlier attempt
 	err := c.run(own, w)
-	if isOurs(err) {
-		c.answer, err = err, nil
+	if v, ok := err.(verdict); ok { // none that the application made: it cannot
+		c.verdict, err = v.error, nil
 	}
 	return err
 }

@@ -26,7 +26,7 @@ func together(t *testing.T, store *Store, calls ...func(context.Context) error) 
 	callers.Go(func() {
 		_ = store.write(t.Context(), func(context.Context, *work) error {
 			<-release
-			return recovery.ErrLeaseLost // nothing to keep
+			return verdict{recovery.ErrLeaseLost} // nothing to keep
 		})
 	})
 	results := make([]error, len(calls))
@@ -87,7 +87,9 @@ func hangs(ctx context.Context) error {
 
 // shared is what the database saw of the second transaction, which the calls of together share.
 func shared(s *stub) []string {
-	return s.calls[slices.Index(s.calls, "rollback")+1:]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls[slices.Index(s.calls, "rollback")+1:])
 }
 
 func TestWritesOfSQLiteShareATransaction(t *testing.T) {
@@ -122,14 +124,14 @@ func TestOtherDatabasesHaveManyWriters(t *testing.T) {
 	}
 }
 
-// What one call is answered is not the others', and costs them nothing.
-func TestAnswersAreTheirCallers(t *testing.T) {
+// A verdict on one call is not the others', and costs them nothing.
+func TestVerdictsAreTheirCallers(t *testing.T) {
 	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
 		is := is.New(t)
 		limited := &recovery.LimitError{Scope: recovery.ScopeMailbox, RetryAfter: time.Second}
-		lost := writes(store, "", func(context.Context) error { return recovery.ErrLeaseLost })
+		lost := writes(store, "", func(context.Context) error { return verdict{recovery.ErrLeaseLost} })
 		results := together(t, store, enqueues(store), lost,
-			writes(store, "", func(context.Context) error { return limited }), writes(store, "UPDATE 2", well))
+			writes(store, "", func(context.Context) error { return verdict{limited} }), writes(store, "UPDATE 2", well))
 		is.Equal(results, []error{nil, recovery.ErrLeaseLost, limited, nil})
 		is.Equal(count(shared(s), "begin"), 1)
 		is.Equal(count(shared(s), "commit"), 1)
@@ -138,14 +140,14 @@ func TestAnswersAreTheirCallers(t *testing.T) {
 	})
 }
 
-// What a try was answered that lost to another transaction is forgotten.
-func TestAnswersOfTriesThatLost(t *testing.T) {
+// A verdict of a transaction that lost to another is forgotten.
+func TestVerdictsOfTriesThatLost(t *testing.T) {
 	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
 		is := is.New(t)
 		tries := 0
 		results := together(t, store, writes(store, "", func(context.Context) error {
 			if tries++; tries == 1 {
-				return recovery.ErrLeaseLost
+				return verdict{recovery.ErrLeaseLost}
 			}
 			return nil
 		}), writes(store, "", func(context.Context) error {
@@ -169,6 +171,8 @@ func TestCallsThatFailAreMadeAgainAlone(t *testing.T) {
 	}{
 		"error": {func(context.Context) error { return errors.New("broken") }, "sqlstore: broken"},
 		"panic": {func(context.Context) error { panic("hot") }, "panic: hot"},
+		// The application's code may return what looks like a verdict, after it has written.
+		"error of the core": {func(context.Context) error { return recovery.ErrLimited }, "sqlstore: " + recovery.ErrLimited.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onSQLite(t, func(t *testing.T, s *stub, store *Store) {
@@ -276,6 +280,43 @@ func TestCallerThatLeavesItsBatch(t *testing.T) {
 		is.True(errors.Is(results[0], context.Canceled))
 		is.NoErr(results[1])
 		is.Equal(count(s.kept, "INSERT INTO recovery_jobs"), 1) // here it comes through
+	})
+}
+
+// What a batch does with a call whose caller has left is nobody's: -race sees who writes what.
+func TestCallersThatLeaveShareNothing(t *testing.T) {
+	for _, m := range methodsOf(SQLite) {
+		t.Run(m.name, func(t *testing.T) {
+			onSQLite(t, func(t *testing.T, s *stub, store *Store) {
+				is := is.New(t)
+				results := together(t, store, writes(store, "", func(context.Context) error {
+					time.Sleep(2 * time.Second)
+					return nil
+				}), func(ctx context.Context) error {
+					ctx, leave := context.WithCancel(ctx)
+					time.AfterFunc(time.Second, leave)
+					_, err := m.call(ctx, store)
+					return err
+				})
+				is.NoErr(results[0])
+				reads := results[1] == nil // it shares nothing
+				is.True(reads || errors.Is(results[1], ErrUnknownOutcome))
+			})
+		})
+	}
+}
+
+// A call that uses up the time of its batch, whatever its context says, fails alone.
+func TestCallThatIgnoresItsContextFailsAlone(t *testing.T) {
+	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
+		is := is.New(t)
+		results := together(t, store, enqueues(store), writes(store, "", func(context.Context) error {
+			time.Sleep(2 * maxBatchTime)
+			return nil
+		}), writes(store, "UPDATE 2", well))
+		is.NoErr(results[0])
+		is.True(errors.Is(results[1], context.DeadlineExceeded))
+		is.NoErr(results[2])
 	})
 }
 

@@ -115,19 +115,25 @@ func newSite(t *testing.T, g ground, with func(*site, *recovery.Options)) *site 
 	var err error
 	s.Service, err = recovery.New(s.trace, s.mail, &opts)
 	s.is.NoErr(err)
+	s.mount()
+	return s
+}
+
+// mount makes new handlers, which have told the log of nothing yet.
+func (s *site) mount() {
+	s.is.Helper()
 	pages := sync.OnceValue(func() http.Handler { // trying its templates takes longer than most tests of a row
 		pages, err := portal.New(s.Service, &portal.Options{
-			Portal: "web", Logger: logger, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr, Tenant: s.tenantOf,
+			Portal: "web", Logger: s.opts.Logger, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr, Tenant: s.tenantOf,
 		})
 		s.is.NoErr(err)
 		return pages
 	})
-	wire := &httpadapter.Options{Logger: logger, Now: s.clock, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr, Tenant: s.tenantOf}
+	wire := &httpadapter.Options{Logger: s.opts.Logger, Now: s.clock, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr, Tenant: s.tenantOf}
 	s.mux = http.NewServeMux()
 	s.mux.Handle("/account-recovery", httpadapter.NewXandr(s.Service, wire))
 	s.mux.Handle("/v2.0/", httpadapter.NewRackspace(s.Service, wire))
 	s.mux.HandleFunc("/recover/", func(w http.ResponseWriter, r *http.Request) { pages().ServeHTTP(w, r) })
-	return s
 }
 
 // another is one more instance on the same store.
