@@ -66,7 +66,7 @@ func TestNoStartWhenATableIsGone(t *testing.T) {
 	err = run(t.Context(), []string{"-addr", "127.0.0.1:0", "-db", where}, io.Discard, io.Discard)
 	is.True(err != nil)
 	is.True(strings.Contains(err.Error(), "the table recovery_jobs is missing"))
-	is.True(strings.Contains(err.Error(), "drop recovery_jobs, recovery_resets, recovery_limits and recovery_migrations and migrate again"))
+	is.True(strings.Contains(err.Error(), "DELETE FROM recovery_migrations and start again"))
 }
 
 func TestNotReadyWhileTheDatabaseHangs(t *testing.T) {

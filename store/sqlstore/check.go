@@ -25,11 +25,12 @@ type Checker interface {
 // accounts are found however their address is stored.
 //
 // The error joins all faults; each names the field of Table and shows the database's own words.
-// What may be slow is logged as a warning: see Options.Logger. Check changes nothing, reads at most
-// 1,000 rows of the user table a few times, and needs no more rights than the store. [Store.Migrate]
-// calls it; an application that migrates with a tool should.
+// What may be slow or wrong is logged as a warning: see Options.Logger. Check changes nothing, reads at most
+// 1,000 rows of the user table a few times, and needs no more rights than the store. On SQLite it
+// waits for its turn to write. [Store.Migrate] calls it; an application that migrates with a tool
+// should.
 func (s *Store) Check(ctx context.Context) error {
-	own := s.checkTables(ctx, s.db)
+	own := s.checkTables(ctx, s.db, callMigrate)
 	if own != nil && code(own) == "" {
 		return fmt.Errorf("sqlstore: %w", own) // no answer of the database
 	}
@@ -54,7 +55,11 @@ func (s *Store) check(ctx context.Context, own error) error {
 		default:
 			p.rights(s.names)
 		}
-		p.accounts(s.accounts, s.hashLength, func(warning string) { warnings = append(warnings, warning) })
+		warn := func(warning string) { warnings = append(warnings, warning) }
+		p.accounts(s.accounts, s.hashLength, warn)
+		if s.dialect == SQLite && own == nil {
+			p.file(s.sql.lockDatabase, warn)
+		}
 		return cmp.Or(p.broken, errNothing)
 	})
 	if !errors.Is(err, errNothing) {
@@ -273,10 +278,53 @@ func (p *probe) rights(n names) {
 			"UPDATE " + name + " SET " + column + " = " + column,
 			"DELETE FROM " + name,
 		} {
-			if err := p.try(statement + " WHERE 1 = 0"); err != nil {
-				p.fault("the store's table %s: grant SELECT, INSERT, UPDATE and DELETE: %w", name, err)
-				break
+			err := p.try(statement + " WHERE 1 = 0")
+			switch {
+			case err == nil:
+				continue
+			case isReadOnly(err):
+				p.fault("%w", hide(err))
+				return
+			case isDenied(err):
+				p.fault("the store's table %s: %s: %w", name, grantAll, hide(err))
+			default:
+				p.fault("the store's table %s cannot be written: %w", name, hide(err))
 			}
+			break
 		}
+	}
+}
+
+// isReadOnly reports whether nobody may write.
+func isReadOnly(err error) bool { return meaning(code(err)) == "the database is read-only" }
+
+// file checks that SQLite's file can be written, and the settings of the connection. It is called
+// last, because it takes the lock of the database.
+func (p *probe) file(lock string, warn func(string)) {
+	if p.broken != nil {
+		return
+	}
+	if _, err := p.tx.ExecContext(p.ctx, lock); isReadOnly(err) { // it may well be busy
+		p.fault("%w", hide(err))
+	}
+	pragma := func(name string) string {
+		a, _ := p.read("PRAGMA " + name)
+		if len(a.rows) == 0 {
+			return ""
+		}
+		return strings.ToUpper(a.rows[0][0])
+	}
+	journal := pragma("journal_mode")
+	if journal == "MEMORY" { // the database is in memory too
+		return
+	}
+	if journal != "" && journal != "WAL" {
+		warn("SQLite's journal_mode is " + journal + ", so readers and writers wait for each other: set WAL in the DSN")
+	}
+	if pragma("busy_timeout") == "0" {
+		warn("SQLite's busy_timeout is 0, so calls fail while another writes: set 5000 in the DSN")
+	}
+	if level := map[string]string{"0": "OFF", "1": "NORMAL"}[pragma("synchronous")]; level != "" {
+		warn("SQLite's synchronous is " + level + ", so a power failure loses what was committed: set FULL in the DSN")
 	}
 }

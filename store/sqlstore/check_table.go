@@ -96,8 +96,16 @@ func (c *tableCheck) checkColumns(hashLength int) {
 			c.checkID(f, typ)
 		case "PasswordHash":
 			c.checkHash(f, typ, hashLength)
-		case "Username", "CanonicalUsername", "Email", "CanonicalEmail":
+		case "Username", "Email":
 			c.checkText(f, typ)
+		case "CanonicalUsername":
+			if c.checkText(f, typ) {
+				c.checkCanonical(f, c.table.Username)
+			}
+		case "CanonicalEmail":
+			if c.checkText(f, typ) {
+				c.checkCanonical(f, c.table.Email)
+			}
 		}
 	}
 }
@@ -123,17 +131,18 @@ func (c *tableCheck) checkHash(f field, typ columnType, length int) {
 	}
 }
 
-func (c *tableCheck) checkText(f field, typ columnType) {
+// checkText reports whether the column holds texts.
+func (c *tableCheck) checkText(f field, typ columnType) bool {
 	if !c.dialect.isText(typ.name) {
 		c.fault("Table.%s: the column %q is %s: it must be a text", f.name, f.column, typ)
-		return
+		return false
 	}
 	if !c.valuesAre(f, "text", "null") {
-		return
+		return false
 	}
 	canonical := map[string]string{"Username": c.table.CanonicalUsername, "Email": c.table.CanonicalEmail}[f.name]
 	if canonical != Exact && canonical != Collation || c.ignoresCase(f.column) {
-		return
+		return true
 	}
 	if canonical == Collation {
 		c.fault("Table.Canonical%s is Collation, but the column %q does not ignore case: give it a type or collation that does"+
@@ -141,6 +150,7 @@ func (c *tableCheck) checkText(f field, typ columnType) {
 	} else if f.name == "Email" {
 		c.checkCapitals(f)
 	}
+	return true
 }
 
 func (t columnType) String() string {
@@ -202,6 +212,48 @@ func (c *tableCheck) checkCapitals(f field) {
 	}
 }
 
+// checkCanonical looks in a column of canonical forms for accounts that no look-up finds. source is
+// the column that they are the forms of.
+func (c *tableCheck) checkCanonical(f field, source string) {
+	a, err := c.read("SELECT " + c.text(source) + ", " + c.text(f.column) + ", " + bit(c.reachable()) + c.from() + " LIMIT " + sample)
+	if err != nil {
+		return // as in checkCapitals
+	}
+	canonical := recovery.CanonicalUsername
+	if f.name == "CanonicalEmail" {
+		canonical = recovery.CanonicalEmail
+	}
+	ignoresCase := c.ignoresCase(f.column)
+	reachable, empty, wrong := 0, 0, 0
+	for _, row := range a.rows {
+		if row[2] != "1" {
+			continue
+		}
+		reachable++
+		if _, err := canonical(row[0]); err != nil {
+			continue // nobody can ask for it
+		}
+		form, _ := canonical(row[1])
+		switch {
+		case row[1] == "":
+			empty++
+		case form != row[1] && !(ignoresCase && strings.EqualFold(form, row[1])):
+			wrong++
+		}
+	}
+	if wrong > 0 && f.name == "CanonicalEmail" {
+		c.fault("Table.CanonicalEmail: of %d accounts that get mail, %d have in %q what is no canonical form, and get none:"+
+			" fill the column with what recovery.CanonicalEmail returns", reachable, wrong, f.column)
+	} else if wrong > 0 {
+		c.warn(fmt.Sprintf("Table.CanonicalUsername: of %d accounts that get mail, %d have in %q what recovery.CanonicalUsername does not return,"+
+			" and get none unless Options.CanonicalUsername returns it", reachable, wrong, f.column))
+	}
+	if empty > 0 {
+		c.warn(fmt.Sprintf("Table.%s: of %d accounts that get mail, %d have no canonical form in %q, and get none until it is filled",
+			f.name, reachable, empty, f.column))
+	}
+}
+
 func (c *tableCheck) checkConditions() {
 	for _, f := range []struct{ name, condition string }{
 		{"Active", c.table.Active}, {"HasPassword", c.table.HasPassword}, {"EmailVerified", c.table.EmailVerified},
@@ -227,12 +279,29 @@ func (c *tableCheck) checkConditions() {
 		}
 		if !isCondition {
 			c.fault("Table.%s: %q is %s, not a condition: compare it with something, as in \"status = 'active'\"", f.name, f.condition, typ)
+			continue
 		}
+		c.checkConstant(f.name, f.condition)
 	}
 	if c.table.SignIn != "" {
 		if err := c.try("SELECT " + c.signIn() + c.from() + " WHERE 1 = 0"); err != nil {
 			c.fault("Table.SignIn: %q: %w", c.table.SignIn, err)
 		}
+	}
+}
+
+// checkConstant finds conditions about no column, such as a text in quotes that were to be a name's.
+func (c *tableCheck) checkConstant(name, condition string) {
+	if condition == Always || strings.Contains(strings.ToLower(condition), "select") { // of other rows
+		return
+	}
+	a, err := c.read("SELECT " + bit(condition))
+	switch {
+	case err != nil || len(a.rows) == 0: // it names a column
+	case a.rows[0][0] == "1":
+		c.warn(fmt.Sprintf("Table.%s: %q names no column, so it holds for every account: write sqlstore.Always if it should", name, condition))
+	default:
+		c.fault("Table.%s: %q names no column and is never true", name, condition)
 	}
 }
 
@@ -276,10 +345,10 @@ func (c *tableCheck) checkStatements() {
 			c.fault("Table.%s: a look-up by %q is refused: %w", l.name, l.column, err)
 		}
 	}
-	if err := c.try(c.lock, nil); err != nil {
+	if err := c.try(c.lock, nil); err != nil && !isReadOnly(err) { // which the Store says
 		c.fault("Table.Name: to lock a row of %q is refused: %w", c.table.Name, err)
 	}
-	if err := c.try(c.set, "", nil); err != nil {
+	if err := c.try(c.set, "", nil); err != nil && !isReadOnly(err) {
 		c.fault("Table.PasswordHash: to set %q is refused: %w", c.table.PasswordHash, err)
 	}
 }
@@ -325,7 +394,13 @@ func (c *tableCheck) usesIndex(l lookUp) bool {
 
 // The plan must not depend on the arguments, or one with NULL reads nothing.
 func (c *tableCheck) postgresqlUsesIndex(l lookUp) bool {
-	if err := c.try("PREPARE recovery_check AS " + l.query); err != nil {
+	prepare := func() error { return c.try("PREPARE recovery_check AS " + l.query) }
+	err := prepare()
+	if code(err) == "42P05" { // the session has it still, from a check that was cut off
+		_ = c.try("DEALLOCATE recovery_check")
+		err = prepare()
+	}
+	if err != nil {
 		return true
 	}
 	nulls := strings.TrimSuffix(strings.Repeat("NULL, ", len(l.args)), ", ")

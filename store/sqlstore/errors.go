@@ -156,7 +156,7 @@ func meaning(code string) string {
 		return "the file is no SQLite database"
 	case "14":
 		return "the database file cannot be opened"
-	case "25006", "8", "MySQL 1290", "MySQL 1836":
+	case "25006", "8", "MySQL 1290", "MySQL 1792", "MySQL 1836":
 		return "the database is read-only"
 	case "42501", "3", "23", "MySQL 1044", "MySQL 1142", "MySQL 1143":
 		return "permission denied"

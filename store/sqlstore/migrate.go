@@ -28,7 +28,8 @@ func (s *Store) makeTables(ctx context.Context) error {
 	for attempt := 1; ; attempt++ {
 		err := s.migrate(ctx)
 		if err == nil {
-			err = s.checkTables(ctx, s.db)
+			err = s.checkTables(ctx, s.db, "it was made once, so run the files of WriteMigrations, or "+
+				"DELETE FROM recovery_migrations and start again; both pass over the tables that are there")
 		}
 		if err == nil {
 			return nil
@@ -43,19 +44,21 @@ func (s *Store) makeTables(ctx context.Context) error {
 func (s *Store) migrate(ctx context.Context) error {
 	conn, err := s.db.Conn(ctx) // SQLite's may fail too: who turns WAL on waits for nobody
 	if err != nil {
-		return err
+		return plain(ctx, err)
 	}
 	defer conn.Close()
 	all := migrationsOf(s.dialect)
 	switch done, err := s.migrated(ctx, conn); {
 	case err == nil && done >= len(all):
 		return nil
-	case err != nil && (code(err) == "" || lostToAnother(err)): // else the table is missing, or not this role's
+	case err != nil && (code(err) == "" || lostToAnother(err)):
 		return err
-	case err != nil && s.checkTables(ctx, conn) == nil:
-		return nil
+	case err != nil: // the table is missing, or not this role's
+		if own := s.checkTables(ctx, conn, callMigrate); own == nil || isDenied(own) {
+			return own
+		}
 	}
-	return s.alone(ctx, conn, func(exec func(string) error) error {
+	err = s.alone(ctx, conn, func(exec func(string) error) error {
 		if err := exec("CREATE TABLE IF NOT EXISTS recovery_migrations (version INTEGER NOT NULL PRIMARY KEY)"); err != nil {
 			return err
 		}
@@ -75,13 +78,33 @@ func (s *Store) migrate(ctx context.Context) error {
 		}
 		return nil
 	})
+	if isDenied(err) {
+		err = fmt.Errorf("%w: grant CREATE, or run the files of WriteMigrations with another role", err)
+	}
+	return err
 }
+
+// plain says in words that may be logged what the database answered, or that it did not.
+func plain(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case code(err) != "":
+		return hide(err)
+	case ctx.Err() != nil:
+		return ctx.Err() // drivers have words of their own for it
+	}
+	return noConnection(err)
+}
+
+// isDenied reports whether the role has no right to do it.
+func isDenied(err error) bool { return meaning(code(err)) == "permission denied" }
 
 // migrated returns the version that Migrate brought the tables to.
 func (s *Store) migrated(ctx context.Context, conn *sql.Conn) (int, error) {
 	var version sql.NullInt64
 	err := conn.QueryRowContext(ctx, s.names.in("SELECT MAX(version) FROM recovery_migrations")).Scan(&version)
-	return int(version.Int64), err
+	return int(version.Int64), plain(ctx, err)
 }
 
 // alone runs f while no other instance migrates. The lock is held by the connection (MySQL, whose
@@ -89,7 +112,7 @@ func (s *Store) migrated(ctx context.Context, conn *sql.Conn) (int, error) {
 func (s *Store) alone(ctx context.Context, conn *sql.Conn, f func(exec func(string) error) error) (err error) {
 	exec := func(statement string) error {
 		_, err := conn.ExecContext(ctx, s.names.in(statement))
-		return err
+		return plain(ctx, err)
 	}
 	// A connection that keeps its lock or transaction must not return to the pool.
 	release := func(statement string) {
@@ -102,7 +125,7 @@ func (s *Store) alone(ctx context.Context, conn *sql.Conn, f func(exec func(stri
 		defer release("DO RELEASE_LOCK('" + lock + "')")
 		var got sql.NullInt64
 		if err := conn.QueryRowContext(ctx, "SELECT GET_LOCK('"+lock+"', 60)").Scan(&got); err != nil {
-			return err
+			return plain(ctx, err)
 		}
 		if got.Int64 != 1 {
 			return errors.New("another instance has been migrating for a minute")
@@ -120,7 +143,7 @@ func (s *Store) alone(ctx context.Context, conn *sql.Conn, f func(exec func(stri
 	}()
 	for _, statement := range begin {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			return err
+			return plain(ctx, err)
 		}
 	}
 	if err := f(exec); err != nil {
@@ -134,39 +157,61 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// callMigrate says what to do about a table that is missing.
+const callMigrate = "call Store.Migrate or run the files of WriteMigrations"
+
+// grantAll says what to do about a right that is missing.
+const grantAll = "grant SELECT, INSERT, UPDATE and DELETE on it"
+
+// anotherVersion says what to do about a column that is missing.
+const anotherVersion = "sqlstore: the tables are those of another version: run the newer files of WriteMigrations. " +
+	"If an unreleased build made them, drop them and migrate again, and the requests and tokens in them are lost: " +
+	"DROP TABLE IF EXISTS recovery_jobs; DROP TABLE IF EXISTS recovery_resets; " +
+	"DROP TABLE IF EXISTS recovery_limits; DROP TABLE IF EXISTS recovery_migrations"
+
 // checkTables returns an error that names every table and the columns that are missing, and says
-// what to do. It needs the right to read the store's tables.
-func (s *Store) checkTables(ctx context.Context, q queryer) error {
+// what to do: missing about a table. It needs the right to read the store's tables.
+func (s *Store) checkTables(ctx context.Context, q queryer, missing string) error {
 	finds := func(columns, table string) error {
 		err := q.QueryRowContext(ctx, s.names.in("SELECT "+columns+" FROM "+table+" WHERE 1 = 0")).Scan()
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
-		return err
+		return plain(ctx, err)
 	}
 	var faults []error
-	fault := func(text string, err error) { faults = append(faults, fmt.Errorf("%s: %w", s.names.in(text), err)) }
-	const again = "drop recovery_jobs, recovery_resets, recovery_limits and recovery_migrations and migrate again; " +
-		"the requests and tokens in them are lost"
+	fault := func(text string, err error) {
+		err = fmt.Errorf("%s: %w", s.names.in(text), err)
+		if len(faults) > 0 {
+			err = fmt.Errorf("sqlstore: %w", err)
+		}
+		faults = append(faults, err)
+	}
+	otherVersion := false
 	for _, t := range tablesOf(s.dialect) {
 		err := finds(strings.Join(t.columns, ", "), t.name)
-		if err == nil {
+		switch {
+		case err == nil:
+			continue
+		case code(err) == "": // no answer of the database
+			return err
+		case isDenied(err):
+			fault("the table "+t.name+" cannot be read: "+grantAll, err)
 			continue
 		}
-		if code(err) == "" {
-			return err // no answer of the database
-		}
 		if err := finds("1", t.name); err != nil {
-			fault("the table "+t.name+" is missing or cannot be read: call Store.Migrate, or run the files of WriteMigrations. "+
-				"If it was there once, "+again, err)
+			fault("the table "+t.name+" is missing: "+missing, err)
 			continue
 		}
 		for _, column := range t.columns {
 			if err := finds(column, t.name); err != nil {
-				fault("the table "+t.name+" has no column "+column+" that can be read: run the newer files of WriteMigrations. "+
-					"If an unreleased build made it, "+again, err)
+				otherVersion = true
+				fault("the table "+t.name+" has no column "+column, err)
 			}
 		}
+	}
+	if otherVersion {
+		faults = append(faults, errors.New(s.names.in(anotherVersion)))
 	}
 	return errors.Join(faults...)
 }

@@ -112,12 +112,12 @@ func TestMigrateNewDatabase(t *testing.T) {
 func TestMigrateNamesWhatIsMissing(t *testing.T) {
 	for _, d := range dialects {
 		for from, want := range map[int]string{
-			1: "sqlstore: migrate: the table recovery_jobs has no column id that can be read: run the newer files of WriteMigrations. " +
-				"If an unreleased build made it, drop recovery_jobs, recovery_resets, recovery_limits and recovery_migrations and migrate again; " +
-				"the requests and tokens in them are lost: ",
-			2: "sqlstore: migrate: the table recovery_jobs is missing or cannot be read: call Store.Migrate, or run the files of WriteMigrations. " +
-				"If it was there once, drop recovery_jobs, recovery_resets, recovery_limits and recovery_migrations and migrate again; " +
-				"the requests and tokens in them are lost: ",
+			1: "sqlstore: migrate: the table recovery_jobs has no column id: " + hide(missing[d]).Error() + "\n" +
+				"sqlstore: the tables are those of another version: run the newer files of WriteMigrations. If an unreleased build made them, " +
+				"drop them and migrate again, and the requests and tokens in them are lost: DROP TABLE IF EXISTS recovery_jobs; " +
+				"DROP TABLE IF EXISTS recovery_resets; DROP TABLE IF EXISTS recovery_limits; DROP TABLE IF EXISTS recovery_migrations",
+			2: "sqlstore: migrate: the table recovery_jobs is missing: it was made once, so run the files of WriteMigrations, or " +
+				"DELETE FROM recovery_migrations and start again; both pass over the tables that are there: " + hide(missing[d]).Error(),
 		} {
 			t.Run(fmt.Sprint(dialectNames[d], from), func(t *testing.T) {
 				is := is.New(t)
@@ -129,7 +129,7 @@ func TestMigrateNamesWhatIsMissing(t *testing.T) {
 				}
 				store, _ := s.store(t, nil)
 				err := store.Migrate(t.Context())
-				is.Equal(errorText(err), want+missing[d].Error())
+				is.Equal(errorText(err), want)
 				is.Equal(s.kept, nil)
 			})
 		}
@@ -153,7 +153,7 @@ func TestMigrateWithoutAConnection(t *testing.T) {
 	is := is.New(t)
 	store, db := newStub(SQLite).store(t, nil)
 	is.NoErr(db.Close())
-	is.Equal(errorText(store.makeTables(t.Context())), "sqlstore: migrate: sql: database is closed")
+	is.Equal(errorText(store.makeTables(t.Context())), "sqlstore: migrate: no connection to the database")
 }
 
 // Whatever fails, no connection keeps the lock that the other instances wait for.

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -22,7 +23,7 @@ type Table struct {
 	Locale   string // column, or "" if there is none
 
 	// PasswordHash is the column of the hash. These are marks that there is no local password:
-	// NULL, '', 'x', and whatever begins with '!' or '*'.
+	// NULL, '', 'x', and whatever begins with '!' or '*'. No other field may name it.
 	PasswordHash string
 
 	// Tenant is the column that says whose account it is, of any type, or "" if there are no
@@ -76,7 +77,8 @@ const Always = "1 = 1"
 const (
 	// Exact finds an account only as its name or address was typed, or in canonical form, byte for
 	// byte as the column compares. Whoever is stored as "Alice@Example.com" gets no mail for
-	// "alice@example.com", and never learns why.
+	// "alice@example.com", and never learns why, so Check refuses a table with such addresses. It
+	// lets user names have capitals, as they may tell case apart.
 	Exact = "(exact)"
 
 	// Collation leaves it to the type or collation of the column, which must ignore case: citext or
@@ -111,7 +113,38 @@ func (t Table) Accounts(d Dialect) (*Mapping, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
+	if err := t.checkShared(d); err != nil {
+		return nil, err
+	}
 	return t.mapping(d), nil
+}
+
+// checkShared refuses fields that name one column, unless people may mean that.
+func (t Table) checkShared(d Dialect) error {
+	same := func(a, b string) bool { return a == b || d != PostgreSQL && strings.EqualFold(a, b) }
+	isName := map[string]bool{"Username": true, "CanonicalUsername": true}
+	isEmail := map[string]bool{"Email": true, "CanonicalEmail": true}
+	mayShare := func(a, b string) bool {
+		switch {
+		case a == "PasswordHash" || b == "PasswordHash":
+			return false
+		case a == "Tenant" || b == "Tenant":
+			return b == "Locale"
+		case isName[a] && isEmail[b]: // addresses are the user names
+			return same(t.Username, t.Email)
+		}
+		return true
+	}
+	var faults []error
+	fields := t.columns()
+	for i, a := range fields {
+		for _, b := range fields[i+1:] {
+			if same(a.column, b.column) && !mayShare(a.name, b.name) {
+				faults = append(faults, fmt.Errorf("sqlstore: Table.%s and Table.%s both name the column %q", a.name, b.name, a.column))
+			}
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // mapping writes the statements.

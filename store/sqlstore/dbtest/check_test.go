@@ -96,6 +96,10 @@ var mistakes = []mistake{
 	{"a number as a condition", pgsql, nil, nil, func(t *sqlstore.Table) { t.Active = "number" }, []string{`Table.Active: "number" is INT4, not a condition`}},
 	{"a text in rows as a condition", lite, nil, []string{"INSERT INTO people (id, status) VALUES (1, 'active')"},
 		func(t *sqlstore.Table) { t.Active = "lower(status)" }, []string{`Table.Active: "lower(status)" is TEXT, not a condition`}},
+	{"a condition that is never true", all, nil, nil, func(t *sqlstore.Table) { t.EmailVerified = "1 = 0" },
+		[]string{`Table.EmailVerified: "1 = 0" names no column and is never true`}},
+	{"a column that is a text by mistake", []sqlstore.Dialect{sqlstore.MySQL, sqlstore.SQLite}, nil, nil, func(t *sqlstore.Table) { t.Active = `"statsu" = 'active'` },
+		[]string{`Table.Active: "\"statsu\" = 'active'" names no column and is never true`}},
 	{"a sign-in that is no SQL", all, nil, nil, func(t *sqlstore.Table) { t.SignIn = "provider" }, []string{`Table.SignIn: "provider": `}},
 
 	{"a hash that does not fit", big, []string{"VARCHAR(97)", "VARCHAR(60)"}, nil, nil,
@@ -130,6 +134,12 @@ var mistakes = []mistake{
 	{"addresses with capitals", all, nil, []string{
 		"INSERT INTO people (id, email, status, verified_at) VALUES (1, 'Alice@Example.com', 'active', 1), (2, 'bob@example.com', 'active', 1), (3, 'GONE@example.com', 'deleted', 1)"},
 		nil, []string{`Table.CanonicalEmail is Exact, but of 3 addresses in "email" 1 have capital letters`}},
+	{"the raw addresses as their canonical form", all, nil, []string{
+		"INSERT INTO people (id, email, status, verified_at) VALUES (1, 'Alice@Example.com', 'active', 1), (2, 'bob@example.com', 'active', 1), (3, 'GONE@example.com', 'deleted', 1)"},
+		func(t *sqlstore.Table) { t.CanonicalEmail = "email" }, []string{`Table.CanonicalEmail: of 2 accounts that get mail, 1 have in "email" what is no canonical form`}},
+	{"addresses in lower case as their canonical form", all, []string{"number ", "canonical VARCHAR(254), number "}, []string{
+		"INSERT INTO people (id, email, canonical, status, verified_at) VALUES (1, 'alice@b\u00fccher.example', 'alice@b\u00fccher.example', 'active', 1)"},
+		func(t *sqlstore.Table) { t.CanonicalEmail = "canonical" }, []string{`Table.CanonicalEmail: of 1 accounts that get mail, 1 have in "canonical" what is no canonical form`}},
 	{"a collation that tells case apart", all, nil, nil, func(t *sqlstore.Table) {
 		t.CanonicalEmail, t.CanonicalUsername = sqlstore.Collation, sqlstore.Collation
 	},
@@ -237,7 +247,13 @@ func TestTablesThatWork(t *testing.T) {
 		{"latin1_swedish_ci", maria, "VARCHAR(254) CHARACTER SET latin1 COLLATE latin1_swedish_ci", nil, []string{anything}, collation, sqlstore.Options{}},
 		{"NOCASE", lite, "TEXT COLLATE NOCASE", nil, []string{anything}, collation, sqlstore.Options{}},
 		{"a canonical column", all, "", []string{"number ", "canonical " + "VARCHAR(254), number "},
-			[]string{anything, "CREATE INDEX people_canonical ON people (canonical)"}, canonical, sqlstore.Options{}},
+			[]string{anything, "UPDATE people SET canonical = 'alice@example.com'", "CREATE INDEX people_canonical ON people (canonical)"}, canonical, sqlstore.Options{}},
+		{"a canonical column that is NULL for nobody's address", all, "", []string{"number ", "canonical VARCHAR(254), number "},
+			[]string{"INSERT INTO people (id, email, status, verified_at) VALUES (1, NULL, 'active', 1), (2, 'none', 'active', 1)", "CREATE INDEX people_canonical ON people (canonical)"},
+			canonical, sqlstore.Options{}},
+		{"a canonical column that ignores case", lite, "TEXT COLLATE NOCASE", nil, []string{anything}, func(t *sqlstore.Table) { t.CanonicalEmail = "email" }, sqlstore.Options{}},
+		{"addresses as user names", all, "", nil, nil, func(t *sqlstore.Table) { t.Username = t.Email }, sqlstore.Options{}},
+		{"a condition of other rows", all, "", nil, nil, func(t *sqlstore.Table) { t.Active = "EXISTS (SELECT 1 FROM people WHERE number > 0)" }, sqlstore.Options{}},
 		{"bcrypt", big, "", []string{"VARCHAR(97)", "CHAR(60)"}, nil, nil, sqlstore.Options{HashLength: 60}},
 		{"a boolean", all, "", []string{"number      INTEGER", "number BOOLEAN"}, nil, func(t *sqlstore.Table) { t.Active = "number" }, sqlstore.Options{}},
 		{"a number as a boolean", []sqlstore.Dialect{sqlstore.MySQL, sqlstore.SQLite}, "", nil, []string{"INSERT INTO people (id, number) VALUES (1, 1)"},
@@ -327,6 +343,156 @@ func TestLookUpsWithoutIndexAreWarnedOf(t *testing.T) {
 	})
 }
 
+// What may be as it should be is said, and the application starts.
+func TestWhatMayBeWrongIsWarnedOf(t *testing.T) {
+	const alice = "INSERT INTO people (id, name, email, status, verified_at) VALUES (1, 'Alice', 'alice@example.com', 'active', 1)"
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		db := s.Create(t)
+		for _, c := range []struct {
+			name  string
+			on    []sqlstore.Dialect
+			table func(*sqlstore.Table)
+			want  string
+		}{
+			{"canonical addresses to be filled", all, func(t *sqlstore.Table) { t.CanonicalEmail = "canonical" },
+				`Table.CanonicalEmail: of 1 accounts that get mail, 1 have no canonical form in "canonical"`},
+			{"canonical user names to be filled", all, func(t *sqlstore.Table) { t.CanonicalUsername = "canonical" },
+				`Table.CanonicalUsername: of 1 accounts that get mail, 1 have no canonical form in "canonical"`},
+			{"the raw user names as their canonical form", all, func(t *sqlstore.Table) { t.CanonicalUsername = "name" },
+				`Table.CanonicalUsername: of 1 accounts that get mail, 1 have in "name" what recovery.CanonicalUsername does not return`},
+			{"a condition that is always true", []sqlstore.Dialect{sqlstore.MySQL, sqlstore.SQLite}, func(t *sqlstore.Table) { t.Active = `"statsu" <> 'banned'` },
+				`names no column, so it holds for every account`},
+		} {
+			if c.on != nil && !slices.Contains(c.on, s.Dialect) {
+				continue
+			}
+			t.Run(c.name, func(t *testing.T) {
+				is := is.New(t)
+				makePeople(t, s.Dialect, db, databases.TextType(s.Dialect), []string{"number ", "canonical VARCHAR(254), number "})
+				defer dropPeople(db)
+				for _, statement := range []string{alice, "CREATE INDEX people_canonical ON people (canonical)"} {
+					_, err := db.Exec(statement)
+					is.NoErr(err)
+				}
+				table := peopleTable
+				c.table(&table)
+				warnings, err := startOn(t, s.Dialect, db, table, sqlstore.Options{})
+				is.NoErr(err)
+				is.Equal(strings.Count(warnings, "level=WARN"), 1)
+				is.True(strings.Contains(strings.ReplaceAll(warnings, `\"`, `"`), c.want))
+				is.True(!strings.Contains(strings.ToLower(warnings), "alice")) // data
+			})
+		}
+	})
+}
+
+// A file of SQLite whose settings lose commits or calls is warned of, and one in memory is not.
+func TestSettingsOfSQLiteAreWarnedOf(t *testing.T) {
+	for _, c := range []struct {
+		name, dsn string // for a file, or all of it
+		want      []string
+	}{
+		{"no settings", "?", []string{"journal_mode is DELETE", "busy_timeout is 0"}},
+		{"no WAL", "?_pragma=busy_timeout(5000)&_pragma=synchronous(FULL)", []string{"journal_mode is DELETE"}},
+		{"no busy timeout", "?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)", []string{"busy_timeout is 0"}},
+		{"commits that are not synced", "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)", []string{"synchronous is NORMAL"}},
+		{"never synced", "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)", []string{"synchronous is OFF"}},
+		{"in memory", ":memory:", nil},
+		{"in memory that is shared", "file:/start?vfs=memdb", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			is := is.New(t)
+			dsn := c.dsn
+			if strings.HasPrefix(dsn, "?") {
+				file, _, _ := strings.Cut(databases.NewSQLite(t).DSN, "?")
+				dsn = file + dsn
+			}
+			db := databases.OpenDB(t, "sqlite", dsn)
+			db.SetMaxOpenConns(1)
+			makePeople(t, sqlstore.SQLite, db, "TEXT", nil)
+			warnings, err := startOn(t, sqlstore.SQLite, db, peopleTable, sqlstore.Options{})
+			is.NoErr(err)
+			is.Equal(strings.Count(warnings, "level=WARN"), len(c.want))
+			for _, want := range c.want {
+				is.True(strings.Contains(warnings, want))
+			}
+		})
+	}
+}
+
+// A database that cannot be written to is one fault, whatever would write.
+func TestReadOnlyDatabasesAreRefusedAtStart(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		if s.Name == "PostgreSQL with lib_pq" {
+			t.Skip("the driver begins with READ WRITE, whatever the session's default is")
+		}
+		settings := []string{map[sqlstore.Dialect]string{
+			sqlstore.PostgreSQL: "SET default_transaction_read_only = on", sqlstore.MySQL: "SET SESSION TRANSACTION READ ONLY",
+			sqlstore.SQLite: "PRAGMA query_only = 1",
+		}[s.Dialect]}
+		if s.Dialect == sqlstore.SQLite {
+			settings = append(settings, "mode=ro")
+		}
+		for _, setting := range settings {
+			t.Run(setting, func(t *testing.T) {
+				is := is.New(t)
+				p := s.Place(t)
+				db := p.Open(t)
+				databases.OpenOn(t, s.Dialect, db, databases.TextType(s.Dialect))
+				if setting == "mode=ro" {
+					p.DSN += "&mode=ro"
+					db = p.Open(t)
+				} else {
+					db.SetMaxOpenConns(1)
+					_, err := db.Exec(setting)
+					is.NoErr(err)
+				}
+				err := databases.StoreOn(t, s.Dialect, db, "").Migrate(t.Context())
+				is.True(err != nil)
+				is.Equal(strings.Count(err.Error(), "\n"), 0)
+				is.True(strings.Contains(err.Error(), "the database is read-only"))
+				is.True(!strings.Contains(err.Error(), "grant"))
+			})
+		}
+	})
+}
+
+// Who writes meanwhile is no fault of the database.
+func TestStartPassesABusySQLite(t *testing.T) {
+	is := is.New(t)
+	p := databases.NewSQLite(t)
+	db := p.Open(t)
+	databases.OpenOn(t, sqlstore.SQLite, db, "TEXT")
+	tx, err := db.Begin()
+	is.NoErr(err)
+	defer tx.Rollback()
+	_, err = tx.Exec("UPDATE recovery_limits SET tat = tat")
+	is.NoErr(err)
+	p.DSN = strings.Replace(p.DSN, "busy_timeout(10000)", "busy_timeout(10)", 1)
+	is.NoErr(databases.StoreOn(t, sqlstore.SQLite, p.Open(t), "").Migrate(t.Context()))
+}
+
+// A session may still have the statement of a Check that was cut off.
+func TestCheckWarnsBesideAStatementThatWasLeft(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		if s.Dialect != sqlstore.PostgreSQL {
+			t.Skip("nothing is prepared by name")
+		}
+		db := s.Create(t)
+		db.SetMaxOpenConns(1)
+		makePeople(t, s.Dialect, db, "text", nil)
+		for _, statement := range []string{"DROP INDEX people_name", "PREPARE recovery_check AS SELECT 1"} {
+			_, err := db.Exec(statement)
+			is.NoErr(err)
+		}
+		warnings, err := startOn(t, s.Dialect, db, peopleTable, sqlstore.Options{})
+		is.NoErr(err)
+		is.Equal(strings.Count(warnings, "create an index on (name)"), 1)
+		is.Equal(len(texts(t, db, "SELECT name FROM pg_prepared_statements WHERE name = 'recovery_check'")), 0)
+	})
+}
+
 // Of a view nobody knows whether the ID is unique.
 func TestViewsAreWarnedOf(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
@@ -403,6 +569,8 @@ func TestOwnTablesAreChecked(t *testing.T) {
 			is.True(strings.Contains(err.Error(), part))
 		}
 		is.True(!strings.Contains(err.Error(), "the table recovery_limits"))
+		is.Equal(strings.Count(err.Error(), "DROP TABLE IF EXISTS recovery_jobs"), 1)
+		is.True(strings.Contains(err.Error(), "call Store.Migrate or run the files of WriteMigrations"))
 	})
 }
 

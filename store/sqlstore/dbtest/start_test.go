@@ -26,7 +26,11 @@ func TestStartNamesATableThatWasDropped(t *testing.T) {
 				err = store.Migrate(t.Context())
 				is.True(err != nil)
 				is.True(strings.Contains(err.Error(), "the table "+table+" is missing"))
-				is.True(strings.Contains(err.Error(), "drop recovery_jobs, recovery_resets, recovery_limits and recovery_migrations"))
+				is.True(!strings.Contains(err.Error(), "call Store.Migrate"))
+				is.True(!strings.Contains(err.Error(), "DROP TABLE")) // what is there is worth keeping
+				_, err = db.Exec("DELETE FROM recovery_migrations")   // as the error says
+				is.NoErr(err)
+				is.NoErr(store.Migrate(t.Context()))
 			})
 		}
 	})
@@ -47,6 +51,7 @@ func TestStartNamesAColumnThatIsMissing(t *testing.T) {
 					is.True(err != nil)
 					is.True(strings.Contains(err.Error(), "the table "+table+" has no column "+column))
 					is.True(strings.Contains(err.Error(), "migrate again"))
+					is.True(strings.Contains(err.Error(), "DROP TABLE IF EXISTS "+table))
 				})
 			}
 		}
@@ -105,6 +110,78 @@ func TestStartNeedsNoRightToCreateTables(t *testing.T) {
 					is.True(err != nil) // the role is poor indeed
 					is.NoErr(databases.StoreOn(t, s.Dialect, db, "").Migrate(t.Context()))
 				})
+			})
+		}
+	}
+}
+
+// Without the right to read them, the tables are there and must stay.
+func TestStartWithoutTheRightToReadSaysWhatToGrant(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		if s.Dialect == sqlstore.SQLite {
+			t.Skip("SQLite knows no users")
+		}
+		p := s.Place(t)
+		owner := p.Open(t)
+		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
+		db := asPoor(t, s.Dialect, p, owner, ownGrants[1:])
+		store := databases.StoreOn(t, s.Dialect, db, "")
+		for _, err := range []error{store.Check(t.Context()), store.Migrate(t.Context())} {
+			is.True(err != nil)
+			is.True(strings.Contains(err.Error(), "the table recovery_jobs cannot be read: grant SELECT, INSERT, UPDATE and DELETE on it"))
+			is.True(!strings.Contains(strings.ToLower(err.Error()), "drop "))
+			is.True(!strings.Contains(err.Error(), "grant CREATE"))
+		}
+	})
+}
+
+// On a new database the role must create the tables, or somebody else must.
+func TestStartWithoutTheRightToCreateSaysWhoMay(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		if s.Dialect == sqlstore.SQLite {
+			t.Skip("SQLite knows no users")
+		}
+		p := s.Place(t)
+		owner := p.Open(t)
+		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
+		on := "SCHEMA public"
+		grants := []string{"SELECT ON users", "USAGE ON SCHEMA public"}
+		if s.Dialect == sqlstore.MySQL {
+			on, grants = "", []string{"SELECT ON " + texts(t, owner, "SELECT DATABASE()")[0] + ".*"}
+		} else {
+			_, err := owner.Exec("REVOKE CREATE ON " + on + " FROM PUBLIC")
+			is.NoErr(err)
+		}
+		for _, table := range ownTables {
+			_, err := owner.Exec("DROP TABLE " + table)
+			is.NoErr(err)
+		}
+		err := databases.StoreOn(t, s.Dialect, asPoor(t, s.Dialect, p, owner, grants), "").Migrate(t.Context())
+		is.True(err != nil)
+		is.True(strings.Contains(err.Error(), ": grant CREATE, or run the files of WriteMigrations with another role"))
+		is.True(!strings.Contains(err.Error(), "call Store.Migrate"))
+		is.True(!strings.Contains(err.Error(), " user ") && !strings.Contains(err.Error(), "@"))
+	})
+}
+
+// What drivers say of a connection has users and hosts in it.
+func TestStartWithoutAServerNamesNobody(t *testing.T) {
+	places := map[sqlstore.Dialect][]databases.Place{
+		sqlstore.PostgreSQL: {
+			{Driver: "pgx", DSN: "postgres://somebody@127.0.0.1:1/somewhere?sslmode=disable"},
+			{Driver: "postgres", DSN: "postgres://somebody@127.0.0.1:1/somewhere?sslmode=disable"},
+		},
+		sqlstore.MySQL: {{Driver: "mysql", DSN: "somebody@tcp(127.0.0.1:1)/somewhere"}},
+	}
+	for d, places := range places {
+		for _, p := range places {
+			t.Run(p.Driver, func(t *testing.T) {
+				is := is.New(t)
+				store := databases.StoreOn(t, d, p.Open(t), "")
+				is.Equal(store.Check(t.Context()).Error(), "sqlstore: no connection to the database: connection refused")
+				is.Equal(store.Migrate(t.Context()).Error(), "sqlstore: migrate: no connection to the database: connection refused")
 			})
 		}
 	}
