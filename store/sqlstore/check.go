@@ -24,7 +24,8 @@ type Checker interface {
 // names, conditions and types, that a password fits and can be set, that the ID is unique, and that
 // accounts are found however their address is stored.
 //
-// The error joins all faults; each names the field of Table and shows the database's own words.
+// The error joins all faults; each names the field of Table and shows the database's own words
+// where these hold no data.
 // What may be slow or wrong is logged as a warning: see Options.Logger. Check changes nothing, reads at most
 // 1,000 rows of the user table a few times, and needs no more rights than the store. On SQLite it
 // waits for its turn to write. [Store.Migrate] calls it; an application that migrates with a tool
@@ -131,8 +132,23 @@ func (p *probe) refusal(call func() error) error {
 		p.broken = err
 	default:
 		exec("ROLLBACK TO SAVEPOINT recovery_check")
+		err = shown(err)
 	}
 	return err
+}
+
+// shown is a refusal with the database's own words if they are about the statement alone. Others
+// may hold values of rows, which the conditions are tried on, or who was refused.
+func shown(err error) error {
+	switch c := code(err); {
+	case isDenied(err):
+		return hide(err)
+	case len(c) == 5 && strings.HasPrefix(c, "42"), c == "55000", // PostgreSQL: the statement, a view
+		c == "1", // SQLite
+		c == "MySQL 1054", c == "MySQL 1064", c == "MySQL 1146", c == "MySQL 1305", c == "MySQL 1288", c == "MySQL 1348", c == "MySQL 1471":
+		return err
+	}
+	return hide(err)
 }
 
 // try executes a statement that finds no row. On SQLite it is only compiled, which takes no lock.

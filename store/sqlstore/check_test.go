@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/matryer/is"
@@ -60,5 +62,29 @@ func TestTypes(t *testing.T) {
 		"uuid": {false, true, false}, "blob": {}, "": {}, "real": {}, "numeric": {}, "datetime": {}, "charint": {false, true, true},
 	} {
 		is.Equal([3]bool{SQLite.isText(typ), SQLite.isID(typ), SQLite.isCondition(typ)}, want)
+	}
+}
+
+// What the database says of a statement helps; what it says of rows and users is nobody's business.
+func TestRefusalsAreShownWithoutData(t *testing.T) {
+	for _, c := range []struct {
+		err   error
+		shown bool
+	}{
+		{&stateError{"42703", "column \"statsu\" does not exist"}, true},
+		{&stateError{"42804", "argument of CASE/WHEN must be type boolean, not type text"}, true},
+		{&stateError{"55000", "cannot update view"}, true},
+		{&numberError{1, "no such column: statsu"}, true},
+		{errors.New("Error 1064 (42000): You have an error in your SQL syntax"), true},
+		{&stateError{"22P02", "invalid input syntax for type integer: \"" + secret + "\""}, false},
+		{&stateError{"42501", "permission denied for " + secret}, false},
+		{errors.New("Error 1142 (42000): UPDATE command denied to user '" + secret + "'@'localhost' for table `app`.`users`"), false},
+		{errors.New("Error 1292 (22007): Truncated incorrect INTEGER value: '" + secret + "'"), false},
+		{&numberError{20, secret}, false},
+	} {
+		is := is.New(t)
+		is.True(errors.Is(shown(c.err), c.err))
+		is.Equal(strings.Contains(shown(c.err).Error(), c.err.Error()), c.shown)
+		is.True(!strings.Contains(shown(c.err).Error(), secret))
 	}
 }
