@@ -45,10 +45,13 @@ func post(ctx context.Context, c *http.Client, base, username string) int {
 	return response.StatusCode
 }
 
-// clientAt returns a client with the address 127.0.1.n.
+// clientAt returns a client with the address 127.0.1.n. It has no more connections to a server than
+// it uses: the server closes one that has asked nothing for five seconds.
 func clientAt(n, connections int) *http.Client {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(n))}}
-	return &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: connections}}
+	return &http.Client{Transport: &http.Transport{
+		DialContext: dialer.DialContext, MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections,
+	}}
 }
 
 // Four servers share a PostgreSQL database, and one dies in the middle of its work.
