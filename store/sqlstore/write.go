@@ -193,6 +193,9 @@ func (c *call) runIn(ctx context.Context, w *work) error {
 	if v, ok := err.(verdict); ok { // none that the application made: it cannot
 		c.verdict, err = v.error, nil
 	}
+	if err != nil && c.ctx.Err() != nil {
+		return c.ctx.Err() // drivers have words of their own for it, and ctx may end a moment later
+	}
 	return err
 }
 
