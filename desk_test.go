@@ -210,28 +210,31 @@ func TestNothingElseIsCountedAtTheDesk(t *testing.T) {
 	}
 }
 
-// A retry is not counted again: one mail is counted, however often it fails before.
+// A retry is not counted again: one mail is counted, however often it fails before, and whether or
+// not it may have left.
 func TestRetriesAreNotCountedAgain(t *testing.T) {
-	inBubble(t, recovery.Options{Limits: recovery.Limits{PerRequester: recovery.Limit{Burst: 2, Every: 24 * time.Hour}}},
-		func(_ *testing.T, is *is.I, w *world) {
-			w.mail.Fail(func(recovery.Message) error { return errDown })
-			w.ask("billybob")
-			id := w.store.added()[0]
-			for range 5 {
+	for _, fault := range []error{errDown, recovery.ErrUncertain} {
+		inBubble(t, recovery.Options{Limits: recovery.Limits{PerRequester: recovery.Limit{Burst: 2, Every: 24 * time.Hour}}},
+			func(_ *testing.T, is *is.I, w *world) {
+				w.mail.Fail(func(recovery.Message) error { return fault })
+				w.ask("billybob")
+				id := w.store.added()[0]
+				for range 5 {
+					_, err := w.DeliverJob(w.ctx, id)
+					is.NoErr(err)
+				}
+				w.mail.Fail(nil)
 				_, err := w.DeliverJob(w.ctx, id)
 				is.NoErr(err)
-			}
-			w.mail.Fail(nil)
-			_, err := w.DeliverJob(w.ctx, id)
-			is.NoErr(err)
-			is.Equal(len(w.mail.Messages()), 1)
-			time.Sleep(time.Hour)
-			w.ask("billybob")
-			is.Equal(w.mailed(), 1) // the second of two
-			time.Sleep(time.Hour)
-			w.ask("billybob")
-			is.Equal(w.mailed(), 0)
-		})
+				is.Equal(len(w.mail.Messages()), 1)
+				time.Sleep(time.Hour)
+				w.ask("billybob")
+				is.Equal(w.mailed(), 1) // the second of two
+				time.Sleep(time.Hour)
+				w.ask("billybob")
+				is.Equal(w.mailed(), 0)
+			})
+	}
 }
 
 // Notices are not counted: nobody can keep one back by asking.
@@ -257,28 +260,4 @@ func TestAccountsOfOneMailAreCountedTogether(t *testing.T) {
 		w.ask("alice") // and nothing was counted of alice's
 		is.Equal(w.mailed(), 1)
 	})
-}
-
-// As TestRetriesAreNotCountedAgain, with mails that may have left: nothing is given back for those.
-func TestUncertainRetriesAreNotCountedAgain(t *testing.T) {
-	inBubble(t, recovery.Options{Limits: recovery.Limits{PerRequester: recovery.Limit{Burst: 2, Every: 24 * time.Hour}}},
-		func(_ *testing.T, is *is.I, w *world) {
-			w.mail.Fail(func(recovery.Message) error { return recovery.ErrUncertain })
-			w.ask("billybob")
-			id := w.store.added()[0]
-			for range 5 {
-				_, err := w.DeliverJob(w.ctx, id)
-				is.NoErr(err)
-			}
-			w.mail.Fail(nil)
-			_, err := w.DeliverJob(w.ctx, id)
-			is.NoErr(err)
-			is.Equal(len(w.mail.Messages()), 1)
-			time.Sleep(time.Hour)
-			w.ask("billybob")
-			is.Equal(w.mailed(), 1) // the second of two
-			time.Sleep(time.Hour)
-			w.ask("billybob")
-			is.Equal(w.mailed(), 0)
-		})
 }

@@ -167,7 +167,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	case <-ctx.Done():
 	}
-	// No new requests, then no new mails, and then what is left in the queue if it is lost otherwise.
+	// No new requests, then no new mails, and then what is left in the queue if it is lost
+	// otherwise.
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	err = server.Shutdown(drain)

@@ -64,9 +64,9 @@ type panicked struct{ value any }
 
 // Do runs the call in the next batch and returns its error. Urgent calls go before the others.
 //
-// If ctx ends before the batch begins, Do returns ctx's error, and the call is not made. If ctx ends
-// while a batch of several calls is running, Do returns [ErrLeft]; a batch of one ends with its ctx.
-// If the call panics, or the batch does, Do panics with the same value.
+// If ctx ends before the batch begins, Do returns ctx's error, and the call is not made. If ctx
+// ends while a batch of several calls is running, Do returns [ErrLeft]; a batch of one ends with
+// its ctx. If the call panics, or the batch does, Do panics with the same value.
 func (g *Group[T]) Do(ctx context.Context, call T, urgent bool) error {
 	queue := &g.waiting
 	if urgent {

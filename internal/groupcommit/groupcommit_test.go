@@ -60,7 +60,8 @@ func onDisk(t *testing.T, f func(t *testing.T, d *disk, g *Group[string])) {
 	})
 }
 
-// begin makes a call on a goroutine, an urgent one if it says so. Its result comes through the channel; a panic is an error.
+// begin makes a call on a goroutine, an urgent one if it says so. Its result comes through the
+// channel; a panic is an error.
 func begin(ctx context.Context, g *Group[string], call string) <-chan error {
 	result := make(chan error, 1)
 	go func() {

@@ -49,9 +49,9 @@ type Accounts interface {
 }
 
 // ErrNotAnID is wrapped by the error of an [Accounts] for an ID or tenant that no value of the
-// column's type is written like. Nobody has it then: where the store looks somebody up, it takes the
-// error for an empty result. PostgreSQL ends the transaction over such a text (SQLSTATE 22P02 or 22003). An Accounts
-// that checks the text before it asks the database just finds none.
+// column's type is written like. Nobody has it then: where the store looks somebody up, it takes
+// the error for an empty result. PostgreSQL ends the transaction over such a text (SQLSTATE 22P02
+// or 22003). An Accounts that checks the text before it asks the database just finds none.
 var ErrNotAnID = errors.New("the ID or tenant is not of its column's type")
 
 // FindAccounts implements [recovery.Accounts]. It compares the tenant again, byte for byte: what

@@ -25,11 +25,10 @@ type Checker interface {
 // accounts are found however their address is stored.
 //
 // The error joins all faults; each names the field of Table and shows the database's own words
-// where these hold no data.
-// What may be slow or wrong is logged as a warning: see Options.Logger. Check changes nothing, reads at most
-// 1,000 rows of the user table a few times, and needs no more rights than the store. On SQLite it
-// waits for its turn to write. [Store.Migrate] calls it; an application that migrates with a tool
-// should.
+// where these hold no data. What may be slow or wrong is logged as a warning: see Options.Logger.
+// Check changes nothing, reads at most 1,000 rows of the user table a few times, and needs no more
+// rights than the store. On SQLite it waits for its turn to write. [Store.Migrate] calls it; an
+// application that migrates with a tool should.
 func (s *Store) Check(ctx context.Context) error {
 	own := s.checkTables(ctx, s.db, callMigrate)
 	if own != nil && code(own) == "" {
@@ -310,9 +309,6 @@ func (p *probe) rights(n names) {
 		}
 	}
 }
-
-// isReadOnly reports whether nobody may write.
-func isReadOnly(err error) bool { return meaning(code(err)) == "the database is read-only" }
 
 // file checks that SQLite's file can be written, and the settings of the connection. It is called
 // last, because it takes the lock of the database.

@@ -160,7 +160,8 @@ func (t columnType) String() string {
 	return strings.ToUpper(t.name)
 }
 
-// valuesAre reports whether the values of SQLite's column have the types: there a column may hold any.
+// valuesAre reports whether the values of SQLite's column have the types: there a column may hold
+// any.
 func (c *tableCheck) valuesAre(f field, types ...string) bool {
 	if c.dialect != SQLite {
 		return true
@@ -290,7 +291,8 @@ func (c *tableCheck) checkConditions() {
 	}
 }
 
-// checkConstant finds conditions about no column, such as a text in quotes that were to be a name's.
+// checkConstant finds conditions about no column, such as a text in quotes that were to be a
+// name's.
 func (c *tableCheck) checkConstant(name, condition string) {
 	if condition == Always || strings.Contains(strings.ToLower(condition), "select") { // of other rows
 		return

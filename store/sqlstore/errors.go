@@ -141,6 +141,18 @@ func (e *databaseError) Error() string {
 
 func (e *databaseError) Unwrap() error { return e.err }
 
+// Meanings that the store looks for.
+const (
+	denied   = "permission denied"
+	readOnly = "the database is read-only"
+)
+
+// isDenied reports whether the role has no right to do it.
+func isDenied(err error) bool { return meaning(code(err)) == denied }
+
+// isReadOnly reports whether nobody may write.
+func isReadOnly(err error) bool { return meaning(code(err)) == readOnly }
+
 // meaning says what a code means, for the faults that whoever runs the database can mend.
 func meaning(code string) string {
 	switch code {
@@ -157,9 +169,9 @@ func meaning(code string) string {
 	case "14":
 		return "the database file cannot be opened"
 	case "25006", "8", "MySQL 1290", "MySQL 1792", "MySQL 1836":
-		return "the database is read-only"
+		return readOnly
 	case "42501", "3", "23", "MySQL 1044", "MySQL 1142", "MySQL 1143":
-		return "permission denied"
+		return denied
 	case "28P01", "28000", "MySQL 1045", "MySQL 1698":
 		return "the login was refused"
 	case "42P01", "MySQL 1146":

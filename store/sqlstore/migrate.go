@@ -97,9 +97,6 @@ func plain(ctx context.Context, err error) error {
 	return noConnection(err)
 }
 
-// isDenied reports whether the role has no right to do it.
-func isDenied(err error) bool { return meaning(code(err)) == "permission denied" }
-
 // migrated returns the version that Migrate brought the tables to.
 func (s *Store) migrated(ctx context.Context, conn *sql.Conn) (int, error) {
 	var version sql.NullInt64
@@ -152,7 +149,7 @@ func (s *Store) alone(ctx context.Context, conn *sql.Conn, f func(exec func(stri
 	return exec("COMMIT")
 }
 
-// A queryer is a *sql.DB, *sql.Conn or *sql.Tx.
+// A queryer is a *sql.DB or a *sql.Conn.
 type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }

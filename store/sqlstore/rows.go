@@ -50,8 +50,8 @@ func (r rows) pieces(d Dialect) (pieces []rows) {
 	return pieces
 }
 
-// args returns the arguments of a statement. PostgreSQL's are literals of arrays: every driver takes
-// a text, and the statement casts it.
+// args returns the arguments of a statement. PostgreSQL's are literals of arrays: every driver
+// takes a text, and the statement casts it.
 func (r *rows) args(d Dialect) []any {
 	if d != PostgreSQL {
 		return r.values

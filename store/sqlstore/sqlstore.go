@@ -18,8 +18,9 @@
 //
 // [Table] maps a common user table. An application that does more when a password changes, such as
 // ending sessions in the same transaction, embeds it in a type of its own and overrides
-// SetPassword: see [Accounts]. Package accountstest checks what it wrote. docs/accounts.md has whole
-// examples, lists the column types that work, and says how canonical columns are added and filled.
+// SetPassword: see [Accounts]. Package accountstest checks what it wrote. docs/accounts.md has
+// whole examples, lists the column types that work, and says how canonical columns are added and
+// filled.
 //
 // # Start
 //
@@ -74,8 +75,8 @@
 //
 // Migrate, or run the new files of WriteMigrations, before the first instance of a new version
 // starts. A migration keeps the tables usable by the version before it, so older instances go on,
-// and start again, meanwhile. Whoever made the tables upgrades them, Migrate or the tool: the two do
-// not know of each other's versions.
+// and start again, meanwhile. Whoever made the tables upgrades them, Migrate or the tool: the two
+// do not know of each other's versions.
 //
 // # Databases
 //
@@ -91,10 +92,10 @@
 //     been committed. What a COMMIT loses to another node is tried again like a deadlock.
 //   - SQLite 3.35 and later, with modernc.org/sqlite or, which needs cgo, mattn/go-sqlite3. The DSN
 //     needs a busy timeout, WAL and synchronous=FULL, see below. Every writing transaction begins
-//     with a write, so it waits for others instead of failing later; _txlock is not needed. Statements
-//     are prepared once for each connection. The driver waits out the busy timeout even if ctx ends,
-//     so it is also how late a call may return while another program holds the file. ":memory:" is
-//     one database per connection: set SetMaxOpenConns(1).
+//     with a write, so it waits for others instead of failing later; _txlock is not needed.
+//     Statements are prepared once for each connection. The driver waits out the busy timeout even
+//     if ctx ends, so it is also how late a call may return while another program holds the file.
+//     ":memory:" is one database per connection: set SetMaxOpenConns(1).
 //
 // The DSN of SQLite, for modernc.org/sqlite and for mattn/go-sqlite3:
 //

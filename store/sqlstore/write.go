@@ -81,9 +81,9 @@ func writing[T any](ctx context.Context, s *Store, f func(context.Context, *work
 	return made, nil
 }
 
-// write runs f in a transaction that writes. On SQLite, which has one writer, f shares the transaction and runs on another goroutine. There it
-// goes before requests: there are few such calls, and a flood of requests must not hold up the
-// mails.
+// write runs f in a transaction that writes. On SQLite, which has one writer, f shares the
+// transaction and runs on another goroutine. There it goes before requests: there are few such
+// calls, and a flood of requests must not hold up the mails.
 func (s *Store) write(ctx context.Context, f func(context.Context, *work) error) error {
 	c := &call{ctx: ctx, run: f}
 	if s.dialect == SQLite {

@@ -61,8 +61,8 @@ type Fixture struct {
 	// IDs are any text; only then are IDs tried that look alike, such as "a" and "A".
 	ID func(n int) string
 
-	// Unusable is what may be stored in place of a password hash, beside "", and is none: "!", which
-	// some frameworks write for accounts that cannot log in. Nil means that there is nothing.
+	// Unusable is what may be stored in place of a password hash, beside "", and is none: "!",
+	// which some frameworks write for accounts that cannot log in. Nil means that there is nothing.
 	Unusable []string
 
 	// HashLength is the length of the password hashes that the application makes: default 97, as

@@ -212,7 +212,8 @@ func TestErrorsOfSQLiteFiles(t *testing.T) {
 	})
 }
 
-// What the server decides at the COMMIT is certain: a constraint that is checked only then was broken.
+// What the server decides at the COMMIT is certain: a constraint that is checked only then was
+// broken.
 func TestFailureAtTheCommitIsCertain(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		if s.Dialect == sqlstore.MySQL {

@@ -21,8 +21,8 @@ import (
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
-// An application that has a pool of its own, or of its ORM, lets the store use it: the store works on
-// it, and the application sees with it what the store did.
+// An application that has a pool of its own, or of its ORM, lets the store use it: the store works
+// on it, and the application sees with it what the store did.
 func TestPoolOfTheApplication(t *testing.T) {
 	const hashOf77 = "SELECT password_hash FROM users WHERE id = '77'"
 	postgres, mattn := databases.Servers[1], databases.Servers[4]

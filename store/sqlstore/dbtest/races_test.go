@@ -45,8 +45,8 @@ func fromEnv(t testing.TB, name string, otherwise int) int {
 	return n
 }
 
-// atEachLevel runs f for every server at every isolation level that its sessions can begin with. The
-// first run has the defaults: read committed on PostgreSQL, and repeatable read on MariaDB.
+// atEachLevel runs f for every server at every isolation level that its sessions can begin with.
+// The first run has the defaults: read committed on PostgreSQL, and repeatable read on MariaDB.
 func atEachLevel(t *testing.T, f func(t *testing.T, s databases.Server)) {
 	databases.OnEach(t, f)
 	for _, level := range []string{"repeatable read", "serializable"} {

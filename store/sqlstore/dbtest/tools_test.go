@@ -18,8 +18,8 @@ import (
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
-// The real tools, found on the PATH, run the files of WriteMigrations in a database that they keep an
-// application's tables in.
+// The real tools, found on the PATH, run the files of WriteMigrations in a database that they keep
+// an application's tables in.
 
 // A tool runs migrations.
 type tool struct {

@@ -17,9 +17,9 @@ import (
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
-// The oldest and the newest version of PostgreSQL do what the installed one does. The binaries of each
-// are in a directory of RECOVERY_POSTGRES_BINARIES, separated by colons; as root, the user postgres must
-// be able to read them.
+// The oldest and the newest version of PostgreSQL do what the installed one does. The binaries of
+// each are in a directory of RECOVERY_POSTGRES_BINARIES, separated by colons; as root, the user
+// postgres must be able to read them.
 func TestPostgreSQLVersions(t *testing.T) {
 	dirs := filepath.SplitList(os.Getenv("RECOVERY_POSTGRES_BINARIES"))
 	if len(dirs) == 0 {

