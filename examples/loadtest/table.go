@@ -118,12 +118,17 @@ func (m *machine) httpRows(c config) []row {
 		c.worker = false
 		return c
 	}
-	want, good := atLeast(0.40)
+	want, good := atLeast(0.25)
 	add("POST, SQLite, of the decoder", want, good, speed(sqlite, decoder))
 	add("POST, SQLite, mails sent by another process, of the decoder", want, good, speed(noWorker(sqlite), decoder))
-	want, good = atLeast(0.30)
+	want, good = atLeast(0.20)
 	add("POST, PostgreSQL, of the decoder", want, good, speed(postgres, decoder))
 	add("POST, PostgreSQL, mails sent by another process, of the decoder", want, good, speed(noWorker(postgres), decoder))
+	want, good = atMost(110, "µs")
+	add("processor time of the server a POST, SQLite", want, good, func(ctx context.Context) (float64, error) {
+		r, err := m.measure(ctx, sqlite)
+		return r.CPU, errors.Join(err, failures(r))
+	})
 	fast, slow, down := sqlite, sqlite, sqlite
 	fast.mail, slow.mail, down.mail = "fast", "slow", "down"
 	want, good = atMost(1.2, "")
@@ -135,10 +140,10 @@ func (m *machine) httpRows(c config) []row {
 		return r.Mails, errors.Join(err, failures(r))
 	})
 	const servers, rate = 8, 400
-	want, good = atMost(1.2, "")
 	add(fmt.Sprintf("time of POST at %d requests a second, 8 instances on PostgreSQL, of 1", rate), want, good, func(ctx context.Context) (float64, error) {
 		return m.instances(ctx, postgres, servers, rate)
 	})
+	want, good = atMost(2.5, "")
 	add("time of POST, 16 callers, mails sent by another process, 8 instances on PostgreSQL, of 1", want, good, func(ctx context.Context) (float64, error) {
 		return m.instances(ctx, noWorker(postgres), servers, 0)
 	})
@@ -207,13 +212,15 @@ func benchmarkRows(c config) (rows []row) {
 	const dbtest = "example.com/recovery/store/sqlstore/dbtest"
 	databases := []struct {
 		name, pattern string
-		many          float64
-	}{{"SQLite", "^SQLite$", 2}, {"PostgreSQL", "^PostgreSQL_with_pgx$", 1}}
+		many, one     float64
+	}{{"SQLite", "^SQLite$", 4, 0.65}, {"PostgreSQL", "^PostgreSQL_with_pgx$", 1.2, 0.55}}
 	for _, db := range databases {
 		want, good := atLeast(db.many)
 		add(benchmark{name: "RequestReset, " + db.name + ", 16 callers, of the bare insert", dir: dbtest, pattern: "^BenchmarkRequestReset$/" + db.pattern + "/^callers=16$", metric: "of-bare", iterations: "10x"}, want, good)
-		want, good = atLeast(0.5)
+		want, good = atLeast(db.one)
 		add(benchmark{name: "RequestReset, " + db.name + ", 1 caller, of the bare insert", dir: dbtest, pattern: "^BenchmarkRequestReset$/" + db.pattern + "/^callers=1$", metric: "of-bare", iterations: "6x"}, want, good)
+		want, good = atLeast(0.9)
+		add(benchmark{name: "RequestReset, " + db.name + ", 16 callers beside a client over its limit, of the same alone", dir: dbtest, pattern: "^BenchmarkFlood$/" + db.pattern, metric: "of-alone", iterations: "6x"}, want, good)
 		add(benchmark{name: "speed of RequestReset, 16 callers, that waits for no disk, of one that does, " + db.name, dir: dbtest, pattern: "^BenchmarkDurability$/" + db.pattern, metric: "of-bare", iterations: "10x"}, "", nil)
 	}
 	want, good := atLeast(0.95)

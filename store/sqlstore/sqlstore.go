@@ -237,7 +237,7 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 	}
 	s.sql = statementsOf(dialect).named(s.names)
 	if dialect == SQLite {
-		s.prepared = &prepared{ready: map[string]*sql.Stmt{}}
+		s.prepared = &prepared{stmts: map[string]*sql.Stmt{}}
 		runtime.AddCleanup(s, (*prepared).close, s.prepared)
 	}
 	s.requests = groupcommit.New(maxBatch, s.runBatch)

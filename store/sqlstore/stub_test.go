@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,7 +42,8 @@ type stub struct {
 	readOnly     bool               // so is it
 	dirty        int                // connections that were given back with an open transaction or a lock
 	prepared     []string
-	usedPrepared []string // the texts of what was executed after it was prepared
+	usedPrepared []string     // the texts of what was executed after it was prepared
+	closed       atomic.Int64 // prepared statements
 }
 
 // A fault is one call that fails.
@@ -300,7 +302,10 @@ type stubStmt struct {
 }
 
 // Close implements [driver.Stmt].
-func (s *stubStmt) Close() error { return nil }
+func (s *stubStmt) Close() error {
+	s.conn.stub.closed.Add(1)
+	return nil
+}
 
 // NumInput implements [driver.Stmt].
 func (s *stubStmt) NumInput() int { return strings.Count(s.query, "?") }

@@ -62,6 +62,7 @@ func pause(ctx context.Context, attempt int) {
 }
 
 func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(txn) error) error {
+	s.prepared.prepare(ctx, s.db)
 	tx, err := s.db.BeginTx(ctx, opts)
 	if err != nil {
 		return noConnection(err)
@@ -76,6 +77,5 @@ func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(txn) error
 	if err = tx.Commit(); err != nil && !decided(err) {
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, hide(err))
 	}
-	s.prepared.prepareMissing(s.db)
 	return err
 }

@@ -183,6 +183,44 @@ func BenchmarkRequestReset(b *testing.B) {
 	})
 }
 
+// BenchmarkFlood compares the requests of 16 callers, each from an address of its own, beside 4 callers
+// from one address that is over its limit, with the same requests alone.
+func BenchmarkFlood(b *testing.B) {
+	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
+		svc, err := recovery.New(store, &mailertest.Recorder{}, &recovery.Options{
+			Logger: slog.New(slog.DiscardHandler),
+			Limits: recovery.Limits{Global: recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}},
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		var n atomic.Uint32
+		request := func(ctx context.Context) error {
+			i := n.Add(1)
+			client := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+			return errOf(svc.RequestReset(ctx, recovery.ResetRequest{Username: nextID(), Client: client}))
+		}
+		var alone, beside time.Duration
+		for b.Loop() {
+			alone += measure(b, 16, opsPerRound, request)
+			ctx, stop := context.WithCancel(b.Context())
+			var flood sync.WaitGroup
+			for range 4 {
+				flood.Go(func() {
+					for ctx.Err() == nil {
+						_, _ = svc.RequestReset(ctx, recovery.ResetRequest{Username: "billybob", Client: benchClient})
+					}
+				})
+			}
+			beside += measure(b, 16, opsPerRound, request)
+			stop()
+			flood.Wait()
+		}
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(float64(alone)/float64(beside), "of-alone")
+	})
+}
+
 // BenchmarkDurability tells what waiting for the disk costs: "of-bare" is the speed of requests
 // whose commits do not, as a part of the speed of those that do.
 func BenchmarkDurability(b *testing.B) {
