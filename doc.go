@@ -123,6 +123,12 @@
 // fields, so a struct that keeps a [Message] or a [CompleteRequest] in one should not be printed. A
 // [Token] and a [Ticket] are safe even there.
 //
+// # Further pages
+//
+// The folder docs has pages for operators (running.md), for implementers (store.md, accounts.md,
+// formats.md, languages.md), and for who wants to know how and why: architecture.md,
+// threat-model.md, decisions.md, performance.md.
+//
 // # Compatibility
 //
 // Zero fields of [Options] mean documented defaults, which may become stricter in a minor version,

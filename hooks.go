@@ -14,7 +14,7 @@ import (
 // Hooks run one after the other, outside of every call: a hook that blocks or panics changes no
 // answer and delays no mail. What matters and what a stranger can cause in any number wait in two
 // queues of 1,024 events, and what matters goes first. Events beyond that are dropped, counted in
-// [Stats] and told to the log.
+// [Stats] and told to the log. docs/running.md says which to alarm on.
 type Hooks struct {
 	// What matters.
 	JobFailed       func(JobEvent)   // failed for good; see Err

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Stats are for readiness checks and alarms.
+// Stats are for readiness checks and alarms: docs/running.md says on what.
 type Stats struct {
 	// Lanes is what waits, in the whole Store: LaneMail, LaneNotice and LaneOnReset, in this order. A
 	// lane that is empty has no Oldest.

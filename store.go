@@ -15,7 +15,7 @@ import (
 // have the result of some order of them. Every method must be safe for concurrent use, must return
 // ctx's error soon after ctx ends, and must not read a clock but in Now: time comes with the call,
 // in UTC and whole microseconds. A text of the Store must be kept byte for byte, whatever is in it.
-// An error must not contain an identifier, a digest or a hash.
+// An error must not contain an identifier, a digest or a hash. docs/store.md says where to begin.
 type Store interface {
 	Accounts
 	Resets

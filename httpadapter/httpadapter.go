@@ -12,7 +12,8 @@
 //	POST /v2.0/users/RAX-AUTH/pwd-reset    new password, the token in X-Auth-Token
 //
 // Both return a handler that answers those paths alone. Mount it where it belongs in the host's
-// mux, and below a prefix with [http.StripPrefix].
+// mux, and below a prefix with [http.StripPrefix]. docs/wire-formats.md shows both on the wire, and
+// docs/formats.md says how another one is added.
 //
 // # What the caller can learn
 //

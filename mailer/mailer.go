@@ -18,7 +18,7 @@
 //
 // English (en) and Japanese (ja) are built in. Message.Locale chooses the nearest language that
 // there is; a locale that is empty, malformed or far from all of them is English. Nothing else of a
-// request has a say.
+// request has a say. docs/languages.md says how one is added.
 //
 // # Templates
 //
