@@ -121,7 +121,7 @@ type Options struct {
 	//
 	// A language is named by its BCP 47 tag; a new one must have every text that English has, one
 	// that is built in may have some. A text must have the placeholders of the English one, and no
-	// others.
+	// others. docs/languages.md leads through it.
 	Templates fs.FS
 
 	// ClientAddr tells who is asking; limits are counted by it. The default is Request.RemoteAddr,

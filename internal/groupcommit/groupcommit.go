@@ -1,5 +1,6 @@
 // Package groupcommit lets concurrent calls share a commit. Waiting for the disk is most of what a
-// small write costs, and the wait is as long for many writes as for one.
+// small write costs, and the wait is as long for many writes as for one. docs/decisions.md has what
+// it gave.
 package groupcommit
 
 import (

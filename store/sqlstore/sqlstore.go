@@ -76,7 +76,8 @@
 // Migrate, or run the new files of WriteMigrations, before the first instance of a new version
 // starts. A migration keeps the tables usable by the version before it, so older instances go on,
 // and start again, meanwhile. Whoever made the tables upgrades them, Migrate or the tool: the two
-// do not know of each other's versions.
+// do not know of each other's versions. docs/running.md has the steps, and what to do after a
+// restore.
 //
 // # Databases
 //
