@@ -125,9 +125,9 @@
 //
 // # Further pages
 //
-// The folder docs has pages for operators (running.md), for implementers (store.md, accounts.md,
-// formats.md, languages.md), and for who wants to know how and why: architecture.md,
-// threat-model.md, decisions.md, performance.md.
+// The folder docs has pages for operators (running.md), for implementers (accounts.md, store.md,
+// formats.md, languages.md), and on how and why: architecture.md, threat-model.md, decisions.md,
+// performance.md.
 //
 // # Compatibility
 //
