@@ -203,18 +203,6 @@ func BenchmarkHashPassword(b *testing.B) {
 	}
 }
 
-func ExampleVerifyPassword() {
-	hash, err := recovery.HashPassword("Correct-h0rse")
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println(recovery.VerifyPassword(hash, "Correct-h0rse"))
-	fmt.Println(recovery.VerifyPassword(hash, "correct-h0rse"))
-	// Output:
-	// <nil>
-	// recovery: the password does not match
-}
-
 // A hash that costs too much is refused, one that costs the most that is allowed is looked at.
 func TestVerifyBcryptMostExpensive(t *testing.T) {
 	is := is.New(t)
