@@ -12,27 +12,31 @@ import (
 	"example.com/recovery/mailer"
 )
 
+// A mail in the language of its reader: that of the account, or else of the request.
 func ExampleRenderer_Render() {
 	renderer, err := mailer.New(&mailer.Options{Application: "Example"})
 	if err != nil {
 		log.Fatal(err)
 	}
-	mail, err := renderer.Render(recovery.Message{
-		Kind:        recovery.MessagePasswordChanged,
-		To:          "billybob@example.com",
-		Usernames:   []string{"billybob"},
-		RequestedAt: time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC),
-	})
-	if err != nil {
-		log.Fatal(err)
+	for _, locale := range []string{"en-GB", "ja"} {
+		mail, err := renderer.Render(recovery.Message{
+			Kind:        recovery.MessagePasswordChanged,
+			To:          "billybob@example.com",
+			Locale:      locale,
+			Usernames:   []string{"billybob"},
+			RequestedAt: time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC),
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(mail.Subject)
 	}
-	fmt.Println(mail.Subject)
-	fmt.Println(mail)
 	// Output:
 	// Your Example password was changed
-	// [redacted]
+	// 【Example】パスワードが変更されました
 }
 
+// One file of the templates replaced. The others stay as they are.
 func ExampleNew_templates() {
 	// In a program: an embed.FS or os.DirFS.
 	templates := fstest.MapFS{
@@ -53,6 +57,7 @@ func ExampleNew_templates() {
 	// Output: Who you are at Example
 }
 
+// Mails in the terminal, while one develops.
 func ExampleNewConsole() {
 	renderer, err := mailer.New(nil)
 	if err != nil {

@@ -2,28 +2,66 @@ package mailertest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
 
 	"example.com/recovery"
 	"example.com/recovery/mailer/mailertest"
+	"example.com/recovery/store/memstore"
 )
 
+// forgot is the application's own handler, and what is tested here.
+func forgot(svc *recovery.Service) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if _, err := svc.RequestReset(r.Context(), recovery.ResetRequest{Email: r.FormValue("email")}); err != nil {
+			http.Error(w, "Something is wrong with the form.", http.StatusUnprocessableEntity)
+			return
+		}
+		fmt.Fprint(w, "If there is such an account, a mail is on its way.")
+	}
+}
+
+// A test of one's own handler: accounts in memory, and a Recorder in the place of the mail system.
 func Example() {
-	var mails mailertest.Recorder // what recovery.New gets as its Mailer
+	users := memstore.New()
+	users.Put(recovery.Account{
+		ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true,
+	}, "hash")
+	var mails mailertest.Recorder
+	svc, err := recovery.New(users, &mails, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
 
-	// The service under test sends a mail.
-	token, _ := recovery.ParseToken("abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa")
-	_ = mails.Send(context.Background(), recovery.Message{
-		Kind: recovery.MessageResetToken, To: "billybob@example.com",
-		Resets: []recovery.MessageReset{{Username: "billybob", Token: token}},
-	})
-
-	m, ok := mails.Last()
-	fmt.Println(ok, m.Kind, m.To)
-	fmt.Println(m.Resets[0].Token.Reveal()[:6] + "…")
-	fmt.Println(m)
+	for _, email := range []string{"alice@example.com", "nobody@example.com"} {
+		r := httptest.NewRequest("POST", "/forgot", strings.NewReader(url.Values{"email": {email}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := httptest.NewRecorder()
+		forgot(svc).ServeHTTP(w, r)
+		fmt.Println(w.Code, w.Body)
+	}
+	if _, err := svc.Deliver(context.Background()); err != nil { // the mails are sent by the worker
+		log.Fatal(err)
+	}
+	for _, m := range mails.Messages() {
+		fmt.Println(m.Kind, m.To, m.Resets[0].Token.Reveal() != "")
+	}
 	// Output:
-	// true reset_token billybob@example.com
-	// abcdef…
-	// [redacted]
+	// 200 If there is such an account, a mail is on its way.
+	// 200 If there is such an account, a mail is on its way.
+	// reset_token alice@example.com true
+}
+
+// A mail system that is down. The worker tries again, with a new token.
+func ExampleRecorder_Fail() {
+	var mails mailertest.Recorder
+	mails.Fail(func(recovery.Message) error { return errors.New("connection refused") })
+	err := mails.Send(context.Background(), recovery.Message{Kind: recovery.MessageUsernames, To: "alice@example.com"})
+	fmt.Println(err, len(mails.Messages()))
+	// Output: connection refused 0
 }
