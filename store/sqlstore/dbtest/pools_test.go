@@ -3,8 +3,6 @@ package dbtest
 import (
 	"context"
 	"database/sql"
-	"fmt"
-	"log"
 	"testing"
 
 	"entgo.io/ent/dialect"
@@ -17,7 +15,6 @@ import (
 	"gorm.io/gorm"
 
 	"example.com/recovery"
-	"example.com/recovery/store/sqlstore"
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
@@ -98,92 +95,5 @@ func openEnt(t *testing.T, p databases.Place) (*sql.DB, func(string) (string, er
 		}
 		defer rows.Close()
 		return entsql.ScanString(rows)
-	}
-}
-
-// poolUsers is how the store finds the accounts in these examples.
-var poolUsers = sqlstore.Table{
-	Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password",
-	CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact,
-	Active: sqlstore.Always, EmailVerified: sqlstore.Always,
-}
-
-// A store beside GORM uses GORM's own pool.
-func Example_gorm() {
-	type User struct {
-		ID                    string
-		Name, Email, Password string
-	}
-	ctx := context.Background()
-	orm, err := gorm.Open(gormsqlite.New(gormsqlite.Config{DriverName: "sqlite", DSN: "file:/gorm.db?vfs=memdb"}), nil)
-	check(err)
-	check(orm.AutoMigrate(&User{}))
-	check(orm.Create(&User{"1", "alice", "alice@example.com", "hash"}).Error)
-
-	db, err := orm.DB()
-	check(err)
-	defer db.Close()
-	accounts, err := poolUsers.Accounts(sqlstore.SQLite)
-	check(err)
-	store, err := sqlstore.New(db, sqlstore.SQLite, accounts, nil)
-	check(err)
-	check(store.Migrate(ctx))
-
-	printAccounts(ctx, store)
-	// Output: alice may be recovered: true
-}
-
-// A store beside ent uses the pool that ent's driver is made of. What ent generates is opened with
-// the same driver: ent.NewClient(ent.Driver(driver)).
-func Example_ent() {
-	ctx := context.Background()
-	db, err := sql.Open("sqlite", "file:/ent.db?vfs=memdb")
-	check(err)
-	defer db.Close()
-	driver := entsql.OpenDB(dialect.SQLite, db)
-	for _, statement := range []string{
-		"CREATE TABLE users (id TEXT PRIMARY KEY, name TEXT NOT NULL, email TEXT NOT NULL, password TEXT NOT NULL)",
-		"INSERT INTO users VALUES ('1', 'alice', 'alice@example.com', 'hash')",
-	} {
-		check(driver.Exec(ctx, statement, []any{}, nil))
-	}
-
-	accounts, err := poolUsers.Accounts(sqlstore.SQLite)
-	check(err)
-	store, err := sqlstore.New(driver.DB(), sqlstore.SQLite, accounts, nil)
-	check(err)
-	check(store.Migrate(ctx))
-
-	printAccounts(ctx, store)
-	// Output: alice may be recovered: true
-}
-
-// A store beside pgx borrows the connections of its pool.
-func Example_pgxpool() {
-	ctx := context.Background()
-	pool, err := pgxpool.New(ctx, "postgres://app@127.0.0.1:5432/app")
-	check(err)
-	defer pool.Close()
-	db := stdlib.OpenDBFromPool(pool)
-	defer db.Close()
-
-	accounts, err := poolUsers.Accounts(sqlstore.PostgreSQL)
-	check(err)
-	store, err := sqlstore.New(db, sqlstore.PostgreSQL, accounts, nil)
-	check(err)
-	check(store.Migrate(ctx))
-}
-
-func printAccounts(ctx context.Context, store recovery.Store) {
-	found, err := store.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByUsername, Typed: "alice", Canonical: "alice", Max: 10})
-	check(err)
-	for _, a := range found {
-		fmt.Println(a.Username, "may be recovered:", a.Eligible())
-	}
-}
-
-func check(err error) {
-	if err != nil {
-		log.Fatal(err)
 	}
 }
