@@ -15,9 +15,9 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// behind returns a ClientAddr for a server that only the given proxies forward to. Each of them adds
-// the address that it was called from at the end of X-Forwarded-For. What stands before that is the
-// client's to write, and is not looked at.
+// behind returns a ClientAddr for a server behind the given proxies. Each of them adds the address
+// that called it at the end of X-Forwarded-For. What stands before that is the client's to write,
+// and is not looked at.
 func behind(proxies ...netip.Prefix) func(*http.Request) netip.Addr {
 	return func(r *http.Request) netip.Addr {
 		peer, _ := netip.ParseAddrPort(r.RemoteAddr)

@@ -1,4 +1,4 @@
-// Package cookbook has Examples of account recovery beside other libraries: routers (net/http's is in
-// package httpadapter), databases, ORMs, migrations, Prometheus and testing/synctest. Each file is
-// one, to be copied. What needs no other library is in the Examples of the packages themselves.
+// Package cookbook shows account recovery beside other libraries: routers, databases, ORMs,
+// migrations, Prometheus and testing/synctest. Each file is one recipe, to be copied. What needs no
+// other library stands in the Examples of the packages themselves.
 package cookbook

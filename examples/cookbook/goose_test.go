@@ -14,13 +14,16 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// The files were written by sqlstore.WriteMigrations("migrations", sqlstore.SQLite, sqlstore.Goose, nil).
-// It is called again with a new version of the package, and adds what is new.
+// The files were written by
+//
+//	sqlstore.WriteMigrations("migrations", sqlstore.SQLite, sqlstore.Goose, nil)
+//
+// Call it again with a new version of the package: it adds what is new.
 //
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Migrations with goose: the files are part of the program, and have a version table of their own.
+// Migrations with goose. The files are part of the program, and have a version table of their own.
 func Example_goose() {
 	ctx := context.Background()
 	db, err := sql.Open("sqlite", "file:/goose.db?vfs=memdb&_pragma=busy_timeout(5000)")

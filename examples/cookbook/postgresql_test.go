@@ -12,8 +12,8 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// newStore is the Store on a table of users that has tenants and canonical columns. The tables of the
-// store get a schema of their own, which must exist.
+// newStore makes a Store on users that have tenants and canonical columns. Its own tables get a
+// schema, which must exist.
 func newStore(ctx context.Context, db *sql.DB) (*sqlstore.Store, error) {
 	accounts, err := sqlstore.Table{
 		Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password", Tenant: "tenant",

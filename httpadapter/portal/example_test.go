@@ -13,7 +13,8 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// The pages below a path of the application's mux, and the URL by which password managers find them.
+// The pages below a path of the application's mux, and the URL by which password managers find
+// them.
 func Example() {
 	svc, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{
 		Application: "Acme",

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -18,7 +19,10 @@ import (
 // forgot is the application's own handler, and what is tested here.
 func forgot(svc *recovery.Service) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if _, err := svc.RequestReset(r.Context(), recovery.ResetRequest{Email: r.FormValue("email")}); err != nil {
+		peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+		if _, err := svc.RequestReset(r.Context(), recovery.ResetRequest{
+			Email: r.FormValue("email"), Client: peer.Addr(),
+		}); err != nil {
 			http.Error(w, "Something is wrong with the form.", http.StatusUnprocessableEntity)
 			return
 		}
