@@ -52,7 +52,8 @@ type Options struct {
 	Limits Limits
 
 	// Portals are the pages that a request may name. An entry for the empty name makes links the
-	// default; without one a request that names no portal gets the bare token by mail.
+	// default; without one a request that names no portal gets the bare token by mail. Where there
+	// are several, each must have Tenants or Allow.
 	Portals map[string]Portal
 
 	// Approve, if set, decides on a completion: a second factor, an administrator. It is called for
