@@ -109,7 +109,8 @@ func ExampleService_Stats() {
 	// on_reset 0 false
 }
 
-// A clock that a test moves. More than an hour from the machine's, it is followed alone.
+// A clock that a test moves. It begins more than an hour away from the machine's: a nearer one is
+// taken for a clock that is wrong, and the Store's is followed.
 func ExampleOptions_now() {
 	ctx := context.Background()
 	users := memstore.New()
