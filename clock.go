@@ -9,10 +9,10 @@ import (
 
 const (
 	clockEvery  = time.Minute            // how often a clock is compared with the Store's
-	clockExact  = 500 * time.Millisecond // what two clocks may differ by and count as the same, and what it may take to compare them
-	clockAgain  = time.Second            // how often the first comparison is tried
-	clockTold   = time.Second            // a difference that operators are told of
-	clockOfTest = time.Hour              // an Options.Now further from the Store's clock is meant to be
+	clockExact  = 500 * time.Millisecond // a smaller difference counts as none; also the timeout of a comparison
+	clockAgain  = time.Second            // how often to try until the first comparison succeeds
+	clockTold   = time.Second            // a difference from which on the log is told
+	clockOfTest = time.Hour              // an Options.Now further from the Store's clock is a test's, and not corrected
 )
 
 // A clock follows the clock that all processes share, if the Store has one.
@@ -23,7 +23,7 @@ type clock struct {
 	log      *slog.Logger
 
 	mu     sync.Mutex
-	offset time.Duration // of the shared clock from this one
+	offset time.Duration // the shared clock minus this one
 	next   time.Time     // when to compare again, by now
 	last   time.Time     // the latest reading of now
 	busy   chan struct{} // closed when the comparison under way is over; nil while there is none
@@ -43,9 +43,9 @@ func (c *clock) read() time.Time {
 	return time.UnixMicro(now.Add(c.offset).UnixMicro()).UTC()
 }
 
-// sync compares the clocks if that is due, and reports whether they ever were. It is called at the
-// beginning of every call of the Service, whoever is meant. Until the first comparison is over all
-// calls wait for it.
+// sync compares the clocks if that is due, and reports whether a comparison ever succeeded. Every
+// call of the Service begins with it, whoever is meant. All calls wait until the first comparison
+// is over.
 func (c *clock) sync(ctx context.Context) bool {
 	c.read()
 	before := c.now()
@@ -81,7 +81,7 @@ func (c *clock) sync(ctx context.Context) bool {
 	defer c.mu.Unlock()
 	close(c.busy)
 	c.busy = nil
-	if err == nil && took <= 2*clockExact { // else it ignored its context
+	if err == nil && took <= 2*clockExact { // a slower Store ignored its context
 		c.follow(shared, before.Add(took/2))
 		c.known, c.next = true, before.Add(clockEvery)
 	}

@@ -13,9 +13,9 @@ type completion struct {
 	request  CompleteRequest
 	username string   // canonical; "" if none was given
 	digest   Digest   // of the token or code
-	reset    Reset    // that of the digest, once it was found
+	reset    Reset    // with the digest, once it was found
 	ticket   Digest   // of the code's ticket; the zero Digest for a token
-	account  Account  // the token's, once it was found
+	account  Account  // of the reset, once it was found
 	secrets  []string // what must not get into an error
 }
 
@@ -26,17 +26,18 @@ type completion struct {
 //
 // Errors: [ErrInvalidToken] if the token or code cannot be used, one error for every reason; a
 // [*PasswordError]; a [*LimitError]; a [*ChallengeError]; [ErrDenied]; [ErrBusy]; a [*FieldError]
-// if the user name is none, the locale malformed, or a code given beside a token; ctx's error, or
-// that of the Store or one of the application's functions. After the Store's it may be unknown
-// whether the password was changed: trying again is safe, and finds the token alive or used.
-// Otherwise the token stays alive, unless it was denied for the last time. A code stays alive, too,
-// but a wrong one uses up one of its ticket's MaxTries.
+// if the user name or the locale is malformed, or a code is given beside a token; ctx's error, or
+// that of the Store or one of the application's functions. After an error of the Store it may be
+// unknown whether the password was changed. It is safe to try again: the token is then alive or
+// used. After other errors a live token stays alive, unless that was its last denial. So does a
+// code, but a wrong code uses up one of its ticket's MaxTries.
 func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account, error) {
 	c := &completion{Service: s, request: r}
 	if err := c.check(); err != nil {
 		return Account{}, err
 	}
-	// The secrets also as an application cleans them before it quotes them.
+	// An application may clean a secret before it quotes it in an error: those forms are secret
+	// too.
 	for _, secret := range []string{r.Password, r.Token, r.Ticket, r.Code, r.Factor} {
 		c.secrets = append(c.secrets, secret, trimSpace(secret), strings.Join(strings.Fields(secret), ""))
 	}
@@ -52,7 +53,7 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	if !c.parse() {
 		return Account{}, c.refuse(TokenMalformed)
 	}
-	// One at a time: what waited finds the token used, and hashes nothing.
+	// One at a time: a completion that waited finds the token used, and hashes nothing.
 	turn := c.digest
 	if c.byCode() {
 		turn = c.ticket
@@ -149,11 +150,11 @@ func (c *completion) find(ctx context.Context) error {
 	return nil
 }
 
-// try does what only so many may fail at. It is counted before, so that no number of callers has
-// more tries than there are, and given back if it did not fail.
+// try calls do, which may fail only as often as the charges allow. It takes them first, so that
+// concurrent callers get no extra tries, and gives them back unless do failed.
 func (c *completion) try(ctx context.Context, charges Charges, do func() (failed bool, err error)) error {
 	err := c.foreground(ctx, func(ctx context.Context) error { return c.store.TakeLimits(ctx, c.now(), charges) })
-	if e, ok := errors.AsType[*LimitError](err); ok && e.Scope == ScopeToken { // of a ticket it is told
+	if e, ok := errors.AsType[*LimitError](err); ok && e.Scope == ScopeToken { // a ticket's limit is told
 		return c.refuse(TokenTriedOut)
 	}
 	if err != nil {
@@ -198,7 +199,7 @@ func (c *completion) checkPassword(ctx context.Context) error {
 	return passwordError(reasons)
 }
 
-// askBreached gives Policy.Breached its deadline, and does not wait for one that ignores it.
+// askBreached calls Policy.Breached with its deadline, and does not wait if that is ignored.
 func (s *Service) askBreached(ctx context.Context, password string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Policy.BreachTimeout)
 	defer cancel()
@@ -223,7 +224,7 @@ func (s *Service) askBreached(ctx context.Context, password string) (bool, error
 	}
 }
 
-// approve asks Options.Approve. What it returns is the application's own decision, or its failure.
+// approve asks Options.Approve. Its error is a decision of the application, or a failure.
 func (c *completion) approve(ctx context.Context) error {
 	if c.opts.Approve == nil {
 		return nil
@@ -253,8 +254,8 @@ func (c *completion) approve(ctx context.Context) error {
 	})
 }
 
-// checkOwnRule asks Policy.Check, which may know earlier passwords: nobody is told of those before
-// Approve has let him pass.
+// checkOwnRule asks Policy.Check. It may know earlier passwords, so Approve must have agreed
+// before.
 func (c *completion) checkOwnRule(ctx context.Context) error {
 	if c.opts.Policy.Check == nil {
 		return nil
@@ -298,8 +299,8 @@ func (c *completion) redeem(ctx context.Context) (Account, error) {
 func (c *completion) aftermath(at time.Time) []Job {
 	notice := Job{
 		ID: newID(), Kind: JobNotice, By: ByEmail,
-		// The address as it was when the password was changed: whoever changes the password may
-		// change the address next, and the notice is for the one before.
+		// The address at the time of the change: an intruder may change the address next, and the
+		// notice must go to the old one.
 		Identifier: c.account.Email, AccountID: c.account.ID, Tenant: c.account.Tenant,
 		Locale: c.request.Locale, Client: c.request.Client, RequestedAt: at, Turn: at,
 	}

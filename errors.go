@@ -28,8 +28,8 @@ var (
 	// ErrLimited is matched by every [*LimitError]: too many calls, come back later.
 	ErrLimited = errors.New("recovery: too many requests")
 
-	// ErrDenied is what [Options.Approve] returns, or wraps, to deny a completion, and what the
-	// caller then gets, with the error of Approve beside it. A token survives MaxTries - 1 denials.
+	// ErrDenied denies a completion: [Options.Approve] returns or wraps it, and the caller gets it
+	// together with Approve's own error. A token survives MaxTries - 1 denials.
 	ErrDenied = errors.New("recovery: the application denied the reset")
 
 	// ErrChallenged is matched by every [*ChallengeError]: the application wants a second factor.
@@ -37,7 +37,7 @@ var (
 	ErrChallenged = errors.New("recovery: a second factor is needed")
 
 	// ErrBusy refuses a completion because too many passwords were being hashed, another completion
-	// with the token did not end, or the breach service did not answer and
+	// with the token took too long, or the breach service did not answer and
 	// [Policy.BreachFailClosed] is set. The token stays valid.
 	ErrBusy = errors.New("recovery: too busy, try again")
 
@@ -95,7 +95,7 @@ func (e *PasswordError) Error() string {
 
 func (e *PasswordError) Is(target error) bool { return target == ErrInvalidPassword }
 
-// tells reports whether the error says what is wrong: what does not is a failure.
+// tells reports whether the error says what is wrong. One that does not is a failure.
 func (e *PasswordError) tells() bool {
 	if e == nil || len(e.Reasons) == 0 {
 		return false
@@ -105,7 +105,8 @@ func (e *PasswordError) tells() bool {
 
 // A ChallengeError is what [Options.Approve] returns to ask for a second factor. The caller gets
 // it, shows Text and a field, and calls again with what was typed as CompleteRequest.Factor. It
-// matches [ErrChallenged]; any other error that does is a ChallengeError with a Text of ours.
+// matches [ErrChallenged]; for any other error of Approve that does, the caller gets a
+// ChallengeError with the library's Text.
 type ChallengeError struct {
 	Name string // for programs: "totp"
 	Text string // for people: "Enter the code of your authenticator app."
@@ -116,7 +117,7 @@ func (e *ChallengeError) Is(target error) bool { return target == ErrChallenged 
 
 // A LimitError refuses a call that is over the limit of its client or of everybody, or a code whose
 // ticket had too many wrong ones. It matches [ErrLimited]. Limits are charged before any look-up,
-// and of any ticket, so it tells nothing about an account.
+// and for unknown tickets too, so it tells nothing about an account.
 type LimitError struct {
 	Scope      Scope         // which limit
 	RetryAfter time.Duration // when the same call can succeed, counted from now

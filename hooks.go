@@ -8,21 +8,21 @@ import (
 )
 
 // Hooks tell the application what the caller is not told: for metrics, audit logs and alarms. Every
-// field may be nil. No hook gets a token or a password; an event prints as "[redacted]", its fields
-// are for those who ask for them.
+// field may be nil. No hook gets a token or a password; an event prints as "[redacted]", but its
+// fields can be read.
 //
 // Hooks run one after the other, outside of every call: a hook that blocks or panics changes no
-// answer and delays no mail. What matters and what a stranger can cause in any number wait in two
-// queues of 1,024 events, and what matters goes first. Events beyond that are dropped, counted in
-// [Stats] and told to the log. docs/running.md says which to alarm on.
+// answer and delays no mail. Events that matter, and events that a stranger can cause in any
+// number, wait in two queues of 1,024 each; those that matter go first. Events beyond that are
+// dropped, counted in [Stats] and logged. docs/running.md says which to alarm on.
 type Hooks struct {
-	// What matters.
+	// Events that matter.
 	JobFailed       func(JobEvent)   // failed for good; see Err
 	OnResetCalled   func(JobEvent)   // Options.OnReset returned nil
 	ResetDenied     func(ResetEvent) // by Options.Approve, or a second factor was wrong; see Err
 	PasswordChanged func(ResetEvent)
 
-	// What a stranger can cause in any number.
+	// Events that a stranger can cause in any number.
 	MailSent     func(JobEvent)   // the mail system accepted the mail
 	JobStarted   func(JobEvent)   // the worker begins with a request; not told after a crash or a long hang
 	JobThrottled func(JobEvent)   // over a limit of the account or mailbox, so nothing is mailed; see Err
@@ -41,7 +41,7 @@ type JobEvent struct {
 	Attempt int
 	Tenant  string
 	Client  netip.Addr
-	Account Account // the zero Account while it is not settled
+	Account Account // the zero Account until it is known
 	Reason  DropReason
 	Err     error
 }
@@ -75,19 +75,19 @@ const (
 	DropInactive     DropReason = "inactive"    // Account.Active is false
 	DropNoPassword   DropReason = "no_password" // Account.HasPassword is false, and Options.NoSignInMail is set
 	DropUnverified   DropReason = "unverified"  // Account.EmailVerified is false
-	DropBadAddress   DropReason = "bad_address" // the stored address is none
+	DropBadAddress   DropReason = "bad_address" // the stored address is malformed
 	DropPortal       DropReason = "portal"      // Portal.Allow said no, or the portal is gone or of another tenant
 	DropNamesake     DropReason = "namesake"    // another account's identifier is exactly what was typed, or several differ in case only
 	DropSuperseded   DropReason = "superseded"  // the mail of a newer request of the same client network was accepted
 	DropTooOld       DropReason = "too_old"     // waited longer than Options.MaxRequestAge
-	DropTooManyFound DropReason = "too_many"    // what may be meant beyond the first 1,000 accounts
+	DropTooManyFound DropReason = "too_many"    // there may be accounts beyond the first 1,000
 	DropNoUsername   DropReason = "no_username" // the address has accounts, but none has a user name
-	DropMalformed    DropReason = "malformed"   // the queue held what this version cannot read
+	DropMalformed    DropReason = "malformed"   // this version cannot read the job
 )
 
-const maxEvents = 1024 // of a rank
+const maxEvents = 1024 // in the queue of a rank
 
-// A rank says which events may push out which: none of another rank.
+// A rank is a class of events. Events of one rank never push out those of another.
 type rank int
 
 const (

@@ -18,14 +18,15 @@ const maxLocalPart = 64
 
 // CanonicalUsername returns the form in which user names are compared: white space of any script
 // trimmed at both ends, NFC (Unicode Annex 15), and A–Z folded to a–z. Nothing else is folded,
-// because folding more would make two accounts of one: "ı" is not "i". Three look-alikes, which NFC
-// would turn into ASCII, stay as they are: U+212A (like K), U+037E (like ;) and U+1FEF (like `).
+// because that would merge the names of different people: "ı" is not "i". Three look-alikes, which
+// NFC would turn into ASCII, stay as they are: U+212A (like K), U+037E (like ;) and U+1FEF (like
+// `).
 //
-// A character that nobody sees is refused unless the script needs it. Needed are
+// An invisible character is refused unless the script needs it. Scripts need
 //   - U+200C and U+200D behind a virama, that is a mark of combining class 9 (RFC 5892 appendix A),
 //     and U+200D between a letter and a virama (The Unicode Standard chapter 12: Bengali, Kannada);
-//   - U+200C between two letters of a script that joins its letters, like Arabic, also behind marks
-//     of the first (RFC 5892 appendix A.1, but for all letters: people type it behind each);
+//   - U+200C between two letters of a script that joins its letters, like Arabic, where marks may
+//     follow the first (RFC 5892 appendix A.1, but for all letters: people type it after each);
 //   - U+200D between two symbols (Unicode Technical Standard 51: emoji);
 //   - one variation selector behind a symbol, a Han character or a Mongolian letter.
 //
@@ -43,22 +44,22 @@ func CanonicalUsername(s string) (string, error) {
 }
 
 // CanonicalEmail returns the form in which addresses are compared: as [CanonicalUsername], with the
-// domain in A-labels (RFC 5890) and without quotes that mean nothing. Provider habits such as
-// ignored dots or +tags are not folded.
+// domain in A-labels (RFC 5890) and without quotes that mean nothing. It does not follow rules of
+// single providers, such as ignored dots or +tags.
 //
 // An address is a local part, one "@" and a domain name (RFC 5322 section 3.4.1 without comments
 // and literals; RFC 6531 for characters outside ASCII). The local part has letters, digits, dots
 // and !#$%&'*+-/=?^_`{|}~ only, and no dot first. Dots in a row and a dot before the "@" are
 // against the grammar, but providers issued such addresses. The same characters may stand in
 // quotes, which then mean nothing (RFC 5321 section 4.1.2): "da..me."@example.com is
-// da..me.@example.com. In quotes a dot may come first too, and only then they are kept. The error
-// is a [*FieldError].
+// da..me.@example.com. Inside quotes a dot may come first too, and only then are the quotes kept.
+// The error is a [*FieldError].
 func CanonicalEmail(s string) (string, error) {
 	s = trimSpace(s)
 	if _, err := cleanIdentifier("email", s); err != nil {
 		return "", err
 	}
-	// From here on it is what was typed, since NFC would hide a ">" in U+226F.
+	// From here on s is as typed: NFC would hide a ">" in U+226F.
 	local, domain, ok := strings.Cut(s, "@")
 	if !ok || strings.Contains(domain, "@") {
 		return "", &FieldError{"email", "must be one address with exactly one @"}
@@ -101,7 +102,7 @@ func (s *Service) canonical(by IdentifierKind, text string) (string, error) {
 	}
 	name = own(name)
 	if name == "" || len(name) > maxIdentifier || !utf8.ValidString(name) || hasInvisible(name) {
-		return "", &FieldError{"username", "is none that the application has"}
+		return "", &FieldError{"username", "must be one that the application accepts"}
 	}
 	return name, nil
 }
@@ -129,8 +130,8 @@ func cleanIdentifier(field, s string) (string, error) {
 	return composed, nil
 }
 
-// trimSpace trims what Unicode calls white space, as a Japanese keyboard types U+3000, and the
-// isolates in which mails show names that are written from right to left.
+// trimSpace trims Unicode white space (a Japanese keyboard types U+3000), and the isolates that
+// mails put around names written from right to left.
 func trimSpace(s string) string {
 	const isolate, end = "\u2068", "\u2069"
 	s = strings.TrimSpace(s)
@@ -157,8 +158,7 @@ func nfc(s string) string {
 	}
 }
 
-// fold folds the case of a text in NFC. A mark may compose with a small letter though it does not
-// with the capital: U+0331 with h.
+// fold folds the case of a text in NFC and composes again: U+0331 composes with h, but not with H.
 func fold(s string) string { return nfc(lowerASCII(s)) }
 
 // isInvisible reports whether r could make two names look alike, or break a line: control and
@@ -222,7 +222,7 @@ func isMark(r rune) bool { return unicode.Is(unicode.Mn, r) }
 
 func isVirama(r rune) bool { return norm.NFC.PropertiesString(string(r)).CCC() == 9 }
 
-// isSymbol reports whether r may be an emoji. Mathematical symbols are among them, as "↔" is one.
+// isSymbol reports whether r may be an emoji. "↔" is one, so mathematical symbols count.
 func isSymbol(r rune) bool { return r >= utf8.RuneSelf && unicode.In(r, unicode.So, unicode.Sm) }
 
 // isEmojiModifier reports whether r changes the style or the skin of the emoji before it.
@@ -237,7 +237,7 @@ func isJoined(r rune) bool {
 		unicode.Old_Uyghur, unicode.Phags_Pa, unicode.Psalter_Pahlavi, unicode.Sogdian, unicode.Syriac)
 }
 
-// lowerASCII leaves every other byte as it is, also those of invalid UTF-8.
+// lowerASCII folds A–Z to a–z and leaves every other byte as it is, even in invalid UTF-8.
 func lowerASCII(s string) string {
 	b := []byte(s)
 	for i, c := range b {
@@ -248,8 +248,8 @@ func lowerASCII(s string) string {
 	return string(b)
 }
 
-// isLocalPart reports whether s is what CanonicalEmail takes before the "@": nothing that a mail
-// system could take for more than a name, so no encoded word of RFC 2047 either, which some decode.
+// isLocalPart reports whether CanonicalEmail takes s before the "@". It refuses what a mail system
+// could read as more than a name, even encoded words of RFC 2047, which some decode.
 func isLocalPart(s string) bool {
 	text := unquote(s)
 	if _, word, _ := strings.Cut(text, "=?"); strings.Contains(word, "?=") {
@@ -296,7 +296,7 @@ func canonicalDomain(s string) (string, bool) {
 	if err != nil || !isLDH(ascii) {
 		return "", false
 	}
-	// The Bidi rule is applied more strictly to A-labels; what is canonical must stay as it is.
+	// A canonical form must be its own canonical form, but the Bidi rule is stricter for A-labels.
 	if again, err := idnaProfile.ToASCII(ascii); err != nil || again != ascii {
 		return "", false
 	}

@@ -430,7 +430,7 @@ func TestOwnCanonicalUsername(t *testing.T) {
 	w := newWorld(t, &recovery.Options{CanonicalUsername: fold})
 	w.users.CanonicalUsername = fold
 	w.put("9", "z.o\u00eb", "zoe@example.com")
-	const none = "is none that the application has"
+	const none = "must be one that the application accepts"
 	seen = nil
 	for _, c := range []struct{ typed, rule string }{
 		{"\u3000Zoe\u0308 ", ""}, {"...", none}, {"long", none}, {"invalid", none},

@@ -15,8 +15,8 @@ const (
 	firstBackoff  = 2 * time.Second
 	maxBackoff    = 5 * time.Minute  // for requests, which end with Options.MaxRequestAge
 	noticeBackoff = 15 * time.Minute // for notices and OnReset
-	// What may have been accepted is tried a few times in all: a mail server that is slow to answer
-	// would fill the mailbox.
+	// A mail that may have been accepted is tried only a few times: a mail server that answers too
+	// late would fill the mailbox.
 	unsureBackoff       = 20 * time.Minute
 	unsureNoticeBackoff = 24 * time.Hour
 
@@ -29,13 +29,13 @@ type job struct {
 	*Service
 	job     Job
 	began   time.Time // by the process's own clock
-	at      time.Time // what the age of the request and the life of the token count from
+	at      time.Time // when handling began, by the Store's clock
 	event   JobEvent
 	outcome Outcome
 	told    []func() // what hooks are told unless the job is tried again
-	hides   bool     // whether there is a mail must not be seen
+	hides   bool     // nobody must see whether a mail leaves
 	mailed  bool     // the mail system was asked
-	refused bool     // the mail system does not want the mail, ever
+	refused bool     // the mail system refused the mail for good
 	unsure  bool     // the mail system may have accepted the mail
 	secrets []string // addresses and tokens that must not get into a log
 }
@@ -74,7 +74,7 @@ func (j *job) do(ctx context.Context) error {
 	return nil
 }
 
-// tooOld reports whether nobody waits any more for the mail of a job.
+// tooOld reports whether a job is so old that nobody waits for its mail any more.
 func (s *Service) tooOld(j Job, at time.Time) bool {
 	return j.Kind.Lane() == LaneMail && at.Sub(j.RequestedAt) > s.opts.MaxRequestAge
 }
@@ -157,14 +157,14 @@ func (j *job) endsBefore(now time.Time) bool {
 	switch j.job.Kind {
 	case JobOnReset:
 		return false // until it returns nil
-	case JobNotice: // which may have waited for a worker for as long
+	case JobNotice: // it may have waited that long for a worker
 		return age >= maxNoticeAge && j.job.Attempts >= minNoticeTries
 	}
 	return age >= j.opts.MaxRequestAge
 }
 
-// backoff doubles with every attempt up to a bound, and is spread over its upper half, so that what
-// failed together does not come back together.
+// backoff doubles with every attempt up to a bound, and is random in its upper half, so that jobs
+// that failed together do not come back together.
 func (j *job) backoff() time.Duration {
 	most, unsure := maxBackoff, unsureBackoff
 	if k := j.job.Kind; k == JobNotice || k == JobOnReset {

@@ -19,22 +19,22 @@ type Limit struct {
 // follows the Store's clock where there is one (Queue.Now).
 const MaxClockSkew = 10 * time.Minute
 
-// overtaking is how much later than an event its limit may be counted: calls of the Store overtake
-// each other, and all end within Options.StoreTimeout.
+// overtaking is how long after an event it may be counted: calls of the Store overtake each other,
+// and all end within Options.StoreTimeout.
 const overtaking = maxStoreTimeout
 
 // Take counts one event at now against a key whose state is tat. If it may pass, wait is zero and
 // next is the key's new state. Otherwise wait, more than zero, is how long until it may, and the
-// state does not change. The state of a key that is not stored is the zero time. Events that are
-// not counted in their order may wait for as much as they were overtaken by.
+// state does not change. The state of a key that is not stored is the zero time. An event that
+// others overtook waits longer, by as much as they are newer.
 //
-// A state further ahead than events at about now can have made it comes from a clock that was
-// wrong. It is no state: nobody is refused because of it.
+// A state too far ahead to come from events at about now was made by a wrong clock. It counts as no
+// state, and refuses nobody.
 func (l Limit) Take(tat, now time.Time) (next time.Time, wait time.Duration) {
 	return l.take(tat, now, l.Burst)
 }
 
-// take is Take for an event that may only pass while the first burst of l.Burst are not used up.
+// take is Take for an event that may pass only while fewer than burst of l.Burst are used up.
 func (l Limit) take(tat, now time.Time, burst int) (next time.Time, wait time.Duration) {
 	full := time.Duration(l.Burst) * l.Every
 	next = now
@@ -54,21 +54,22 @@ type Charge struct {
 	Key   Digest
 	Limit Limit
 
-	// Repeat, if it is not zero, takes the place of Limit.Burst while the state of the key Share is
-	// not over. Share stands for who asks: whoever had a mail lately goes after those who had none.
+	// Repeat, if not zero, replaces Limit.Burst while the state of the key Share is after now.
+	// Share stands for the client network: one that caused a recent mail goes after those that did
+	// not.
 	Repeat int
 	Share  Digest
 
-	// Lenient refuses nobody: a state that has no room stays as it is.
+	// Lenient makes a charge that refuses nobody: a full state stays as it is.
 	Lenient bool
 }
 
 // Charges are taken together or not at all.
 type Charges []Charge
 
-// Take counts all of the charges, in states, or none. If one of them may not pass, the error is a
-// [*LimitError] with its Scope and the wait until it may; of several, the one that waits longest.
-// The states are those of the charges' keys; a key without one has the zero time.
+// Take counts all of the charges in states, or none. If a charge may not pass, the error is a
+// [*LimitError] with its Scope and the wait until it may; of several, that of the longest wait.
+// states has the state of each charge's key, the zero time if there is none.
 func (c Charges) Take(at time.Time, states map[Digest]time.Time) error {
 	var refused *LimitError
 	for _, charge := range c {
@@ -92,8 +93,8 @@ func (c Charges) Take(at time.Time, states map[Digest]time.Time) error {
 	return nil
 }
 
-// Refund gives back what Take took, in states: for a mail that did not leave, or a try that was
-// none.
+// Refund gives back in states what Take took: for a mail that did not leave, or a try that did not
+// fail.
 func (c Charges) Refund(states map[Digest]time.Time) {
 	for _, charge := range c {
 		if tat := states[charge.Key]; !tat.IsZero() {
@@ -102,9 +103,9 @@ func (c Charges) Refund(states map[Digest]time.Time) {
 	}
 }
 
-// Turn returns the place in the queue of a job that was asked for at the given instant, by the
-// states after Take: the instant, less what the client's networks have used up of their limits. So
-// whoever asked for little goes before whoever asked for much.
+// Turn returns the place in the queue of a job that was requested at the given instant: the
+// instant, minus what the client's networks have used up of their limits. The states are those
+// after Take. So clients that asked for little go before those that asked for much.
 func (c Charges) Turn(at time.Time, states map[Digest]time.Time) time.Time {
 	used := time.Duration(0)
 	for _, charge := range c {
@@ -128,9 +129,9 @@ const (
 	ScopeToken   Scope = "token"  // of denials and wrong second factors; no caller gets a LimitError of it
 )
 
-// MaxTries is how many tries [Options.Approve] may deny, or answer a wrong second factor, for the
-// token and the code of one mail together, and how many wrong codes a ticket has within 15 minutes:
-// over all clients and instances.
+// MaxTries is how many denials and wrong second factors the token and the code of one mail may have
+// together, and how many wrong codes a ticket may have within 15 minutes. Both are counted over all
+// clients and instances.
 const MaxTries = 5
 
 // approveCharges is one try of Options.Approve. No token lives long enough for a sixth.
@@ -138,14 +139,14 @@ func approveCharges(r Reset) Charges {
 	return Charges{{Scope: ScopeToken, Key: limitKey("approve", ScopeToken, r.JobID, r.AccountID), Limit: Limit{MaxTries, maxAhead}}}
 }
 
-// codeCharges is one try of a code. Any ticket is counted, also one that nobody was given: to know
-// it would tell whether its request meant somebody. No code lives long enough for a sixth.
+// codeCharges is one try of a code. Every ticket is counted, even one that was never made: a
+// difference would tell whether its request meant somebody. No code lives long enough for a sixth.
 func codeCharges(ticket Digest) Charges {
 	return Charges{{Scope: ScopeTicket, Key: limitKey("code", ScopeTicket, string(ticket[:])), Limit: Limit{MaxTries, maxCodeTTL}}}
 }
 
-// limitKey names the state of one limit. The call is part of it: requests do not use up
-// completions.
+// limitKey names the state of one limit. The call is part of the name, so that requests do not use
+// up completions.
 func limitKey(call string, scope Scope, subject ...string) Digest {
 	buf := make([]byte, 0, 512)
 	buf = append(buf, call...)
@@ -173,21 +174,21 @@ func doorCharges(call string, n networks, perClient, global Limit) Charges {
 	return charges
 }
 
-// turnLimit refuses nobody. It remembers what the widest network asked for, for longer than its
-// other limits do, so that whoever keeps just below those goes behind whoever asks seldom.
+// turnLimit refuses nobody. It remembers the requests of the widest network for longer than the
+// other limits do, so that a client that stays just below those goes after clients that seldom ask.
 var turnLimit = Limit{100, 5 * time.Minute}
 
-// resetRepeats is how many mails may have gone to a mailbox lately for a network that caused one of
-// them to cause another.
+// resetRepeats is Charge.Repeat of a mailbox: a network that caused a recent mail causes another
+// only while fewer than so many are used up.
 //
 // With Limits.PerMailbox of {10, 6 minutes} the first mail for a network always passes as long as
-// fewer than 9 others have asked within the hour that Limits.PerRequester remembers: those that had
-// a mail bring the mailbox to no more than 2 at once, and the others by one an hour each.
+// fewer than 9 others have asked within the hour that Limits.PerRequester remembers: networks that
+// caused one before use up at most 2, and the others one an hour each.
 const resetRepeats = 2
 
-// resetCharges are the limits of one answer to a reset request to a mailbox, for a client network.
-// Those of the door are the same for all tenants, or each tenant would let a client ask once more;
-// these are apart, as a tenant must not silence another.
+// resetCharges are the limits of one mail with tokens to a mailbox, for a client network. They are
+// counted for each tenant, so that no tenant silences another. Those at the door are for all
+// tenants together, or each tenant would let a client ask once more.
 func (l *Limits) resetCharges(tenant, mailbox, requester string, resets []Reset) Charges {
 	share := limitKey("reset", ScopeMailbox, tenant, mailbox, requester)
 	charges := Charges{
@@ -206,8 +207,8 @@ func (l *Limits) resetCharges(tenant, mailbox, requester string, resets []Reset)
 	return charges
 }
 
-// otherCharges are the limits of one mail without tokens to a mailbox, of its kind. Whoever asks,
-// it says the same: who is over the limit has it already.
+// otherCharges are the limits of one mail without tokens to a mailbox, for each kind. It says the
+// same whoever asks, so a mailbox over the limit already has it.
 func (l *Limits) otherCharges(tenant, mailbox string, kind MessageKind) Charges {
 	return Charges{{Scope: ScopeMailbox, Key: limitKey(string(kind), ScopeMailbox, tenant, mailbox), Limit: l.UsernamesPerMailbox}}
 }

@@ -47,8 +47,8 @@ func (j *job) meant(ctx context.Context) (accounts []Account, err error) {
 	return j.ofOneMailbox(accounts), nil
 }
 
-// ofOneMailbox returns the accounts if all have one mailbox, because otherwise nothing tells whose
-// name it is. An account without a password keeps nobody out who has one.
+// ofOneMailbox returns the accounts if all have one mailbox: otherwise nothing tells whose name it
+// is. Those without a password do not count where others have one.
 func (j *job) ofOneMailbox(accounts []Account) (kept []Account) {
 	for _, a := range accounts { // those with a password are first
 		switch first := accounts[0]; {
@@ -63,10 +63,10 @@ func (j *job) ofOneMailbox(accounts []Account) (kept []Account) {
 }
 
 // matching returns those of the found accounts that the request means. The Store's comparison may
-// be looser than ours, so each account is compared again. Of several that differ in case only, it
-// means the one that is exactly as typed, or else the one in lower case: the others must not learn
-// of it. Doubtful ones count only where there are no others: an unverified address proves nobody's
-// claim to it, and a name with white space around it is nobody's whom people ask for.
+// be looser than ours, so each account is compared again. If several differ only in case, the
+// request means the one exactly as typed, or else the one in lower case: the others must not learn
+// of it. Doubtful accounts count only if there are no others: an unverified address proves no claim
+// to it, and nobody asks for a name with white space around it.
 func (j *job) matching(found []Account, canonical string) []Account {
 	by := j.job.By
 	certain, doubtful := map[string][]Account{}, map[string][]Account{}
@@ -110,9 +110,9 @@ func (j *job) matching(found []Account, canonical string) []Account {
 	return nil
 }
 
-// spelling tells identifiers apart that have one canonical form. In an address it is the case
-// before the @ that may matter. A user name is not trimmed: who is registered as "alice" and a
-// space must not keep alice from being mailed.
+// spelling tells identifiers apart that have one canonical form. In an address only the case before
+// the @ may matter. A user name is not trimmed: an account named "alice" and a space must not keep
+// alice from being mailed.
 func spelling(by IdentifierKind, s string) string {
 	if by != ByEmail {
 		return nfc(s)

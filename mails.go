@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// sendResets sends one mail with a token for each account, or with how they log in.
+// sendResets sends one mail with a token for each account, or with where they log in.
 func (j *job) sendResets(ctx context.Context, accounts []Account) error {
 	portal, byLink := j.opts.Portals[j.job.Portal]
 	if !byLink && j.job.Portal != "" || !portal.isFor(j.job.Tenant) {
-		j.drop(DropPortal) // it was another one when the request was made
+		j.drop(DropPortal) // it was configured when the request was made
 		return nil
 	}
 	allowed, rest, err := j.allowed(ctx, portal, accounts)
@@ -69,7 +69,7 @@ func (j *job) mint(m *Message, accounts []Account) (resets []Reset, byAccount ma
 			Requester: j.requester(), RequestedAt: j.job.RequestedAt, ExpiresAt: j.at.Add(ttl),
 		}
 		resets = append(resets, r)
-		// Until a mail may have left, what an attempt made is of no use: it is deleted.
+		// The resets of an attempt are deleted unless its mail may have left.
 		j.outcome.Discard = append(j.outcome.Discard, digest)
 		return r.ExpiresAt
 	}
@@ -91,7 +91,7 @@ func (j *job) mint(m *Message, accounts []Account) (resets []Reset, byAccount ma
 	return resets, byAccount
 }
 
-// requester names the client network that asked, for what is its own.
+// requester is the digest of the client network that asked.
 func (j *job) requester() Digest {
 	return limitKey("requester", ScopeClient, requesterNetwork(j.job.Client))
 }
@@ -124,8 +124,8 @@ func (j *job) allowed(ctx context.Context, portal Portal, accounts []Account) (a
 	return allowed, rest, nil
 }
 
-// admit stores the resets of a mail and counts it against the limits of its mailbox. Who is over
-// them is not mailed, and nobody is told but the hooks.
+// admit stores the resets of a mail and counts it against the limits of its mailbox. A mailbox over
+// them is not mailed, and only the hooks are told.
 func (j *job) admit(ctx context.Context, kind MessageKind, to Account, resets []Reset) (superseded []string, ok bool, err error) {
 	j.event.Account = to
 	j.secrets = append(j.secrets, addresses(to.Email)...)

@@ -10,9 +10,9 @@ type network struct {
 
 type networks []network
 
-// clientNetworks returns the nested networks of a client. An IPv6 customer gets a /64 at the least
-// and often a /56 or a /48 (RFC 6177), so that whoever has many /64s is no crowd. The zero Addr is
-// one client: who it is cannot be told.
+// clientNetworks returns the nested networks of a client. An IPv6 customer gets at least a /64,
+// often a /56 or a /48 (RFC 6177), so many /64s may be one customer. The zero Addr, an unknown
+// client, counts as one client.
 func clientNetworks(a netip.Addr) networks {
 	a = embeddedIPv4(a)
 	if !a.Is6() {
@@ -26,7 +26,7 @@ func clientNetworks(a netip.Addr) networks {
 	return nested
 }
 
-// requesterNetwork returns the widest of them: who has it counts as one at the desk.
+// requesterNetwork returns the widest of them, which counts as one client when mails are counted.
 func requesterNetwork(a netip.Addr) string {
 	n := clientNetworks(a)
 	return n[len(n)-1].name

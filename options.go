@@ -27,11 +27,10 @@ type Options struct {
 	// minute.
 	CodeTTL time.Duration
 
-	// CanonicalUsername, if set, returns the form in which user names are compared, in the place of
-	// [CanonicalUsername]: an application that folds more must find the accounts under it, too. It
-	// gets a name in NFC without surrounding white space, and must return its own results
-	// unchanged, and the same at all times. A name for which it returns "" is refused for
-	// everybody.
+	// CanonicalUsername, if set, is used in place of the function [CanonicalUsername]: an
+	// application that folds more must find its accounts by the result, too. It gets a name in NFC
+	// without surrounding white space, must return its own results unchanged, and must always
+	// return the same for one name. A name for which it returns "" is refused.
 	CanonicalUsername func(username string) string
 
 	// Policy is the rule for new passwords; nil is the default rule.
@@ -41,9 +40,8 @@ type Options struct {
 	// argon2id. The application's log-in must understand it.
 	Hasher Hasher
 	// HashConcurrency is how many passwords are hashed at once: default GOMAXPROCS, at most 1,024.
-	// The default hash takes 19 MiB each, and at most one block more waits for the collector,
-	// unless the live heap of the application is above 256 MiB: then the collector's own pace
-	// decides.
+	// Each default hash takes 19 MiB, and at most one more such block waits to be freed, unless the
+	// application's live heap is above 256 MiB: then the garbage collector decides when.
 	HashConcurrency int
 	// HashWait is how long a completion waits for another one with its token, and then for its turn
 	// to hash, before it gets ErrBusy: default 5 seconds.
@@ -57,16 +55,15 @@ type Options struct {
 	Portals map[string]Portal
 
 	// Approve, if set, decides on a completion: a second factor, an administrator. It is called for
-	// a live token and a password that meets the policy (but for Policy.Check, which comes after
-	// it), before the token is used. An error that wraps ErrDenied denies the completion. A
-	// [*ChallengeError] asks for a second factor, or for a better one than request.Factor; what
-	// that is compared with is the application's business. A [*PasswordError] rejects the password.
-	// Any other error is a failure, and so is told to the caller. A token has MaxTries denials and
-	// challenges that a Factor failed, over all clients and instances.
+	// a live token and a password that meets the policy (Policy.Check comes later), before the
+	// token is used. An error that wraps ErrDenied denies the completion. A [*ChallengeError] asks
+	// for a second factor, or for a better one than request.Factor, which the application checks
+	// itself. A [*PasswordError] rejects the password. Any other error is a failure, and the caller
+	// gets it. A token dies of MaxTries denials and wrong Factors, over all clients and instances.
 	//
-	// What comes after it may fail too: Policy.Check, a hash that waits for too long, the Store.
-	// Then it is called again with the same token. A factor that works once should be remembered as
-	// given for a few minutes, or the person needs another one.
+	// Later steps may fail too: Policy.Check, a hash that waits for too long, the Store. Approve is
+	// then called again with the same token. So remember for a few minutes that a one-time factor
+	// was given, or the person needs another one.
 	Approve func(ctx context.Context, account Account, request CompleteRequest) error
 
 	// OnReset, if set, is called after a password was reset, to end sessions and revoke API tokens.
@@ -75,8 +72,8 @@ type Options struct {
 	// set.
 	OnReset func(ctx context.Context, account Account) error
 
-	// NoSignInMail keeps silent towards accounts without a password. By default an active one with
-	// a verified address is mailed that it logs in elsewhere, see Account.SignIn.
+	// NoSignInMail sends nothing to accounts without a password. By default an active one with a
+	// verified address gets a mail that says it logs in elsewhere, see Account.SignIn.
 	NoSignInMail bool
 
 	Hooks Hooks
@@ -85,9 +82,9 @@ type Options struct {
 	// ever logged.
 	Logger *slog.Logger
 
-	// Now is the clock; default time.Now. If the Store has a clock of its own, that one is
-	// followed, unless Now is set and more than an hour apart from it, as a test's clock is meant
-	// to be.
+	// Now is the clock; default time.Now. The Service follows the Store's clock instead, if there
+	// is one. It does not if Now is set and more than an hour apart from that, as a test's clock
+	// is.
 	Now func() time.Time
 
 	// StoreTimeout bounds one call of the Store: default 5 seconds, from 100 ms to 10 seconds. A
@@ -95,24 +92,24 @@ type Options struct {
 	StoreTimeout time.Duration
 
 	// Tick is how often the worker looks for work: default 250 ms, from 10 ms to 1 minute. The
-	// worker is never woken by a request, because the wake-up would be seen in the answer's time.
+	// worker is never woken by a request, because the wake-up would show in the time of an answer.
 	Tick time.Duration
 	// Workers is how many mails that people wait for are handled at once: default 36, at most 256;
 	// Run has two places at least. A quarter as many places, at least one, are for notices, and as
-	// many for calls of OnReset. The Mailer should be able to send Workers × 5/4 mails at once: who
-	// has to wait there for a mail of somebody else could tell that it is sent.
+	// many for calls of OnReset. The Mailer should be able to send Workers × 5/4 mails at once: a
+	// mail that has to wait there for another one shows by its delay that the other is sent.
 	//
-	// A place is taken for as long as a mail takes, in whole Ticks, also where none leaves. So
-	// Workers / (time of a mail, rounded up to Ticks) should not be less than what Limits.Global
-	// lets through: with the defaults, 36 places and mails of a second are 28 a second, and Global
-	// is 20.
+	// A request takes a place for as long as a mail takes, in whole Ticks, even if no mail leaves.
+	// So Workers / (time of a mail, rounded up to Ticks) should not be less than the rate of
+	// Limits.Global. With the defaults and mails of one second, 36 places handle 28 requests a
+	// second, and Global lets 20 through.
 	Workers int
-	// SendTimeout is when the context of one call of Mailer.Send or OnReset ends: default 30
-	// seconds, from 1 second to 10 minutes. A crashed worker's jobs are taken up by another after 4
+	// SendTimeout bounds the context of one call of Mailer.Send or OnReset: default 30 seconds,
+	// from 1 second to 10 minutes. Another worker takes over the jobs of a crashed one after 4
 	// times as long.
 	SendTimeout time.Duration
 	// MaxRequestAge is how long a request that could not be mailed is tried: default 1 hour, from 1
-	// minute to 24 hours. Nobody waits longer, and a late mail is a riddle. A notice is tried for a
+	// minute to 24 hours. Nobody waits longer, and a late mail confuses. A notice is tried for a
 	// week, and OnReset until it returns nil.
 	MaxRequestAge time.Duration
 }
@@ -125,9 +122,9 @@ type Options struct {
 // IPv4 address inside NAT64, 6to4 or Teredo counts as itself. All calls without a Client count as
 // one client.
 //
-// The others are about who is mailed, and are silent but for a hook. They are counted when a mail
-// is about to leave, and by nothing else: whoever is over them has such a mail already, and the
-// token in it is alive. A client network is an IPv4 address or an IPv6 /48.
+// The others are about who is mailed, and only a hook is told. They count only mails that are about
+// to leave: a person over them already has such a mail, and the token in it is alive. A client
+// network is an IPv4 address or an IPv6 /48.
 type Limits struct {
 	// PerClient limits RequestReset and RetrieveUsername together, per client: default 20 at once,
 	// then one per 30 seconds.
@@ -153,9 +150,9 @@ type Limits struct {
 	// another mail only while at most one of the 10 is used up.
 	PerMailbox Limit
 
-	// UsernamesPerMailbox limits the mails with user names to one mailbox, and apart from those the
-	// mails that only say where one logs in, whoever asks: default one an hour. They count apart
-	// from the tokens, so that they keep no token from anybody.
+	// UsernamesPerMailbox limits the mails with user names to one mailbox, whoever asks: default
+	// one an hour. Mails that only say where one logs in have the same limit, counted separately.
+	// Neither uses up the limits of mails with tokens.
 	UsernamesPerMailbox Limit
 
 	// InsecureOff switches all limits off, for load tests.
@@ -173,9 +170,9 @@ type Portal struct {
 	Tenants []string
 
 	// Allow, if set, decides who gets a link to this portal. It should be quick: it is asked for
-	// real accounts only, about at most 50 of one address, so that one much slower than a mail
-	// could be seen in when other mails leave. It is asked by the worker after the caller was
-	// answered: false is silence, an error is tried again.
+	// real accounts only, for at most 50 of one address, so if it were much slower than a mail, it
+	// would show in when other mails leave. The worker asks it after the caller was answered: false
+	// means no mail, an error is tried again.
 	Allow func(ctx context.Context, account Account) (bool, error)
 
 	// InsecureHTTP admits an http URL on any host.
@@ -272,8 +269,8 @@ func (o *Options) settings() (Options, error) {
 	return s, errors.Join(errs...)
 }
 
-// Options returns the options in force, with every default filled in, for pages and texts that tell
-// people what holds. Changing them changes nothing.
+// Options returns the options in force, with every default filled in, for pages that show people
+// the rules. Changing them changes nothing.
 func (s *Service) Options() Options {
 	o := s.opts
 	policy := *o.Policy
@@ -342,6 +339,6 @@ func isLoopback(host string) bool {
 	if host == "localhost" {
 		return true
 	}
-	a, _ := netip.ParseAddr(host) // what is no address is the zero one
+	a, _ := netip.ParseAddr(host) // the zero Addr if it is none
 	return a.IsLoopback()
 }

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// A try is how a mail went.
+// A try is how one attempt to mail went.
 type try struct {
 	attempt int           // of its job
-	took    time.Duration // from the begin of the job to the answer of the mail system
+	took    time.Duration // from the beginning of the job to the answer of the mail system
 	failed  bool          // to be tried again
 	unsure  bool          // the mail may have been accepted
 }
@@ -18,30 +18,29 @@ type try struct {
 const (
 	paceMemory = 64
 	tailFactor = 4
-	// A mail system that accepts nothing for brokenAfter counts as down. Then probes jobs a tick try
-	// whether it is back.
+	// A mail system that accepts nothing for brokenAfter counts as down. Then only probes jobs a
+	// tick find out whether it is back.
 	brokenAfter = 15 * time.Second
 	probes      = 4
-	// For each mail that fails, so many jobs without one may come back: a flood of names that nobody
-	// has must not fill the queue because one mailbox is full.
+	// For each mail that fails, so many jobs without a mail may be tried again: a flood of unknown
+	// names must not fill the queue because one mailbox is full.
 	echoes = 32
 )
 
 // pace knows how mails went lately. A job that ends without a mail behaves like one of them: it
-// takes its place in the worker for as long, and comes back if that one had to. So nothing that a
-// stranger can see of other mails depends on whether this one was meant for somebody.
+// takes its place in the worker for as long, and is tried again if that mail had to be. So other
+// mails do not show a stranger whether this job meant somebody.
 type pace struct {
 	none time.Duration // what a try takes while none is known
 
 	mu     sync.Mutex
 	recent [paceMemory]try
 	n      int
-	since  time.Time // of the first failure after the last mail that did not fail
-	echoes int       // how many jobs without a mail may still come back as if one had failed
+	since  time.Time // the first failure after the last success
+	echoes int       // how many jobs without a mail may still be tried again
 }
 
-// note remembers a try. Notices tell whether the mail system works, but nobody is told apart by
-// them.
+// note remembers a try. Notices only tell whether the mail system works: no job imitates them.
 func (p *pace) note(l Lane, t try) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,10 +59,11 @@ func (p *pace) note(l Lane, t try) {
 	}
 }
 
-// draw returns how a mail would go at this attempt of its job. Whether it fails is what the newest
-// mail says that can tell: a later attempt that failed, or an earlier one that did not. How long it
-// takes is drawn from those that went alike, and no longer than tailFactor times their median: a
-// few mailboxes that answer slowly must not fill the places with names that nobody has.
+// draw returns how a mail would go at this attempt of its job. The newest mail that can tell
+// decides whether it fails: one that failed at this attempt or later, or one that passed at this
+// attempt or earlier. Its time is drawn from the mails that ended alike, up to tailFactor times
+// their median: jobs for unknown names must not fill the places because a few mailboxes answer
+// slowly.
 func (p *pace) draw(attempt int) try {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,7 +91,7 @@ func (p *pace) draw(attempt int) try {
 	return like
 }
 
-// result is how such a mail would have gone, for a job that ends.
+// result is draw for a job that ends. A failure uses up an echo; without one there is no failure.
 func (p *pace) result(attempt int) try {
 	like := p.draw(attempt)
 	p.mu.Lock()

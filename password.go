@@ -65,7 +65,7 @@ type Hasher struct {
 
 // Bcrypt returns a Hasher for bcrypt with a cost from 10 to 16: less is no protection, and more
 // takes seconds. bcrypt hashes 72 bytes of a password, so longer ones are rejected, by the policy.
-// It takes [HashPassword]'s place where an application has bcrypt hashes already; [VerifyPassword]
+// Use it in place of [HashPassword] if the application already has bcrypt hashes; [VerifyPassword]
 // reads both.
 func Bcrypt(cost int) Hasher {
 	h := Hasher{MaxBytes: maxBcryptBytes}
@@ -194,7 +194,7 @@ type hasher struct {
 	dead int        // hashes whose blocks were not freed yet
 }
 
-// do hashes when a slot is free. Who waits too long gets ErrBusy.
+// do hashes when a slot is free. The error is ErrBusy if that takes longer than h.wait.
 func (h *hasher) do(ctx context.Context, password string) (string, error) {
 	select {
 	case h.slots <- struct{}{}:
@@ -217,8 +217,8 @@ func (h *hasher) do(ctx context.Context, password string) (string, error) {
 // twice the memory of its slots.
 const maxDead = 1
 
-// freeAfter is when blocks are freed if no hash began meanwhile: the caller should have its answer
-// by then.
+// freeAfter is how long after a hash its block is freed, if no other hash began meanwhile: by then
+// the caller should have its answer.
 const freeAfter = 5 * time.Millisecond
 
 // free frees the blocks of earlier hashes if there are too many, which takes well under a
@@ -238,8 +238,8 @@ func (h *hasher) done() {
 	time.AfterFunc(freeAfter, h.free)
 }
 
-// collectBelow is the size of the host's own live heap from which a collection costs more than the
-// garbage of some hashes is worth.
+// collectBelow is the application's own live heap, in bytes, above which a collection costs more
+// than the memory of a few hashes is worth.
 const collectBelow = 256 << 20
 
 func (h *hasher) collect() {

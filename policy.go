@@ -20,8 +20,8 @@ const minOwnWord = 4
 
 // A Policy is the rule for new passwords. The zero Policy, and nil, is the rule that the Xandr API
 // documents (10 to 64 characters with an upper-case letter, a lower-case letter, a digit and a
-// special character), and beyond it no common password and none of the account's own words.
-// [NIST80063B] is the other shape.
+// special character), and it also refuses common passwords and the account's own words.
+// [NIST80063B] is the alternative.
 //
 // A password is taken exactly as received: it must be UTF-8 without control characters, and is
 // neither normalised nor trimmed, so that the application's log-in sees the same bytes.
@@ -41,11 +41,11 @@ type Policy struct {
 	AllowOwnWords bool
 	Words         []string
 
-	// Check is the application's own rule, such as a history of passwords, and returns what it has
-	// against the password. It is called for live tokens only, with a password that meets all other
-	// rules, and after Options.Approve: what it says of earlier passwords is for nobody who lacks
-	// the second factor. An error is a failure and told to the caller as such, but for a
-	// [*PasswordError].
+	// Check is the application's own rule, such as a history of passwords, and returns the reasons
+	// against the password. It is called only for live tokens and passwords that meet all other
+	// rules, and after Options.Approve: nobody without the second factor may learn about earlier
+	// passwords. A [*PasswordError] rejects the password too. Any other error is a failure, and the
+	// caller gets it.
 	Check func(ctx context.Context, account Account, password string) ([]PasswordReason, error)
 
 	// Breached asks a service that knows leaked passwords. It is called for live tokens only, so
@@ -58,11 +58,11 @@ type Policy struct {
 	BreachFailClosed bool
 }
 
-// NIST80063B returns the shape that NIST SP 800-63B-4 section 3.1.1.2 asks for where the password
+// NIST80063B returns the policy that NIST SP 800-63B-4 section 3.1.1.2 asks for where the password
 // is the only factor: at least 15 characters, no rule of composition, a blocklist.
 func NIST80063B() *Policy { return &Policy{MinLength: 15, MaxLength: 256, Require: NoClasses} }
 
-// Classes is a set of character classes that a password must each contain.
+// Classes is a set of character classes. A password must have a character of each.
 type Classes uint8
 
 // The character classes. Special is punctuation and symbols: ASCII's, and Unicode's categories P
@@ -112,10 +112,10 @@ type PasswordRule struct {
 	Limit          int // of too_short and too_long in code points, of too_many_bytes in bytes; else 0
 }
 
-// Rules returns the rules in the order in which a rejection names them, without not_text, which
-// nobody breaks by choosing, too_many_bytes where it cannot be broken within MaxLength, and what
-// Check asks for. too_short, too_long, too_many_bytes and the classes need nothing but the password
-// to be checked; the others need the Service. A nil Policy is the default one.
+// Rules returns the rules in the order in which a rejection names them. It leaves out not_text,
+// which nobody breaks on purpose, too_many_bytes if no password within MaxLength can break it, and
+// the rules of Check. A page can check too_short, too_long, too_many_bytes and the classes itself;
+// the others need the Service. A nil Policy is the default one.
 func (p *Policy) Rules() []PasswordRule {
 	q := p.withDefaults()
 	rules := []PasswordRule{{q.tooShort(), q.MinLength}, {q.tooLong(), q.MaxLength}}
@@ -268,9 +268,9 @@ var substitutions = []*strings.Replacer{
 	strings.NewReplacer("@", "a", "4", "a", "3", "e", "0", "o", "$", "s", "5", "s", "7", "t", "1", "l", "!", "l"),
 }
 
-// isCommon looks the password up as it is, without what surrounds its letters, and with the usual
-// substitutions undone, which may stand at the ends of the word: "P@ssw0rd-2026!" is "password" and
-// "$unshine1" is "sunshine".
+// isCommon looks the password up as it is, without what stands before and after its letters, and
+// with the usual substitutions undone. These may begin or end the word: "P@ssw0rd-2026!" is
+// "password" and "$unshine1" is "sunshine".
 func isCommon(password string) bool {
 	lower := lowerASCII(password)
 	start := strings.IndexFunc(lower, unicode.IsLetter)

@@ -30,7 +30,7 @@ type Service struct {
 	pace   pace
 	slips  slips
 
-	codeLength int // of what people type; a constant but for a test
+	codeLength int // of what people type; only tests change it
 
 	worker   atomic.Bool // Run or Deliver was called
 	waiting  atomic.Bool // a request was accepted
@@ -80,11 +80,11 @@ type ResetRequest struct {
 
 	Username string
 	Email    string
-	Tenant   string     // whose accounts are meant, up to 64 bytes of the application's own; "" is one, too
+	Tenant   string     // whose accounts are meant, a text of up to 64 bytes; "" is a tenant, too
 	Code     bool       // the mail has a code to type, beside the token or link, for whoever holds Receipt.Ticket
-	Ticket   string     // that of an earlier Receipt: then codes mailed before work with this Receipt's ticket too
+	Ticket   string     // that of an earlier Receipt, or "": the new Receipt keeps it, so codes mailed before still work
 	Portal   string     // name in Options.Portals, or ""
-	Locale   string     // of whoever asks, a BCP 47 tag or ""; the account's own goes first
+	Locale   string     // of whoever asks, a BCP 47 tag or ""; the account's own takes precedence
 	Client   netip.Addr // of whoever asks; all without one count as one client
 }
 
@@ -115,9 +115,9 @@ type CompleteRequest struct {
 
 // RequestReset has a token, or the link to a portal, mailed for every eligible account that the
 // user name or address means: one mail, to the address on file. It returns once the request is
-// stored, whoever was named: the answer, the calls of the Store and the time they take are the same
-// for an account that exists, does not, or may not be recovered. The answer is the same, too, for
-// one that was mailed too often.
+// stored. The answer, the calls of the Store and the time they take are the same whether the
+// account exists, does not, or may not be recovered. The answer is also the same if it was mailed
+// too often.
 //
 // Errors: a [*FieldError] if the request is malformed, a [*LimitError], ctx's error, or the
 // Store's. Nothing is stored or mailed after one of the first two. The others may leave open
@@ -150,7 +150,7 @@ func (s *Service) RetrieveUsername(ctx context.Context, r UsernameRequest) (Rece
 	}, false, "")
 }
 
-// ask adds a request to the queue. The receipt is made for all alike.
+// ask adds a request to the queue. Every request gets a receipt.
 func (s *Service) ask(ctx context.Context, j Job, code bool, ticket string) (Receipt, error) {
 	canonical, err := s.canonical(j.By, j.Identifier)
 	if err != nil {
@@ -215,7 +215,7 @@ func (s *Service) callFailed(ctx context.Context, op string, call LimitEvent, er
 // workerGrace is how long a request may wait before the missing worker is reported.
 const workerGrace = 10 * time.Second
 
-// watchForWorker has the log told, once, when requests wait in a process that never called Run.
+// watchForWorker logs, once, that requests wait in a process that called neither Run nor Deliver.
 func (s *Service) watchForWorker() {
 	if !s.waiting.CompareAndSwap(false, true) {
 		return

@@ -17,9 +17,8 @@ import (
 type redacted = redact.Value
 
 // An outsideError carries the error of a Store, a Mailer or the application. Its text is the
-// original with what must not be logged taken out. errors.Is and errors.As find the original, but
-// not an answer of this library in it: a Store that returns ErrInvalidPassword has not rejected the
-// password.
+// original without the secrets. errors.Is and errors.As find the original, but no answer of this
+// library in it: a Store that returns ErrInvalidPassword has not rejected the password.
 type outsideError struct {
 	text string
 	err  error
@@ -55,11 +54,11 @@ func outside(op string, err error, secrets ...string) error {
 }
 
 // shortSecret is the length below which a secret is taken out only where it stands alone: a user
-// name "e" is no secret inside of words.
+// name "e" is no secret inside words.
 const shortSecret = 4
 
-// scrub takes secrets out of a text, in whatever case a mail system repeats them. It passes over
-// the text once, so that it never changes what it wrote.
+// scrub takes secrets out of a text, in any case, as mail systems change it. It passes over the
+// text once, so that it never changes its own output.
 func scrub(text string, secrets ...string) string {
 	var forms []string
 	for _, s := range secrets {
@@ -100,7 +99,7 @@ func holdsAt(text string, i int, secret string) bool {
 	return (i == 0 || !isLetterDigit(text[i-1])) && (end == len(text) || !isLetterDigit(text[end]))
 }
 
-// addresses returns the forms in which an address is sent, and comes back in errors.
+// addresses returns the forms in which mail systems may repeat an address in errors.
 func addresses(email string) []string {
 	forms := []string{email}
 	canonical, err := CanonicalEmail(email)

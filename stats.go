@@ -18,7 +18,7 @@ type Stats struct {
 	LostEvents int // events that no hook was told of, because the hooks are too slow
 }
 
-// Stats reads what waits in the queue. It costs the Store a walk through it: call it every few
+// Stats reads what waits in the queue. The Store walks through all of it: call it every few
 // seconds, not for every request, and show it to nobody but operators. The error is ctx's, or the
 // Store's.
 func (s *Service) Stats(ctx context.Context) (Stats, error) {
@@ -47,11 +47,11 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 }
 
 const (
-	lateAfter = time.Minute // what people should not wait for a mail
+	lateAfter = time.Minute // longer than people should wait for a mail
 	tellEvery = time.Minute
 )
 
-// slips collects what the worker did too late, for a line of the log now and then.
+// slips counts what the worker did too late, and logs it now and then.
 type slips struct {
 	mu     sync.Mutex
 	all    int // too old
@@ -84,7 +84,7 @@ func (s *slips) total() int {
 	return s.all
 }
 
-// tell writes a line if there is something to tell, and none was written lately.
+// tell writes a line if there is something new, and no line was written lately.
 func (s *slips) tell(log *slog.Logger) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

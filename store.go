@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// A Store keeps accounts, tokens and the queue. Its methods are addressed to whoever implements it;
+// A Store keeps accounts, tokens and the queue. The comments on its methods are for implementers;
 // package storetest checks every sentence that says "must".
 //
 // Every method must be one transaction: it happens whole or not at all, and concurrent calls must
 // have the result of some order of them. Every method must be safe for concurrent use, must return
-// ctx's error soon after ctx ends, and must not read a clock but in Now: time comes with the call,
+// ctx's error soon after ctx ends, and must not read a clock, except in Now: calls bring the time,
 // in UTC and whole microseconds. A text of the Store must be kept byte for byte, whatever is in it.
 // An error must not contain an identifier, a digest or a hash. docs/store.md says where to begin.
 type Store interface {
@@ -40,10 +40,11 @@ type Accounts interface {
 type Resets interface {
 	// CreateResets admits the mail that a claimed job is about to send, and stores its resets. It
 	// must return ErrLeaseLost, and change nothing, unless the job is still leased under
-	// mint.LeaseID. It must leave out every reset whose account had the mail of a newer request of
-	// the same Requester accepted (Outcome.MailedAccountIDs), and return the IDs of those accounts,
-	// each once; if nothing is left of some resets it must change nothing. Newer means a later
-	// RequestedAt, but not later than mint.At plus MaxClockSkew, or the same and a greater JobID.
+	// mint.LeaseID. It must leave out every reset that is superseded: for whose account the mail of
+	// a newer request of the same Requester was accepted (Outcome.MailedAccountIDs). It must return
+	// the IDs of those accounts, each once. If there were resets and none is left, it must change
+	// nothing. Newer means a later RequestedAt, but not later than mint.At plus MaxClockSkew, or
+	// the same and a greater JobID.
 	//
 	// Unless the job's Charged is set, it must take mint.Charges and set Charged: a retry is not
 	// counted again. If they may not be taken it must return Charges.Take's error and change
@@ -85,10 +86,10 @@ type Queue interface {
 	// get them; from then on any may. No two concurrent calls must get the same job.
 	//
 	// claim.Again of claim.Max must be left to jobs that were claimed before, the longest due
-	// first; the rest is for jobs that were never claimed, the latest Turn first. What one of the
-	// two does not use the other must get. The order within the result is free, and an empty result
-	// is not an error. With claim.JobID set it must lease that job alone, of whatever lane, even
-	// before it is due, unless someone else holds it.
+	// first; the rest is for jobs that were never claimed, the latest Turn first. Each of the two
+	// must get the places that the other does not use. The order within the result is free, and an
+	// empty result is not an error. With claim.JobID set it must lease that job alone, of whatever
+	// lane, even before it is due, unless someone else holds it.
 	Claim(ctx context.Context, claim Claim) ([]Job, error)
 
 	// Finish ends what a claim began. It must return ErrLeaseLost, and change nothing, unless the
@@ -96,7 +97,7 @@ type Queue interface {
 	// is still held). With RetryAt set it must make the job due then and free the lease. Without,
 	// it must end the job and keep none of its identifier, account, tenant, ticket, client and
 	// portal. In the same transaction it must delete the resets in outcome.Discard; give back
-	// outcome.Refund and take Charged from the job, if it has it (Charges.Refund); and, for each
+	// outcome.Refund (Charges.Refund) and clear Charged, if the job's Charged is set; and, for each
 	// account in MailedAccountIDs, end as superseded every live reset of outcome.Requester whose
 	// request is older (see CreateResets), and remember that this one was mailed.
 	Finish(ctx context.Context, outcome Outcome) error
@@ -111,16 +112,16 @@ type Queue interface {
 	// Stats returns what waits in each lane that has jobs, leased ones included.
 	Stats(ctx context.Context) ([]LaneStats, error)
 
-	// Now returns the time of the clock that all processes share that use the Store, or the zero
-	// Time if there is none. Of the Store's methods, this one alone reads a clock.
+	// Now returns the time of a clock that all processes with this Store share, or the zero Time if
+	// there is none. It is the only method that reads a clock.
 	Now(ctx context.Context) (time.Time, error)
 }
 
-// An IdentifierKind says what an identifier identifies by.
+// An IdentifierKind says what kind of identifier a text is.
 type IdentifierKind string
 
-// The kinds of identifiers. Which one is meant is always explicit: one person's user name may be
-// another's address.
+// The kinds of identifiers. The kind is always explicit: one person's user name may be another's
+// address.
 const (
 	ByUsername IdentifierKind = "username"
 	ByEmail    IdentifierKind = "email"
@@ -188,12 +189,12 @@ type Reset struct {
 	Ended TokenReason // TokenUsed, TokenVoided or TokenSuperseded, "" while it is live
 }
 
-// maxAhead is how far ahead of now an expiry or a due time may be. Whatever is further ahead was
-// made by a clock that was wrong.
+// maxAhead is how far ahead of now an expiry or a due time may be. A wrong clock made whatever is
+// further ahead.
 const maxAhead = 24*time.Hour + MaxClockSkew
 
-// Judge returns nil if the reset can be redeemed at the given instant, and else a [*TokenError]
-// with the reason. The account is the reset's as it is now, the zero Account if it is gone.
+// Judge returns nil if the reset can be redeemed at the given instant, else a [*TokenError] with
+// the reason. The account is the reset's as it is now, the zero Account if it is gone.
 func (r Reset) Judge(at time.Time, a Account) error {
 	switch {
 	case r.Ended != "":

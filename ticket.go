@@ -10,7 +10,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// A Receipt is what a request leaves its caller with, whoever was named. It prints as "[redacted]".
+// A Receipt is what a caller gets for a request, whoever was named. It prints as "[redacted]".
 type Receipt struct {
 	redacted
 
@@ -18,9 +18,9 @@ type Receipt struct {
 	ID string
 
 	// Ticket is the other half of every code that the mail carries. Keep it where only the person
-	// who asked can reach it: in a cookie, a form or the memory of an app. Whoever asks again
-	// within a minute is not mailed again: give it as ResetRequest.Ticket, and the code that is on
-	// its way works on. After a [*LimitError] of ScopeTicket leave it out.
+	// who asked can reach it: in a cookie, a form or the memory of an app. A person who asks again
+	// within a minute is not mailed again: give the Ticket as ResetRequest.Ticket, so that the code
+	// on its way still works. After a [*LimitError] of ScopeTicket leave it out.
 	Ticket Ticket
 }
 
@@ -32,7 +32,7 @@ type Ticket struct {
 	secret Token // the same form, another purpose
 }
 
-// ticketOf returns the ticket with the given text, or a new one if that is none.
+// ticketOf returns the ticket with the given text, or a new one if the text is none.
 func ticketOf(text string) Ticket {
 	secret, err := ParseToken(text)
 	if err != nil {
@@ -101,8 +101,8 @@ func parseCode(text string, n int) (code string, ok bool) {
 	return code, len(code) == n
 }
 
-// codeDigest returns what a Store holds of a code. Who reads the Store can compute every code of a
-// ticket's digest, but completes nothing without the ticket.
+// codeDigest returns what a Store holds of a code. A reader of the Store can find the code of a
+// ticket's digest, but can complete nothing without the ticket.
 func codeDigest(ticket Digest, code string) Digest {
 	return sha256.Sum256([]byte("recovery code\x00" + string(ticket[:]) + code))
 }

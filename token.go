@@ -24,8 +24,8 @@ type Token struct {
 	box *tokenBox
 }
 
-// A tokenBox keeps the bytes two pointers away from a Token: in an unexported field of a foreign
-// struct the methods of Token are not called, and fmt follows one pointer.
+// A tokenBox keeps the bytes two pointers away from a Token: fmt ignores the methods of a Token in
+// an unexported field, and follows one pointer.
 type tokenBox struct{ raw *[tokenBytes]byte }
 
 func newToken() Token {

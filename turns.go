@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// turns has the completions of one token go one after the other, so that a token buys one hash at a
+// turns runs the completions of one token one after the other, so that a token buys one hash at a
 // time.
 type turns struct {
 	mu   sync.Mutex
@@ -15,10 +15,10 @@ type turns struct {
 
 type turn struct {
 	free   chan struct{} // holds one value while nobody has the turn
-	wanted int           // by how many, the one who has it included
+	wanted int           // how many wait for it or have it
 }
 
-// take waits for the turn. Who waits too long gets ErrBusy.
+// take waits for the turn. The error is ErrBusy if that takes longer than wait.
 func (t *turns) take(ctx context.Context, d Digest, wait time.Duration) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -50,7 +50,7 @@ func (t *turns) take(ctx context.Context, d Digest, wait time.Duration) error {
 	return err
 }
 
-// pass gives the turn to who waits for it.
+// pass gives the turn to the next caller.
 func (t *turns) pass(d Digest) {
 	t.mu.Lock()
 	own := t.held[d]

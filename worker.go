@@ -13,19 +13,19 @@ import (
 const (
 	leaseFactor = 4                      // × Options.SendTimeout: how long a claim lasts
 	workFactor  = 2                      // × Options.SendTimeout: how long one job may take
-	endFactor   = 1                      // × Options.SendTimeout: how long it may take to write the outcome down
+	endFactor   = 1                      // × Options.SendTimeout: how long it may take to store the outcome
 	finishPause = 100 * time.Millisecond // before the outcome is written again, and longer each time
 	maxPause    = 2 * time.Second
 
-	// With a single place, what has to be tried again after the mail system was down would be seen in
-	// when other mails leave.
+	// With a single place, jobs tried again after an outage of the mail system would show in when
+	// other mails leave.
 	minPlaces = 2
 
-	// One of so many places is left to jobs that were claimed before: what is new goes first, and what
-	// has to be tried again does not starve.
+	// New jobs go first, but one of so many places is left to jobs that were claimed before, so
+	// that these do not starve.
 	againPart = 4
 
-	// Deliver ends after so many jobs a place, one after the other, that were added while it ran.
+	// Deliver ends after so many jobs a place, in a row, that were added while it ran.
 	addedFactor = 4
 
 	purgeEvery = 10 * time.Minute
@@ -33,7 +33,7 @@ const (
 	purgeRest  = 4 // × the time of a batch: the pause after it
 )
 
-// A lane is the places of one Lane in the worker.
+// A lane has the worker's places for one Lane.
 type lane struct {
 	*Service
 	name   Lane
@@ -79,8 +79,8 @@ func (s *Service) everyTick(ctx context.Context, f func()) {
 	}
 }
 
-// run claims as much as there are free places, on the tick and at no other time: what is claimed
-// begins at once, and when it begins does not depend on when another job ended.
+// run claims as many jobs as there are free places, on the tick and at no other time. They begin at
+// once, so when a job begins does not depend on when another one ended.
 func (l *lane) run(ctx context.Context) {
 	l.everyTick(ctx, func() {
 		l.clock.sync(ctx)
@@ -94,8 +94,8 @@ func (l *lane) run(ctx context.Context) {
 	l.jobs.Wait()
 }
 
-// probe begins a few jobs that may tell whether the mail system is back. What is only to be dropped
-// does not count.
+// probe begins a few jobs that may tell whether the mail system is back. Jobs that are too old for
+// a mail do not count.
 func (l *lane) probe(ctx context.Context, free int) {
 	for left := min(free, probes); left > 0 && free > 0 && ctx.Err() == nil; {
 		at := l.now()
@@ -133,7 +133,7 @@ func (l *lane) begin(ctx context.Context, at time.Time, max int) ([]Job, error) 
 // Deliver works through everything that is due when it is called and returns how many jobs it dealt
 // with, failed ones that will be tried again included. It is for tests, cron jobs and serverless
 // functions; Run calls the same code. A process that calls it once and ends knows nothing of
-// earlier mails, so that a request without a mail takes one Tick: see what remains in SECURITY.md.
+// earlier mails, so a request without a mail takes only one Tick: SECURITY.md says what that shows.
 // The error is that of the Store when jobs could not be claimed, or ctx's when it ended; what
 // happens to a single job is told to the hooks. When ctx ends it finishes what it has claimed.
 func (s *Service) Deliver(ctx context.Context) (int, error) {
@@ -149,7 +149,8 @@ func (s *Service) Deliver(ctx context.Context) (int, error) {
 	wg.Wait()
 	done, err := 0, cmp.Or(errs...)
 	for i, l := range lanes {
-		// Once more, in turn: claims of databases skip what another claim locks for a moment.
+		// Once more, one after the other: a database's claim skips rows that another claim locks
+		// for a moment.
 		if err == nil {
 			var n int
 			n, err = l.drain(ctx, at)
@@ -165,8 +166,8 @@ func (s *Service) Deliver(ctx context.Context) (int, error) {
 	return done, err
 }
 
-// drain handles jobs until none is due, a claim fails or ctx ends. What was added since is handled
-// too, as it goes first; but jobs that come as fast as they are handled end it.
+// drain handles jobs until none is due, a claim fails or ctx ends. Jobs added since it began go
+// first and are handled too. It also ends when they come as fast as it handles them.
 func (l *lane) drain(ctx context.Context, at time.Time) (done int, err error) {
 	defer l.jobs.Wait()
 	for added := 0; ctx.Err() == nil && added < addedFactor*cap(l.places); {
@@ -189,13 +190,13 @@ func (l *lane) drain(ctx context.Context, at time.Time) (done int, err error) {
 // DeliverJob works on one job, for an application whose own job engine drives the queue instead of
 // Run: its Store, or one around it, tells the engine the ID of every [Job] that Enqueue and Redeem
 // add. It returns when the job is to be tried again; the zero Time means that nothing is left to do
-// here, because the job is finished or another worker has it. When it is called is the engine's
-// business. The error is that of the Store when the job could not be claimed. Once claimed, it is
-// finished even if ctx ends.
+// here, because the job is finished or another worker has it. The engine decides when, even before
+// the job is due. The error is that of the Store when the job could not be claimed. Once claimed,
+// it is finished even if ctx ends.
 //
 // The engine should call Deliver now and then, say every minute: for jobs that got lost on the way
-// to it, and to purge. It must not start a job the moment that it is added, or the time that the
-// next call takes tells whether there was a mail to send; it should poll.
+// to it, and to purge. It should poll. It must not start a job the moment that it is added: then
+// the time of the next call would tell whether there was a mail to send.
 func (s *Service) DeliverJob(ctx context.Context, id string) (retryAt time.Time, err error) {
 	s.worker.Store(true)
 	s.clock.sync(ctx)
@@ -232,8 +233,8 @@ func (s *Service) claim(ctx context.Context, c Claim) (claimed []Job, err error)
 	return claimed, err
 }
 
-// handle does what a job asks for and writes down the outcome. It returns when the job is to be
-// tried again, and whether that could be written down.
+// handle does what a job asks for and stores the outcome. It returns when the job is to be tried
+// again, and whether that could be stored.
 func (s *Service) handle(ctx context.Context, r Job, stopping <-chan struct{}) (retryAt time.Time, ok bool) {
 	j := &job{Service: s, job: r, began: time.Now(), event: JobEvent{ID: r.ID, Kind: r.Kind, Attempt: r.Attempts, Tenant: r.Tenant, Client: r.Client}}
 	j.outcome = Outcome{JobID: r.ID, LeaseID: r.LeaseID}
@@ -278,8 +279,8 @@ func (s *Service) handle(ctx context.Context, r Job, stopping <-chan struct{}) (
 	return j.outcome.RetryAt, s.finish(ctx, j)
 }
 
-// pretend takes the time of a recent mail, counted from the begin of the job, and returns how such
-// a mail would have gone by then. A worker that is being stopped does not wait.
+// pretend waits for the time of a recent mail, counted from the beginning of the job, and returns
+// how such a mail would have gone. A worker that is being stopped does not wait.
 func (j *job) pretend(stopping <-chan struct{}) try {
 	timer := time.NewTimer(j.pace.draw(j.job.Attempts).took - time.Since(j.began))
 	defer timer.Stop()
@@ -290,8 +291,8 @@ func (j *job) pretend(stopping <-chan struct{}) try {
 	return j.pace.result(j.job.Attempts)
 }
 
-// finish writes the outcome down and reports whether it could. It tries for as long as is set
-// aside, because a mail whose outcome is lost is sent again.
+// finish stores the outcome and reports whether it could. It tries for endFactor × SendTimeout,
+// because a mail whose outcome is lost is sent again.
 func (s *Service) finish(ctx context.Context, j *job) bool {
 	until := time.Now().Add(endFactor * s.opts.SendTimeout)
 	ctx, cancel := context.WithDeadline(ctx, until)
@@ -325,11 +326,10 @@ func (s *Service) guard(op string, f func() error) (err error) {
 	return f()
 }
 
-// purgeIfDue purges in batches, with a rest after each that is longer than the batch took: others
-// wait for the same database.
+// purgeIfDue purges in batches, with a longer rest after each: others wait for the same database.
 func (s *Service) purgeIfDue(ctx context.Context) {
 	if !s.clock.sync(ctx) {
-		return // by a clock that may be wrong it could delete what is alive
+		return // a wrong clock could delete what is alive
 	}
 	now := s.now()
 	s.purge.Lock()

@@ -89,7 +89,7 @@ var finishCases = []testCase{
 		b.wantReason(failed.Digest, t0, recovery.TokenUnknown)
 		b.wantReason(other.Digest, t0, "")
 	}},
-	{"Refunds", "In the same transaction it must give back outcome.Refund and take Charged from the job, if it has it.", func(b *bench) {
+	{"Refunds", "In the same transaction it must give back outcome.Refund and clear Charged, if the job's Charged is set.", func(b *bench) {
 		a := b.alice()
 		mailbox := b.charge(recovery.ScopeMailbox, 1, time.Hour)
 		charges := []recovery.Charge{mailbox}
