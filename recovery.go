@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -189,6 +190,19 @@ func (s *Service) foreground(ctx context.Context, call func(context.Context) err
 	ctx, cancel := context.WithTimeout(ctx, s.opts.StoreTimeout)
 	defer cancel()
 	return call(ctx)
+}
+
+// guard calls f, which runs foreign code, and turns a panic into an error.
+func (s *Service) guard(op string, f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = errors.New("recovery: panic while trying to " + op)
+			defer func() { _ = recover() }() // the Logger is the application's too
+			// The value is foreign and may hold anything; the stack says where.
+			s.opts.Logger.Error("recovery: panic", "while", op, "stack", string(debug.Stack()))
+		}
+	}()
+	return f()
 }
 
 // client returns the address in the form in which it is stored and counted.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -311,19 +310,6 @@ func (s *Service) finish(ctx context.Context, j *job) bool {
 		}
 		time.Sleep(pause)
 	}
-}
-
-// guard calls f, which runs foreign code, and turns a panic into an error.
-func (s *Service) guard(op string, f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = errors.New("recovery: panic while trying to " + op)
-			defer func() { _ = recover() }() // the Logger is the application's too
-			// The value is foreign and may hold anything; the stack says where.
-			s.opts.Logger.Error("recovery: panic", "while", op, "stack", string(debug.Stack()))
-		}
-	}()
-	return f()
 }
 
 // purgeIfDue purges in batches, with a longer rest after each: others wait for the same database.
