@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -13,8 +14,11 @@ import (
 // path of RFC 5321 section 4.5.3.1.3 (256 octets with its angle brackets).
 const maxIdentifier = 254
 
-// maxLocalPart is RFC 5321 section 4.5.3.1.1.
-const maxLocalPart = 64
+const (
+	maxLocalPart = 64 // bytes, RFC 5321 section 4.5.3.1.1
+	maxTenant    = 64 // bytes
+	maxLocale    = 35 // bytes, RFC 5646 section 4.4.1
+)
 
 // CanonicalUsername returns the form in which user names are compared: white space of any script
 // trimmed at both ends, NFC (Unicode Annex 15), and A–Z folded to a–z. Nothing else is folded,
@@ -105,6 +109,20 @@ func (s *Service) canonical(by IdentifierKind, text string) (string, error) {
 		return "", &FieldError{"username", "must be one that the application accepts"}
 	}
 	return name, nil
+}
+
+func checkTenant(s string) error {
+	if len(s) > maxTenant || !utf8.ValidString(s) || strings.ContainsFunc(s, isInvisible) {
+		return &FieldError{"tenant", "must be at most 64 bytes of visible text"}
+	}
+	return nil
+}
+
+func checkLocale(s string) error {
+	if len(s) > maxLocale || slices.ContainsFunc([]byte(s), func(c byte) bool { return !isLetterDigit(c) && c != '-' }) {
+		return &FieldError{"locale", "must be a language tag of at most 35 letters, digits and hyphens"}
+	}
+	return nil
 }
 
 // cleanIdentifier returns the identifier trimmed and in NFC, and checks what holds for both kinds.

@@ -186,8 +186,6 @@ func (p Portal) isFor(tenant string) bool {
 
 const (
 	maxPortalName   = 64
-	maxTenant       = 64
-	maxLocale       = 35 // RFC 5646 section 4.4.1
 	maxStoreTimeout = 10 * time.Second
 	maxLimit        = 365 * 24 * time.Hour // Burst × Every
 )

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"net/netip"
 	"runtime/debug"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -246,17 +243,3 @@ func (s *Service) watchForWorker() {
 func (s *Service) now() time.Time { return s.clock.read() }
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
-
-func checkTenant(s string) error {
-	if len(s) > maxTenant || !utf8.ValidString(s) || strings.ContainsFunc(s, isInvisible) {
-		return &FieldError{"tenant", "must be at most 64 bytes of visible text"}
-	}
-	return nil
-}
-
-func checkLocale(s string) error {
-	if len(s) > maxLocale || slices.ContainsFunc([]byte(s), func(c byte) bool { return !isLetterDigit(c) && c != '-' }) {
-		return &FieldError{"locale", "must be a language tag of at most 35 letters, digits and hyphens"}
-	}
-	return nil
-}
