@@ -90,7 +90,7 @@ func (s *Store) write(ctx context.Context, f func(context.Context, *work) error)
 		c.urgent = true
 		return s.share(s.requests, c)
 	}
-	if err := s.runBatch(ctx, []*call{c}); err != nil {
+	if err := s.runCalls(ctx, []*call{c}); err != nil {
 		return err
 	}
 	return c.verdict
@@ -116,8 +116,8 @@ var errNothing = errors.New("nothing to keep")
 // what was committed while its transaction waited for a lock.
 var readCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 
-// runBatch makes the calls in one transaction.
-func (s *Store) runBatch(ctx context.Context, calls []*call) error {
+// runCalls makes the calls in one transaction.
+func (s *Store) runCalls(ctx context.Context, calls []*call) error {
 	ctx, cancel := context.WithTimeout(ctx, maxBatchTime)
 	defer cancel()
 	var opts *sql.TxOptions

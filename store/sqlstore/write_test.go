@@ -106,7 +106,7 @@ func TestWritesOfSQLiteShareATransaction(t *testing.T) {
 func TestWritesOfSQLiteGoBeforeRequests(t *testing.T) {
 	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
 		is := is.New(t)
-		store.requests = groupcommit.New(1, store.runBatch)
+		store.requests = groupcommit.New(1, store.runCalls)
 		is.Equal(together(t, store, enqueues(store), writes(store, "UPDATE 1", well)), []error{nil, nil})
 		last := s.kept[len(s.kept)-1]
 		is.True(strings.HasPrefix(last, "INSERT INTO recovery_jobs"))
@@ -334,7 +334,7 @@ func TestChargesAreTheCallersAgain(t *testing.T) {
 		group := groupcommit.New(1, func(ctx context.Context, calls []*call) error {
 			charges[0] = full
 			defer func() { charges[0] = free }()
-			return store.runBatch(ctx, calls)
+			return store.runCalls(ctx, calls)
 		})
 		store.requests, store.tries = group, group
 		is.NoErr(make(t.Context(), store, charges))
