@@ -14,9 +14,9 @@ import (
 
 // Claim implements [recovery.Queue].
 func (s *Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
-	return writing(ctx, s, func(ctx context.Context, tx *work) (claimed []recovery.Job, _ error) {
+	return writing(ctx, s, func(ctx context.Context, w *work) (claimed []recovery.Job, _ error) {
 		claim := func(text string, which ...any) (int, error) {
-			jobs, err := s.claim(ctx, tx, c, text, which...)
+			jobs, err := s.claim(ctx, w, c, text, which...)
 			claimed = append(claimed, jobs...)
 			return len(jobs), err
 		}
@@ -47,12 +47,12 @@ func (s *Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, er
 }
 
 // claim leases the jobs that a statement finds. MySQL's only locks them.
-func (s *Store) claim(ctx context.Context, tx *work, c recovery.Claim, text string, which ...any) ([]recovery.Job, error) {
+func (s *Store) claim(ctx context.Context, w *work, c recovery.Claim, text string, which ...any) ([]recovery.Job, error) {
 	until := c.Until.UnixMicro()
 	if s.sql.lease == "" {
-		return readJobs(tx.QueryContext(ctx, text, append([]any{c.LeaseID, until}, which...)...))
+		return readJobs(w.QueryContext(ctx, text, append([]any{c.LeaseID, until}, which...)...))
 	}
-	found, err := readJobs(tx.QueryContext(ctx, text, which...))
+	found, err := readJobs(w.QueryContext(ctx, text, which...))
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (s *Store) claim(ctx context.Context, tx *work, c recovery.Claim, text stri
 		found[i].Attempts++
 		found[i].LeaseID = c.LeaseID
 	}
-	_, err = tx.ExecContext(ctx, ids.expand(s.sql.lease), append([]any{c.LeaseID, until}, ids.values...)...)
+	_, err = w.ExecContext(ctx, ids.expand(s.sql.lease), append([]any{c.LeaseID, until}, ids.values...)...)
 	return found, err
 }
 
@@ -93,8 +93,8 @@ const noLease = ""
 
 // lockJob locks a job and returns when it was requested and whether it was charged. The error is
 // ErrLeaseLost unless it is held under the lease.
-func (s *Store) lockJob(ctx context.Context, tx *work, id, leaseID string) (requestedAt int64, charged bool, err error) {
-	err = tx.QueryRowContext(ctx, s.sql.lockJob, id, leaseID).Scan(&requestedAt, &charged)
+func (s *Store) lockJob(ctx context.Context, w *work, id, leaseID string) (requestedAt int64, charged bool, err error) {
+	err = w.QueryRowContext(ctx, s.sql.lockJob, id, leaseID).Scan(&requestedAt, &charged)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = verdict{recovery.ErrLeaseLost}
 	}
@@ -103,9 +103,9 @@ func (s *Store) lockJob(ctx context.Context, tx *work, id, leaseID string) (requ
 
 // lockAccounts locks accounts, in the order in which all transactions do: by ID, and before
 // anything else.
-func (s *Store) lockAccounts(ctx context.Context, tx *work, ids []string) error {
+func (s *Store) lockAccounts(ctx context.Context, w *work, ids []string) error {
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
-		if _, err := s.accounts.AccountByID(ctx, tx.Tx, id, true); err != nil {
+		if _, err := s.accounts.AccountByID(ctx, w.Tx, id, true); err != nil {
 			return err
 		}
 	}
@@ -118,29 +118,29 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 		return recovery.ErrLeaseLost
 	}
 	o.MailedAccountIDs, o.Discard, o.Refund = slices.Clone(o.MailedAccountIDs), slices.Clone(o.Discard), slices.Clone(o.Refund)
-	return s.write(ctx, func(ctx context.Context, tx *work) (err error) {
+	return s.write(ctx, func(ctx context.Context, w *work) (err error) {
 		var requestedAt int64
 		var charged bool
 		if len(o.MailedAccountIDs)+len(o.Refund) > 0 {
-			if err := s.lockAccounts(ctx, tx, o.MailedAccountIDs); err != nil {
+			if err := s.lockAccounts(ctx, w, o.MailedAccountIDs); err != nil {
 				return err
 			}
-			if requestedAt, charged, err = s.lockJob(ctx, tx, o.JobID, o.LeaseID); err != nil {
+			if requestedAt, charged, err = s.lockJob(ctx, w, o.JobID, o.LeaseID); err != nil {
 				return err
 			}
 		}
 		if charged && len(o.Refund) > 0 {
-			if err := tx.refund(ctx, o.Refund); err != nil {
+			if err := w.refund(ctx, o.Refund); err != nil {
 				return err
 			}
-			if _, err := tx.ExecContext(ctx, s.sql.setCharged, 0, o.JobID); err != nil {
+			if _, err := w.ExecContext(ctx, s.sql.setCharged, 0, o.JobID); err != nil {
 				return err
 			}
 		}
 		if o.RetryAt.IsZero() {
-			err = one(verdict{recovery.ErrLeaseLost})(tx.ExecContext(ctx, s.sql.finish, o.JobID, o.LeaseID))
+			err = one(verdict{recovery.ErrLeaseLost})(w.ExecContext(ctx, s.sql.finish, o.JobID, o.LeaseID))
 		} else {
-			err = one(verdict{recovery.ErrLeaseLost})(tx.ExecContext(ctx, s.sql.retry, o.RetryAt.UnixMicro(), o.JobID, o.LeaseID))
+			err = one(verdict{recovery.ErrLeaseLost})(w.ExecContext(ctx, s.sql.retry, o.RetryAt.UnixMicro(), o.JobID, o.LeaseID))
 		}
 		if err != nil {
 			return err
@@ -149,14 +149,14 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 		for _, digest := range o.Discard {
 			discarded.add(digest[:])
 		}
-		if err := tx.execAll(ctx, s.sql.discard, discarded); err != nil {
+		if err := w.execAll(ctx, s.sql.discard, discarded); err != nil {
 			return err
 		}
 		for _, id := range o.MailedAccountIDs {
-			if _, err := tx.ExecContext(ctx, s.sql.markMailed, id, o.JobID); err != nil {
+			if _, err := w.ExecContext(ctx, s.sql.markMailed, id, o.JobID); err != nil {
 				return err
 			}
-			if _, err := tx.ExecContext(ctx, s.sql.supersede, id, o.Requester[:], requestedAt, requestedAt, o.JobID); err != nil {
+			if _, err := w.ExecContext(ctx, s.sql.supersede, id, o.Requester[:], requestedAt, requestedAt, o.JobID); err != nil {
 				return err
 			}
 		}
@@ -167,7 +167,7 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 // Purge implements [recovery.Queue]. Like Enqueue it locks limits before jobs.
 func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (int, error) {
 	b, a := before.UnixMicro(), ahead.UnixMicro()
-	return writing(ctx, s, func(ctx context.Context, tx *work) (n int, _ error) {
+	return writing(ctx, s, func(ctx context.Context, w *work) (n int, _ error) {
 		for _, step := range []struct {
 			text string
 			args []any
@@ -177,7 +177,7 @@ func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (in
 			{s.sql.purgeAhead, []any{a}},
 			{s.sql.purgeJobs, []any{b, a}},
 		} {
-			changed, err := affected(tx.ExecContext(ctx, step.text, append(step.args, max-n)...))
+			changed, err := affected(w.ExecContext(ctx, step.text, append(step.args, max-n)...))
 			if err != nil {
 				return 0, err
 			}

@@ -25,11 +25,11 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 		}
 		accountIDs = append(accountIDs, r.AccountID)
 	}
-	return writing(ctx, s, func(ctx context.Context, tx *work) (superseded []string, _ error) {
-		if err := s.lockAccounts(ctx, tx, accountIDs); err != nil {
+	return writing(ctx, s, func(ctx context.Context, w *work) (superseded []string, _ error) {
+		if err := s.lockAccounts(ctx, w, accountIDs); err != nil {
 			return nil, err
 		}
-		_, charged, err := s.lockJob(ctx, tx, m.JobID, m.LeaseID)
+		_, charged, err := s.lockJob(ctx, w, m.JobID, m.LeaseID)
 		if err != nil {
 			return nil, err
 		}
@@ -39,7 +39,7 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 			at := r.RequestedAt.UnixMicro()
 			newer, known := asked[r.AccountID]
 			if !known {
-				err := tx.QueryRowContext(ctx, s.sql.findNewer, r.AccountID, r.Requester[:],
+				err := w.QueryRowContext(ctx, s.sql.findNewer, r.AccountID, r.Requester[:],
 					m.At.Add(recovery.MaxClockSkew).UnixMicro(), at, at, r.JobID).Scan(&newer)
 				if err != nil {
 					return nil, err
@@ -57,14 +57,14 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 			return superseded, nil
 		}
 		if !charged {
-			if err := tx.take(ctx, m.At, m.Charges); err != nil {
+			if err := w.take(ctx, m.At, m.Charges); err != nil {
 				return nil, err
 			}
-			if _, err := tx.ExecContext(ctx, s.sql.setCharged, 1, m.JobID); err != nil {
+			if _, err := w.ExecContext(ctx, s.sql.setCharged, 1, m.JobID); err != nil {
 				return nil, err
 			}
 		}
-		return superseded, tx.execAll(ctx, s.sql.insertResets, kept)
+		return superseded, w.execAll(ctx, s.sql.insertResets, kept)
 	})
 }
 
@@ -123,8 +123,8 @@ func accountOf(r recovery.Reset, found []recovery.Account) recovery.Account {
 }
 
 // reset reads the reset with the digest.
-func (s *Store) reset(ctx context.Context, tx *work, digest recovery.Digest) (recovery.Reset, error) {
-	r, err := s.nextReset(ctx, tx.txn, digest)
+func (s *Store) reset(ctx context.Context, w *work, digest recovery.Digest) (recovery.Reset, error) {
+	r, err := s.nextReset(ctx, w.txn, digest)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && r.Digest != digest {
 		return recovery.Reset{}, errUnknownToken
 	}
@@ -155,12 +155,12 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Acc
 		return none, err
 	}
 	c.Add = slices.Clone(c.Add) // see Enqueue
-	return writing(ctx, s, func(ctx context.Context, tx *work) (recovery.Account, error) {
-		r, err := s.reset(ctx, tx, c.Digest)
+	return writing(ctx, s, func(ctx context.Context, w *work) (recovery.Account, error) {
+		r, err := s.reset(ctx, w, c.Digest)
 		if err != nil {
 			return none, err
 		}
-		locked, err := s.accounts.AccountByID(ctx, tx.Tx, r.AccountID, true)
+		locked, err := s.accounts.AccountByID(ctx, w.Tx, r.AccountID, true)
 		if errors.Is(err, ErrNotAnID) {
 			return none, judged(r, c.At, none)
 		}
@@ -169,25 +169,25 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Acc
 		}
 		// Read again: the lock may have been waited for. MySQL's default level shows what was
 		// before; then the guard of redeem decides.
-		if r, err = s.reset(ctx, tx, c.Digest); err != nil {
+		if r, err = s.reset(ctx, w, c.Digest); err != nil {
 			return none, err
 		}
 		if err := judged(r, c.At, accountOf(r, locked)); err != nil {
 			return none, err
 		}
 		used := verdict{&recovery.TokenError{Reason: recovery.TokenUsed}}
-		err = one(used)(tx.ExecContext(ctx, s.sql.redeem, c.Digest[:], c.At.UnixMicro()))
+		err = one(used)(w.ExecContext(ctx, s.sql.redeem, c.Digest[:], c.At.UnixMicro()))
 		if err != nil {
 			return none, err
 		}
-		if _, err := tx.ExecContext(ctx, s.sql.voidOthers, r.AccountID); err != nil {
+		if _, err := w.ExecContext(ctx, s.sql.voidOthers, r.AccountID); err != nil {
 			return none, err
 		}
-		if err := s.accounts.SetPassword(ctx, tx.Tx, r.AccountID, c.PasswordHash); err != nil {
+		if err := s.accounts.SetPassword(ctx, w.Tx, r.AccountID, c.PasswordHash); err != nil {
 			return none, err
 		}
-		tx.jobs = append(tx.jobs, c.Add...)
-		after, err := s.accounts.AccountByID(ctx, tx.Tx, r.AccountID, true)
+		w.jobs = append(w.jobs, c.Add...)
+		after, err := s.accounts.AccountByID(ctx, w.Tx, r.AccountID, true)
 		if err != nil {
 			return none, err
 		}
