@@ -30,16 +30,16 @@ type Checker interface {
 // rights than the store. On SQLite it waits for its turn to write. [Store.Migrate] calls it; an
 // application that migrates with a tool should.
 func (s *Store) Check(ctx context.Context) error {
-	own := s.checkTables(ctx, s.db, callMigrate)
+	own := s.checkOwnTables(ctx, s.db, callMigrate)
 	if own != nil && code(own) == "" {
 		return fmt.Errorf("sqlstore: %w", own) // no answer of the database
 	}
-	return s.check(ctx, own)
+	return s.checkRest(ctx, own)
 }
 
-// check checks everything but the columns of the store's own tables, of which own says what is
+// checkRest checks everything but the columns of the store's own tables, of which own says what is
 // wrong.
-func (s *Store) check(ctx context.Context, own error) error {
+func (s *Store) checkRest(ctx context.Context, own error) error {
 	var opts *sql.TxOptions
 	if s.dialect == PostgreSQL {
 		opts = readCommitted

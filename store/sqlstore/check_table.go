@@ -31,7 +31,7 @@ func (m *Mapping) Check(ctx context.Context, tx *sql.Tx, hashLength int, warn fu
 		return c.result()
 	}
 	c.rel = c.relation(m.table.Name)
-	c.checkTable()
+	c.checkKind()
 	c.checkColumns(hashLength)
 	c.checkConditions()
 	if len(c.faults) == 0 {
@@ -53,7 +53,7 @@ func (c *tableCheck) exists() bool {
 	return err == nil
 }
 
-func (c *tableCheck) checkTable() {
+func (c *tableCheck) checkKind() {
 	switch {
 	case !c.rel.transactions:
 		c.fault("Table.Name: the table %q has an engine without transactions: give it ENGINE=InnoDB", c.table.Name)

@@ -21,14 +21,14 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err := s.makeTables(ctx); err != nil {
 		return err
 	}
-	return s.check(ctx, nil)
+	return s.checkRest(ctx, nil)
 }
 
 func (s *Store) makeTables(ctx context.Context) error {
 	for attempt := 1; ; attempt++ {
 		err := s.migrate(ctx)
 		if err == nil {
-			err = s.checkTables(ctx, s.db, "it was made once, so run the files of WriteMigrations, or "+
+			err = s.checkOwnTables(ctx, s.db, "it was made once, so run the files of WriteMigrations, or "+
 				"DELETE FROM recovery_migrations and start again; both pass over the tables that are there")
 		}
 		if err == nil {
@@ -54,7 +54,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	case err != nil && (code(err) == "" || lostToAnother(err)):
 		return err
 	case err != nil: // the table is missing, or not this role's
-		if own := s.checkTables(ctx, conn, callMigrate); own == nil || isDenied(own) {
+		if own := s.checkOwnTables(ctx, conn, callMigrate); own == nil || isDenied(own) {
 			return own
 		}
 	}
@@ -166,9 +166,9 @@ const anotherVersion = "sqlstore: the tables are those of another version: run t
 	"DROP TABLE IF EXISTS recovery_jobs; DROP TABLE IF EXISTS recovery_resets; " +
 	"DROP TABLE IF EXISTS recovery_limits; DROP TABLE IF EXISTS recovery_migrations"
 
-// checkTables returns an error that names every table and the columns that are missing, and says
+// checkOwnTables returns an error that names every table and the columns that are missing, and says
 // what to do: missing about a table. It needs the right to read the store's tables.
-func (s *Store) checkTables(ctx context.Context, q queryer, missing string) error {
+func (s *Store) checkOwnTables(ctx context.Context, q queryer, missing string) error {
 	finds := func(columns, table string) error {
 		err := q.QueryRowContext(ctx, s.names.in("SELECT "+columns+" FROM "+table+" WHERE 1 = 0")).Scan()
 		if errors.Is(err, sql.ErrNoRows) {
