@@ -24,38 +24,39 @@ import (
 //
 // Package accountstest checks every sentence here that says "must". Many goroutines may call the
 // methods at once. All methods must work in tx, must leave its end to the store, and must return
-// ctx's error soon after ctx ends. A method may be called again in another transaction when one has
-// lost.
+// ctx's error soon after ctx ends. If a transaction loses to another, the store calls the methods
+// again in a new one.
 //
-// An ID that nobody has, of whatever form, must find none, or be an error that wraps [ErrNotAnID].
+// For an ID that nobody has, in whatever form, a method must find no account, or return an error
+// that wraps [ErrNotAnID].
 type Accounts interface {
 	// FindAccounts must do what [recovery.Accounts] asks for. The Version of an account must change
 	// whenever its password or its address does, and must not change with anything else: see
 	// [recovery.NewVersion].
 	FindAccounts(ctx context.Context, tx *sql.Tx, query recovery.AccountQuery) ([]recovery.Account, error)
 
-	// AccountByID must return the account with the ID, of whatever tenant, or none, as it is at
-	// that moment. IDs that differ in one byte must be two accounts'. With lock it must keep others
-	// from changing the account until tx ends (SELECT … FOR UPDATE, where there is such a thing);
-	// without, it must only read. On SQLite other calls may share tx, and if it fails there it is
-	// called again, in another.
+	// AccountByID must return the account with the ID, of any tenant, or none, as it is at that
+	// moment. IDs that differ in one byte must be different IDs. With lock it must keep others from
+	// changing the account until tx ends (SELECT … FOR UPDATE, if the database has it); without
+	// lock it must only read. On SQLite other calls may share tx; if AccountByID fails there, it is
+	// called again in another.
 	AccountByID(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error)
 
-	// SetPassword must set the whole password hash of the account with the ID, of no other, and
-	// nothing else of the account. It must fail if it cannot, and unless exactly one account has
+	// SetPassword must set the whole password hash of the account with the ID, and change nothing
+	// else of it and no other account. It must fail if it cannot, or if not exactly one account has
 	// the ID. The store calls it only with an ID that AccountByID returned in the same tx, with
 	// lock.
 	SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error
 }
 
-// ErrNotAnID is wrapped by the error of an [Accounts] for an ID or tenant that no value of the
-// column's type is written like. Nobody has it then: where the store looks somebody up, it takes
-// the error for an empty result. PostgreSQL ends the transaction over such a text (SQLSTATE 22P02
-// or 22003). An Accounts that checks the text before it asks the database just finds none.
+// ErrNotAnID is wrapped by the error of an [Accounts] for a text that cannot be an ID or tenant,
+// because no value of the column's type is written so. Nobody has such an ID: when the store looks
+// somebody up, it takes the error for an empty result. PostgreSQL ends the transaction over such a
+// text (SQLSTATE 22P02 or 22003). An Accounts that checks the text first can just find none.
 var ErrNotAnID = errors.New("the ID or tenant is not of its column's type")
 
-// FindAccounts implements [recovery.Accounts]. It compares the tenant again, byte for byte: what
-// the application or its column takes for equal may not be.
+// FindAccounts implements [recovery.Accounts]. It compares the tenant again, byte for byte: the
+// application or its column may compare loosely.
 func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) (found []recovery.Account, err error) {
 	err = s.read(ctx, func(tx txn) error {
 		found, err = s.accounts.FindAccounts(ctx, tx.Tx, q)

@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// A relation is what the database's catalog says of a table or view.
+// A relation is what the database's catalog says about a table or view.
 type relation struct {
 	view         bool
 	transactions bool // what is written can be rolled back
 	columns      map[string]columnType
-	indexes      map[string][]string // columns by the index's name; not SQLite's
+	indexes      map[string][]string // columns by the index's name; not on SQLite
 }
 
 // A columnType is the type of a column.
 type columnType struct {
 	name   string // the database's, in lower case
 	length int    // in characters, 0 if there is no bound
-	unique bool   // by itself, without a condition
+	unique bool   // alone, without a condition
 }
 
 // relation reads the catalog.
@@ -50,7 +50,7 @@ func (r relation) columnNamed(d Dialect, name string) (columnType, bool) {
 	return c, ok
 }
 
-// The base type of a domain is read, and how long its texts may be.
+// Of a domain it reads the base type, and how long its texts may be.
 const postgresqlCatalog = `WITH RECURSIVE types AS (
 		SELECT c.relkind, a.attrelid, a.attname, a.attnum, a.atttypid AS type, a.atttypmod AS mod
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -157,7 +157,7 @@ func (p *probe) sqliteRelation(schema, table string) relation {
 	return r
 }
 
-// The types by the names that the catalogs have for them.
+// The names of types in the catalogs.
 var (
 	textTypes = map[Dialect][]string{
 		PostgreSQL: {"text", "varchar", "bpchar", "citext"},
@@ -173,8 +173,8 @@ var (
 	}
 )
 
-// isText reports whether the type keeps a text as it is, and compares it as one. On SQLite that is
-// the affinity that the name of the type gives.
+// isText reports whether the type keeps a text unchanged and compares it as a text. On SQLite the
+// name of the type decides, by its affinity.
 func (d Dialect) isText(typ string) bool {
 	if d == SQLite {
 		return !strings.Contains(typ, "int") && containsAny(typ, "char", "clob", "text")
@@ -182,7 +182,7 @@ func (d Dialect) isText(typ string) bool {
 	return slices.Contains(textTypes[d], typ)
 }
 
-// isID reports whether a value of the type, as a text, is equal to that value alone.
+// isID reports whether the text of a value of the type is equal to that value and no other.
 func (d Dialect) isID(typ string) bool {
 	if d == SQLite {
 		return d.isText(typ) || containsAny(typ, "int", "uuid", "guid")
@@ -190,8 +190,8 @@ func (d Dialect) isID(typ string) bool {
 	return d.isText(typ) || slices.Contains(idTypes[d], typ)
 }
 
-// isCondition reports whether an expression of the type, which a driver names, is true or false. On
-// SQLite only a column has a type.
+// isCondition reports whether an expression of the type is true or false. typ is the driver's name
+// of the type; on SQLite only columns have one.
 func (d Dialect) isCondition(typ string) bool {
 	if d == SQLite {
 		return containsAny(strings.ToLower(typ), "int", "bool")

@@ -13,22 +13,22 @@ import (
 // A Checker is [Accounts] that can tell at start whether they will work. [*Mapping] is one.
 type Checker interface {
 	// Check must return everything that would keep the other methods from working, as one error,
-	// and tell warn what only makes them slow or cannot be known. It must change nothing; tx is
-	// rolled back. The hashes to come have up to hashLength characters.
+	// and call warn for what only makes them slow or cannot be known. It must change nothing; tx is
+	// rolled back. New password hashes have up to hashLength characters.
 	Check(ctx context.Context, tx *sql.Tx, hashLength int, warn func(warning string)) error
 }
 
 // Check reports everything that can be known at start to go wrong later: a database of another
-// dialect or too old a version, tables or columns of the store that are missing, rights, and what
-// the Accounts say if they are a [Checker]. A [*Mapping] is tried against the user table: its
-// names, conditions and types, that a password fits and can be set, that the ID is unique, and that
-// accounts are found however their address is stored.
+// dialect or too old a version, missing tables or columns of the store, missing rights, and what
+// the Accounts report if they are a [Checker]. A [*Mapping] is tried against the user table: its
+// names, conditions and types, whether a password fits and can be set, whether the ID is unique,
+// and whether accounts are found however their address is stored.
 //
-// The error joins all faults; each names the field of Table and shows the database's own words
-// where these hold no data. What may be slow or wrong is logged as a warning: see Options.Logger.
-// Check changes nothing, reads at most 1,000 rows of the user table a few times, and needs no more
-// rights than the store. On SQLite it waits for its turn to write. [Store.Migrate] calls it; an
-// application that migrates with a tool should.
+// The error joins all faults. Each names the field of Table, and shows the database's own words if
+// these hold no data. What may be slow or wrong is logged as a warning: see Options.Logger. Check
+// changes nothing, reads at most 1,000 rows of the user table a few times, and needs no more rights
+// than the store. On SQLite it waits for its turn to write. [Store.Migrate] calls it; an
+// application that migrates with a tool should call it itself.
 func (s *Store) Check(ctx context.Context) error {
 	own := s.checkOwnTables(ctx, s.db, callMigrate)
 	if own != nil && code(own) == "" {
@@ -37,8 +37,8 @@ func (s *Store) Check(ctx context.Context) error {
 	return s.checkRest(ctx, own)
 }
 
-// checkRest checks everything but the columns of the store's own tables, of which own says what is
-// wrong.
+// checkRest checks everything but the columns of the store's own tables; own says what is wrong
+// with those.
 func (s *Store) checkRest(ctx context.Context, own error) error {
 	var opts *sql.TxOptions
 	if s.dialect == PostgreSQL {
@@ -88,7 +88,7 @@ func (p *probe) accounts(a Accounts, hashLength int, warn func(string)) {
 	}
 }
 
-// A probe asks the database in one transaction, and keeps the faults that the answers show.
+// A probe asks the database in one transaction, and collects the faults that it finds.
 type probe struct {
 	ctx    context.Context
 	tx     *sql.Tx
@@ -101,7 +101,7 @@ func (p *probe) fault(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Errorf("sqlstore: "+format, args...))
 }
 
-// result is all faults, or why they are not known.
+// result returns all faults, or why they could not be found.
 func (p *probe) result() error {
 	if p.broken != nil {
 		return p.broken
@@ -109,13 +109,14 @@ func (p *probe) result() error {
 	return errors.Join(p.faults...)
 }
 
-// refusal makes a call, and returns the database's refusal of it, after which the next can be made.
+// refusal makes a call and returns its refusal by the database. The next call can be made after
+// that.
 func (p *probe) refusal(call func() error) error {
 	if p.broken != nil {
 		return p.broken
 	}
 	exec := func(query string) bool {
-		if p.d == PostgreSQL { // which gives up a transaction with a refusal
+		if p.d == PostgreSQL { // a refusal ends its transaction
 			_, p.broken = p.tx.ExecContext(p.ctx, query)
 		}
 		return p.broken == nil
@@ -136,8 +137,8 @@ func (p *probe) refusal(call func() error) error {
 	return err
 }
 
-// shown is a refusal with the database's own words if they are about the statement alone. Others
-// may hold values of rows, which the conditions are tried on, or who was refused.
+// shown is a refusal with the database's own words if they are only about the statement. Other
+// words may hold values of rows, or who was refused.
 func shown(err error) error {
 	switch c := code(err); {
 	case isDenied(err):
@@ -155,7 +156,7 @@ func (p *probe) try(query string, args ...any) error {
 	if p.d == SQLite {
 		query = "EXPLAIN QUERY PLAN " + query
 	}
-	if strings.HasPrefix(query, "SELECT") { // executed, it may have go-sql-driver wait for ever
+	if strings.HasPrefix(query, "SELECT") { // executed, it may make go-sql-driver wait for ever
 		_, err := p.read(query, args...)
 		return err
 	}
@@ -220,7 +221,7 @@ func (a result) column(name string) (values []string) {
 	return values
 }
 
-// server checks which database it is, and reports whether it is one of the dialect.
+// server checks the kind and version of the database, and reports whether it has the dialect.
 func (p *probe) server() bool {
 	a, _ := p.read("SELECT version()")
 	if len(a.rows) == 0 {

@@ -64,10 +64,10 @@ func (c *tableCheck) checkKind() {
 	}
 }
 
-// A field is one of Table's, and the column that it names.
+// A field is a field of Table and the column that it names.
 type field struct{ name, column string }
 
-// columns are all that the Table names.
+// columns are all columns that the Table names.
 func (t Table) columns() (all []field) {
 	for _, f := range []field{
 		{"ID", t.ID}, {"Tenant", t.Tenant}, {"Username", t.Username}, {"CanonicalUsername", t.CanonicalUsername},
@@ -160,8 +160,7 @@ func (t columnType) String() string {
 	return strings.ToUpper(t.name)
 }
 
-// valuesAre reports whether the values of SQLite's column have the types: there a column may hold
-// any.
+// valuesAre reports whether all values of a column have the types. SQLite's columns may hold any.
 func (c *tableCheck) valuesAre(f field, types ...string) bool {
 	if c.dialect != SQLite {
 		return true
@@ -175,7 +174,7 @@ func (c *tableCheck) valuesAre(f field, types ...string) bool {
 	return true
 }
 
-// typesOf returns the types of an expression's values in a sample of rows, and where all is NULL.
+// typesOf returns the types of an expression's values in a sample of rows.
 func (c *tableCheck) typesOf(expression string) []string {
 	a, err := c.read("SELECT DISTINCT typeof(x) AS t FROM (SELECT (" + expression + ") AS x" + c.from() + " LIMIT " + sample + ")")
 	if err != nil {
@@ -198,7 +197,7 @@ func (c *tableCheck) ignoresCase(column string) bool {
 func (c *tableCheck) checkCapitals(f field) {
 	a, err := c.read("SELECT " + c.text(f.column) + ", " + bit(c.reachable()) + c.from() + " LIMIT " + sample)
 	if err != nil {
-		return // a condition is no condition: see checkConditions
+		return // checkConditions reports it
 	}
 	n := 0
 	for _, row := range a.rows {
@@ -214,7 +213,7 @@ func (c *tableCheck) checkCapitals(f field) {
 }
 
 // checkCanonical looks in a column of canonical forms for accounts that no look-up finds. source is
-// the column that they are the forms of.
+// the column with the names or addresses themselves.
 func (c *tableCheck) checkCanonical(f field, source string) {
 	a, err := c.read("SELECT " + c.text(source) + ", " + c.text(f.column) + ", " + bit(c.reachable()) + c.from() + " LIMIT " + sample)
 	if err != nil {
@@ -291,10 +290,10 @@ func (c *tableCheck) checkConditions() {
 	}
 }
 
-// checkConstant finds conditions about no column, such as a text in quotes that were to be a
-// name's.
+// checkConstant finds conditions that name no column, such as one with a name in the quotes of a
+// text.
 func (c *tableCheck) checkConstant(name, condition string) {
-	if condition == Always || strings.Contains(strings.ToLower(condition), "select") { // of other rows
+	if condition == Always || strings.Contains(strings.ToLower(condition), "select") { // it may be about other rows
 		return
 	}
 	a, err := c.read("SELECT " + bit(condition))
@@ -307,7 +306,7 @@ func (c *tableCheck) checkConstant(name, condition string) {
 	}
 }
 
-// A lookUp is one of the mapping's statements, and the arguments with which it finds no row.
+// A lookUp is a statement of the mapping, with arguments that find no row.
 type lookUp struct {
 	field
 	query string
@@ -340,14 +339,14 @@ func (c *tableCheck) lookUps() []lookUp {
 	}
 }
 
-// checkStatements tries every statement as it is, for an ID or a name that is NULL.
+// checkStatements tries every statement with an ID or a name that is NULL.
 func (c *tableCheck) checkStatements() {
 	for _, l := range c.lookUps() {
 		if err := c.try(l.query, l.args...); err != nil {
 			c.fault("Table.%s: a look-up by %q is refused: %w", l.name, l.column, err)
 		}
 	}
-	if err := c.try(c.lock, nil); err != nil && !isReadOnly(err) { // which the Store says
+	if err := c.try(c.lock, nil); err != nil && !isReadOnly(err) { // the Store reports that
 		c.fault("Table.Name: to lock a row of %q is refused: %w", c.table.Name, err)
 	}
 	if err := c.try(c.set, "", nil); err != nil && !isReadOnly(err) {
@@ -357,7 +356,7 @@ func (c *tableCheck) checkStatements() {
 
 // checkIndexes warns of look-ups that read all rows.
 func (c *tableCheck) checkIndexes() {
-	if c.dialect == PostgreSQL { // so that it takes an index for a small table too
+	if c.dialect == PostgreSQL { // so that it uses an index for small tables too
 		for _, set := range []string{"SET LOCAL enable_seqscan = off", "SET LOCAL plan_cache_mode = force_generic_plan"} {
 			if c.try(set) != nil {
 				return
@@ -378,8 +377,7 @@ func (c *tableCheck) checkIndexes() {
 	}
 }
 
-// usesIndex reports whether the look-up uses an index with its column, as far as the database
-// tells.
+// usesIndex reports whether the look-up uses an index on its column, as far as the database says.
 func (c *tableCheck) usesIndex(l lookUp) bool {
 	switch c.dialect {
 	case PostgreSQL:
@@ -394,11 +392,12 @@ func (c *tableCheck) usesIndex(l lookUp) bool {
 	})
 }
 
-// The plan must not depend on the arguments, or one with NULL reads nothing.
+// postgresqlUsesIndex asks for a plan that does not depend on the arguments: one for NULL reads
+// nothing.
 func (c *tableCheck) postgresqlUsesIndex(l lookUp) bool {
 	prepare := func() error { return c.try("PREPARE recovery_check AS " + l.query) }
 	err := prepare()
-	if code(err) == "42P05" { // the session has it still, from a check that was cut off
+	if code(err) == "42P05" { // left in the session by a check that was cut off
 		_ = c.try("DEALLOCATE recovery_check")
 		err = prepare()
 	}
@@ -409,11 +408,11 @@ func (c *tableCheck) postgresqlUsesIndex(l lookUp) bool {
 	a, err := c.read("EXPLAIN EXECUTE recovery_check (" + nulls + ")")
 	_ = c.try("DEALLOCATE recovery_check")
 	usesAny := slices.ContainsFunc(a.rows, func(row []string) bool { return strings.Contains(row[0], "Index Cond:") })
-	// Of a small table it may use an index of the tenant alone, though there is a better one.
+	// For a small table it may use an index on the tenant alone, although there is a better one.
 	return err != nil || usesAny && (c.rel.view || c.rel.indexed(l.column, slices.Collect(maps.Keys(c.rel.indexes))...))
 }
 
-// MySQL reads a small table without an index, but names those that it could use.
+// mysqlUsesIndex takes the indexes that MySQL could use: it reads a small table without one.
 func (c *tableCheck) mysqlUsesIndex(l lookUp) bool {
 	args := slices.Clone(l.args)
 	for i := range args {

@@ -19,8 +19,8 @@ func code(err error) string {
 	return c
 }
 
-// answer returns the code and the text of the database's answer in err. It knows the drivers by
-// their methods and fields, and MySQL's by the form of its text, so that none is imported.
+// answer returns the code and the text of the database's answer in err. It recognises drivers by
+// methods and fields, and MySQL's by the form of its text, so it imports none.
 func answer(err error) (code, text string) {
 	if err == nil {
 		return "", ""
@@ -53,11 +53,11 @@ func answer(err error) (code, text string) {
 // mysqlForm is what go-sql-driver begins its texts with: "Error 1213 (40001): …".
 var mysqlForm = regexp.MustCompile(`^Error ([0-9]+)`)
 
-// sqliteCode leaves the extended part of a code out.
+// sqliteCode returns a code without its extended part.
 func sqliteCode(number int64) string { return strconv.FormatInt(number&0xff, 10) }
 
 // mattnCode returns the code of an error of github.com/mattn/go-sqlite3, which is a struct without
-// methods to tell it. Its texts would tell less: SQLite has one for each way to break a rule.
+// a method for it. The text would tell less: SQLite has one for each way to break a rule.
 func mattnCode(err error) (int64, bool) {
 	v := reflect.Indirect(reflect.ValueOf(err))
 	if v.Kind() != reflect.Struct {
@@ -98,9 +98,9 @@ func lostToAnother(err error) bool {
 	return false
 }
 
-// refusedData reports whether the database refused what it was given: PostgreSQL's classes "data
-// exception" and "integrity constraint violation", SQLITE_TOOBIG and SQLITE_CONSTRAINT, and of
-// MySQL everything that was decided.
+// refusedData reports whether the database refused the data: PostgreSQL's classes "data exception"
+// and "integrity constraint violation", SQLITE_TOOBIG and SQLITE_CONSTRAINT, and every error of
+// MySQL that is decided.
 func refusedData(err error) bool {
 	if errors.Is(err, ErrUnknownOutcome) || lostToAnother(err) {
 		return false
@@ -113,7 +113,7 @@ func refusedData(err error) bool {
 	}
 }
 
-// hide keeps the values that databases put into their messages out of the text of err.
+// hide returns err with a text that has no values: databases put values into their messages.
 func hide(err error) error {
 	c, text := answer(err)
 	if c == "" {
@@ -141,7 +141,7 @@ func (e *databaseError) Error() string {
 
 func (e *databaseError) Unwrap() error { return e.err }
 
-// Meanings that the store looks for.
+// Meanings that the store compares with.
 const (
 	denied   = "permission denied"
 	readOnly = "the database is read-only"
@@ -153,7 +153,7 @@ func isDenied(err error) bool { return meaning(code(err)) == denied }
 // isReadOnly reports whether nobody may write.
 func isReadOnly(err error) bool { return meaning(code(err)) == readOnly }
 
-// meaning says what a code means, for the faults that whoever runs the database can mend.
+// meaning says what a code means, for faults that an operator can mend.
 func meaning(code string) string {
 	switch code {
 	case "53100", "13", "MySQL 1021":
@@ -214,8 +214,8 @@ func meaning(code string) string {
 	return ""
 }
 
-// ownWords returns the database's own words where they say what is missing or forbidden. Each form
-// is matched as a whole and has names of tables and columns only, never a value.
+// ownWords returns the database's own words if they say what is missing or forbidden. The whole
+// text must match a form, which has only names of tables and columns, never a value.
 func ownWords(code, text string) string {
 	switch code {
 	case "42P01", "42703", "42501", "3F000", "3D000", "1",
@@ -227,7 +227,7 @@ func ownWords(code, text string) string {
 	return ""
 }
 
-// wordsForm finds the words in what the drivers make of them. NAME is a name in quotes, or without.
+// wordsForm finds the words in the texts of the drivers. NAME is a name in quotes, or without.
 var wordsForm = regexp.MustCompile(strings.ReplaceAll(`^`+
 	`(?:ERROR: |FATAL: |pq: |SQL logic error: |Error \d+(?: \(\w+\))?: )?`+
 	`(`+
@@ -244,8 +244,8 @@ var wordsForm = regexp.MustCompile(strings.ReplaceAll(`^`+
 
 var deniedUser = regexp.MustCompile(` to user '[^']*'@'[^']*'`)
 
-// noConnection says that a transaction could not begin, so that nothing was done. What the driver
-// says of it may have hosts, users and even a password in it.
+// noConnection says that a transaction could not begin, so nothing was done. The driver's own text
+// may contain hosts, users and even a password.
 func noConnection(err error) error {
 	if code(err) != "" {
 		return err // the server answered

@@ -31,9 +31,9 @@ func (w *work) refund(ctx context.Context, charges recovery.Charges) error {
 	return nil
 }
 
-// lock locks the limits that are not locked yet, in the order in which all transactions do, and
-// reads their states. To have something to lock it stores those that are missing, with a state that
-// is long over.
+// lock locks the limits that are not locked yet, in the order that all transactions use, and reads
+// their states. It stores missing ones first, with a state that is long over, to have a row to
+// lock.
 func (w *work) lock(ctx context.Context, charges recovery.Charges) error {
 	missing := map[recovery.Digest]bool{}
 	for _, c := range charges {
@@ -71,7 +71,7 @@ func (w *work) readLimits(found *sql.Rows) error {
 		if err := found.Scan(&id, &tat); err != nil {
 			return err
 		}
-		if tat != 0 { // else the row was made to be locked
+		if tat != 0 { // zero: the row was made to be locked
 			var key recovery.Digest
 			copy(key[:], id)
 			w.limits[key], w.stored[key] = fromMicro(tat), fromMicro(tat)
@@ -80,8 +80,8 @@ func (w *work) readLimits(found *sql.Rows) error {
 	return found.Err()
 }
 
-// slot is the minute of a state. The index of the limits has the minute instead of the state, so
-// that most updates touch no index, however often all requests count against one row.
+// slot is the minute of a state. The limits are indexed by the minute, not by the state, so most
+// updates touch no index, even of the one row that all requests count against.
 func slot(tat time.Time) int64 { return tat.Unix() / 60 }
 
 func sortedKeys[V any](m map[recovery.Digest]V) []recovery.Digest {

@@ -12,12 +12,12 @@ import (
 
 var _ Accounts = (*Mapping)(nil)
 
-// A Mapping is a [Table] in the words of a dialect. It is made by [Table.Accounts].
+// A Mapping is a [Table] as statements of a dialect. It is made by [Table.Accounts].
 type Mapping struct {
 	table   Table
 	dialect Dialect
 
-	byUsername, byEmail, byID string // of a tenant, if there are any
+	byUsername, byEmail, byID string // within a tenant, if there are tenants
 	one, lock                 string // by ID, of any tenant
 	set, readBack             string // readBack only for MySQL
 }
@@ -47,7 +47,7 @@ func (m *Mapping) find(ctx context.Context, tx *sql.Tx, query string, canonicalO
 		found, err = m.ofTenantFind(ctx, tx, query, q.Tenant, q.Canonical, q.Max)
 	} else {
 		found, err = m.ofTenantFind(ctx, tx, query, q.Tenant, q.Typed, q.Canonical, q.Max)
-		if notInCharset(err) { // what was typed is nobody's; the canonical form may be somebody's
+		if notInCharset(err) { // nobody has the typed text; somebody may have the canonical form
 			found, err = m.ofTenantFind(ctx, tx, query, q.Tenant, q.Canonical, q.Canonical, q.Max)
 		}
 	}
@@ -83,8 +83,8 @@ var (
 	errSharedID = errors.New("several rows of the user table have one ID: it must be unique, over all tenants too")
 )
 
-// onlyWithID keeps the one account with the ID: MySQL finds 1 for "1 and more". Where two have it,
-// nobody knows whose password is to be set.
+// onlyWithID keeps the one account with the ID: MySQL finds 1 for "1 and more". If two have it,
+// nobody knows whose password to set.
 func onlyWithID(id string, found []recovery.Account, err error) ([]recovery.Account, error) {
 	switch {
 	case notOfType(err):
@@ -118,8 +118,8 @@ func (m *Mapping) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) 
 	return nil
 }
 
-// holds returns how many rows have the ID. MySQL does not count a row whose hash was the same
-// before, and unless its sql_mode is strict it cuts a hash that is too long for the column.
+// holds returns how many rows have the ID. MySQL does not count a row that already had the hash,
+// and cuts a hash that is too long for the column unless its sql_mode is strict.
 func (m *Mapping) holds(ctx context.Context, tx *sql.Tx, id, hash string) (n int64, err error) {
 	rows, err := tx.QueryContext(ctx, m.readBack, id)
 	if err != nil {
@@ -142,15 +142,14 @@ func (m *Mapping) holds(ctx context.Context, tx *sql.Tx, id, hash string) (n int
 	return n, rows.Err()
 }
 
-// notOfType reports PostgreSQL's refusal of a text that no value of the column's type is written
-// as.
+// notOfType reports PostgreSQL's refusal of a text that cannot be a value of the column's type.
 func notOfType(err error) bool {
 	c := code(err)
 	return c == "22P02" || c == "22003"
 }
 
-// notInCharset reports MySQL's refusal to compare a column with a text that the column's character
-// set cannot hold: latin1 with a full-width letter. No row has such a text.
+// notInCharset reports MySQL's refusal to compare a column with a text that its character set
+// cannot hold, such as latin1 with a full-width letter. No row has such a text.
 func notInCharset(err error) bool {
 	switch code(err) {
 	case "MySQL 1267", "MySQL 1270", "MySQL 1271", // illegal mix of two, three, more collations

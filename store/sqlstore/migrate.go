@@ -10,13 +10,13 @@ import (
 )
 
 // Migrate brings the store's tables up to date and then calls [Store.Check], so the user table must
-// be there. It may be called at every start, by any number of instances at once: they wait for
-// each other, unless the tables are up to date or newer; then nothing but the right to read the
-// store's own tables is needed. It writes what it did into the table recovery_migrations.
+// be there. Any number of instances may call it at every start, even at once: they wait for each
+// other. If the tables are up to date or newer, nobody waits, and only the right to read the
+// store's tables is needed. Migrate records what it did in the table recovery_migrations.
 //
-// Migrate leaves complete tables alone if there is no recovery_migrations: a tool made them, and
-// goes on to upgrade them. To hand tables of Migrate over to a tool, let it run the files of
-// [WriteMigrations], which pass over what is there, and drop recovery_migrations.
+// Without recovery_migrations, Migrate leaves complete tables alone: a tool made them, and must
+// upgrade them too. To hand tables of Migrate over to a tool, let the tool run the files of
+// [WriteMigrations], which skip what exists, and drop recovery_migrations.
 func (s *Store) Migrate(ctx context.Context) error {
 	if err := s.makeTables(ctx); err != nil {
 		return err
@@ -42,7 +42,7 @@ func (s *Store) makeTables(ctx context.Context) error {
 }
 
 func (s *Store) migrate(ctx context.Context) error {
-	conn, err := s.db.Conn(ctx) // SQLite's may fail too: who turns WAL on waits for nobody
+	conn, err := s.db.Conn(ctx) // SQLite's may fail too: turning WAL on does not wait
 	if err != nil {
 		return plain(ctx, err)
 	}
@@ -84,7 +84,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	return err
 }
 
-// plain says in words that may be logged what the database answered, or that it did not.
+// plain returns err with a text that may be logged: the database's answer, or that there was none.
 func plain(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
@@ -130,7 +130,7 @@ func (s *Store) alone(ctx context.Context, conn *sql.Conn, f func(exec func(stri
 		return f(exec)
 	}
 	begin := []string{"BEGIN IMMEDIATE"}
-	if s.dialect == PostgreSQL { // READ COMMITTED, to see what was done while the lock was waited for
+	if s.dialect == PostgreSQL { // READ COMMITTED, to see what others did before the lock was free
 		begin = []string{"BEGIN ISOLATION LEVEL READ COMMITTED", "SELECT pg_advisory_xact_lock(hashtext('" + lock + "'))"}
 	}
 	defer func() {
@@ -166,8 +166,8 @@ const anotherVersion = "sqlstore: the tables are those of another version: run t
 	"DROP TABLE IF EXISTS recovery_jobs; DROP TABLE IF EXISTS recovery_resets; " +
 	"DROP TABLE IF EXISTS recovery_limits; DROP TABLE IF EXISTS recovery_migrations"
 
-// checkOwnTables returns an error that names every table and the columns that are missing, and says
-// what to do: missing about a table. It needs the right to read the store's tables.
+// checkOwnTables returns an error that names every missing table and column and says what to do;
+// for a table it says missing. It needs the right to read the store's tables.
 func (s *Store) checkOwnTables(ctx context.Context, q queryer, missing string) error {
 	finds := func(columns, table string) error {
 		err := q.QueryRowContext(ctx, s.names.in("SELECT "+columns+" FROM "+table+" WHERE 1 = 0")).Scan()

@@ -21,14 +21,14 @@ const (
 	// Goose takes one file for both ways: 00001_recovery.sql.
 	Goose Tool = iota + 1
 	// PlainSQL takes a file for each: 000001_recovery.up.sql and 000001_recovery.down.sql. It is
-	// golang-migrate, or psql, mysql and sqlite3.
+	// for golang-migrate, psql, mysql and sqlite3.
 	PlainSQL
 )
 
 // WriteMigrations writes the statements that make and drop the store's tables into dir, as numbered
 // files for a tool, with the TablePrefix and the Schema of opts, which may be nil. It makes dir if
-// it is not there. A file that is there already stays if it is the same and is an error if it
-// differs, so that, called again with a newer version of this package, it adds what is new.
+// it does not exist. An existing file stays if it is the same, and is an error if it differs. So a
+// call from a newer version of this package adds only what is new.
 //
 // Keep the files apart from the application's own and give them a version table of their own:
 //
@@ -75,7 +75,7 @@ func writeOnce(path string, text []byte) error {
 	return nil
 }
 
-// The files that the others are made from are goose's.
+// The embedded files are goose's; the others are made from them.
 //
 //go:embed migrations
 var migrationFiles embed.FS

@@ -1,6 +1,6 @@
 package sqlstore
 
-// MySQL counts changed rows, or found ones if the driver is told so. Every update here changes the
+// MySQL counts changed rows, or found rows if the driver is set so. Every update here changes all
 // rows that it finds, so that both counts are the same.
 var mysql = statements{
 	lockJob: `SELECT requested_at, charged FROM recovery_jobs WHERE id = ? AND lease_id = ? FOR UPDATE`,
@@ -15,8 +15,7 @@ var mysql = statements{
 	redeem:     `UPDATE recovery_resets SET ended = 'used' WHERE digest = ? AND ended = '' AND expires_at > ?`,
 	voidOthers: `UPDATE recovery_resets SET ended = 'voided' WHERE account_id = ? AND ended = ''`,
 
-	// To lock a row that is missing would lock the gap, and two transactions that do would
-	// deadlock.
+	// Locking a missing row would lock the gap, and two transactions that do so would deadlock.
 	ensureLimits: `INSERT INTO recovery_limits (id, tat, slot) VALUES {(?, 0, 0)} ON DUPLICATE KEY UPDATE tat = tat`,
 	lockLimits:   `SELECT id, tat FROM recovery_limits WHERE id IN ({?}) FOR UPDATE`,
 	setLimits:    `INSERT INTO recovery_limits (id, tat, slot) VALUES {(?, ?, ?)} ON DUPLICATE KEY UPDATE tat = VALUES(tat), slot = VALUES(slot)`,

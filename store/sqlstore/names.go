@@ -8,7 +8,7 @@ import (
 
 const defaultPrefix = "recovery_"
 
-// names are what the store's tables are called.
+// names are the names of the store's tables.
 type names struct {
 	dialect        Dialect
 	schema, prefix string
@@ -41,7 +41,7 @@ func namesOf(d Dialect, opts *Options) (names, error) {
 	return n, errors.Join(faults...)
 }
 
-// An index has no schema of its own: it is in its table's.
+// The name of an index has no schema: an index is in the schema of its table.
 var ownName = regexp.MustCompile(`\brecovery_((?:jobs|resets|limits|migrations)\b)?`)
 
 // in returns SQL that was written for the default names.

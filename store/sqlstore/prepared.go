@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// A txn is a transaction that uses statements that are prepared already. Accounts get the bare one.
+// A txn is a transaction that uses prepared statements. Accounts get the bare [sql.Tx].
 type txn struct {
 	*sql.Tx
 	prepared *prepared
@@ -33,12 +33,12 @@ func (t txn) QueryRowContext(ctx context.Context, text string, args ...any) *sql
 	return t.Tx.QueryRowContext(ctx, text, args...)
 }
 
-// prepared keeps the statements of SQLite, which parses for as long as it executes: without it a
-// request alone takes a quarter longer, and of 16 at once each takes an eighth longer. The others
-// parse on their servers, and poolers between mix up what is prepared; there it is nil.
+// prepared keeps the statements of SQLite, where parsing takes as long as executing: without it a
+// single request takes a quarter longer, and each of 16 at once an eighth longer. For other
+// databases it is nil: they parse on the server, and poolers mix up prepared statements.
 type prepared struct {
 	mu      sync.Mutex
-	stmts   map[string]*sql.Stmt // by text; nil is one that is missing
+	stmts   map[string]*sql.Stmt // by text; nil is not prepared yet
 	missing []string
 }
 
@@ -57,8 +57,8 @@ func (p *prepared) find(text string) *sql.Stmt {
 	return stmt
 }
 
-// prepare prepares what was missing. It is called before a transaction has a connection, because it
-// needs one itself. What fails will be missing again.
+// prepare prepares what was missing. It needs a connection, so it is called before a transaction
+// has one. A statement that fails will be missing again.
 func (p *prepared) prepare(ctx context.Context, db *sql.DB) {
 	if p == nil {
 		return

@@ -46,7 +46,7 @@ func (s *Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, er
 	})
 }
 
-// claim leases the jobs that a statement finds. MySQL's only locks them.
+// claim leases the jobs that a statement finds. MySQL's statements only lock them.
 func (s *Store) claim(ctx context.Context, w *work, c recovery.Claim, text string, which ...any) ([]recovery.Job, error) {
 	until := c.Until.UnixMicro()
 	if s.sql.lease == "" {
@@ -92,7 +92,7 @@ func readJobs(rows *sql.Rows, err error) (jobs []recovery.Job, _ error) {
 const noLease = ""
 
 // lockJob locks a job and returns when it was requested and whether it was charged. The error is
-// ErrLeaseLost unless it is held under the lease.
+// ErrLeaseLost unless the job is held under the lease.
 func (s *Store) lockJob(ctx context.Context, w *work, id, leaseID string) (requestedAt int64, charged bool, err error) {
 	err = w.QueryRowContext(ctx, s.sql.lockJob, id, leaseID).Scan(&requestedAt, &charged)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -101,8 +101,8 @@ func (s *Store) lockJob(ctx context.Context, w *work, id, leaseID string) (reque
 	return requestedAt, charged, err
 }
 
-// lockAccounts locks accounts, in the order in which all transactions do: by ID, and before
-// anything else.
+// lockAccounts locks accounts in the order that all transactions use: by ID, and before anything
+// else.
 func (s *Store) lockAccounts(ctx context.Context, w *work, ids []string) error {
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
 		if _, err := s.accounts.AccountByID(ctx, w.Tx, id, true); err != nil {
@@ -250,7 +250,7 @@ func jobRows(jobs []recovery.Job) rows {
 }
 
 // The longest texts that are stored, in bytes. MySQL cuts longer ones unless its sql_mode is
-// strict, and a cut account ID may be another account's; the others take any length.
+// strict, and a cut account ID may be that of another account. Other databases take any length.
 const (
 	maxName       = 64
 	maxIdentifier = 254

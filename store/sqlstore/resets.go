@@ -10,13 +10,13 @@ import (
 	"example.com/recovery"
 )
 
-// CreateResets implements [recovery.Resets]. The accounts are locked, so that the mail of a newer
-// request cannot be finished between the look for it and the insert.
+// CreateResets implements [recovery.Resets]. It locks the accounts, so that the job of a newer
+// request cannot finish between the check for it and the insert.
 func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
 	if m.LeaseID == noLease {
 		return nil, recovery.ErrLeaseLost
 	}
-	// A caller whose context ends does not wait until they were used.
+	// They may be used after ctx ended and the caller left.
 	m.Resets, m.Charges = slices.Clone(m.Resets), slices.Clone(m.Charges)
 	var accountIDs []string
 	for _, r := range m.Resets {
@@ -34,7 +34,7 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 			return nil, err
 		}
 		var kept rows
-		asked := map[string]bool{} // a token and a code are of one account: whether it had newer mail
+		asked := map[string]bool{} // by account, as a token and a code have one: whether it had newer mail
 		for _, r := range m.Resets {
 			at := r.RequestedAt.UnixMicro()
 			newer, known := asked[r.AccountID]
@@ -69,9 +69,9 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, er
 }
 
 // FindReset implements [recovery.Resets]. It reads the reset with the digest, or the next one, and
-// that one's account: so an unknown token takes as long as one that was used, and as one whose
-// account is gone. After the last digest comes the first. Where nothing is stored, there is no
-// account to ask the application for, and it reads its own table again.
+// its account. So an unknown token takes as long as one that was used or whose account is gone.
+// After the last digest comes the first. If nothing is stored, there is no account to ask for, and
+// it reads its own table again.
 func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.Time) (r recovery.Reset, a recovery.Account, err error) {
 	err = s.read(ctx, func(tx txn) error {
 		next, err := s.nextReset(ctx, tx, digest)
@@ -112,7 +112,7 @@ func judged(r recovery.Reset, at time.Time, a recovery.Account) error {
 	return nil
 }
 
-// accountOf returns the reset's account, the zero Account if it is not among those that were found.
+// accountOf returns the reset's account, or the zero Account if it was not found.
 func accountOf(r recovery.Reset, found []recovery.Account) recovery.Account {
 	for _, a := range found {
 		if a.ID == r.AccountID {
@@ -167,8 +167,8 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Acc
 		if err != nil {
 			return none, err
 		}
-		// Read again: the lock may have been waited for. MySQL's default level shows what was
-		// before; then the guard of redeem decides.
+		// Read again: others may have written before the lock was free. MySQL's default isolation
+		// level does not show that; then the guard of redeem decides.
 		if r, err = s.reset(ctx, w, c.Digest); err != nil {
 			return none, err
 		}

@@ -8,7 +8,7 @@ import (
 )
 
 // rows are the arguments of a statement about many rows. PostgreSQL gets each column as one array,
-// so that one text of the statement serves any number of rows; the others get every value.
+// so that the same statement serves any number of rows. Other databases get every value.
 type rows struct {
 	columns int
 	values  []any // row by row: string, []byte, int64 or nil, which is NULL
@@ -26,7 +26,7 @@ func (r *rows) len() int {
 	return len(r.values) / r.columns
 }
 
-// expand repeats what stands in braces for every row.
+// expand repeats the part in braces for every row.
 func (r *rows) expand(text string) string {
 	before, rest, ok := strings.Cut(text, "{")
 	if !ok {
@@ -36,8 +36,8 @@ func (r *rows) expand(text string) string {
 	return before + strings.Repeat(row+", ", r.len()-1) + row + after
 }
 
-// pieces are the rows as statements get them: all at once, but for SQLite, whose statements are
-// kept prepared, so many that there are few sizes.
+// pieces returns the rows as statements get them: all at once, or for SQLite in powers of two, so
+// that few statements have to be kept prepared.
 func (r rows) pieces(d Dialect) (pieces []rows) {
 	if d != SQLite && r.len() > 0 {
 		return []rows{r}
@@ -50,8 +50,8 @@ func (r rows) pieces(d Dialect) (pieces []rows) {
 	return pieces
 }
 
-// args returns the arguments of a statement. PostgreSQL's are literals of arrays: every driver
-// takes a text, and the statement casts it.
+// args returns the arguments of a statement. PostgreSQL's are array literals: every driver takes a
+// text, and the statement casts it.
 func (r *rows) args(d Dialect) []any {
 	if d != PostgreSQL {
 		return r.values

@@ -17,67 +17,65 @@
 //	svc, err := recovery.New(store, mailer, nil)
 //
 // [Table] maps a common user table. An application that does more when a password changes, such as
-// ending sessions in the same transaction, embeds it in a type of its own and overrides
-// SetPassword: see [Accounts]. Package accountstest checks what it wrote. docs/accounts.md has
-// whole examples, lists the column types that work, and says how canonical columns are added and
-// filled.
+// ending sessions in the same transaction, embeds the mapping in a type of its own and overrides
+// SetPassword: see [Accounts]. Package accountstest checks that type. docs/accounts.md has whole
+// examples, lists the column types that work, and says how to add and fill canonical columns.
 //
 // # Start
 //
-// Much that is wrong with a mapping would show late, or never: a password column that is too short,
-// an ID that is binary or not unique, addresses that no look-up finds. [Store.Check] refuses it at
-// start and names the field of Table; look-ups without an index are logged as warnings. Migrate
+// Many faults of a mapping would show late, or never: a password column that is too short, an ID
+// that is binary or not unique, addresses that no look-up finds. [Store.Check] reports them at
+// start and names the field of Table. It logs a warning about look-ups without an index. Migrate
 // calls Check, so the user table must be there.
 //
 // # Tables
 //
 // The store keeps three tables: recovery_jobs is the queue, recovery_resets the tokens as digests,
-// recovery_limits the states of the limits. [Options] give them another prefix, or a schema. They
-// are made in one of two ways:
+// recovery_limits the states of the limits. [Options] give them another prefix, or a schema. There
+// are two ways to make them:
 //
 //   - [Store.Migrate] makes them, safely when many instances start at once. It needs the right to
 //     create tables, unless they are up to date, and writes its versions into recovery_migrations.
 //   - [WriteMigrations] writes .sql files, up and down, for goose, for golang-migrate or for any
 //     tool that runs SQL. Migrate then finds complete tables, and changes nothing.
 //
-// Migrate is called at the start in both cases: it returns an error that names a table or column
-// that is missing and says what to do. Down files drop the tables, and the requests and tokens in
-// them. The store needs SELECT, INSERT, UPDATE and DELETE on its tables; of the user table it needs
-// SELECT and, for the password column, UPDATE.
+// Call Migrate at the start in both cases: its error names a missing table or column and says what
+// to do. Down files drop the tables, and the requests and tokens in them. The store needs SELECT,
+// INSERT, UPDATE and DELETE on its tables; of the user table it needs SELECT and, for the password
+// column, UPDATE.
 //
-// Times are BIGINT microseconds since 1970 in UTC. No statement reads the database's clock, but
-// that of [Store.Now], which all instances follow. On SQLite it is the clock of the machine.
+// Times are BIGINT microseconds since 1970 in UTC. Only the statement of [Store.Now] reads the
+// database's clock, which all instances follow. On SQLite it is the clock of the machine.
 //
 // # Transactions
 //
 // Every method is one transaction: at READ COMMITTED on PostgreSQL, whatever its default is, and at
-// the default isolation level of the others. What decides is a guarded write whose affected rows
-// are counted, or a row that is locked, never an earlier read. Rows are locked in one order:
-// accounts by their IDs, then a job, limits by their keys, resets. A deadlock, a serialization
-// failure or a busy database is tried again as a whole transaction, a bounded number of times; then
-// the caller gets the error, and nothing was done. If the connection is lost or ctx ends while a
-// transaction is committed, the error wraps [ErrUnknownOutcome]: trying again is safe.
+// the default isolation level of the others. A guarded write whose affected rows are counted
+// decides, or a locked row, never an earlier read. Rows are locked in one order: accounts by their
+// IDs, then a job, limits by their keys, resets. After a deadlock, a serialization failure or a
+// busy database the whole transaction is tried again, a bounded number of times. Then the caller
+// gets the error, and nothing was done. If the connection is lost or ctx ends while a transaction
+// is committed, the error wraps [ErrUnknownOutcome]: trying again is safe.
 //
 // Waiting for the disk is most of what a request costs. So calls of Enqueue and of TakeLimits that
 // arrive while others are being committed share the next transaction, up to 64 of them. Each
 // returns when its own job is durable, with its own limit or error. On SQLite, which has one
 // writer, every call that writes shares that transaction, and runs on another goroutine than its
-// caller's; if one fails, the application's AccountByID and SetPassword included, it is done again
-// alone, and the others without it.
+// caller's. If one fails, even in the application's AccountByID or SetPassword, the others are done
+// again without it, and it alone.
 //
 // # Many instances
 //
 // Any number of processes may share one database: each makes its own Store and runs Service.Run.
-// They agree through row locks alone; claims skip what another has. A finished job is deleted at
-// once; the worker purges expired tokens and limits that are over, in small batches.
+// They coordinate only through row locks; claims skip the jobs of others. A finished job is deleted
+// at once; the worker purges expired tokens and limits that are over, in small batches.
 //
 // # Upgrades
 //
 // Migrate, or run the new files of WriteMigrations, before the first instance of a new version
-// starts. A migration keeps the tables usable by the version before it, so older instances go on,
-// and start again, meanwhile. Whoever made the tables upgrades them, Migrate or the tool: the two
-// do not know of each other's versions. docs/running.md has the steps, and what to do after a
-// restore.
+// starts. A migration keeps the tables usable by the version before it, so older instances can run
+// and start meanwhile. Upgrade the tables with what made them, Migrate or the tool: neither knows
+// the other's versions. docs/running.md has the steps, and says what to do after a restore.
 //
 // # Databases
 //
@@ -86,17 +84,17 @@
 //   - MySQL 8 and MariaDB 10.6 and later: claims use SKIP LOCKED. sql_mode, time_zone, isolation
 //     level and clientFoundRows make no difference. interpolateParams=true saves go-sql-driver two
 //     of three round trips of every statement.
-//   - MariaDB with Galera, and any node may be written to. Every connection needs
-//     wsrep_sync_wait=1, or a token that was just mailed may be unknown on another node; and
-//     statements that the driver, not the server, puts together (interpolateParams=true with
-//     go-sql-driver): a transaction with prepared ones that another node aborts may seem to have
-//     been committed. What a COMMIT loses to another node is tried again like a deadlock.
+//   - MariaDB with Galera, writing to any node. Every connection needs wsrep_sync_wait=1, or a
+//     token that was just mailed may be unknown on another node. It also needs a driver that puts
+//     values into statements itself (interpolateParams=true with go-sql-driver): a transaction with
+//     prepared statements that another node aborts may seem to have been committed. A COMMIT that
+//     loses to another node is tried again like a deadlock.
 //   - SQLite 3.35 and later, with modernc.org/sqlite or, which needs cgo, mattn/go-sqlite3. The DSN
 //     needs a busy timeout, WAL and synchronous=FULL, see below. Every writing transaction begins
 //     with a write, so it waits for others instead of failing later; _txlock is not needed.
-//     Statements are prepared once for each connection. The driver waits out the busy timeout even
-//     if ctx ends, so it is also how late a call may return while another program holds the file.
-//     ":memory:" is one database per connection: set SetMaxOpenConns(1).
+//     Statements are prepared once for each connection. The driver waits for the busy timeout even
+//     if ctx ends, so a call may return that late while another program holds the file. ":memory:"
+//     is one database per connection: set SetMaxOpenConns(1).
 //
 // The DSN of SQLite, for modernc.org/sqlite and for mattn/go-sqlite3:
 //
@@ -109,9 +107,9 @@
 //   - GORM: gormDB.DB()
 //   - ent: driver.DB() of its dialect/sql driver, or the same db that entsql.OpenDB was given
 //
-// An error names the database's code and says in plain words what it means. It has the database's
-// own words only where they name a table or a column, and never a value. The driver's error is
-// wrapped: do not log its text.
+// An error has the database's code and says in plain words what it means. It has the database's own
+// words only if they name a table or a column, and never a value. The driver's error is wrapped: do
+// not log its text.
 //
 // A server keeps the locks of a client that vanished until it notices. Have PostgreSQL notice
 // within a minute (idle_in_transaction_session_timeout, tcp_keepalives_idle), and MySQL too
@@ -136,7 +134,7 @@ var _ recovery.Store = (*Store)(nil)
 // A Dialect is a kind of database.
 type Dialect int
 
-// The dialects. MySQL is MariaDB's too.
+// The dialects. MySQL is also for MariaDB.
 const (
 	PostgreSQL Dialect = iota + 1
 	MySQL
@@ -156,8 +154,8 @@ func (d Dialect) String() string {
 	return fmt.Sprintf("Dialect(%d)", int(d))
 }
 
-// ErrUnknownOutcome is wrapped by the error of a method whose transaction may have been committed
-// or not, because the connection was lost or ctx ended meanwhile. To repeat the call is safe:
+// ErrUnknownOutcome is wrapped by the error of a method if its transaction may or may not have been
+// committed, because the connection was lost or ctx ended meanwhile. Repeating the call is safe:
 // Redeem changes a password once, Finish ends a job once, and CreateResets charges a job once;
 // Enqueue refuses an ID that is stored; TakeLimits and RefundLimits count again.
 var ErrUnknownOutcome = errors.New("sqlstore: the transaction may or may not have been committed")
@@ -169,11 +167,11 @@ type Options struct {
 	TablePrefix string
 
 	// Schema holds the store's tables: a schema of PostgreSQL or a database of MySQL, which must
-	// exist; default is the one that connections begin in. It has up to 63 letters, digits,
+	// exist; default is the one that connections start in. It has up to 63 letters, digits,
 	// underscores and hyphens. SQLite has none.
 	Schema string
 
-	// Attempts is how often a transaction is tried that loses to another: default 10, at most 100.
+	// Attempts is how often a transaction that loses to another is tried: default 10, at most 100.
 	Attempts int
 
 	// HashLength is how many characters a password hash has at most, for Check: default 97, as
@@ -202,8 +200,8 @@ type Store struct {
 	requests, tries *groupcommit.Group[*call]
 }
 
-// New returns a Store on db. It opens no connection: what is wrong shows with [Store.Check], which
-// [Store.Migrate] calls.
+// New returns a Store on db. It opens no connection: [Store.Check], which [Store.Migrate] calls,
+// reports what is wrong.
 func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store, error) {
 	s := &Store{db: db, accounts: accounts, attempts: 10, hashLength: 97, dialect: dialect}
 	var faults []error
@@ -259,7 +257,7 @@ func affected(result sql.Result, err error) (int64, error) {
 	return result.RowsAffected()
 }
 
-// one returns a check that a statement changed one row; none is the error given.
+// one returns a check that a statement changed exactly one row; else the error is none.
 func one(none error) func(sql.Result, error) error {
 	return func(result sql.Result, err error) error {
 		n, err := affected(result, err)

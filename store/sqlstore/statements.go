@@ -1,10 +1,9 @@
 package sqlstore
 
-// statements are what a dialect says in its own words. Each dialect has them in a file of its own,
-// in this order, with the default prefix of the tables. Arguments come in the order of the
-// placeholders, the same for all dialects.
+// statements are the SQL of a dialect. Each dialect has its own file, with the statements in this
+// order and the default prefix of the tables. All dialects take the arguments in the same order.
 type statements struct {
-	lockDatabase string // takes the write lock, where there is one of the whole database
+	lockDatabase string // takes the write lock of the whole database, if there is one
 
 	lockJob      string // if it is leased
 	findNewer    string // whether a newer request of the same client network was mailed
@@ -14,7 +13,7 @@ type statements struct {
 	redeem       string
 	voidOthers   string
 
-	ensureLimits string // makes rows that can be locked, where another statement locks and reads them
+	ensureLimits string // makes rows to lock, if lockLimits does not
 	lockLimits   string
 	setLimits    string
 	insertJobs   string
@@ -23,7 +22,7 @@ type statements struct {
 	claimAgain string // jobs that were claimed before
 	claimFresh string // jobs that were not
 	claimOne   string
-	lease      string // MySQL's three above only lock what they find, then this leases it
+	lease      string // only MySQL: the three above lock jobs, this leases them
 	finish     string
 	retry      string
 	discard    string
@@ -36,7 +35,7 @@ type statements struct {
 	purgeJobs   string // makes jobs of a wrong clock due
 
 	stats string
-	now   string // where the database has a clock of its own
+	now   string // if the database has a clock of its own
 }
 
 // The columns that are read.

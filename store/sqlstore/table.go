@@ -7,28 +7,28 @@ import (
 	"strings"
 )
 
-// A Table maps a user table. Names are quoted as they are given; a table's may have a schema before
-// it ("app.users"). Conditions are SQL about a row of the table, such as "disabled_at IS NULL";
-// they are part of the program, never of a request. [Store.Check] tells at start what cannot work.
+// A Table maps a user table. Names are quoted as given; the table may have a schema before it
+// ("app.users"). Conditions are SQL about a row of the table, such as "disabled_at IS NULL"; they
+// are part of the program, never of a request. [Store.Check] reports at start what cannot work.
 type Table struct {
 	Name string
 
 	// ID is the column of the primary key: a number, a text or a UUID, unique by itself, and as
-	// text at most 255 bytes long. Of two rows with one ID, neither's password is ever set. A
-	// binary column cannot be the ID, but its text in a generated column with a unique index can.
+	// text at most 255 bytes long. If two rows have one ID, neither password is ever set. A binary
+	// column cannot be the ID, but its text in a generated column with a unique index can.
 	ID string
 
 	Username string // column, a text
 	Email    string // column, a text
 	Locale   string // column, or "" if there is none
 
-	// PasswordHash is the column of the hash. These are marks that there is no local password:
+	// PasswordHash is the column of the hash. These values mean that there is no local password:
 	// NULL, '', 'x', and whatever begins with '!' or '*'. No other field may name it.
 	PasswordHash string
 
 	// Tenant is the column that says whose account it is, of any type, or "" if there are no
-	// tenants: then only requests of the tenant "" find anybody. It must be NOT NULL: an account
-	// whose tenant is NULL is found by no request. Tenants that differ in one byte are different,
+	// tenants: then only requests of the tenant "" find anybody. It must be NOT NULL: no request
+	// finds an account whose tenant is NULL. Tenants that differ in one byte are different,
 	// whatever the column's collation says. Every look-up begins with the tenant, and so should its
 	// index:
 	//
@@ -39,7 +39,7 @@ type Table struct {
 	Tenant string
 
 	// CanonicalUsername and CanonicalEmail say how accounts are found whose name or address is
-	// stored in other letters than it is asked for in. There is no default; each must be one of
+	// stored in another form than people type. There is no default; each must be one of
 	//   - a column that holds what the function of the same name of package recovery returns, or
 	//     Options.CanonicalUsername if that is set;
 	//   - [Collation], where the column itself ignores case;
@@ -51,8 +51,8 @@ type Table struct {
 	//	CREATE INDEX users_email_canonical ON users (email_canonical); -- (tenant, email_canonical)
 	//
 	// docs/accounts.md has the program that fills it. From then on the application writes it with
-	// every change of the address. LOWER(email) is not the canonical form: that has a domain in
-	// A-labels, and composed letters.
+	// every change of the address. LOWER(email) is not the canonical form, which has a domain in
+	// A-labels and composed letters.
 	CanonicalUsername string
 	CanonicalEmail    string
 
@@ -62,28 +62,28 @@ type Table struct {
 	EmailVerified string
 
 	// HasPassword is a condition for accounts with a local password, or "" if PasswordHash alone
-	// tells.
+	// says so.
 	HasPassword string
 
-	// SignIn is SQL about a row, too, or "" if there is none: where an account without a password
-	// logs in, such as "provider" or "CASE provider WHEN 1 THEN 'Google' END". NULL reads as ''.
+	// SignIn is an SQL expression, or "": where an account without a password logs in, such as
+	// "provider" or "CASE provider WHEN 1 THEN 'Google' END". NULL reads as ''.
 	SignIn string
 }
 
 // Always is a condition that holds for every row, on all databases.
 const Always = "1 = 1"
 
-// Values of Table.CanonicalUsername and Table.CanonicalEmail that are no column.
+// Values of Table.CanonicalUsername and Table.CanonicalEmail that are not a column.
 const (
-	// Exact finds an account only as its name or address was typed, or in canonical form, byte for
-	// byte as the column compares. Whoever is stored as "Alice@Example.com" gets no mail for
-	// "alice@example.com", and never learns why, so Check refuses a table with such addresses. It
-	// lets user names have capitals, as they may tell case apart.
+	// Exact finds an account only if the column equals the name or address as typed, or its
+	// canonical form. An account stored as "Alice@Example.com" gets no mail for
+	// "alice@example.com", and its owner never learns why, so Check refuses a table with such
+	// addresses. It allows user names with capitals, because an application may tell case apart.
 	Exact = "(exact)"
 
-	// Collation leaves it to the type or collation of the column, which must ignore case: citext or
-	// a nondeterministic collation on PostgreSQL, utf8mb4_general_ci and others on MySQL, COLLATE
-	// NOCASE on SQLite.
+	// Collation leaves the comparison to the type or collation of the column, which must ignore
+	// case: citext or a nondeterministic collation on PostgreSQL, utf8mb4_general_ci and others on
+	// MySQL, COLLATE NOCASE on SQLite.
 	Collation = "(collation)"
 )
 
@@ -119,7 +119,7 @@ func (t Table) Accounts(d Dialect) (*Mapping, error) {
 	return t.mapping(d), nil
 }
 
-// checkShared refuses fields that name one column, unless people may mean that.
+// checkShared refuses fields that name the same column, unless that can be meant.
 func (t Table) checkShared(d Dialect) error {
 	same := func(a, b string) bool { return a == b || d != PostgreSQL && strings.EqualFold(a, b) }
 	isName := map[string]bool{"Username": true, "CanonicalUsername": true}
@@ -174,8 +174,8 @@ func (t Table) mapping(d Dialect) *Mapping {
 	return m
 }
 
-// column is a column with its table: without, SQLite takes the name of one that does not exist for
-// a text.
+// column is a column with its table. Without the table, SQLite takes the name of a missing column
+// for a text.
 func (m *Mapping) column(name string) string {
 	return m.dialect.quote(m.table.Name) + "." + m.dialect.quote(name)
 }
@@ -208,8 +208,8 @@ func bit(condition string) string {
 }
 
 // ofTenant is the beginning of a WHERE clause, and how many arguments it has. The tenant is
-// compared twice: as the column does, for its index, and byte for byte, or others would take places
-// of the LIMIT.
+// compared twice: as the column compares, to use its index, and byte for byte, or other tenants
+// would use up the LIMIT.
 func (m *Mapping) ofTenant() (where string, args int) {
 	if m.table.Tenant == "" {
 		return "", 0
@@ -223,7 +223,7 @@ func (m *Mapping) ofTenant() (where string, args int) {
 	return tenant + " = " + m.dialect.arg(1) + " AND " + exactly + " AND ", 2
 }
 
-// matches is the end of a look-up by user name or address, behind args arguments.
+// matches is the end of a look-up by user name or address; args arguments come before it.
 func (m *Mapping) matches(column, canonical string, args int) string {
 	arg := m.dialect.arg
 	if isColumn(canonical) {

@@ -16,16 +16,16 @@ const (
 	maxPause   = 100 * time.Millisecond
 )
 
-// read runs f in a transaction that only reads, and reads one state.
+// read runs f in a transaction that only reads, and sees one state of the database.
 func (s *Store) read(ctx context.Context, f func(txn) error) error {
 	var opts *sql.TxOptions
-	if s.dialect == PostgreSQL { // the others do by default
+	if s.dialect == PostgreSQL { // the default of the others
 		opts = &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 	}
 	return s.transact(ctx, opts, f)
 }
 
-// transact runs f in a transaction, and in another one if that lost.
+// transact runs f in a transaction, and in a new one if that lost to another.
 func (s *Store) transact(ctx context.Context, opts *sql.TxOptions, f func(txn) error) error {
 	for attempt := 1; ; attempt++ {
 		err := s.once(ctx, opts, f)

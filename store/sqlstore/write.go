@@ -16,7 +16,7 @@ const (
 	// maxBatch is how many calls share a transaction: enough for the commit to cost little of each.
 	maxBatch = 64
 
-	// maxBatchTime bounds a transaction that others wait for. It is far beyond what one takes.
+	// maxBatchTime bounds a transaction that others wait for. A usual one takes far less.
 	maxBatchTime = 30 * time.Second
 )
 
@@ -30,9 +30,9 @@ type call struct {
 	verdict error // what the caller is told although nothing failed
 }
 
-// A verdict is an error of the store's own that is no failure: the limit is reached, the lease is
-// lost, the token does not count. A call that ends with one must have written nothing, for what the
-// other calls of its batch wrote is kept.
+// A verdict is an error of the store that is not a failure: the limit is reached, the lease is
+// lost, the token is not valid. A call that ends with one must have written nothing, because the
+// rest of its batch is committed.
 type verdict struct{ error }
 
 func (v verdict) Unwrap() error { return v.error }
@@ -67,8 +67,8 @@ func (s *Store) RefundLimits(ctx context.Context, charges recovery.Charges) erro
 	return s.write(ctx, func(ctx context.Context, w *work) error { return w.refund(ctx, charges) })
 }
 
-// writing is write for calls that return something. What f returns is not touched by a caller that
-// left before.
+// writing is write for calls that return something. A caller that left early does not read the
+// result of f.
 func writing[T any](ctx context.Context, s *Store, f func(context.Context, *work) (T, error)) (T, error) {
 	var made, none T
 	err := s.write(ctx, func(ctx context.Context, w *work) (err error) {
@@ -82,8 +82,8 @@ func writing[T any](ctx context.Context, s *Store, f func(context.Context, *work
 }
 
 // write runs f in a transaction that writes. On SQLite, which has one writer, f shares the
-// transaction and runs on another goroutine. There it goes before requests: there are few such
-// calls, and a flood of requests must not hold up the mails.
+// transaction and runs on another goroutine. There it goes before requests: such calls are few, and
+// a flood of requests must not delay mails.
 func (s *Store) write(ctx context.Context, f func(context.Context, *work) error) error {
 	c := &call{ctx: ctx, run: f}
 	if s.dialect == SQLite {
@@ -112,8 +112,8 @@ func (s *Store) share(group *groupcommit.Group[*call], c *call) error {
 // errNothing rolls back a transaction that has nothing to keep.
 var errNothing = errors.New("nothing to keep")
 
-// readCommitted is the level of what writes to PostgreSQL. At higher ones a statement does not see
-// what was committed while its transaction waited for a lock.
+// readCommitted is for transactions that write to PostgreSQL. At higher levels a statement does not
+// see what was committed while its transaction waited for a lock.
 var readCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 
 // runCalls makes the calls in one transaction.
@@ -121,14 +121,14 @@ func (s *Store) runCalls(ctx context.Context, calls []*call) error {
 	ctx, cancel := context.WithTimeout(ctx, maxBatchTime)
 	defer cancel()
 	var opts *sql.TxOptions
-	if s.dialect == PostgreSQL { // MySQL's guarded writes and locking reads see the latest state at every level
+	if s.dialect == PostgreSQL { // MySQL's writes and locking reads see the latest state at every level
 		opts = readCommitted
 	}
 	err := s.transact(ctx, opts, batch{ctx, s, calls}.run)
 	if errors.Is(err, errNothing) {
 		return nil
 	}
-	if len(calls) > 1 && refusedData(err) { // it does not say whose
+	if len(calls) > 1 && refusedData(err) { // but not whose
 		return fmt.Errorf("%w: %w", groupcommit.ErrApart, err)
 	}
 	return err
@@ -166,7 +166,7 @@ func (b batch) run(tx txn) error {
 				if err := c.runIn(b.ctx, w); err != nil {
 					return err
 				}
-				return b.ctx.Err() // or the others would fail for it later
+				return b.ctx.Err() // or the others would fail because of it
 			})
 		}
 		if err != nil {
@@ -204,8 +204,8 @@ func (c *call) runIn(ctx context.Context, w *work) error {
 type work struct {
 	txn
 	store  *Store
-	limits map[recovery.Digest]time.Time // the states of those that are locked
-	stored map[recovery.Digest]time.Time // the same, as they were read
+	limits map[recovery.Digest]time.Time // states of the locked limits
+	stored map[recovery.Digest]time.Time // the same states, as they were read
 	jobs   []recovery.Job
 }
 
