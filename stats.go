@@ -9,8 +9,8 @@ import (
 
 // Stats are for readiness checks and alarms: docs/running.md says on what.
 type Stats struct {
-	// Lanes is what waits, in the whole Store: LaneMail, LaneNotice and LaneOnReset, in this order. A
-	// lane that is empty has no Oldest.
+	// Lanes is what waits, in the whole Store: LaneMail, LaneNotice and LaneOnReset, in this order.
+	// An empty lane has no Oldest.
 	Lanes []LaneStats
 
 	// What this process has seen since it began.
