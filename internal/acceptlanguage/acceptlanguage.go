@@ -1,4 +1,4 @@
-// Package acceptlanguage reads which languages a caller likes.
+// Package acceptlanguage reads which languages a caller prefers.
 package acceptlanguage
 
 import (
@@ -11,8 +11,8 @@ import (
 // maxBytes is how much of Accept-Language is looked at: browsers send less.
 const maxBytes = 256
 
-// Tags returns the languages of Accept-Language, the best liked first. What is ill-formed is passed over,
-// and so is what does not fit into maxBytes.
+// Tags returns the languages of Accept-Language, the preferred first. It skips what is malformed or
+// does not fit into maxBytes.
 func Tags(h http.Header) []language.Tag {
 	accept := strings.Join(h["Accept-Language"], ",")
 	if len(accept) > maxBytes {

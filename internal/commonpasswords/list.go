@@ -4,14 +4,14 @@
 //
 // It holds the 17,950 passwords of at least 8 characters among the 49,233 of the npm package
 // @zxcvbn-ts/language-common, version 4.1.3, which is under the MIT licence: see the file LICENSE
-// in this folder. Shorter ones are left out because they are refused for their length.
+// in this folder. Shorter ones are left out, because their length is refused anyway.
 //
 // # Why hashes
 //
-// The file list.bin holds no password, but the first 8 bytes of the SHA-256 of each, sorted, with
-// nothing between them. That makes the list small (143,600 bytes), gives every entry one width, so
-// that it is searched where it lies, and keeps the offensive words, of which people's passwords
-// are full, out of the source tree. It hides nothing: the list is public.
+// The file list.bin holds the first 8 bytes of the SHA-256 of each password, sorted, with nothing
+// between them. So the list is small (143,600 bytes), and is searched in place, because all entries
+// have one width. It also keeps offensive words, which passwords are full of, out of the source
+// tree. It hides nothing: the list is public.
 //
 // The price is that a password which is not on the list may share 8 bytes with one that is. The
 // chance is 17,950 in 2^64, about 1 in 10^15, and the harm is one good password refused.

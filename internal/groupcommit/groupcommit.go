@@ -1,6 +1,6 @@
-// Package groupcommit lets concurrent calls share a commit. Waiting for the disk is most of what a
-// small write costs, and the wait is as long for many writes as for one. docs/decisions.md has what
-// it gave.
+// Package groupcommit lets concurrent calls share a commit. Waiting for the disk is most of the
+// cost of a small write, and the wait is as long for many writes as for one. docs/decisions.md says
+// how much was gained.
 package groupcommit
 
 import (
@@ -14,11 +14,11 @@ import (
 )
 
 // ErrLeft is wrapped by the error of a call whose context ended while its batch was running. The
-// call may come through or not.
+// call may or may not have taken effect.
 var ErrLeft = errors.New("groupcommit: the caller left before the batch was done")
 
-// ErrApart may be wrapped by the error of a batch of which nothing was kept, if one of its calls is
-// to blame but nobody knows which. The Group then runs each call alone.
+// ErrApart may be wrapped by the error of a batch: nothing of it was kept, and one of its calls is
+// to blame, but nobody knows which. The Group then runs each call alone.
 var ErrApart = errors.New("groupcommit: one of the calls spoils the batch")
 
 // A Group runs calls in batches, one batch after the other. While a batch is running, the calls
@@ -31,20 +31,21 @@ type Group[T any] struct {
 	running bool
 	urgent  []*pending[T]
 	waiting []*pending[T]
-	enough  chan struct{} // closed when as many calls wait as are wanted; nil while nobody waits for that
+	enough  chan struct{} // closed when wanted calls wait; nil unless next lingers
 	wanted  int
 }
 
-// linger is how long a batch waits for the callers of the one before it, who may be about to come
-// again. Without it 16 callers in a loop share commits by 1 and 15 in turns, and a call costs twice
-// the processor time.
+// linger is how long a batch waits for the callers of the one before it, who may be about to call
+// again. Without it, the commits of 16 callers in a loop have 1 and 15 calls in turn, and a call
+// costs twice the processor time.
 const linger = 250 * time.Microsecond
 
 // New returns a Group whose batches have at most max calls. run must make all of the calls, in
-// their order, or none. Its error is that of every call, unless it wraps a [CallError] or
-// [ErrApart]. An answer that is one call's own belongs into the call.
+// order, or none. Every call gets its error, unless that wraps a [CallError] or [ErrApart]. run
+// must put the answer of a single call into the call.
 //
-// The context of run ends when those of all its callers have ended. It has the values of the first.
+// The context of run ends when those of all its callers have ended. It has the values of the first
+// caller's.
 func New[T any](max int, run func(ctx context.Context, calls []T) error) *Group[T] {
 	return &Group[T]{run: run, max: max}
 }
@@ -111,7 +112,7 @@ func (g *Group[T]) Do(ctx context.Context, call T, urgent bool) error {
 	return p.err
 }
 
-// withdraw takes a call back whose batch has not begun.
+// withdraw takes back a call, if its batch has not begun.
 func (g *Group[T]) withdraw(p *pending[T], queue *[]*pending[T]) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -140,7 +141,7 @@ func (g *Group[T]) serve() {
 	}
 }
 
-// next returns the calls that wait. If the batch before had several, it lingers for as many.
+// next returns the calls that wait. If the batch before had several, it first lingers for as many.
 func (g *Group[T]) next(before int) (batch []*pending[T]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -189,7 +190,7 @@ func (g *Group[T]) runBatch(batch []*pending[T]) {
 func end[T any](batch []*pending[T], err error, caught *panicked) {
 	for _, p := range batch {
 		select {
-		case <-p.done: // already, before the goroutine ended
+		case <-p.done: // done already, before the goroutine ended
 		default:
 			p.err, p.panic = err, caught
 			close(p.done)

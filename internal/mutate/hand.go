@@ -11,8 +11,7 @@ import (
 	"regexp"
 )
 
-// byHand runs the mutants of hand.txt, and returns whether every one was killed by all of the tests
-// that must.
+// byHand runs the mutants of hand.txt, and reports whether all tests that must kill a mutant did.
 func (t *tool) byHand(pattern *regexp.Regexp) (ok bool, err error) {
 	all, err := handMutants(filepath.Join(t.root, "internal", "mutate", "hand.txt"))
 	if err != nil {
@@ -43,8 +42,8 @@ func (t *tool) byHand(pattern *regexp.Regexp) (ok bool, err error) {
 	return failed == 0 && tried > 0, nil
 }
 
-// byHandIn runs those of one package and returns how often a test did not notice. Those within one
-// function are compiled together, the others alone.
+// byHandIn runs those of one package and returns how often a test did not notice. Mutants within
+// one function are compiled together, the others alone.
 func (t *tool) byHandIn(dir string, mutants []handMutant) (failed int, err error) {
 	var sources []*source
 	byFile := map[string]*source{}
@@ -114,7 +113,7 @@ func (t *tool) read(file string) (*source, error) {
 	return &source{file: file, src: src, fset: token.NewFileSet()}, err
 }
 
-// byHand returns the mutant, with the function or variable that it is in, if there is one.
+// byHand returns the mutant, with the function or variable around it, if there is one.
 func (s *source) byHand(h *handMutant) (m *mutant, err error) {
 	m = &mutant{file: s.file, scope: h.name}
 	if m.start, m.end, m.text, err = h.place(string(s.src)); err != nil {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// equivalents reads equivalent.txt: the name of a mutant on a line, as -list prints it, and below
-// it, indented, the reason why no test can tell it from the original. Lines that begin with # are
+// equivalents reads equivalent.txt. A line has the name of a mutant, as -list prints it. Indented
+// lines below it say why no test can tell it from the original. Lines that begin with # are
 // comments.
 func equivalents(file string) (reasons map[string]string, err error) {
 	text, err := os.ReadFile(file)
@@ -42,16 +42,16 @@ func equivalents(file string) (reasons map[string]string, err error) {
 	return reasons, nil
 }
 
-// A handMutant is a change that somebody thought of.
+// A handMutant is a mutant of hand.txt.
 type handMutant struct {
 	name, file string
 	kills      []stage // each must fail
 	old, new   string
 }
 
-// handMutants reads hand.txt. A block begins with the name; then come, indented by a tab, "in" and
-// a file, "kill", a package and a regexp of its tests once or more often, and lines with - and + as
-// of a diff.
+// handMutants reads hand.txt. A block begins with the name. Then come lines indented by a tab: "in"
+// and a file; once or more often "kill", a package and a regexp of its tests; and lines with - and
+// + as in a diff.
 func handMutants(file string) (mutants []handMutant, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -100,8 +100,8 @@ func (m *handMutant) apply(root string) (string, error) {
 	return string(src[:start]) + text + string(src[end:]), nil
 }
 
-// place returns which bytes of the file are replaced, and by what: as few as possible. The old
-// lines must be there once.
+// place returns which bytes of the file are replaced, as few as possible, and by what. The old
+// lines must be there exactly once.
 func (m *handMutant) place(src string) (start, end int, text string, err error) {
 	if n := strings.Count(src, m.old); m.old == "" || n != 1 {
 		return 0, 0, "", fmt.Errorf("%s: what it replaces is %d times in %s", m.name, n, m.file)

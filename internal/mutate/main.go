@@ -3,13 +3,13 @@
 //	go run ./internal/mutate                    every mutant of the security-relevant files
 //	go run ./internal/mutate token.go limit.go  those of some files
 //	go run ./internal/mutate -list              names them, and runs none
-//	go run ./internal/mutate -run 'take.*wait'  those whose name matches; -n 17 is the 17th of the list
+//	go run ./internal/mutate -run 'take.*wait'  those with such a name; -n 17 is the 17th of the list
 //	go run ./internal/mutate -hand              the mutants of hand.txt
 //
 // It runs in the root of the module, on Unix, with PostgreSQL and MariaDB where package dbtest
-// looks for them. All of it takes the better part of an hour of two processors. With -out
-// results.jsonl what was killed is noted in that file and is not tried again by the next call with
-// the same file; delete it when the code has changed.
+// looks for them. All of it takes nearly an hour on two processors. With -out results.jsonl it
+// notes killed mutants in that file, and the next call with the same file does not try them again.
+// Delete the file when the code has changed.
 //
 // # Operators
 //
@@ -21,22 +21,21 @@
 //	nil error   returns nil in the place of an error
 //	arithmetic  replaces + by -, * by /, << by >>, min by max and the like
 //	constant    an integer one more or one less, true and false
-//	sql         leaves out a predicate, moves its boundary or turns it round, drops FOR UPDATE, SKIP LOCKED or
-//	            ORDER BY, in the statements of sqlstore
+//	sql         in the statements of sqlstore: leaves out a predicate, moves its boundary or turns
+//	            it round, drops FOR UPDATE, SKIP LOCKED or ORDER BY
 //
-// A mutant that does not compile is not counted. One with which a test hangs is killed: that is,
-// the tests take several times as long as without it, and one of them most of that. One that no
-// test notices has survived; then the exit status is 1, unless equivalent.txt has it with the
-// reason why nobody could. The exit status is 1 too when a mutant of equivalent.txt is there no
-// longer.
+// A mutant that does not compile is not counted. A mutant that makes a test hang is killed: the
+// tests take several times as long as without it, and one of them most of that. A mutant that no
+// test notices has survived. Then the exit status is 1, unless equivalent.txt says why no test can
+// notice it. The exit status is also 1 if equivalent.txt has a mutant that no longer exists.
 //
-// Efficacy is what was killed, of the mutants that are not equivalent.
+// Efficacy is the share of killed mutants among those that are not equivalent.
 //
 // # How
 //
-// The mutants of a package are compiled together, once: each is a copy of its function, chosen by
-// an environment variable. Those of constants are compiled alone. The tests that kill most come
-// first; see stages.
+// The mutants of a package are compiled together, once: each is a copy of its function, and an
+// environment variable chooses one. Mutants of constants are compiled alone. The tests that kill
+// most run first; see stages.
 package main
 
 import (
@@ -70,7 +69,7 @@ var files = []string{
 	"httpadapter/portal/portal.go", "httpadapter/portal/theme.go",
 }
 
-// What became of a mutant.
+// The results of a mutant.
 const (
 	killed     = "killed"
 	survived   = "survived"
@@ -213,7 +212,7 @@ func sourcesOf(root string, names []string) (sources []*source, err error) {
 	return sources, nil
 }
 
-// resume reads what earlier calls found out; the last line about a mutant counts.
+// resume reads the results of earlier calls; the last line about a mutant counts.
 func (t *tool) resume(name string) (err error) {
 	if t.out, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o666); err != nil {
 		return err
@@ -245,7 +244,7 @@ func (t *tool) note(m *mutant, r result) {
 	}
 }
 
-// report prints the table, and whether nothing survived.
+// report prints the table, and reports whether no mutant survived.
 func (t *tool) report(mutants []*mutant) bool {
 	type row struct{ all, killed, late, survived, equivalent int }
 	rows := map[string]*row{}

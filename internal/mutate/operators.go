@@ -19,7 +19,7 @@ type mutant struct {
 	nth      int    // among the same changes of the same scope, from 1
 
 	start, end int    // the bytes of the file that are replaced
-	text       string // by what
+	text       string // what replaces them
 	decl       ast.Node
 }
 
@@ -32,7 +32,7 @@ func (m *mutant) key() string {
 	return key
 }
 
-// place names the function, or what else m is in.
+// place names the function, variable or constant that m is in.
 func (m *mutant) place() string { return m.file + " | " + m.scope }
 
 // A source is a file and the mutants that were found in it.
@@ -83,7 +83,7 @@ func (s *source) offset(p token.Pos) int { return s.fset.Position(p).Offset }
 
 func (s *source) textOf(n ast.Node) string { return string(s.src[s.offset(n.Pos()):s.offset(n.End())]) }
 
-// replace notes a mutant: text in the place of n. What is shown of the change is old and new.
+// replace notes a mutant: text in place of n. The list shows old and new.
 func (s *source) replace(n ast.Node, operator, text, old, new string) {
 	s.replaceAt(s.offset(n.Pos()), s.offset(n.End()), operator, text, old, new)
 }
@@ -116,7 +116,7 @@ var arithmetic = map[token.Token]string{
 	token.AND: "|", token.OR: "&", token.AND_NOT: "&",
 }
 
-// walk visits what is in a function, or in the value of a variable or constant.
+// walk visits a function, or the value of a variable or constant.
 func (s *source) walk(root ast.Node, signature *ast.FuncType) {
 	if b, ok := root.(*ast.BlockStmt); ok && b == nil {
 		return
@@ -282,8 +282,8 @@ func (s *source) binary(n *ast.BinaryExpr) {
 		return
 	}
 	swap("and-or", other)
-	// An operand less. Of a longer chain the left one is a chain itself, whose operands come by
-	// themselves.
+	// Leave out one operand. The left side of a longer chain is a chain itself, whose operands come
+	// by themselves.
 	if left, ok := n.X.(*ast.BinaryExpr); !ok || left.Op != n.Op {
 		s.replace(n.X, "operand", "("+neutral+"("+x+"))", s.textOf(n), "… "+n.Op.String()+" "+y)
 	}

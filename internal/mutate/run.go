@@ -21,8 +21,8 @@ type stage struct {
 	run, skip string // as of go test
 }
 
-// Tests of the core that take long, and seldom are the only ones to notice; and those that no
-// mutant can break.
+// Slow tests of the core, which seldom are the only ones to notice, and tests that no mutant can
+// break.
 const (
 	slowTests  = "MemoryOfManyCompletions|MailDownForADay|^TestPurge$|OutcomeIsTriedAgain|^TestFaults|^TestTwoFaults$"
 	faultTests = "EveryFaultOfEveryCall" // of sqlstore
@@ -34,7 +34,7 @@ const (
 		"^TestLatestAndLongestDueComeFirst$|^TestNoPlaceStaysEmptyWhileJobsWait$)"
 )
 
-// stages returns what may kill the mutants of a file, the quickest first.
+// stages returns the tests that may kill the mutants of a file, the quickest first.
 func stages(file string) []stage {
 	const dbtest = "store/sqlstore/dbtest"
 	core := stage{dir: ".", skip: slowTests + "|" + otherTests}
@@ -72,8 +72,7 @@ func stages(file string) []stage {
 // late is what kills a mutant that runs into the time limit.
 const late = "the time limit"
 
-// command returns a command that runs in the root of the module when nothing else wants the
-// processor.
+// command returns a command that runs in the root of the module, with low priority.
 func (t *tool) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command("nice", append([]string{"-n", "10", name}, args...)...)
 	cmd.Dir = t.root
@@ -109,15 +108,16 @@ func (p *program) build(dir string) error {
 
 var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
-// limitOf returns how long tests may take with a mutant that take so long without. The machine may
-// stall meanwhile.
+// limitOf returns how long tests may take with a mutant, if they took so long without. The machine
+// may stall meanwhile.
 func limitOf(took time.Duration) time.Duration { return 4*took + 15*time.Second }
 
-// running is a test that was not done at the time limit, and since when it ran.
+// running matches a test that was running at the time limit, and for how long.
 var running = regexp.MustCompile(`(?m)^\s+\S+ \((\S+)\)$`)
 
-// test runs a stage with a mutant, or with none, and returns which test failed, "" if none did. It
-// has more time if no single test took the most of it: then the machine is slow, not the mutant.
+// test runs a stage with a mutant, or with none, and returns which test failed, "" if none did. If
+// no single test took most of the time limit, it runs again with more time: then the machine is
+// slow, not the mutant.
 func (p *program) test(s stage, number int, limit time.Duration) (by, output string) {
 	by, output = p.testFor(s, number, limit)
 	if by != late || !strings.Contains(output, "panic: test timed out") {
@@ -153,7 +153,7 @@ func (p *program) testFor(s stage, number int, limit time.Duration) (by, output 
 	return "a panic", output
 }
 
-// clean runs the stages without a mutant: what fails then says nothing about one.
+// clean runs the stages without a mutant: a test that fails then cannot judge mutants.
 func (p *program) clean(all []stage) error {
 	for _, s := range all {
 		if err := p.build(s.dir); err != nil {
@@ -168,8 +168,8 @@ func (p *program) clean(all []stage) error {
 	return nil
 }
 
-// try runs the stages until one kills the mutant; before the first, the tests that killed others of
-// its function, and of its file.
+// try runs the stages until one kills the mutant. First come the tests that killed others of its
+// function, and of its file.
 func (p *program) try(m *mutant, all []stage, number int, took map[stage]time.Duration) result {
 	begin := time.Now()
 	first := all[0]
@@ -297,11 +297,11 @@ func (t *tool) runPackage(dir string, sources []*source) error {
 	}
 	close(queue)
 	wg.Wait()
-	// Had the machine, or a server, given way meanwhile, the mutants would have died of that.
+	// If the machine or a server had failed meanwhile, that would have killed the mutants.
 	return p.clean(all)
 }
 
-// tryAlone compiles a file with one change, as the source of a mutant or by hand.
+// tryAlone compiles a file with one mutant, and tries that.
 func (t *tool) tryAlone(s *source, m *mutant, took map[stage]time.Duration) result {
 	changed := string(s.src[:m.start]) + m.text + string(s.src[m.end:])
 	p, err := t.changed(s.file, changed)

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// switchFile has the mutant chosen by the environment.
+// switchFile reads from the environment which mutant to choose.
 const switchFile = `
 
 import (
@@ -24,8 +24,8 @@ import (
 var mutantSwitch = func() int { n, _ := strconv.Atoi(os.Getenv("MUTANT")); return n }()
 `
 
-// switched returns the file with a copy of its function, or of its variable, for every mutant, and
-// with a choice between them. Mutants are numbered from 1 as they are given.
+// switched returns the file with a copy of the function or variable of every mutant, and with a
+// choice between the copies. numbers has the mutants to include.
 func (s *source) switched(numbers map[*mutant]int) []byte {
 	var copies bytes.Buffer
 	choices := map[int]string{} // by the offset in the file where they go
@@ -116,8 +116,8 @@ func (s *source) canSwitch(m *mutant) bool {
 
 var errorIn = regexp.MustCompile(`(?m)^\S*\bm(\d+):[\d:]+ `)
 
-// compile writes a package's files with all their mutants, leaves out those that do not compile,
-// and returns the overlay. numbers has the mutants that are left.
+// compile writes a package's files with all their mutants, leaves out mutants that do not compile,
+// and returns the overlay. numbers has the mutants that remain.
 func (t *tool) compile(dir string, sources []*source) (overlay string, numbers map[*mutant]int, err error) {
 	numbers = map[*mutant]int{}
 	for _, s := range sources {

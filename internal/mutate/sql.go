@@ -5,20 +5,20 @@ import (
 	"strings"
 )
 
-// A change of a statement: the whole literal as it becomes, and what is shown of it.
+// A sqlChange is a change of a statement: the whole new literal, and what the list shows.
 type sqlChange struct{ text, old, new string }
 
 var (
 	// A comparison, a group or subquery in parentheses, or a column that is true or false.
 	sqlPredicate = regexp.MustCompile(`(?:(?:NOT )?EXISTS )?\(|[a-z_.]+ (<=|>=|=|<|>) (?:\?|\$\d+|x?'[a-z]*'|\d+|[a-z_.]+)|\([a-z_., ]+\) IN \(|[a-z_]+\.[a-z_]+`)
-	// What comes before a predicate. What SET assigns is none.
+	// What comes before a predicate. An assignment of SET is not one.
 	sqlBefore = regexp.MustCompile(`(WHERE|WHEN|AND|OR|\()\s*$`)
 	sqlTail   = regexp.MustCompile(` FOR UPDATE(?: SKIP LOCKED)?| SKIP LOCKED| ORDER BY [a-z_]+`)
 )
 
-// sqlChanges drops one predicate of a statement after another, moves its boundary or turns it
-// round, and leaves out locks and orders. What is dropped stays in the text, as a part of what is
-// always true, or always false in a disjunction, so that the placeholders still fit.
+// sqlChanges drops each predicate of a statement, moves its boundary or turns it round, and leaves
+// out locks and orders. A dropped predicate stays in the text, in a condition that is always true,
+// or always false in a disjunction, so that the placeholders still fit.
 func sqlChanges(literal string) (changes []sqlChange) {
 	change := func(start, end int, by, old, new string) {
 		changes = append(changes, sqlChange{literal[:start] + by + literal[end:], old, new})
@@ -63,7 +63,7 @@ func sqlChanges(literal string) (changes []sqlChange) {
 	return changes
 }
 
-// closing returns the end of what was opened before start.
+// closing returns the end of the parenthesis that was opened before start.
 func closing(text string, start int) int {
 	depth := 1
 	for i := start; i < len(text); i++ {

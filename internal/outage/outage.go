@@ -8,9 +8,9 @@ import (
 
 const every = time.Minute
 
-// A Line tells the log of one kind of fault: the first failure, then at most one line a minute with
-// the number of failures that had none, and a line when it works again. The zero Line is ready, and
-// safe for concurrent use.
+// A Line logs one kind of fault: the first failure, then at most one line a minute, with the number
+// of failures since the last line, and a line when it works again. The zero Line is ready to use,
+// and safe for concurrent use.
 type Line struct {
 	mu     sync.Mutex
 	open   bool      // the last line was of a failure
@@ -33,7 +33,7 @@ func (l *Line) Failed(log func(message string, args ...any), message string, arg
 	l.open, l.told, l.untold = true, time.Now(), 0
 }
 
-// Works passes the end of the fault to log, if its failure was.
+// Works passes the end of the fault to log, if a failure was logged.
 func (l *Line) Works(log func(message string, args ...any), message string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -10,12 +10,12 @@ import (
 // Text is what stands in the place of a secret.
 const Text = "[redacted]"
 
-// A Value is embedded by types that carry a token, a password, an address or a name. Its methods are
-// promoted, so that such a value can be neither printed, logged nor marshalled as a whole; the fields
-// are for those who ask for one.
+// A Value is embedded by types that carry a token, a password, an address or a name. Its methods
+// are promoted, so that such a value cannot be printed, logged or marshalled as a whole. Its fields
+// can.
 //
-// Every type that holds such a value in a field needs one too: fmt does not call the methods of what
-// is in unexported fields, nor, for a verb that does not fit, those of what a pointer leads to.
+// Every type with such a value in a field needs one too: fmt ignores the methods of unexported
+// fields and, for a verb that does not fit, those of what a pointer leads to.
 type Value struct{}
 
 // Format prints Text for every verb.
@@ -24,7 +24,7 @@ func (Value) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Text) }
 // LogValue logs Text.
 func (Value) LogValue() slog.Value { return slog.StringValue(Text) }
 
-// GobEncode encodes Text for encoding/gob, which knows no other method of these.
+// GobEncode encodes Text for encoding/gob, which ignores the other methods.
 func (Value) GobEncode() ([]byte, error) { return []byte(Text), nil }
 
 // MarshalText marshals Text into JSON, XML and the like.
