@@ -7,7 +7,7 @@ import (
 	"example.com/recovery"
 )
 
-// expiries is what Purge looks at: resets by when they expire, and limits by an instant that is not
+// expiries is what Purge looks at: resets by their expiry, and limits by an instant that is never
 // after their state.
 type expiries struct{ heap expiryHeap }
 

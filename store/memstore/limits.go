@@ -63,7 +63,7 @@ func (s *Store) write() {
 		}
 		state, known := s.limits[key]
 		state.tat = tat
-		if !known || tat.Before(state.look) { // before: the clock went back, or it was given back
+		if !known || tat.Before(state.look) { // before: the clock went back, or there was a refund
 			state.look = tat
 			s.expiry.add(tat, key, false)
 		}

@@ -1,10 +1,10 @@
-// Package memstore is a [recovery.Store] in memory, for tests, examples and programs of one process
-// that may forget. It also keeps the accounts: [Store.Put] adds and changes them, as an
-// application's own user table would.
+// Package memstore is a [recovery.Store] in memory, for tests, examples and single processes that
+// may forget. It also keeps the accounts: [Store.Put] adds and changes them, as an application's
+// own user table would.
 //
-// It is the oracle that other stores are compared with: one mutex, maps, and no cleverness but that
-// no call's cost grows with what is stored. Like a database, it returns copies and keeps nothing of
-// what it is given.
+// It is the oracle that other stores are compared with: one mutex, maps, and nothing clever, except
+// that no call costs more when more is stored. Like a database, it copies what it returns and what
+// it is given.
 package memstore
 
 import (
@@ -29,8 +29,7 @@ var _ recovery.Store = (*Store)(nil)
 type Store struct {
 	redacted
 
-	// CanonicalUsername is that of the Service's Options, if it has one. Set it before the first
-	// Put.
+	// CanonicalUsername is that of the Service's Options, if any. Set it before the first Put.
 	CanonicalUsername func(username string) string
 
 	mu       sync.Mutex
@@ -69,8 +68,8 @@ func New() *Store {
 	}
 }
 
-// Put adds the account, or replaces the one with its ID. The Version is derived; the one given is
-// ignored.
+// Put adds the account, or replaces the one with its ID. It ignores the Version and derives its
+// own.
 func (s *Store) Put(a recovery.Account, passwordHash string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,7 +112,7 @@ func (s *Store) remove(id string) {
 // A key is what an account is found under.
 type key struct{ tenant, identifier string }
 
-// keys returns the account's own: the canonical forms, or the stored text where it has none.
+// keys returns the keys of an account: the canonical forms, or the stored texts if there are none.
 func (s *Store) keys(a recovery.Account) (name, email key) {
 	name, email = key{a.Tenant, a.Username}, key{a.Tenant, a.Email}
 	if c, err := recovery.CanonicalUsername(a.Username); err == nil {
@@ -171,7 +170,7 @@ func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]re
 	return found, nil
 }
 
-// The parts of what is found, in their order.
+// The parts of a result, in order.
 const (
 	eligible  = iota
 	reachable // by mail
@@ -326,7 +325,7 @@ func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (in
 	return n, nil
 }
 
-// mend undoes what a clock did that was far ahead.
+// mend undoes what a clock far ahead did.
 func (s *Store) mend(now, ahead time.Time, max int) (n int) {
 	for digest, r := range s.resets {
 		if n < max && r.ExpiresAt.After(ahead) {
@@ -371,8 +370,8 @@ func (s *Store) Stats(ctx context.Context) ([]recovery.LaneStats, error) {
 // Now implements [recovery.Queue]: one process has one clock.
 func (s *Store) Now(ctx context.Context) (time.Time, error) { return time.Now(), ctx.Err() }
 
-// Dump returns everything at rest but the accounts, as one text, so that a test can look for what
-// must not be there. The order is fixed.
+// Dump returns all that is stored except the accounts, as one text in a fixed order, so that a test
+// can look for what must not be there.
 func (s *Store) Dump() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,12 +17,12 @@ type job struct {
 	index int
 }
 
-// A lane is what waits in one lane.
+// A lane has the jobs of one lane.
 type lane struct {
 	fresh, again jobHeap
 }
 
-// queue is the lanes.
+// queue has all lanes.
 type queue struct {
 	lanes map[recovery.Lane]*lane
 	seq   uint64
@@ -51,7 +51,8 @@ func (q *queue) add(j *job, at time.Time) {
 
 func (q *queue) remove(j *job) { heap.Remove(q.heapOf(j), j.index) }
 
-// take removes and returns up to most jobs of a lane; left are for those that were claimed before.
+// take removes and returns up to most jobs of a lane; left places are for jobs that were claimed
+// before.
 func (q *queue) take(name recovery.Lane, at time.Time, most, left int) (taken []*job) {
 	l := q.of(name)
 	again := func(until int) {

@@ -77,7 +77,7 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 	return r.Reset, a.current(), nil
 }
 
-// What is looked at in place of what is not there.
+// live looks at these if there is no reset or no account.
 var (
 	noReset   reset
 	noAccount account
