@@ -266,7 +266,7 @@ var finishCases = []testCase{
 	}},
 }
 
-// wantLost wants no outcome of the job to be taken under the lease, whatever it is, and no resets.
+// wantLost wants the store to refuse every outcome of the job under the lease, and all resets.
 func (b *bench) wantLost(when string, a recovery.Account, id, lease string) {
 	before := b.dump()
 	wantLost := func(err error) {

@@ -240,7 +240,7 @@ var limitCases = []testCase{
 	}},
 }
 
-// charge returns one under a key that is not used yet.
+// charge returns a charge under a new key.
 func (b *bench) charge(scope recovery.Scope, burst int, every time.Duration) recovery.Charge {
 	return recovery.Charge{Scope: scope, Key: b.digest(), Limit: recovery.Limit{Burst: burst, Every: every}}
 }
@@ -261,7 +261,7 @@ func (b *bench) wantLimit(err error, scope recovery.Scope, wait time.Duration) {
 	}
 }
 
-// limitedBy returns an error unless err is that of the scope's limit, with the wait.
+// limitedBy returns an error unless err is a *LimitError of the scope, with the wait.
 func limitedBy(err error, scope recovery.Scope, wait time.Duration) error {
 	e, ok := errors.AsType[*recovery.LimitError](err)
 	if !ok {

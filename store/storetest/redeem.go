@@ -69,7 +69,7 @@ var redeemCases = []testCase{
 		b.wantReason(bobs.Digest, at, "")
 		_, err = b.redeem(young.Digest, at, "hash-2")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "a voided token: %v", err)
-		// Not even when the account looks again as it did: the version check alone is no voiding.
+		// Not even when the account looks again as it did: a version check alone does not void.
 		b.put(a, "hash-0")
 		b.wantReason(young.Digest, at, recovery.TokenVoided)
 		_, err = b.redeem(young.Digest, at, "hash-2")

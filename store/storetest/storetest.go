@@ -11,11 +11,11 @@
 //		})
 //	}
 //
-// Each case enforces one sentence and prints it when it fails. Concurrency is attacked, not only
-// exercised: run the suite with -race, and more than once. docs/store.md says how to begin.
+// Each case enforces one sentence and prints it when it fails. Some cases attack concurrency: run
+// the suite with -race, and more than once. docs/store.md says how to begin.
 //
-// A mapping of a user table is no Store, and its faults may not show here: package accountstest
-// checks those of a sqlstore.Accounts.
+// A mapping of a user table is not a Store, and its faults may not show here: package accountstest
+// checks a sqlstore.Accounts.
 //
 // # Compatibility
 //
@@ -31,21 +31,21 @@ import (
 	"example.com/recovery"
 )
 
-// A Harness is a store under test, and what the interface withholds: the application's side of the
-// accounts, and a look at what is at rest.
+// A Harness is a store under test, with what the interface does not offer: the application's side
+// of the accounts, and a look at what is stored.
 type Harness struct {
 	Store recovery.Store
 
 	// Put adds an account, or replaces the one with its ID, behind the library's back. It ignores
-	// the Version. It must accept any text as user name, address and sign-in, and as tenant any of
-	// up to 64 bytes: every store under test has tenants.
+	// the Version. It must accept any text as user name, address and sign-in, and any text of up to
+	// 64 bytes as tenant: every store under test has tenants.
 	Put func(account recovery.Account, passwordHash string) error
 	// Remove deletes an account behind the library's back.
 	Remove func(id string) error
 	// PasswordHash returns the stored password hash of an account.
 	PasswordHash func(id string) (string, error)
-	// Dump returns all that the store holds beside the accounts, with texts as they are and in an
-	// order that depends on nothing else; "" if it holds nothing.
+	// Dump returns all that the store holds beside the accounts, with texts as they are, in an
+	// order that depends only on what it holds; "" if it holds nothing.
 	Dump func() (string, error)
 }
 
@@ -106,7 +106,7 @@ type failure string
 
 func (f failure) Error() string { return string(f) }
 
-// A bench is what a case works at: the harness, and steps that end the case when they fail.
+// A bench is what a case works with: the harness, and steps that end the case when they fail.
 type bench struct {
 	Harness
 	ctx context.Context
@@ -174,7 +174,7 @@ func (b *bench) id() string {
 	return fmt.Sprintf("019abcde-0000-7000-8000-%012d", b.ids)
 }
 
-// digest returns one that is not used yet.
+// digest returns a new digest.
 func (b *bench) digest() (d recovery.Digest) {
 	b.ids++
 	d[0], d[1], d[2], d[31] = byte(b.ids), byte(b.ids>>8), 0xfe, 0x01
@@ -232,7 +232,7 @@ func (b *bench) leased(id string, at time.Time) recovery.Job {
 	return claimed[0]
 }
 
-// job returns one of the common kind, not yet stored.
+// job returns a job of the common kind, not yet stored.
 func (b *bench) job(at time.Time) recovery.Job {
 	return recovery.Job{
 		ID: b.id(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", RequestedAt: at, Turn: at,
@@ -262,7 +262,7 @@ func (b *bench) claimID(id string, at time.Time) []recovery.Job {
 	return claimed
 }
 
-// claimOne leases what is due and wants it to be one.
+// claimOne leases what is due and wants it to be one job.
 func (b *bench) claimOne(at time.Time) recovery.Job {
 	claimed := b.claim(at)
 	b.want(len(claimed) == 1, "Claim returned %d jobs, not 1", len(claimed))
@@ -273,7 +273,7 @@ func (b *bench) finish(j recovery.Job, at time.Time) {
 	b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: at}), "Finish")
 }
 
-// mailed walks a reset's job through the queue to the end: mailed.
+// mailed takes a reset's job through the queue, and its mail is accepted.
 func (b *bench) mailed(r recovery.Reset) {
 	j := b.leased(r.JobID, r.RequestedAt)
 	b.ok(b.Store.Finish(b.ctx, recovery.Outcome{

@@ -7,7 +7,7 @@ import (
 	"example.com/recovery"
 )
 
-// tenants are of the kind that a collation, a pattern or a loose comparison takes for one another.
+// tenants are texts that a collation, a pattern or a loose comparison takes for equal.
 var tenants = []string{
 	"", " ", "acme", "Acme", "ACME", "acme ", " acme", "acm\u00e9", "acme\u0301", "acm", "acm_", "acm%", "a'cme\\",
 	"日本", strings.Repeat("t", 63), strings.Repeat("t", 64), strings.Repeat("t", 63) + "T",
@@ -66,7 +66,7 @@ var tenantCases = []testCase{
 	}},
 }
 
-// populate stores an account of one name and address in every tenant and returns their IDs.
+// populate stores an account with the same name and address in every tenant, and returns the IDs.
 func (b *bench) populate() (ids []string) {
 	for i, tenant := range tenants {
 		a := account(fmt.Sprint(i+1), "alice", "alice@example.com")
@@ -77,7 +77,7 @@ func (b *bench) populate() (ids []string) {
 	return ids
 }
 
-// wantApart wants every tenant to have its own account of the identifier, and others to have none.
+// wantApart wants every tenant to find its own account by the identifier, and other tenants none.
 func (b *bench) wantApart(by recovery.IdentifierKind, identifier string) {
 	for i, tenant := range tenants {
 		for _, most := range []int{10, 1} { // accounts of other tenants must not use Max up
