@@ -43,8 +43,8 @@ type Accounts interface {
 	AccountByID(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error)
 
 	// SetPassword must set the whole password hash of the account with the ID, and change nothing
-	// else of it and no other account. It must fail if it cannot, or if not exactly one account has
-	// the ID. The store calls it only with an ID that AccountByID returned in the same tx, with
+	// else of it and no other account. It must fail if it cannot, and unless exactly one account
+	// has the ID. The store calls it only with an ID that AccountByID returned in the same tx, with
 	// lock.
 	SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error
 }

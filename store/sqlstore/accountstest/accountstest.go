@@ -2,7 +2,7 @@
 //
 // # Use
 //
-// Whoever writes an Accounts, or embeds one and changes a method, calls [Run] from a test, with a
+// If you write an Accounts, or embed one and change a method, call [Run] from a test, with a
 // function that makes an empty user table in a database of the kind that the application uses:
 //
 //	func TestAccounts(t *testing.T) {
@@ -18,8 +18,8 @@
 // Each case enforces one sentence and prints it when it fails. A case that needs an account that
 // the application cannot have is skipped, and says so: see [Fixture].
 //
-// Package storetest checks a whole [recovery.Store]. It cannot find the faults of a mapping, since
-// it knows nothing of transactions.
+// Package storetest checks a whole [recovery.Store]. It cannot find the faults of a mapping,
+// because it does not see transactions.
 //
 // # Compatibility
 //
@@ -47,9 +47,10 @@ type Fixture struct {
 	Accounts sqlstore.Accounts
 
 	// Put adds an account with all its fields, or replaces the one with its ID. It ignores the
-	// Version. If no account of the application can be like that, it must do nothing and return an
-	// error that wraps [errors.ErrUnsupported]: a tenant where there are none, a second account
-	// with an address that must be unique, an ID that the column would change.
+	// Version. If the application cannot have such an account, it must do nothing and return an
+	// error that wraps [errors.ErrUnsupported]: an account with a tenant where there are none, a
+	// second one with an address that must be unique, or one with an ID that the column would
+	// change.
 	Put func(account recovery.Account, passwordHash string) error
 	// Remove deletes an account.
 	Remove func(id string) error
@@ -58,11 +59,12 @@ type Fixture struct {
 
 	// ID returns the IDs that the kit uses, for n from 1 to 9, in the order in which the database
 	// sorts them: the text of a number or UUID, if that is what the column takes. Nil means that
-	// IDs are any text; only then are IDs tried that look alike, such as "a" and "A".
+	// IDs are any text; only then the kit tries IDs that look alike, such as "a" and "A".
 	ID func(n int) string
 
-	// Unusable is what may be stored in place of a password hash, beside "", and is none: "!",
-	// which some frameworks write for accounts that cannot log in. Nil means that there is nothing.
+	// Unusable are the texts, beside "", that may be stored in place of a password hash, such as
+	// "!", which some frameworks write for accounts that cannot log in. Nil means that there are
+	// none.
 	Unusable []string
 
 	// HashLength is the length of the password hashes that the application makes: default 97, as
@@ -105,8 +107,8 @@ type testCase struct {
 	run      func(*bench)
 }
 
-// patience is how long a case may take: something that waits for another connection's lock would
-// wait for ever.
+// patience is how long a case may take: a call that waits for another connection's lock may wait
+// for ever.
 const patience = 30 * time.Second
 
 // check runs the case and returns its failure, or why it is skipped.
@@ -129,7 +131,7 @@ func (c testCase) check(ctx context.Context, f Fixture) (err error) {
 	return nil
 }
 
-// end is what a step panics with that ends the case.
+// end is what a step panics with to end the case.
 type end struct{ err error }
 
 // skipped says what the application does not have.
@@ -137,7 +139,7 @@ type skipped string
 
 func (s skipped) Error() string { return string(s) }
 
-// A bench is what a case works at: the fixture, and steps that end the case when they fail.
+// A bench is what a case works with: the fixture, and steps that end the case when they fail.
 type bench struct {
 	Fixture
 	ctx context.Context
@@ -145,7 +147,7 @@ type bench struct {
 
 func (b *bench) fail(format string, args ...any) { panic(end{fmt.Errorf(format, args...)}) }
 
-// skip ends the case if the application has nothing of the kind.
+// skip ends the case because the application has nothing of the kind.
 func (b *bench) skip(why string) { panic(end{skipped(why)}) }
 
 func (b *bench) ok(err error, what string) {
@@ -180,7 +182,7 @@ func (b *bench) account(n int) recovery.Account {
 func (b *bench) alice() recovery.Account {
 	a := b.account(1)
 	a.Username, a.Email = "alice", "alice@example.com"
-	b.ok(b.Put(a, "hash-0"), "Put of an eligible account without a tenant") // all is not to be skipped
+	b.ok(b.Put(a, "hash-0"), "Put of an eligible account without a tenant") // else all cases would be skipped
 	return a
 }
 
@@ -257,7 +259,7 @@ func (b *bench) byEmail(tenant, typed string) []recovery.Account {
 	return b.find(b.query(tenant, recovery.ByEmail, typed))
 }
 
-// query returns the query that the Service makes of what was typed.
+// query returns the query that the Service makes of a typed text.
 func (b *bench) query(tenant string, by recovery.IdentifierKind, typed string) recovery.AccountQuery {
 	canonical, err := typed, error(nil)
 	switch by {
@@ -298,7 +300,7 @@ func hasID(accounts []recovery.Account, id string) bool {
 	return false
 }
 
-// same reports whether two accounts are the same but for their Versions.
+// same reports whether two accounts are the same, except for their Versions.
 func same(a, b recovery.Account) bool {
 	a.Version = b.Version
 	return a == b

@@ -12,7 +12,7 @@ import (
 const withLock = "With lock it must keep others from changing the account until tx ends."
 
 var byIDCases = []testCase{
-	{"Fields", "AccountByID must return the account with the ID, of whatever tenant.", func(b *bench) {
+	{"Fields", "AccountByID must return the account with the ID, of any tenant.", func(b *bench) {
 		a := b.alice()
 		for _, change := range []func(*recovery.Account){
 			func(*recovery.Account) {},
@@ -51,7 +51,7 @@ var byIDCases = []testCase{
 			}
 		}
 	}},
-	{"LookAlikeIDs", "IDs that differ in one byte must be two accounts'.", func(b *bench) {
+	{"LookAlikeIDs", "IDs that differ in one byte must be different IDs.", func(b *bench) {
 		b.eachPair(func(one, two recovery.Account) {
 			b.want(same(b.stored(one.ID), one), "the ID %q returned another account's fields", one.ID)
 			b.want(same(b.stored(two.ID), two), "the ID %q returned another account's fields", two.ID)
@@ -83,7 +83,7 @@ var byIDCases = []testCase{
 		if b.Dialect == sqlstore.SQLite {
 			return // nobody changes it while a transaction writes
 		}
-		// MySQL's transactions see what was there when they first looked, but with a lock.
+		// MySQL's transactions see what was there when they first looked, except with a lock.
 		b.attempt(func(tx *sql.Tx) {
 			b.byID(tx, a.ID, false)
 			a.Email = "new@example.com"
@@ -109,7 +109,7 @@ var byIDCases = []testCase{
 			b.skip("SQLite locks the whole database")
 		}
 		a := b.alice()
-		wait := 300 * time.Millisecond // for Put, and much longer if that takes long today
+		wait := 300 * time.Millisecond // for Put, and much longer if Put is slow today
 		for range 3 {
 			began := time.Now()
 			b.put(a, "hash-0")
@@ -148,7 +148,7 @@ var byIDCases = []testCase{
 		if b.Dialect == sqlstore.SQLite {
 			_, err := tx.ExecContext(b.ctx, "PRAGMA query_only = 1")
 			b.ok(err, "PRAGMA query_only")
-			defer func() { _, _ = tx.Exec("PRAGMA query_only = 0") }() // it is the connection's
+			defer func() { _, _ = tx.Exec("PRAGMA query_only = 0") }() // a setting of the connection
 		}
 		b.byID(tx, a.ID, false)
 		for _, q := range b.queries("", a) {

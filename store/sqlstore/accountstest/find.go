@@ -207,7 +207,7 @@ var findCases = []testCase{
 			{"hash-1", "alice@example.com"},
 			{"HASH-1", "alice@example.com"},
 			{"hash-1", "alice2@example.com"},
-			{"hash-1a", "lice2@example.com"}, // the same if one is written behind the other
+			{"hash-1a", "lice2@example.com"}, // the same text if one is put after the other
 			{"hash-1", "Alice2@example.com"},
 		} {
 			a.Email = c.email
@@ -298,7 +298,7 @@ func (b *bench) crowd() (eligible, others []string) {
 	return eligible, others
 }
 
-const unknownID = "An ID that nobody has, of whatever form, must find none, or be an error that wraps ErrNotAnID."
+const unknownID = "For an ID that nobody has, in whatever form, a method must find no account, or return an error that wraps ErrNotAnID."
 
 // unknownIDs are IDs that nobody has if there is only the account 1. Most cannot be IDs if IDs are
 // numbers or UUIDs.

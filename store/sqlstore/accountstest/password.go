@@ -7,7 +7,7 @@ import (
 	"example.com/recovery"
 )
 
-const setsOne = "SetPassword must set the whole password hash of the account with the ID, of no other, and nothing else."
+const setsOne = "SetPassword must set the whole password hash of the account with the ID, and change nothing else of it and no other account."
 
 var passwordCases = []testCase{
 	{"Sets", setsOne, func(b *bench) {
@@ -29,7 +29,7 @@ var passwordCases = []testCase{
 		a := b.alice()
 		ids := []string{a.ID}
 		for n := 2; n <= 9; n++ {
-			other := a // as much like it as can be
+			other := a // as similar as it can be
 			other.ID = b.id(n)
 			if n%2 == 0 {
 				other.Tenant = "acme"
@@ -63,7 +63,7 @@ var passwordCases = []testCase{
 	{"SameHash", setsOne, func(b *bench) {
 		a, other := b.alice(), b.account(2)
 		b.put(other, "hash-0")
-		b.write(func(tx *sql.Tx) { b.set(tx, a.ID, "hash-0") }) // MySQL counts no row that stays as it was
+		b.write(func(tx *sql.Tx) { b.set(tx, a.ID, "hash-0") }) // MySQL does not count an unchanged row
 		b.hasHash(a.ID, "hash-0")
 	}},
 	{"NoAccount", "SetPassword must fail unless exactly one account has the ID.", func(b *bench) {

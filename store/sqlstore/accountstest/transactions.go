@@ -12,7 +12,7 @@ import (
 const (
 	inTx   = "All methods must work in tx."
 	itsEnd = "All methods must leave the end of tx to the store."
-	again  = "A method may be called again in another transaction when one has lost."
+	again  = "If a transaction loses to another, the store calls the methods again in a new one."
 )
 
 var transactionCases = []testCase{

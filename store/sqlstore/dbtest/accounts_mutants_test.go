@@ -138,9 +138,9 @@ const (
 	saysEvery   = "It must return every account of query.Tenant whose stored identifier is byte for byte query.Typed or query.Canonical, and none of another tenant."
 	saysStatus  = "It must return accounts whatever their status, with the status in their fields."
 	saysOrder   = "Those that are Eligible come first, so that no number of others keeps them out, and each part is ordered by ID."
-	saysUnknown = "An ID that nobody has, of whatever form, must find none, or be an error that wraps ErrNotAnID."
+	saysUnknown = "For an ID that nobody has, in whatever form, a method must find no account, or return an error that wraps ErrNotAnID."
 	saysVersion = "The Version of an account must change whenever its password or its address does."
-	saysSets    = "SetPassword must set the whole password hash of the account with the ID, of no other, and nothing else."
+	saysSets    = "SetPassword must set the whole password hash of the account with the ID, and change nothing else of it and no other account."
 	saysInTx    = "All methods must work in tx."
 	saysEnd     = "All methods must leave the end of tx to the store."
 )
@@ -194,7 +194,7 @@ var mutants = []accountsMutant{
 	}), "FindAccounts/Status", saysStatus},
 	{"all verified", changes(func(a *recovery.Account) { a.EmailVerified = true }), "FindAccounts/Status", saysStatus},
 	{"no sign-in", changes(func(a *recovery.Account) { a.SignIn = "" }), "FindAccounts/Fields", saysStatus},
-	{"no tenant told", changes(func(a *recovery.Account) { a.Tenant = "" }), "AccountByID/Fields", "AccountByID must return the account with the ID, of whatever tenant."},
+	{"no tenant told", changes(func(a *recovery.Account) { a.Tenant = "" }), "AccountByID/Fields", "AccountByID must return the account with the ID, of any tenant."},
 	{"a password without hash", changes(func(a *recovery.Account) { a.HasPassword = true }), "FindAccounts/NoPassword",
 		"Account.HasPassword: logs in with a password of this application."},
 	{"a mark is a password", hashed(func(hash string, a *recovery.Account) { a.HasPassword = a.HasPassword || hash != "" }), "FindAccounts/NoPassword",
@@ -290,7 +290,7 @@ var mutants = []accountsMutant{
 			return found, err
 		}
 		return m
-	}, "AccountByID/LookAlikeIDs", "IDs that differ in one byte must be two accounts'."},
+	}, "AccountByID/LookAlikeIDs", "IDs that differ in one byte must be different IDs."},
 	{"the Version forgets the address", versions(func(hash string, a recovery.Account) string { return hash }), "FindAccounts/Version", saysVersion},
 	{"the Version forgets the password", versions(func(_ string, a recovery.Account) string { return a.Email }), "FindAccounts/Version", saysVersion},
 	{"the Version writes one behind the other", versions(func(hash string, a recovery.Account) string { return hash + a.Email }), "FindAccounts/Version", saysVersion},
@@ -373,7 +373,7 @@ var mutants = []accountsMutant{
 			return m.Accounts.SetPassword(ctx, tx, id, hash)
 		}
 		return m
-	}, "Transactions/Again", "A method may be called again in another transaction when one has lost."},
+	}, "Transactions/Again", "If a transaction loses to another, the store calls the methods again in a new one."},
 	{"commits", func(m mutant, _ *sql.DB) mutant {
 		m.set = func(ctx context.Context, tx *sql.Tx, id, hash string) error {
 			if err := m.Accounts.SetPassword(ctx, tx, id, hash); err != nil {
