@@ -59,7 +59,8 @@ type Options struct {
 	// token is used. An error that wraps ErrDenied denies the completion. A [*ChallengeError] asks
 	// for a second factor, or for a better one than request.Factor, which the application checks
 	// itself. A [*PasswordError] rejects the password. Any other error is a failure, and the caller
-	// gets it. A token dies of MaxTries denials and wrong Factors, over all clients and instances.
+	// gets it. A token dies after MaxTries denials and wrong Factors, over all clients and
+	// instances.
 	//
 	// Later steps may fail too: Policy.Check, a hash that waits for too long, the Store. Approve is
 	// then called again with the same token. So remember for a few minutes that a one-time factor
@@ -82,9 +83,8 @@ type Options struct {
 	// ever logged.
 	Logger *slog.Logger
 
-	// Now is the clock; default time.Now. The Service follows the Store's clock instead, if there
-	// is one. It does not if Now is set and more than an hour apart from that, as a test's clock
-	// is.
+	// Now is the clock; default time.Now. If the Store has a clock, the Service follows that one
+	// instead, unless Now is set and more than an hour apart from it, as a test's clock is.
 	Now func() time.Time
 
 	// StoreTimeout bounds one call of the Store: default 5 seconds, from 100 ms to 10 seconds. A
@@ -109,8 +109,8 @@ type Options struct {
 	// times as long.
 	SendTimeout time.Duration
 	// MaxRequestAge is how long a request that could not be mailed is tried: default 1 hour, from 1
-	// minute to 24 hours. Nobody waits longer, and a late mail confuses. A notice is tried for a
-	// week, and OnReset until it returns nil.
+	// minute to 24 hours. Nobody waits longer, and a late mail confuses its reader. A notice is
+	// tried for a week, and OnReset until it returns nil.
 	MaxRequestAge time.Duration
 }
 

@@ -31,7 +31,7 @@ type Policy struct {
 	MaxBytes  int     // default 1,024, which is the most, or what Options.Hasher takes if that is less
 	Require   Classes // default AllClasses
 
-	// AllowCommon admits the roughly 17,000 passwords that everybody tries first, and those that
+	// AllowCommon admits the roughly 18,000 passwords that everybody tries first, and those that
 	// differ from them only in case, in what stands before and after the letters, and in usual
 	// substitutions such as @ for a.
 	AllowCommon bool

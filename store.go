@@ -40,8 +40,8 @@ type Accounts interface {
 type Resets interface {
 	// CreateResets admits the mail that a claimed job is about to send, and stores its resets. It
 	// must return ErrLeaseLost, and change nothing, unless the job is still leased under
-	// mint.LeaseID. It must leave out every reset that is superseded: for whose account the mail of
-	// a newer request of the same Requester was accepted (Outcome.MailedAccountIDs). It must return
+	// mint.LeaseID. It must leave out every reset that is superseded: the mail of a newer request
+	// of the same Requester was accepted for its account (Outcome.MailedAccountIDs). It must return
 	// the IDs of those accounts, each once. If there were resets and none is left, it must change
 	// nothing. Newer means a later RequestedAt, but not later than mint.At plus MaxClockSkew, or
 	// the same and a greater JobID.

@@ -14,7 +14,7 @@ var mintCases = []testCase{
 		b.wantReason(first.Digest, t0.Add(time.Minute), "")
 		b.wantReason(second.Digest, t0.Add(time.Minute), "")
 	}},
-	{"Superseded", "It must leave out every reset for whose account the mail of a newer request of the same Requester was accepted. If none is left, it must change nothing.", func(b *bench) {
+	{"Superseded", "It must leave out every reset that is superseded: the mail of a newer request of the same Requester was accepted for its account. If none is left, it must change nothing.", func(b *bench) {
 		a := b.alice()
 		newer := b.live(a, t0.Add(time.Minute))
 		b.mailed(newer)
