@@ -13,20 +13,21 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // claims returns a Store that keeps what was claimed.
-func (w *world) claims() (seam, func() []recovery.Claim) {
+func (w *world) claims() (spy.Store, func() []recovery.Claim) {
 	var mu sync.Mutex
 	var claims []recovery.Claim
-	store := seam{w.users, func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
+	store := spy.On(w.users, func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
 		if c, ok := arg.(recovery.Claim); ok {
 			mu.Lock()
 			claims = append(claims, c)
 			mu.Unlock()
 		}
 		return call(ctx)
-	}}
+	})
 	return store, func() []recovery.Claim {
 		mu.Lock()
 		defer mu.Unlock()
@@ -212,7 +213,7 @@ func TestOutcomesAreTriedWithPauses(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
 		start := time.Now()
 		var tries []time.Duration
-		store := seam{w.users, func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
+		store := spy.On(w.users, func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
 			o, ok := arg.(recovery.Outcome)
 			if !ok {
 				return call(ctx)
@@ -221,7 +222,7 @@ func TestOutcomesAreTriedWithPauses(t *testing.T) {
 			is.True(o.At.Equal(start)) // when the mail was sent
 			is.Equal(o.MailedAccountIDs, []string{"1"})
 			return errStore
-		}}
+		})
 		w.ask("alice")
 		n, err := w.service(store, recovery.Options{Now: time.Now, StoreTimeout: time.Second}).Deliver(w.ctx)
 		is.NoErr(err)

@@ -550,7 +550,7 @@ func TestStoreTimeout(t *testing.T) {
 			opts := recovery.Options{StoreTimeout: 3 * time.Second, Approve: approve, Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 9, Every: time.Second}}}
 			inBubble(t, opts, func(_ *testing.T, is *is.I, w *world) {
 				token := w.token("alice")
-				w.store.around = func(ctx context.Context, m string, _ any, call func(context.Context) error) error {
+				w.store.Around = func(ctx context.Context, m string, _ any, call func(context.Context) error) error {
 					if m == method {
 						return hangs(ctx)
 					}

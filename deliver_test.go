@@ -11,6 +11,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 func TestDeliverSaysThatItsContextEnded(t *testing.T) {
@@ -90,13 +91,13 @@ func TestNothingIsHandledBesideAnError(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
 	w.ask("alice")
-	svc := w.service(seam{w.users, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
+	svc := w.service(spy.On(w.users, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
 		err := call(ctx)
 		if method == "Claim" { // it claims, and fails after that
 			err = errors.Join(err, errStore)
 		}
 		return err
-	}}, recovery.Options{})
+	}), recovery.Options{})
 	_, err := svc.DeliverJob(w.ctx, w.store.added()[0])
 	is.True(errors.Is(err, errStore))
 	_, err = svc.Deliver(w.ctx)

@@ -13,11 +13,12 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
 
-func withHooks(t *testing.T, log *syncBuffer, hooks recovery.Hooks) (*recovery.Service, *mailertest.Recorder) {
+func withHooks(t *testing.T, log *spy.Log, hooks recovery.Hooks) (*recovery.Service, *mailertest.Recorder) {
 	is := is.New(t)
 	users, mail := memstore.New(), &mailertest.Recorder{}
 	users.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}, "x")
@@ -31,7 +32,7 @@ func withHooks(t *testing.T, log *syncBuffer, hooks recovery.Hooks) (*recovery.S
 func TestHookThatBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		log := &syncBuffer{}
+		log := &spy.Log{}
 		release := make(chan struct{})
 		var seen atomic.Int32
 		svc, mail := withHooks(t, log, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { <-release; seen.Add(1) }})
@@ -61,7 +62,7 @@ func TestHookThatBlocks(t *testing.T) {
 func TestFloodDoesNotPushOutWhatMatters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		log := &syncBuffer{}
+		log := &spy.Log{}
 		release := make(chan struct{})
 		var events []string
 		svc, mail := withHooks(t, log, recovery.Hooks{
@@ -95,7 +96,7 @@ func TestFloodDoesNotPushOutWhatMatters(t *testing.T) {
 func TestLostEventsAreToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		log := &syncBuffer{}
+		log := &spy.Log{}
 		release := make(chan struct{})
 		svc, _ := withHooks(t, log, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { <-release }})
 		refuse := func(times int) (told int) {
@@ -122,7 +123,7 @@ func TestLostEventsAreToldOnce(t *testing.T) {
 func TestHookThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		log := &syncBuffer{}
+		log := &spy.Log{}
 		calls := 0
 		svc, _ := withHooks(t, log, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { calls++; panic("secret " + goodPassword) }})
 		for range 3 {
@@ -140,7 +141,7 @@ func TestHookThatEndsItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		calls := 0
-		svc, _ := withHooks(t, &syncBuffer{}, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { calls++; runtime.Goexit() }})
+		svc, _ := withHooks(t, &spy.Log{}, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { calls++; runtime.Goexit() }})
 		for range 3 {
 			_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
 			is.Equal(err, recovery.ErrInvalidToken)
@@ -152,7 +153,7 @@ func TestHookThatEndsItsGoroutine(t *testing.T) {
 
 func TestNoHooks(t *testing.T) {
 	is := is.New(t)
-	svc, mail := withHooks(t, &syncBuffer{}, recovery.Hooks{})
+	svc, mail := withHooks(t, &spy.Log{}, recovery.Hooks{})
 	is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "nobody"})))
 	_, err := svc.Deliver(t.Context())
 	is.NoErr(err)

@@ -1,7 +1,6 @@
 package recovery_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -34,7 +34,7 @@ type world struct {
 	users *memstore.Store
 	store *traceStore
 	mail  *mailertest.Recorder
-	log   *syncBuffer
+	log   *spy.Log
 	hooks *hookLog
 
 	mu  sync.Mutex
@@ -46,7 +46,7 @@ func newWorld(t *testing.T, opts *recovery.Options) *world {
 	t.Helper()
 	w := &world{
 		is: is.New(t), ctx: t.Context(), users: memstore.New(), mail: &mailertest.Recorder{},
-		log: &syncBuffer{}, hooks: &hookLog{}, now: time.Date(2026, 11, 21, 18, 30, 0, 0, time.UTC),
+		log: &spy.Log{}, hooks: &hookLog{}, now: time.Date(2026, 11, 21, 18, 30, 0, 0, time.UTC),
 	}
 	w.store = newTraceStore(w.users)
 	w.put("1", "alice", "alice@example.com")
@@ -199,7 +199,7 @@ func (w *world) hash(id string) string {
 
 // A traceStore records the calls that it passes on, and can be made to fail.
 type traceStore struct {
-	seam
+	spy.Store
 
 	mu    sync.Mutex
 	trace []string
@@ -208,19 +208,19 @@ type traceStore struct {
 }
 
 func newTraceStore(store recovery.Store) *traceStore {
-	s := &traceStore{seam: seam{Store: store}}
-	s.around = s.record
+	s := &traceStore{Store: spy.Store{Store: store}}
+	s.Around = s.record
 	return s
 }
 
 // record notes of a job everything but what the caller chose or chance did: its shape.
 func (s *traceStore) record(ctx context.Context, method string, arg any, call func(context.Context) error) error {
 	detail := ""
-	if e, ok := arg.(enqueued); ok {
-		j := e.job
+	if e, ok := arg.(spy.Enqueue); ok {
+		j := e.Job
 		detail = fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q tenant:%q ticket:%v portal:%q charges:%d at:%v turn:%v",
 			len(j.ID), j.Kind, j.By, len(j.Identifier), j.AccountID, j.Tenant, j.Ticket != recovery.Digest{}, j.Portal,
-			len(e.charges), j.RequestedAt, j.Turn)
+			len(e.Charges), j.RequestedAt, j.Turn)
 	}
 	s.mu.Lock()
 	s.trace = append(s.trace, method+detail)
@@ -232,7 +232,7 @@ func (s *traceStore) record(ctx context.Context, method string, arg any, call fu
 		}
 	}
 	s.mu.Lock()
-	for _, j := range jobsIn(arg) {
+	for _, j := range spy.Added(arg) {
 		s.ids = append(s.ids, j.ID)
 	}
 	s.mu.Unlock()
@@ -339,23 +339,6 @@ func (h *hookLog) all() recovery.Hooks {
 		ResetDenied:     reset("ResetDenied"),
 		PasswordChanged: reset("PasswordChanged"),
 	}
-}
-
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // errOf is for calls of which a test wants the error alone.

@@ -16,6 +16,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -98,15 +99,15 @@ func TestLimitHoldsInEveryPeriod(t *testing.T) {
 func charging(t *testing.T) (*recovery.Service, *recovery.Charges) {
 	t.Helper()
 	var charges recovery.Charges
-	svc, err := recovery.New(seam{memstore.New(), func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
+	svc, err := recovery.New(spy.On(memstore.New(), func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
 		switch arg := arg.(type) {
-		case enqueued:
-			charges = arg.charges
-		case recovery.Charges:
-			charges = arg
+		case spy.Enqueue:
+			charges = arg.Charges
+		case spy.TakeLimits:
+			charges = arg.Charges
 		}
 		return call(ctx)
-	}}, &mailertest.Recorder{}, &recovery.Options{Logger: slog.New(slog.DiscardHandler)})
+	}), &mailertest.Recorder{}, &recovery.Options{Logger: slog.New(slog.DiscardHandler)})
 	is.New(t).NoErr(err)
 	return svc, &charges
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // purging returns a Service whose Store answers Purge as it is told, and how often it was asked.
@@ -121,14 +122,14 @@ func TestPurgeThatRestsIsStopped(t *testing.T) {
 func TestPurgeLeavesRoomForSkew(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
-	var asked purged
-	svc := w.service(seam{w.users, func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
-		if p, ok := arg.(purged); ok {
+	var asked spy.Purge
+	svc := w.service(spy.On(w.users, func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
+		if p, ok := arg.(spy.Purge); ok {
 			asked = p
 		}
 		return call(ctx)
-	}}, recovery.Options{})
+	}), recovery.Options{})
 	_, err := svc.Deliver(w.ctx)
 	is.NoErr(err)
-	is.Equal(asked, purged{w.time().Add(-recovery.MaxClockSkew), w.time().Add(24*time.Hour + 2*recovery.MaxClockSkew), 500})
+	is.Equal(asked, spy.Purge{Before: w.time().Add(-recovery.MaxClockSkew), Ahead: w.time().Add(24*time.Hour + 2*recovery.MaxClockSkew), Max: 500})
 }

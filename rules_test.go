@@ -28,13 +28,13 @@ func TestOwnPasswordRule(t *testing.T) {
 			}
 			return nil, nil
 		},
-		Breached: func(_ context.Context, password string) (bool, error) { return password == breachedPassword, nil },
+		Breached: func(_ context.Context, password string) (bool, error) { return password == "Leaked-h0rse", nil },
 	}})
 	token := w.token("alice")
 	is.Equal(reasons(w.complete(token, otherPassword)), "history")
 	is.Equal(reasons(w.complete(token, "short")), "too_short no_upper no_digit no_special")
 	is.Equal(reasons(w.complete(token, "Alice-passw0rd")), "own_word")
-	is.Equal(reasons(w.complete(token, breachedPassword)), "breached")
+	is.Equal(reasons(w.complete(token, "Leaked-h0rse")), "breached")
 	is.Equal(w.complete(tokenText, otherPassword), recovery.ErrInvalidToken)
 	is.Equal(asked, []string{"1 " + otherPassword}) // asked of live tokens, for what meets the other rules
 	is.NoErr(w.complete(token, goodPassword))

@@ -13,6 +13,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 func TestResetPassword(t *testing.T) {
@@ -278,12 +279,12 @@ func TestAccountsAreLookedUpWithoutSpaces(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
 	var query recovery.AccountQuery
-	svc := w.service(seam{w.users, func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
+	svc := w.service(spy.On(w.users, func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
 		if q, ok := arg.(recovery.AccountQuery); ok {
 			query = q
 		}
 		return call(ctx)
-	}}, recovery.Options{})
+	}), recovery.Options{})
 	is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "  AliCe "})))
 	_, err := svc.Deliver(w.ctx)
 	is.NoErr(err)

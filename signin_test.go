@@ -60,7 +60,9 @@ func TestSignInBesideAPassword(t *testing.T) {
 	mails := w.deliver()
 	is.Equal(len(mails), 1)
 	is.Equal(mails[0].Kind, recovery.MessageResetToken)
-	is.Equal(namesIn(mails[0]), []string{"alice", "alicia"})
+	is.Equal(len(mails[0].Resets), 2)
+	is.Equal(mails[0].Resets[0].Username, "alice")
+	is.Equal(mails[0].Resets[1].Username, "alicia")
 	is.Equal(len(mails[0].SignIns), 2)
 
 	_, err := w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"})

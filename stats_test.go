@@ -11,6 +11,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 func TestStats(t *testing.T) {
@@ -57,14 +58,14 @@ func TestStatsForWhoHasGone(t *testing.T) {
 		is := is.New(t)
 		w := newWorld(t, nil)
 		ctx, cancel := context.WithCancel(w.ctx)
-		store := seam{w.users, func(_ context.Context, method string, _ any, call func(context.Context) error) error {
+		store := spy.On(w.users, func(_ context.Context, method string, _ any, call func(context.Context) error) error {
 			if method != "Stats" {
 				return call(w.ctx)
 			}
 			cancel()
 			is.NoErr(call(w.ctx))
 			return answer
-		}}
+		})
 		stats, err := w.service(store, recovery.Options{}).Stats(ctx)
 		is.Equal(err, context.Canceled)
 		is.Equal(stats, recovery.Stats{})
@@ -74,7 +75,7 @@ func TestStatsForWhoHasGone(t *testing.T) {
 // A Store that hangs is not ctx that ended.
 func TestStatsOfAStoreThatHangs(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
-		store := seam{w.users, func(ctx context.Context, _ string, _ any, _ func(context.Context) error) error { return hangs(ctx) }}
+		store := spy.On(w.users, func(ctx context.Context, _ string, _ any, _ func(context.Context) error) error { return hangs(ctx) })
 		start := time.Now()
 		_, err := w.service(store, recovery.Options{Now: time.Now}).Stats(w.ctx)
 		is.Equal(time.Since(start), 5*time.Second)

@@ -336,7 +336,7 @@ func TestAttack_S38_CodesGuessedAtOnce(t *testing.T) {
 	second := w.service(w.store, recovery.Options{})
 	ticket, m := w.code("alice")
 	var looks atomic.Int32
-	w.store.around = func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
+	w.store.Around = func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
 		if method == "FindReset" {
 			looks.Add(1)
 		}

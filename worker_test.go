@@ -15,6 +15,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 var errDown = errors.New("connection to alice@example.com refused")
@@ -101,12 +102,12 @@ func TestRunEnds(t *testing.T) {
 	for _, timeout := range []time.Duration{time.Second, 10 * time.Second, time.Minute} {
 		t.Run(timeout.String(), func(t *testing.T) {
 			inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
-				store := seam{w.users, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
+				store := spy.On(w.users, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
 					if method == "Finish" {
 						return hangs(ctx)
 					}
 					return call(ctx)
-				}}
+				})
 				ctx, cancel := context.WithCancel(w.ctx)
 				svc := w.service(store, recovery.Options{Now: time.Now, SendTimeout: timeout, Portals: map[string]recovery.Portal{"p": {
 					URL: "https://portal.example/", Allow: func(ctx context.Context, _ recovery.Account) (bool, error) {
@@ -173,12 +174,12 @@ func TestDeadlines(t *testing.T) {
 			return err
 		}
 		hanging := ""
-		store := seam{w.users, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
+		store := spy.On(w.users, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
 			if method == hanging {
 				return note(ctx)
 			}
 			return call(ctx)
-		}}
+		})
 		allow := func(ctx context.Context, _ recovery.Account) (bool, error) { return true, note(ctx) }
 		svc, err := recovery.New(store, mailerFunc(func(ctx context.Context, _ recovery.Message) error { return note(ctx) }), &recovery.Options{
 			Now: time.Now, SendTimeout: 9 * time.Second, Logger: slog.New(slog.DiscardHandler), Portals: map[string]recovery.Portal{"p": {URL: "https://portal.example/", Allow: allow}},

@@ -20,6 +20,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -66,19 +67,17 @@ func newWorld(t *testing.T, build constructor, coreOpts recovery.Options, opts O
 	}
 	opts.Now = func() time.Time { return time.Date(2026, 11, 21, 18, 30, 0, 500, time.UTC) }
 	var err error
-	w.Service, err = recovery.New(failingStore{w.users, w}, w.mail, &coreOpts)
+	w.Service, err = recovery.New(spy.Before(w.users, w.broken), w.mail, &coreOpts)
 	is.New(t).NoErr(err)
 	w.handler = build(w.Service, &opts)
 	return w
 }
 
-type failingStore struct {
-	recovery.Store
-	w *world
-}
-
-// broken returns what a call of the store fails with, or nil.
-func (w *world) broken(ctx context.Context) error {
+// broken returns what a request's call of the store fails with, or nil.
+func (w *world) broken(ctx context.Context, method string) error {
+	if method != "Enqueue" && method != "FindReset" {
+		return nil
+	}
 	if w.hang {
 		<-ctx.Done()
 		return ctx.Err()
@@ -87,20 +86,6 @@ func (w *world) broken(ctx context.Context) error {
 		return w.fail()
 	}
 	return nil
-}
-
-func (s failingStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	if err := s.w.broken(ctx); err != nil {
-		return err
-	}
-	return s.Store.Enqueue(ctx, r, c)
-}
-
-func (s failingStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
-	if err := s.w.broken(ctx); err != nil {
-		return recovery.Reset{}, recovery.Account{}, err
-	}
-	return s.Store.FindReset(ctx, d, at)
 }
 
 func (w *world) deliver() []recovery.Message {

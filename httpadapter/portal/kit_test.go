@@ -16,6 +16,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -70,20 +71,18 @@ func newWorld(t *testing.T, coreOpts recovery.Options, opts Options) *world {
 	coreOpts.Portals = map[string]recovery.Portal{"web": {URL: "https://portal.example/recover/reset"}}
 	opts.Portal = "web"
 	var err error
-	w.Service, err = recovery.New(failingStore{w.users, w}, w.mail, &coreOpts)
+	w.Service, err = recovery.New(spy.Before(w.users, w.broken), w.mail, &coreOpts)
 	w.is.NoErr(err)
 	w.handler, err = New(w.Service, &opts)
 	w.is.NoErr(err)
 	return w
 }
 
-type failingStore struct {
-	recovery.Store
-	w *world
-}
-
-// broken returns what a call of the store fails with, or nil.
-func (w *world) broken(ctx context.Context) error {
+// broken returns what a request's call of the store fails with, or nil.
+func (w *world) broken(ctx context.Context, method string) error {
+	if method != "Enqueue" && method != "FindReset" {
+		return nil
+	}
 	if w.hang {
 		<-ctx.Done()
 		return ctx.Err()
@@ -92,20 +91,6 @@ func (w *world) broken(ctx context.Context) error {
 		return w.fail()
 	}
 	return nil
-}
-
-func (s failingStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	if err := s.w.broken(ctx); err != nil {
-		return err
-	}
-	return s.Store.Enqueue(ctx, r, c)
-}
-
-func (s failingStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
-	if err := s.w.broken(ctx); err != nil {
-		return recovery.Reset{}, recovery.Account{}, err
-	}
-	return s.Store.FindReset(ctx, d, at)
 }
 
 // deliver works the queue off and returns the mails that were sent.

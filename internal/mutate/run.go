@@ -24,7 +24,7 @@ type stage struct {
 // Slow tests of the core, which seldom are the only ones to notice, and tests that no mutant can
 // break.
 const (
-	slowTests  = "MemoryOfManyCompletions|MailDownForADay|^TestPurge$|OutcomeIsTriedAgain|^TestFaults|^TestTwoFaults$"
+	slowTests  = "MemoryOfManyCompletions|MailDownForADay|^TestPurge$|OutcomeIsTriedAgain"
 	faultTests = "EveryFaultOfEveryCall" // of sqlstore
 	otherTests = "^TestOnlySMTPMailerImportsGoMail$|^TestCoreImportsLittle$"
 
@@ -44,7 +44,7 @@ func stages(file string) []stage {
 	}
 	switch path.Dir(file) {
 	case ".", "internal/redact":
-		return []stage{core, {dir: ".", run: slowTests}, {dir: "store/memstore"}, {dir: "httpadapter"}}
+		return []stage{core, {dir: ".", run: slowTests}, {dir: "internal/securitytest/faults"}, {dir: "store/memstore"}, {dir: "httpadapter"}}
 	case "store/memstore":
 		return []stage{{dir: "store/memstore"}, core}
 	case "store/sqlstore":

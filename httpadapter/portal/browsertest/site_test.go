@@ -23,6 +23,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/httpadapter/portal"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -67,7 +68,7 @@ func serve(t *testing.T, core recovery.Options, opts portal.Options) *site {
 		opts.LogInURL, opts.SupportURL = "/login", "/support"
 	}
 	var err error
-	s.Service, err = recovery.New(flaky{s.users, s}, s.mail, &core)
+	s.Service, err = recovery.New(spy.Before(s.users, s.trouble), s.mail, &core)
 	is.NoErr(err)
 	pages, err := portal.New(s.Service, &opts)
 	is.NoErr(err)
@@ -124,7 +125,10 @@ func (s *site) posts() (bodies []string) {
 }
 
 // trouble is what the store has.
-func (s *site) trouble() error {
+func (s *site) trouble(_ context.Context, method string) error {
+	if method != "Enqueue" && method != "FindReset" {
+		return nil
+	}
 	time.Sleep(time.Duration(s.slow.Load()))
 	if fault := s.fault.Load(); fault != nil {
 		return (*fault)()
@@ -137,25 +141,6 @@ var (
 	storePanics = func() error { panic("boom") }
 	overLimit   = func() error { return &recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: 5 * time.Minute} }
 )
-
-type flaky struct {
-	recovery.Store
-	s *site
-}
-
-func (f flaky) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	if err := f.s.trouble(); err != nil {
-		return err
-	}
-	return f.Store.Enqueue(ctx, r, c)
-}
-
-func (f flaky) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
-	if err := f.s.trouble(); err != nil {
-		return recovery.Reset{}, recovery.Account{}, err
-	}
-	return f.Store.FindReset(ctx, d, at)
-}
 
 // An example is the program examples/server.
 type example struct {

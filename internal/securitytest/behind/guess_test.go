@@ -162,7 +162,7 @@ type queued struct {
 
 func firstEditionWorker(r *rig, places int) (stop func()) {
 	f := &firstEdition{rig: r}
-	r.store.set(func() { r.store.Store = tapped{r.store.Store, f} })
+	r.store.set(func() { r.store.Store.Store = tapped{r.store.Store.Store, f} })
 	return r.background(func(ctx context.Context) {
 		tick := time.Tick(250 * time.Millisecond)
 		var wg sync.WaitGroup

@@ -1,7 +1,6 @@
 package behind
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -17,6 +16,8 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/race"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/store/memstore"
 	"example.com/recovery/store/sqlstore"
 	"example.com/recovery/store/sqlstore/dbtest/databases"
@@ -53,7 +54,7 @@ type rig struct {
 	add   func(a recovery.Account, hash string) error
 	store *seam // around users
 	post  *postOffice
-	log   *syncBuffer
+	log   *spy.Log
 }
 
 // inRig runs f in a bubble.
@@ -65,9 +66,9 @@ func inRig(t *testing.T, opts recovery.Options, f func(r *rig)) {
 func newRig(t *testing.T, opts recovery.Options) *rig {
 	users := memstore.New()
 	r := &rig{
-		t: t, is: is.New(t), ctx: t.Context(), users: users, store: &seam{Store: users},
+		t: t, is: is.New(t), ctx: t.Context(), users: users, store: newSeam(users),
 		add:  func(a recovery.Account, hash string) error { users.Put(a, hash); return nil },
-		post: &postOffice{boxes: map[string][]mail{}}, log: &syncBuffer{},
+		post: &postOffice{boxes: map[string][]mail{}}, log: &spy.Log{},
 	}
 	r.Service = r.service(opts)
 	return r
@@ -85,7 +86,7 @@ func inRigOnSQLite(t *testing.T, opts recovery.Options, f func(r *rig)) {
 		r := newRig(t, opts)
 		store, db := databases.Open(t, server)
 		h := databases.HarnessOn(server.Dialect, store, db)
-		r.users, r.add, r.store.Store = nil, h.Put, h.Store
+		r.users, r.add, r.store.Store.Store = nil, h.Put, h.Store
 		f(r)
 	})
 }
@@ -278,12 +279,18 @@ func (p *postOffice) serves(f func(context.Context, recovery.Message) error) {
 
 // A seam is a Store whose calls can be made to fail or to hang, and whose jobs can be seen.
 type seam struct {
-	recovery.Store
+	spy.Store
 
 	mu     sync.Mutex
 	before func(ctx context.Context, method string) error // its error is the call's
 	added  func(id string)                                // a job
 	now    func() time.Time                               // instead of Store.Now
+}
+
+func newSeam(store recovery.Store) *seam {
+	s := &seam{}
+	s.Store = spy.On(store, s.around)
+	return s
 }
 
 func (s *seam) set(f func()) {
@@ -308,97 +315,24 @@ func (s *seam) hang(hanging string) {
 	})
 }
 
-func (s *seam) enter(ctx context.Context, method string) error {
+func (s *seam) around(ctx context.Context, method string, arg any, call func(context.Context) error) error {
 	s.mu.Lock()
-	before := s.before
+	before, added := s.before, s.added
 	s.mu.Unlock()
-	if before == nil {
-		return nil
+	if before != nil {
+		if err := before(ctx, method); err != nil {
+			return err
+		}
 	}
-	return before(ctx, method)
-}
-
-func (s *seam) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
-	if err := s.enter(ctx, "FindAccounts"); err != nil {
-		return nil, err
-	}
-	return s.Store.FindAccounts(ctx, q)
-}
-
-func (s *seam) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
-	if err := s.enter(ctx, "CreateResets"); err != nil {
-		return nil, err
-	}
-	return s.Store.CreateResets(ctx, m)
-}
-
-func (s *seam) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
-	if err := s.enter(ctx, "FindReset"); err != nil {
-		return recovery.Reset{}, recovery.Account{}, err
-	}
-	return s.Store.FindReset(ctx, d, at)
-}
-
-func (s *seam) Redeem(ctx context.Context, r recovery.Redemption) (recovery.Account, error) {
-	if err := s.enter(ctx, "Redeem"); err != nil {
-		return recovery.Account{}, err
-	}
-	return s.Store.Redeem(ctx, r)
-}
-
-func (s *seam) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
-	if err := s.enter(ctx, "Enqueue"); err != nil {
-		return err
-	}
-	err := s.Store.Enqueue(ctx, j, charges)
-	s.mu.Lock()
-	added := s.added
-	s.mu.Unlock()
-	if err == nil && added != nil {
-		added(j.ID)
+	err := call(ctx)
+	if e, ok := arg.(spy.Enqueue); ok && err == nil && added != nil {
+		added(e.Job.ID)
 	}
 	return err
 }
 
-func (s *seam) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
-	if err := s.enter(ctx, "TakeLimits"); err != nil {
-		return err
-	}
-	return s.Store.TakeLimits(ctx, at, charges)
-}
-
-func (s *seam) RefundLimits(ctx context.Context, charges recovery.Charges) error {
-	if err := s.enter(ctx, "RefundLimits"); err != nil {
-		return err
-	}
-	return s.Store.RefundLimits(ctx, charges)
-}
-
-func (s *seam) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
-	if err := s.enter(ctx, "Claim"); err != nil {
-		return nil, err
-	}
-	return s.Store.Claim(ctx, c)
-}
-
-func (s *seam) Finish(ctx context.Context, o recovery.Outcome) error {
-	if err := s.enter(ctx, "Finish"); err != nil {
-		return err
-	}
-	return s.Store.Finish(ctx, o)
-}
-
-func (s *seam) Stats(ctx context.Context) ([]recovery.LaneStats, error) {
-	if err := s.enter(ctx, "Stats"); err != nil {
-		return nil, err
-	}
-	return s.Store.Stats(ctx)
-}
-
+// Now implements [recovery.Store].
 func (s *seam) Now(ctx context.Context) (time.Time, error) {
-	if err := s.enter(ctx, "Now"); err != nil {
-		return time.Time{}, err
-	}
 	s.mu.Lock()
 	now := s.now
 	s.mu.Unlock()
@@ -408,28 +342,11 @@ func (s *seam) Now(ctx context.Context) (time.Time, error) {
 	return s.Store.Now(ctx)
 }
 
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // long skips what runs for days of fake time under the race detector, which has a limit of events.
 // .ci/run runs it without.
 func long(t *testing.T) {
 	t.Helper()
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("too long for the race detector: run it without -race")
 	}
 }

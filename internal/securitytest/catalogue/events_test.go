@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // flush waits until the hooks of what was done so far have run, at every instance.
@@ -59,7 +60,7 @@ var marks = netip.MustParsePrefix("fdff::/16")
 
 // An eventLog records what hooks are told, as one line each with all that an event holds.
 type eventLog struct {
-	buffer
+	spy.Log
 	flushed chan netip.Addr
 	last    uint32
 

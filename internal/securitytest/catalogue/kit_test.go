@@ -1,7 +1,6 @@
 package catalogue
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	"example.com/recovery"
 	"example.com/recovery/httpadapter"
 	"example.com/recovery/httpadapter/portal"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 )
 
@@ -39,8 +39,8 @@ type site struct {
 	ctx    context.Context
 	trace  *traceStore // of the Service's calls of the Store
 	mail   *mailertest.Recorder
-	log    *buffer
-	seen   *buffer // all that callers were answered
+	log    *spy.Log
+	seen   *spy.Log // all that callers were answered
 	events *eventLog
 	mux    *http.ServeMux
 	client netip.Addr        // of the callers that come
@@ -92,8 +92,8 @@ var accounts = func() (all []recovery.Account) {
 func newSite(t *testing.T, g ground, with func(*site, *recovery.Options)) *site {
 	t.Helper()
 	s := &site{
-		ground: g, t: t, is: is.New(t), ctx: t.Context(), trace: &traceStore{Store: g.Store},
-		mail: &mailertest.Recorder{}, log: &buffer{}, seen: &buffer{}, events: &eventLog{flushed: make(chan netip.Addr, 100)},
+		ground: g, t: t, is: is.New(t), ctx: t.Context(), trace: newTraceStore(g.Store),
+		mail: &mailertest.Recorder{}, log: &spy.Log{}, seen: &spy.Log{}, events: &eventLog{flushed: make(chan netip.Addr, 100)},
 		client: netip.MustParseAddr("192.0.2.1"), hashes: map[string]string{}, tickets: map[string]string{}, typed: map[string]typed{},
 		now: time.Date(2046, 11, 21, 18, 30, 0, 123456000, time.UTC), secrets: []string{oldPassword, newPassword},
 	}
@@ -363,24 +363,6 @@ func (s *site) serve() *httptest.Server {
 		s.t.Cleanup(s.server.Close)
 	}
 	return s.server
-}
-
-// A buffer may be written to by many.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // errOf is for calls of which a test wants the error alone.

@@ -16,6 +16,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // A password without end is turned away before the Store is asked and before anything is hashed.
@@ -100,8 +101,8 @@ func TestAttack_S83_HostileStoredHashes(t *testing.T) {
 
 // A scribe is a log in both formats of slog, and what it was given.
 type scribe struct {
-	text, json buffer
-	given      buffer // one record a line: the attributes as a JSON object
+	text, json spy.Log
+	given      spy.Log // one record a line: the attributes as a JSON object
 }
 
 func (l *scribe) logger() *slog.Logger {

@@ -11,29 +11,17 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
-// A lateStore fails after a call has taken effect, as a connection that is cut in a COMMIT does.
-type lateStore struct {
-	recovery.Store
-	method string
-	err    error
-}
-
-func (s *lateStore) after(method string, err error) error {
-	if err == nil && method == s.method {
-		return s.err
-	}
-	return err
-}
-
-func (s *lateStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	return s.after("Enqueue", s.Store.Enqueue(ctx, r, c))
-}
-
-func (s *lateStore) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
-	a, err := s.Store.Redeem(ctx, c)
-	return a, s.after("Redeem", err)
+// late has a method fail after its call has taken effect, as a connection that is cut in a COMMIT does.
+func late(store recovery.Store, failing string, cut error) recovery.Store {
+	return spy.On(store, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
+		if err := call(ctx); err != nil || method != failing {
+			return err
+		}
+		return cut
+	})
 }
 
 // What is left when the database has tried again in vain: the caller is told to come back, no more,
@@ -86,9 +74,9 @@ func TestAttack_S45_DatabaseFailsAfterTheEffect(t *testing.T) {
 	throughEach(t, generous, func(s *site, e *entry) {
 		s.put(billybob)
 		s.advance(time.Second) // one client's mails to one mailbox are at most two at an instant
-		s.trace.Store = &lateStore{s.Store, "Enqueue", cut}
+		s.trace.Store.Store = late(s.Store, "Enqueue", cut)
 		s.is.Equal(e.byName("billybob").outcome, unavailable)
-		s.trace.Store = s.Store
+		s.trace.Store.Store = s.Store
 		mails := s.deliver()
 		s.is.Equal(len(mails), 1) // what was stored is mailed
 		token := tokenOf(mails[0])
@@ -96,9 +84,9 @@ func TestAttack_S45_DatabaseFailsAfterTheEffect(t *testing.T) {
 			s.advance(time.Second)
 			token = s.again(billybob)
 		}
-		s.trace.Store = &lateStore{s.Store, "Redeem", cut}
+		s.trace.Store.Store = late(s.Store, "Redeem", cut)
 		s.is.Equal(e.complete(token, newPassword).outcome, unavailable)
-		s.trace.Store = s.Store
+		s.trace.Store.Store = s.Store
 		s.is.True(s.verifies("3", newPassword))
 		s.dies(e, token)
 		s.is.Equal(len(s.deliver()), 1) // and the notice comes

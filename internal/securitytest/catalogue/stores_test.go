@@ -10,11 +10,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/store/memstore"
 	"example.com/recovery/store/sqlstore"
 	"example.com/recovery/store/sqlstore/dbtest/databases"
@@ -170,10 +170,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A traceStore records the calls that it passes on, but for Now, which is called once a minute
-// whoever is meant. What before returns for a method is its error.
+// A traceStore records the calls that it passes on, but for Now and Stats, which are called
+// now and then whoever is meant. What before returns for a method is its error.
 type traceStore struct {
-	recovery.Store
+	spy.Store
 
 	mu     sync.Mutex
 	trace  []string
@@ -181,15 +181,39 @@ type traceStore struct {
 	before func(method string) error
 }
 
-func (s *traceStore) call(method, detail string) error {
+func newTraceStore(store recovery.Store) *traceStore {
+	s := &traceStore{}
+	s.Store = spy.On(store, s.around)
+	return s
+}
+
+// around records of a request all but what the caller typed and chance decided.
+func (s *traceStore) around(ctx context.Context, method string, arg any, call func(context.Context) error) error {
+	if method == "Now" || method == "Stats" {
+		return call(ctx)
+	}
+	detail, id := "", ""
+	if e, ok := arg.(spy.Enqueue); ok {
+		j := e.Job
+		id = j.ID
+		detail = fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q tenant:%q code:%v portal:%q charges:%d",
+			len(j.ID), j.Kind, j.By, len(j.Identifier), j.AccountID, j.Tenant, j.Ticket != recovery.Digest{}, j.Portal, len(e.Charges))
+	}
 	s.mu.Lock()
 	s.trace = append(s.trace, method+detail)
 	before := s.before
 	s.mu.Unlock()
-	if before == nil {
-		return nil
+	if before != nil {
+		if err := before(method); err != nil {
+			return err
+		}
 	}
-	return before(method)
+	if id != "" {
+		s.mu.Lock()
+		s.last = id
+		s.mu.Unlock()
+	}
+	return call(ctx)
 }
 
 // added returns the ID of the request that was added last.
@@ -213,80 +237,4 @@ func (s *traceStore) calls() []string {
 	trace := s.trace
 	s.trace = nil
 	return trace
-}
-
-func (s *traceStore) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
-	if err := s.call("FindAccounts", ""); err != nil {
-		return nil, err
-	}
-	return s.Store.FindAccounts(ctx, q)
-}
-
-func (s *traceStore) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
-	if err := s.call("CreateResets", ""); err != nil {
-		return nil, err
-	}
-	return s.Store.CreateResets(ctx, m)
-}
-
-func (s *traceStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
-	if err := s.call("FindReset", ""); err != nil {
-		return recovery.Reset{}, recovery.Account{}, err
-	}
-	return s.Store.FindReset(ctx, d, at)
-}
-
-func (s *traceStore) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
-	if err := s.call("Redeem", ""); err != nil {
-		return recovery.Account{}, err
-	}
-	return s.Store.Redeem(ctx, c)
-}
-
-// Enqueue records all but what the caller typed and chance decided.
-func (s *traceStore) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	detail := fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q tenant:%q code:%v portal:%q charges:%d",
-		len(r.ID), r.Kind, r.By, len(r.Identifier), r.AccountID, r.Tenant, r.Ticket != recovery.Digest{}, r.Portal, len(c))
-	if err := s.call("Enqueue", detail); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.last = r.ID
-	s.mu.Unlock()
-	return s.Store.Enqueue(ctx, r, c)
-}
-
-func (s *traceStore) TakeLimits(ctx context.Context, at time.Time, c recovery.Charges) error {
-	if err := s.call("TakeLimits", ""); err != nil {
-		return err
-	}
-	return s.Store.TakeLimits(ctx, at, c)
-}
-
-func (s *traceStore) RefundLimits(ctx context.Context, c recovery.Charges) error {
-	if err := s.call("RefundLimits", ""); err != nil {
-		return err
-	}
-	return s.Store.RefundLimits(ctx, c)
-}
-
-func (s *traceStore) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
-	if err := s.call("Claim", ""); err != nil {
-		return nil, err
-	}
-	return s.Store.Claim(ctx, l)
-}
-
-func (s *traceStore) Finish(ctx context.Context, o recovery.Outcome) error {
-	if err := s.call("Finish", ""); err != nil {
-		return err
-	}
-	return s.Store.Finish(ctx, o)
-}
-
-func (s *traceStore) Purge(ctx context.Context, before, ahead time.Time, max int) (int, error) {
-	if err := s.call("Purge", ""); err != nil {
-		return 0, err
-	}
-	return s.Store.Purge(ctx, before, ahead, max)
 }

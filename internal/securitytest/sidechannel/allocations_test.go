@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/race"
 )
 
 // An allocation is what one call takes from the heap.
@@ -59,7 +60,7 @@ func bare(t *testing.T) *world {
 }
 
 func TestAttack_S51_RequestsAllocateAlike(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("under the race detector, pools forget at random")
 	}
 	w := bare(t)
@@ -89,7 +90,7 @@ func TestAttack_S51_RequestsAllocateAlike(t *testing.T) {
 }
 
 func TestAttack_S51_CompletionsAllocateAlike(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("under the race detector, pools forget at random")
 	}
 	w := bare(t)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/race"
 )
 
 // mode is "full" if everything is to be measured, or how often, to see whether it works.
@@ -67,7 +68,7 @@ func timedStores() []timed {
 // onlyInTime skips a test of times where they mean nothing.
 func onlyInTime(t *testing.T) {
 	t.Helper()
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector makes times meaningless")
 	}
 }

@@ -7,29 +7,64 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // A traced Store writes down the shape of each call: the method and all of its arguments but chance and
 // what the caller chose, of which it takes the lengths.
 type traced struct {
-	recovery.Store
+	spy.Store
 
 	mu    sync.Mutex
 	calls []string
 	fail  func(method string) error // if set, may fail a call before it is made
 }
 
-func (s *traced) call(method, format string, args ...any) error {
+func newTraced(store recovery.Store) *traced {
+	s := &traced{}
+	s.Store = spy.On(store, s.around)
+	return s
+}
+
+func (s *traced) around(ctx context.Context, method string, arg any, call func(context.Context) error) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.calls = append(s.calls, method+" "+fmt.Sprintf(format, args...))
-	if s.fail != nil {
-		return s.fail(method)
+	s.calls = append(s.calls, method+" "+argument(arg))
+	fail := s.fail
+	s.mu.Unlock()
+	if fail != nil {
+		if err := fail(method); err != nil {
+			return err
+		}
 	}
-	return nil
+	return call(ctx)
+}
+
+func argument(arg any) string {
+	switch a := arg.(type) {
+	case recovery.AccountQuery:
+		return fmt.Sprintf("tenant:%s by:%s typed:%d canonical:%d max:%d", a.Tenant, a.By, len(a.Typed), len(a.Canonical), a.Max)
+	case recovery.Mint:
+		return fmt.Sprintf("resets:%d %s", len(a.Resets), shapes(a.Charges))
+	case spy.FindReset:
+		return fmt.Sprintf("at:%v", a.At)
+	case recovery.Redemption:
+		return fmt.Sprintf("at:%v hash:%d add:%d", a.At, len(a.PasswordHash), len(a.Add))
+	case spy.Enqueue:
+		return shape(a.Job) + " " + shapes(a.Charges)
+	case spy.TakeLimits:
+		return fmt.Sprintf("at:%v %s", a.At, shapes(a.Charges))
+	case recovery.Charges:
+		return shapes(a)
+	case recovery.Claim:
+		return fmt.Sprintf("lane:%s max:%d id:%d", a.Lane, a.Max, len(a.JobID))
+	case recovery.Outcome:
+		return fmt.Sprintf("mailed:%d discard:%d", len(a.MailedAccountIDs), len(a.Discard))
+	case spy.Purge:
+		return fmt.Sprintf("before:%v ahead:%v max:%d", a.Before, a.Ahead, a.Max)
+	}
+	return ""
 }
 
 // take returns and forgets what was written down.
@@ -39,77 +74,6 @@ func (s *traced) take() string {
 	trace := instants.ReplaceAllString(strings.Join(s.calls, "\n"), "now")
 	s.calls = nil
 	return trace
-}
-
-func (s *traced) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
-	if err := s.call("FindAccounts", "tenant:%s by:%s typed:%d canonical:%d max:%d", q.Tenant, q.By, len(q.Typed), len(q.Canonical), q.Max); err != nil {
-		return nil, err
-	}
-	return s.Store.FindAccounts(ctx, q)
-}
-
-func (s *traced) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
-	if err := s.call("CreateResets", "resets:%d %s", len(m.Resets), shapes(m.Charges)); err != nil {
-		return nil, err
-	}
-	return s.Store.CreateResets(ctx, m)
-}
-
-func (s *traced) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
-	if err := s.call("FindReset", "at:%v", at); err != nil {
-		return recovery.Reset{}, recovery.Account{}, err
-	}
-	return s.Store.FindReset(ctx, d, at)
-}
-
-func (s *traced) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
-	if err := s.call("Redeem", "at:%v hash:%d add:%d", c.At, len(c.PasswordHash), len(c.Add)); err != nil {
-		return recovery.Account{}, err
-	}
-	return s.Store.Redeem(ctx, c)
-}
-
-func (s *traced) Enqueue(ctx context.Context, r recovery.Job, c recovery.Charges) error {
-	if err := s.call("Enqueue", "%s %s", shape(r), shapes(c)); err != nil {
-		return err
-	}
-	return s.Store.Enqueue(ctx, r, c)
-}
-
-func (s *traced) TakeLimits(ctx context.Context, at time.Time, c recovery.Charges) error {
-	if err := s.call("TakeLimits", "at:%v %s", at, shapes(c)); err != nil {
-		return err
-	}
-	return s.Store.TakeLimits(ctx, at, c)
-}
-
-func (s *traced) RefundLimits(ctx context.Context, c recovery.Charges) error {
-	if err := s.call("RefundLimits", "%s", shapes(c)); err != nil {
-		return err
-	}
-	return s.Store.RefundLimits(ctx, c)
-}
-
-func (s *traced) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
-	if err := s.call("Claim", "lane:%s max:%d id:%d", l.Lane, l.Max, len(l.JobID)); err != nil {
-		return nil, err
-	}
-	return s.Store.Claim(ctx, l)
-}
-
-func (s *traced) Finish(ctx context.Context, o recovery.Outcome) error {
-	if err := s.call("Finish", "mailed:%d discard:%d", len(o.MailedAccountIDs), len(o.Discard)); err != nil {
-		return err
-	}
-	return s.Store.Finish(ctx, o)
-}
-
-// Now is called at most once a minute, before anything else.
-func (s *traced) Now(ctx context.Context) (time.Time, error) {
-	if err := s.call("Now", ""); err != nil {
-		return time.Time{}, err
-	}
-	return s.Store.Now(ctx)
 }
 
 func shape(r recovery.Job) string {

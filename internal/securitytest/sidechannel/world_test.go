@@ -153,7 +153,7 @@ func newWorld(t testing.TB, b backend, limits recovery.Limits, l leaky) *world {
 		opened: b.open(t), t: t, is: is.New(t), mails: &mailertest.Recorder{}, idle: func() {}, handlers: map[string]http.Handler{},
 		now: time.Date(2046, 11, 21, 18, 30, 0, 0, time.UTC), who: netip.MustParseAddr("192.0.2.10"),
 	}
-	w.trace = &traced{Store: w.store}
+	w.trace = newTraced(w.store)
 	var store recovery.Store = w.trace
 	if l != nil {
 		store, w.idle = l(store, w.mails)

@@ -1,4 +1,4 @@
-package recovery_test
+package faults
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -28,27 +29,27 @@ const (
 	oldHash         = "hash of old"
 )
 
-// A faultWorld is a Service all of whose neighbours can fail, with a record of what it answered.
-type faultWorld struct {
+// A world is a Service all of whose neighbours can fail, with a record of what it answered.
+type world struct {
 	*recovery.Service
 	t        *testing.T
-	scenario faultScenario
-	plan     faultPlan
+	scenario scenario
+	plan     plan
 	faults   *faults
 	users    *memstore.Store
 	mail     *mailertest.Recorder
-	log      *syncBuffer
+	log      *spy.Log
 	subject  string // who is meant
 	known    bool   // whether the subject is the one that mails are promised to
 	dead     string // a token that was mailed and may not be used
 
-	asks        []faultAsk
-	completions []faultCompletion
-	deliveries  []faultDelivery
+	asks        []ask
+	completions []completion
+	deliveries  []delivery
 	violations  []string
 
 	mu      sync.Mutex
-	events  []faultEvent
+	events  []event
 	counts  map[string]int              // of events, by hook
 	jobs    []string                    // IDs of the jobs that the Store was given
 	sends   map[string]int              // by ID of a message, since it was refused for good
@@ -57,51 +58,51 @@ type faultWorld struct {
 	tries   int                         // that were counted and not given back
 	resets  []string                    // IDs of the accounts that OnReset was called for, successfully
 
-	nested   faultReentry
+	nested   reentry
 	planting sync.Mutex // no worker takes the job of plant
 }
 
-// A faultAsk is a call of RequestReset or RetrieveUsername.
-type faultAsk struct {
+// A ask is a call of RequestReset or RetrieveUsername.
+type ask struct {
 	kind    recovery.MessageKind
 	expects []string // user names that mails are promised to
 	before  int      // mails that were there before
 	jobs    []string // IDs of what the Store was given
 	err     error
 	took    time.Duration
-	trace   []faultSpot
+	trace   []spot
 }
 
-// A faultCompletion is a call of CompleteReset.
-type faultCompletion struct {
+// A completion is a call of CompleteReset.
+type completion struct {
 	id, token, password string
 	err                 error
 	at                  time.Time
 	before, after       bool // whether the token was alive
 	changed             bool // whether the password was, by this call
 	took                time.Duration
-	trace               []faultSpot
+	trace               []spot
 }
 
-// A faultEvent is a call of a hook.
-type faultEvent struct {
+// A event is a call of a hook.
+type event struct {
 	hook  string
 	event any
 }
 
-// A faultDelivery is a call of Deliver, DeliverJob or Run.
-type faultDelivery struct {
+// A delivery is a call of Deliver, DeliverJob or Run.
+type delivery struct {
 	err   error
 	took  time.Duration
-	trace []faultSpot
+	trace []spot
 }
 
-func newFaultWorld(t *testing.T, s faultScenario, plan faultPlan) *faultWorld {
-	w := &faultWorld{
-		t: t, scenario: s, plan: plan, users: memstore.New(), mail: &mailertest.Recorder{}, log: &syncBuffer{},
+func newWorld(t *testing.T, s scenario, plan plan) *world {
+	w := &world{
+		t: t, scenario: s, plan: plan, users: memstore.New(), mail: &mailertest.Recorder{}, log: &spy.Log{},
 		faults: &faults{plan: plan, healed: make(chan struct{}), cancel: func() {}},
 		counts: make(map[string]int), changes: make(map[string]int),
-		refused: make(map[string]recovery.Message), sends: make(map[string]int), nested: faultReentry{counts: make(map[string]int)},
+		refused: make(map[string]recovery.Message), sends: make(map[string]int), nested: reentry{counts: make(map[string]int)},
 	}
 	put := func(id, username, email string, active bool) {
 		w.users.Put(recovery.Account{ID: id, Username: username, Email: email, Active: active, HasPassword: true, EmailVerified: true}, oldHash)
@@ -120,7 +121,7 @@ func newFaultWorld(t *testing.T, s faultScenario, plan faultPlan) *faultWorld {
 		s.options(w, &o)
 	}
 	var err error
-	if w.Service, err = recovery.New(seam{w.users, w.stored}, faultMailer{w}, &o); err != nil {
+	if w.Service, err = recovery.New(spy.On(w.users, w.stored), mailer{w}, &o); err != nil {
 		t.Fatal(err)
 	}
 	w.faults.reenter = w.reenter
@@ -129,7 +130,7 @@ func newFaultWorld(t *testing.T, s faultScenario, plan faultPlan) *faultWorld {
 
 // The functions of the application.
 
-func (w *faultWorld) hash(password string) (hash string, err error) {
+func (w *world) hash(password string) (hash string, err error) {
 	ctx := context.Background()
 	if password == nestedPassword {
 		ctx = context.WithValue(ctx, reentrant{}, true)
@@ -141,12 +142,12 @@ func (w *faultWorld) hash(password string) (hash string, err error) {
 	return hash, err
 }
 
-func (w *faultWorld) allow(ctx context.Context, a recovery.Account) (allowed bool, err error) {
+func (w *world) allow(ctx context.Context, a recovery.Account) (allowed bool, err error) {
 	err = w.faults.call(ctx, "Portal.Allow", []string{a.Email}, func(context.Context) error { allowed = true; return nil })
 	return allowed, err
 }
 
-func (w *faultWorld) breached(ctx context.Context, password string) (breached bool, err error) {
+func (w *world) breached(ctx context.Context, password string) (breached bool, err error) {
 	err = w.faults.call(ctx, "Policy.Breached", []string{password}, func(context.Context) error {
 		breached = password == breachedPassword
 		return nil
@@ -154,7 +155,7 @@ func (w *faultWorld) breached(ctx context.Context, password string) (breached bo
 	return breached || errors.Is(err, errInjected), err
 }
 
-func (w *faultWorld) ownRule(ctx context.Context, a recovery.Account, password string) (reasons []recovery.PasswordReason, err error) {
+func (w *world) ownRule(ctx context.Context, a recovery.Account, password string) (reasons []recovery.PasswordReason, err error) {
 	err = w.faults.call(ctx, "Policy.Check", []string{a.Email, password}, func(context.Context) error {
 		if password == earlierPassword {
 			reasons = []recovery.PasswordReason{{Name: "history", Text: "must not be an earlier one"}}
@@ -164,7 +165,7 @@ func (w *faultWorld) ownRule(ctx context.Context, a recovery.Account, password s
 	return reasons, err
 }
 
-func (w *faultWorld) approve(ctx context.Context, a recovery.Account, r recovery.CompleteRequest) error {
+func (w *world) approve(ctx context.Context, a recovery.Account, r recovery.CompleteRequest) error {
 	return w.faults.call(ctx, "Options.Approve", []string{a.Email, r.Password, r.Token}, func(context.Context) error {
 		if r.Password == deniedPassword {
 			return fmt.Errorf("second factor is missing for %s: %w", a.Email, recovery.ErrDenied)
@@ -173,7 +174,7 @@ func (w *faultWorld) approve(ctx context.Context, a recovery.Account, r recovery
 	})
 }
 
-func (w *faultWorld) onReset(ctx context.Context, a recovery.Account) error {
+func (w *world) onReset(ctx context.Context, a recovery.Account) error {
 	return w.faults.call(ctx, "Options.OnReset", []string{a.Email}, func(context.Context) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -183,7 +184,7 @@ func (w *faultWorld) onReset(ctx context.Context, a recovery.Account) error {
 }
 
 // hooks sets every field of Hooks, whatever fields there are.
-func (w *faultWorld) hooks() (hooks recovery.Hooks) {
+func (w *world) hooks() (hooks recovery.Hooks) {
 	v := reflect.ValueOf(&hooks).Elem()
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Name
@@ -191,7 +192,7 @@ func (w *faultWorld) hooks() (hooks recovery.Hooks) {
 			w.faults.hook("Hooks."+name, func() {
 				w.mu.Lock()
 				defer w.mu.Unlock()
-				w.events = append(w.events, faultEvent{name, args[0].Interface()})
+				w.events = append(w.events, event{name, args[0].Interface()})
 				if args[0].FieldByName("Client").Interface() == nestedClient {
 					w.nested.counts[name]++
 				} else {
@@ -204,9 +205,9 @@ func (w *faultWorld) hooks() (hooks recovery.Hooks) {
 	return hooks
 }
 
-type faultMailer struct{ w *faultWorld }
+type mailer struct{ w *world }
 
-func (m faultMailer) Send(ctx context.Context, msg recovery.Message) error {
+func (m mailer) Send(ctx context.Context, msg recovery.Message) error {
 	secrets := []string{msg.To}
 	for _, r := range msg.Resets {
 		secrets = append(secrets, r.Token.Reveal(), r.Link, r.Code)
@@ -226,7 +227,7 @@ func (m faultMailer) Send(ctx context.Context, msg recovery.Message) error {
 }
 
 // stored is what happens around a call of the Store.
-func (w *faultWorld) stored(ctx context.Context, method string, arg any, call func(context.Context) error) error {
+func (w *world) stored(ctx context.Context, method string, arg any, call func(context.Context) error) error {
 	var secrets []string
 	switch arg := arg.(type) {
 	case recovery.AccountQuery:
@@ -236,7 +237,7 @@ func (w *faultWorld) stored(ctx context.Context, method string, arg any, call fu
 	}
 	if ctx.Value(reentrant{}) == nil {
 		w.mu.Lock()
-		for _, j := range jobsIn(arg) {
+		for _, j := range spy.Added(arg) {
 			w.jobs = append(w.jobs, j.ID)
 			secrets = append(secrets, j.Identifier)
 		}
@@ -250,11 +251,21 @@ func (w *faultWorld) stored(ctx context.Context, method string, arg any, call fu
 		err := call(ctx)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if charges, ok := arg.(recovery.Charges); ok && err == nil && (charges[0].Scope == recovery.ScopeToken || charges[0].Scope == recovery.ScopeTicket) {
-			w.tries += map[string]int{"TakeLimits": 1, "RefundLimits": -1}[method]
+		switch arg := arg.(type) {
+		case spy.TakeLimits:
+			w.tried(arg.Charges, 1, err)
+		case recovery.Charges:
+			w.tried(arg, -1, err)
 		}
 		return err
 	})
+}
+
+// tried counts the tries of a token or a ticket.
+func (w *world) tried(charges recovery.Charges, n int, err error) {
+	if err == nil && (charges[0].Scope == recovery.ScopeToken || charges[0].Scope == recovery.ScopeTicket) {
+		w.tries += n
+	}
 }
 
 // What the application does.
@@ -262,7 +273,7 @@ func (w *faultWorld) stored(ctx context.Context, method string, arg any, call fu
 var errPanicked = errors.New("the call panicked")
 
 // call makes a call with a context of its own, as the handler of a request does: it catches a panic.
-func (w *faultWorld) call(timeout time.Duration, f func(ctx context.Context) error) (took time.Duration, trace []faultSpot, err error) {
+func (w *world) call(timeout time.Duration, f func(ctx context.Context) error) (took time.Duration, trace []spot, err error) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), timeout)
 	defer cancel()
 	w.faults.caller(cancel)
@@ -276,8 +287,8 @@ func (w *faultWorld) call(timeout time.Duration, f func(ctx context.Context) err
 	return 0, nil, f(ctx)
 }
 
-func (w *faultWorld) asked(kind recovery.MessageKind, expects []string, f func(ctx context.Context) error) {
-	a := faultAsk{kind: kind, before: len(w.mail.Messages())}
+func (w *world) asked(kind recovery.MessageKind, expects []string, f func(ctx context.Context) error) {
+	a := ask{kind: kind, before: len(w.mail.Messages())}
 	if w.known {
 		a.expects = expects
 	}
@@ -287,14 +298,14 @@ func (w *faultWorld) asked(kind recovery.MessageKind, expects []string, f func(c
 	w.asks = append(w.asks, a)
 }
 
-func (w *faultWorld) ask(username string) {
+func (w *world) ask(username string) {
 	w.asked(recovery.MessageResetToken, []string{username}, func(ctx context.Context) error {
 		return errOf(w.RequestReset(ctx, recovery.ResetRequest{Username: username, Client: client}))
 	})
 }
 
-func (w *faultWorld) complete(id, token, password string) {
-	c := faultCompletion{id: id, token: token, password: password, at: time.Now()}
+func (w *world) complete(id, token, password string) {
+	c := completion{id: id, token: token, password: password, at: time.Now()}
 	c.before, c.changed = w.alive(token, c.at), w.has(id, password)
 	request := recovery.CompleteRequest{Token: token, Password: password, Client: client}
 	if ticket, code, ok := strings.Cut(token, " "); ok {
@@ -311,19 +322,19 @@ func (w *faultWorld) complete(id, token, password string) {
 }
 
 // has reports whether the account has the password.
-func (w *faultWorld) has(id, password string) bool {
+func (w *world) has(id, password string) bool {
 	hash, _ := w.users.PasswordHash(id)
 	return hash == "hash of "+password
 }
 
-func (w *faultWorld) noteChange(id string) {
+func (w *world) noteChange(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.changes[id]++
 }
 
 // alive reports whether the token could be used.
-func (w *faultWorld) alive(token string, at time.Time) bool {
+func (w *world) alive(token string, at time.Time) bool {
 	digest, err := digestOf(token)
 	if err != nil {
 		return false
@@ -343,7 +354,7 @@ func digestOf(token string) (recovery.Digest, error) {
 }
 
 // code returns the ticket and the code of a mail to the account, made without faults.
-func (w *faultWorld) code(username string) string {
+func (w *world) code(username string) string {
 	receipt, err := w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username, Code: true, Client: client})
 	if err != nil {
 		w.t.Fatal(err)
@@ -355,13 +366,13 @@ func (w *faultWorld) code(username string) string {
 	return receipt.Ticket.Reveal() + " " + mails[len(mails)-1].Resets[0].Code
 }
 
-func (w *faultWorld) delivered(timeout time.Duration, f func(ctx context.Context) error) {
-	var d faultDelivery
+func (w *world) delivered(timeout time.Duration, f func(ctx context.Context) error) {
+	var d delivery
 	d.took, d.trace, d.err = w.call(timeout, f)
 	w.deliveries = append(w.deliveries, d)
 }
 
-func (w *faultWorld) deliver() {
+func (w *world) deliver() {
 	w.delivered(365*24*time.Hour, func(ctx context.Context) error {
 		_, err := w.Deliver(ctx)
 		return err
@@ -369,7 +380,7 @@ func (w *faultWorld) deliver() {
 }
 
 // token returns a token of the account, made without faults.
-func (w *faultWorld) token(username string, from netip.Addr) string {
+func (w *world) token(username string, from netip.Addr) string {
 	if err := errOf(w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username, Client: from})); err != nil {
 		w.t.Fatal(err)
 	}
@@ -387,7 +398,7 @@ func (w *faultWorld) token(username string, from netip.Addr) string {
 }
 
 // answers is all that a caller can see of the calls, and what the Store sees of them.
-func (w *faultWorld) answers() string {
+func (w *world) answers() string {
 	var b strings.Builder
 	for _, a := range w.asks {
 		fmt.Fprintf(&b, "%T %v in %v with %v; ", a.err, a.err, a.took, a.trace)
@@ -399,7 +410,7 @@ func (w *faultWorld) answers() string {
 }
 
 // waiting returns how many jobs are in the queue.
-func (w *faultWorld) waiting() (n int) {
+func (w *world) waiting() (n int) {
 	lanes, err := w.users.Stats(w.t.Context())
 	if err != nil {
 		w.t.Error(err)
@@ -411,7 +422,7 @@ func (w *faultWorld) waiting() (n int) {
 }
 
 // heal makes everything work again, and works until nothing is left to do.
-func (w *faultWorld) heal() {
+func (w *world) heal() {
 	w.faults.heal()
 	synctest.Wait()
 	w.faults.caller(func() {})
@@ -436,3 +447,14 @@ func (w *faultWorld) heal() {
 	}
 	synctest.Wait()
 }
+
+// tokenOf returns the first token of a mail, "" if it has none.
+func tokenOf(m recovery.Message) string {
+	if len(m.Resets) == 0 {
+		return ""
+	}
+	return m.Resets[0].Token.Reveal()
+}
+
+// errOf is for calls of which a test wants the error alone.
+func errOf[T any](_ T, err error) error { return err }

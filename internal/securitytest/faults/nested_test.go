@@ -1,4 +1,4 @@
-package recovery_test
+package faults
 
 import (
 	"context"
@@ -21,20 +21,20 @@ var (
 // reentrant is the key of contexts whose calls are not counted and do not go wrong.
 type reentrant struct{}
 
-// A faultReentry is how the Service answers a function that it calls, when that calls it.
-type faultReentry struct {
+// A reentry is how the Service answers a function that it calls, when that calls it.
+type reentry struct {
 	classes []string
-	asks    []faultAsk
+	asks    []ask
 	counts  map[string]int // of the events of these calls, by hook
 }
 
 // reenter is what such a function does: it makes every call of the Service, for an account of its own.
-func (w *faultWorld) reenter() {
+func (w *world) reenter() {
 	ctx := context.WithValue(w.t.Context(), reentrant{}, true)
 	w.plant("6", nestedToken)
 	answered := func(err error) { w.nested.classes = append(w.nested.classes, classOf(err)) }
 	ask := func(kind recovery.MessageKind, f func() error) {
-		a := faultAsk{kind: kind, expects: []string{"quinn"}, before: len(w.mail.Messages()), err: f()}
+		a := ask{kind: kind, expects: []string{"quinn"}, before: len(w.mail.Messages()), err: f()}
 		w.nested.asks = append(w.nested.asks, a)
 		answered(a.err)
 	}
@@ -62,7 +62,7 @@ func (w *faultWorld) reenter() {
 }
 
 // plant gives the account a live token, without a call of the Service.
-func (w *faultWorld) plant(id, text string) {
+func (w *world) plant(id, text string) {
 	token, err := recovery.ParseToken(text)
 	if err != nil {
 		w.t.Error(err)
@@ -88,7 +88,7 @@ func (w *faultWorld) plant(id, text string) {
 }
 
 // checkNested checks that such a function was answered as everybody is.
-func (w *faultWorld) checkNested() {
+func (w *world) checkNested() {
 	if !w.plan.by(modeReenter) || !w.faults.happened() {
 		return
 	}

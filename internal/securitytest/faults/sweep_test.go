@@ -1,4 +1,4 @@
-package recovery_test
+package faults
 
 import (
 	"fmt"
@@ -22,9 +22,9 @@ import (
 // everything works again, the queue is worked off, and what the library promises must hold.
 func TestFaults(t *testing.T) {
 	var mu sync.Mutex
-	total := faultCount{hit: make(map[string][]faultMode)}
+	total := count{hit: make(map[string][]mode)}
 	t.Run("scenarios", func(t *testing.T) {
-		for _, s := range faultScenarios {
+		for _, s := range scenarios {
 			t.Run(s.name, func(t *testing.T) {
 				t.Parallel()
 				count := sweep(t, s)
@@ -34,7 +34,7 @@ func TestFaults(t *testing.T) {
 			})
 		}
 	})
-	for _, site := range faultSites() {
+	for _, site := range sites() {
 		for _, mode := range modesOf(site) {
 			if !slices.Contains(total.hit[site], mode) {
 				t.Errorf("no scenario has %s go wrong by %q", site, mode)
@@ -43,22 +43,22 @@ func TestFaults(t *testing.T) {
 		delete(total.hit, site)
 	}
 	is.New(t).Equal(len(total.hit), 0) // nothing else is called
-	t.Logf("%d combinations of scenario, call and fault at all %d sites, in %d runs", total.combinations, len(faultSites()), total.runs)
+	t.Logf("%d combinations of scenario, call and fault at all %d sites, in %d runs", total.combinations, len(sites()), total.runs)
 }
 
 // sweep runs one scenario once for each of its calls, each fault and each subject.
-func sweep(t *testing.T, s faultScenario) (count faultCount) {
+func sweep(t *testing.T, s scenario) (count count) {
 	is := is.New(t)
-	count.hit = make(map[string][]faultMode)
-	plain := runFault(t, s, 0)
+	count.hit = make(map[string][]mode)
+	plain := run(t, s, 0)
 	is.Equal(plain.violations, nil) // without a fault
 	for _, at := range plain.faults.order {
 		if s.ids != (at.site == "uuid.Rand") {
 			continue
 		}
 		for _, mode := range modesOf(at.site) {
-			plan := faultPlan{{at, mode}}
-			first := runFault(t, s, 0, plan...)
+			plan := plan{{at, mode}}
+			first := run(t, s, 0, plan...)
 			if !first.faults.happened() {
 				t.Errorf("%v: the call was not made", plan)
 			}
@@ -66,7 +66,7 @@ func sweep(t *testing.T, s faultScenario) (count faultCount) {
 			count.runs++
 			for i := 1; i < len(s.subjects) && first.answering(at); i++ {
 				count.runs++
-				w := runFault(t, s, i, plan...)
+				w := run(t, s, i, plan...)
 				w.report(t)
 				// A clock that lies may give a token that expired its time back.
 				if got, want := w.answers(), first.answers(); got != want && !(w.subject == "expired" && plan.lyingClock()) {
@@ -81,25 +81,25 @@ func sweep(t *testing.T, s faultScenario) (count faultCount) {
 }
 
 // answering reports whether somebody waited for an answer when the call was made, or it told of one.
-func (w *faultWorld) answering(at faultSpot) bool {
+func (w *world) answering(at spot) bool {
 	return strings.HasPrefix(at.site, "Hooks.") ||
-		slices.ContainsFunc(w.asks, func(a faultAsk) bool { return slices.Contains(a.trace, at) }) ||
-		slices.ContainsFunc(w.completions, func(c faultCompletion) bool { return slices.Contains(c.trace, at) })
+		slices.ContainsFunc(w.asks, func(a ask) bool { return slices.Contains(a.trace, at) }) ||
+		slices.ContainsFunc(w.completions, func(c completion) bool { return slices.Contains(c.trace, at) })
 }
 
-func (w *faultWorld) report(t *testing.T) {
+func (w *world) report(t *testing.T) {
 	for _, v := range w.violations {
 		t.Errorf("%v, %s: %s", w.plan, w.subject, v)
 	}
 }
 
-// A faultCount says what was swept.
-type faultCount struct {
+// A count says what was swept.
+type count struct {
 	combinations, runs int
-	hit                map[string][]faultMode // by site
+	hit                map[string][]mode // by site
 }
 
-func (c *faultCount) add(more faultCount) {
+func (c *count) add(more count) {
 	c.combinations += more.combinations
 	c.runs += more.runs
 	for site, modes := range more.hit {
@@ -107,8 +107,8 @@ func (c *faultCount) add(more faultCount) {
 	}
 }
 
-// faultSites names every function of others that the core can call, as the types say.
-func faultSites() (sites []string) {
+// sites names every function of others that the core can call, as the types say.
+func sites() (sites []string) {
 	methods := func(t reflect.Type) {
 		for i := range t.NumMethod() {
 			sites = append(sites, t.Name()+"."+t.Method(i).Name)
@@ -143,17 +143,17 @@ func faultSites() (sites []string) {
 	return sites
 }
 
-// runFault plays a scenario for one of its subjects under a plan, in a bubble that ends only when every
+// run plays a scenario for one of its subjects under a plan, in a bubble that ends only when every
 // goroutine of the library has.
-func runFault(t *testing.T, s faultScenario, subject int, plan ...fault) (w *faultWorld) {
+func run(t *testing.T, s scenario, subject int, p ...fault) (w *world) {
 	t.Helper()
 	stuck := time.AfterFunc(2*time.Minute, func() { // a bubble waits for a mutex without end
 		debug.SetTraceback("all")
-		panic(fmt.Sprintf("%s: %v: a call does not return", s.name, faultPlan(plan)))
+		panic(fmt.Sprintf("%s: %v: a call does not return", s.name, plan(p)))
 	})
 	defer stuck.Stop()
 	synctest.Test(t, func(t *testing.T) {
-		w = newFaultWorld(t, s, plan)
+		w = newWorld(t, s, p)
 		if s.ids {
 			uuid.SetRand(w.faults)
 			defer uuid.SetRand(nil)

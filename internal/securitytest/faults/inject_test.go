@@ -1,4 +1,4 @@
-package recovery_test
+package faults
 
 import (
 	"context"
@@ -16,90 +16,90 @@ import (
 	"example.com/recovery"
 )
 
-// A faultMode is a way in which a call goes wrong.
-type faultMode string
+// A mode is a way in which a call goes wrong.
+type mode string
 
 const (
-	modeFail        faultMode = "an error"
-	modeFailAfter   faultMode = "an error after the effect"
-	modeFailCancel  faultMode = "an error as the caller goes away"
-	modeDisguised   faultMode = "an error that pretends to be one of ours"
-	modeCancel      faultMode = "the caller goes away before"
-	modeCancelAfter faultMode = "the caller goes away after"
-	modeBlock       faultMode = "no answer until the context ends"
-	modeBlockAfter  faultMode = "the effect, and no answer until the context ends"
-	modeSlow        faultMode = "ten minutes, whatever the context says"
-	modePanic       faultMode = "a panic"
-	modePanicAfter  faultMode = "a panic after the effect"
-	modeDown        faultMode = "errors from now on"
-	modeDownAfter   faultMode = "errors after the effect from now on"
-	modePermanent   faultMode = "refused for good"
-	modeUncertain   faultMode = "accepted, and called uncertain"
-	modeEmpty       faultMode = "an empty result"
-	modeAhead       faultMode = "two days ahead"
-	modeBack        faultMode = "two days back"
-	modeNoTime      faultMode = "the zero time"
-	modeFirst       faultMode = "the first instant"
-	modeLast        faultMode = "the last instant"
-	modeShort       faultMode = "a few bytes and the end"
-	modeZeros       faultMode = "nothing but zeros from now on"
-	modeExit        faultMode = "the end of the goroutine"
-	modeReenter     faultMode = "a call of the Service"
+	modeFail        mode = "an error"
+	modeFailAfter   mode = "an error after the effect"
+	modeFailCancel  mode = "an error as the caller goes away"
+	modeDisguised   mode = "an error that pretends to be one of ours"
+	modeCancel      mode = "the caller goes away before"
+	modeCancelAfter mode = "the caller goes away after"
+	modeBlock       mode = "no answer until the context ends"
+	modeBlockAfter  mode = "the effect, and no answer until the context ends"
+	modeSlow        mode = "ten minutes, whatever the context says"
+	modePanic       mode = "a panic"
+	modePanicAfter  mode = "a panic after the effect"
+	modeDown        mode = "errors from now on"
+	modeDownAfter   mode = "errors after the effect from now on"
+	modePermanent   mode = "refused for good"
+	modeUncertain   mode = "accepted, and called uncertain"
+	modeEmpty       mode = "an empty result"
+	modeAhead       mode = "two days ahead"
+	modeBack        mode = "two days back"
+	modeNoTime      mode = "the zero time"
+	modeFirst       mode = "the first instant"
+	modeLast        mode = "the last instant"
+	modeShort       mode = "a few bytes and the end"
+	modeZeros       mode = "nothing but zeros from now on"
+	modeExit        mode = "the end of the goroutine"
+	modeReenter     mode = "a call of the Service"
 )
 
-var withContext = []faultMode{
+var withContext = []mode{
 	modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeCancel, modeCancelAfter, modeBlock, modeBlockAfter,
 	modeSlow, modePanic, modePanicAfter, modeDown, modeDownAfter,
 }
 
 // modesOf returns what can happen at a site.
-func modesOf(site string) []faultMode {
+func modesOf(site string) []mode {
 	switch {
 	case site == "Mailer.Send":
-		return append([]faultMode{modePermanent, modeUncertain}, withContext...)
+		return append([]mode{modePermanent, modeUncertain}, withContext...)
 	case site == "Options.Now":
-		return []faultMode{modeCancel, modeSlow, modePanic, modeAhead, modeBack, modeNoTime, modeFirst, modeLast}
+		return []mode{modeCancel, modeSlow, modePanic, modeAhead, modeBack, modeNoTime, modeFirst, modeLast}
 	case site == "uuid.Rand":
-		return []faultMode{modeFail, modeShort, modeZeros}
+		return []mode{modeFail, modeShort, modeZeros}
 	case site == "Hasher.Hash":
-		return []faultMode{modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeCancel, modeCancelAfter, modeSlow, modePanic, modeEmpty}
+		return []mode{modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeCancel, modeCancelAfter, modeSlow, modePanic, modeEmpty}
 	case strings.HasPrefix(site, "Hooks."):
-		return []faultMode{modeCancel, modeBlock, modeSlow, modePanic, modeExit, modeReenter}
+		return []mode{modeCancel, modeBlock, modeSlow, modePanic, modeExit, modeReenter}
 	case site == "Options.Approve", site == "Options.OnReset", site == "Portal.Allow", site == "Policy.Breached", site == "Policy.Check":
-		return append([]faultMode{modeReenter}, withContext...)
+		return append([]mode{modeReenter}, withContext...)
 	}
 	return withContext
 }
 
-// A faultSpot is the nth call of a site.
-type faultSpot struct {
+// A spot is the nth call of a site.
+type spot struct {
 	site string
 	n    int
 }
 
 // A fault is a call that goes wrong.
 type fault struct {
-	at   faultSpot
-	mode faultMode
+	at   spot
+	mode mode
 }
 
 func (f fault) String() string { return fmt.Sprintf("%s, call %d, by %q", f.at.site, f.at.n+1, f.mode) }
 
 // on reports whether the fault is at the site, and in one of the modes, if any are given.
-func (f fault) on(site string, modes ...faultMode) bool {
+func (f fault) on(site string, modes ...mode) bool {
 	return f.at.site == site && (len(modes) == 0 || slices.Contains(modes, f.mode))
 }
 
 // hits reports whether the call goes wrong.
-func (f fault) hits(at faultSpot) bool {
+func (f fault) hits(at spot) bool {
 	lasting := f.mode == modeDown || f.mode == modeDownAfter || f.mode == modeZeros
 	return f.at == at || lasting && f.at.site == at.site && f.at.n < at.n
 }
 
-// A faultPlan is what is to go wrong.
-type faultPlan []fault
+// A plan is what is to go wrong.
+type plan []fault
 
-func (p faultPlan) String() string {
+func (p plan) String() string {
 	if len(p) == 0 {
 		return "no fault"
 	}
@@ -110,33 +110,33 @@ func (p faultPlan) String() string {
 	return strings.Join(texts, ", and ")
 }
 
-func (p faultPlan) on(site string, modes ...faultMode) bool {
+func (p plan) on(site string, modes ...mode) bool {
 	return slices.ContainsFunc(p, func(f fault) bool { return f.on(site, modes...) })
 }
 
-func (p faultPlan) by(modes ...faultMode) bool {
+func (p plan) by(modes ...mode) bool {
 	return slices.ContainsFunc(p, func(f fault) bool { return slices.Contains(modes, f.mode) })
 }
 
-func (p faultPlan) onHook() bool {
+func (p plan) onHook() bool {
 	return slices.ContainsFunc(p, func(f fault) bool { return strings.HasPrefix(f.at.site, "Hooks.") })
 }
 
 // lyingClock reports whether the clock is what goes wrong: then time itself decides otherwise.
-func (p faultPlan) lyingClock() bool {
+func (p plan) lyingClock() bool {
 	return p.on("Options.Now", modeAhead, modeBack, modeNoTime, modeFirst, modeLast)
 }
 
 // faults counts the calls of foreign functions and lets those go wrong that the plan has.
 type faults struct {
-	plan    faultPlan
+	plan    plan
 	healed  chan struct{} // closed when everything works again
 	reenter func()
 
 	mu     sync.Mutex
 	armed  bool
 	seen   map[string]int
-	order  []faultSpot
+	order  []spot
 	fired  map[fault]bool
 	cancel context.CancelFunc // of the call in progress
 }
@@ -167,13 +167,13 @@ func (f *faults) leave() {
 }
 
 // next notes a call and returns how it goes wrong, or "".
-func (f *faults) next(site string) faultMode {
+func (f *faults) next(site string) mode {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.armed {
 		return ""
 	}
-	at := faultSpot{site, f.seen[site]}
+	at := spot{site, f.seen[site]}
 	f.seen[site]++
 	f.order = append(f.order, at)
 	for _, fault := range f.plan {
@@ -193,7 +193,7 @@ func (f *faults) happened() bool {
 }
 
 // trace returns the calls from the given one on, less the hooks: those run by themselves.
-func (f *faults) trace(from int) (trace []faultSpot) {
+func (f *faults) trace(from int) (trace []spot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, at := range f.order[from:] {
@@ -322,7 +322,7 @@ func (f *faults) endProgram() {
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs)])
 	for {
 		frame, more := frames.Next()
-		if strings.HasSuffix(frame.Function, "(*Service).guard") || strings.HasSuffix(frame.Function, "(*faultWorld).call") {
+		if strings.HasSuffix(frame.Function, "(*Service).guard") || strings.HasSuffix(frame.Function, "(*world).call") {
 			return
 		}
 		if !more {

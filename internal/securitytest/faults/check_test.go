@@ -1,4 +1,4 @@
-package recovery_test
+package faults
 
 import (
 	"context"
@@ -14,13 +14,13 @@ import (
 	"example.com/recovery"
 )
 
-func (w *faultWorld) violation(format string, args ...any) {
+func (w *world) violation(format string, args ...any) {
 	w.violations = append(w.violations, fmt.Sprintf(format, args...))
 }
 
 // check looks for what the library promises whatever fails. It is called when everything works
 // again and the queue was worked off.
-func (w *faultWorld) check() {
+func (w *world) check() {
 	w.checkAnswers()
 	w.checkPromises()
 	w.checkPasswords()
@@ -57,7 +57,7 @@ func classOf(err error) string {
 
 // must returns how a call of the application has to be answered because something failed in it, or
 // "".
-func (w *faultWorld) must(trace []faultSpot) string {
+func (w *world) must(trace []spot) string {
 	for _, at := range trace {
 		for _, f := range w.plan {
 			if must := w.mustBy(f); f.hits(at) && must != "" {
@@ -68,7 +68,7 @@ func (w *faultWorld) must(trace []faultSpot) string {
 	return ""
 }
 
-func (w *faultWorld) mustBy(f fault) string {
+func (w *world) mustBy(f fault) string {
 	if f.at.site == "Policy.Breached" {
 		leaves := f.on(f.at.site, modeReenter, modeCancel, modeCancelAfter, modeFailCancel)
 		if leaves || !w.Options().Policy.BreachFailClosed {
@@ -104,14 +104,14 @@ func (w *faultWorld) mustBy(f fault) string {
 
 // legal reports whether a call of the application may be answered so. Without a fault it would be
 // answered as wanted.
-func (w *faultWorld) legal(class, want string) bool {
+func (w *world) legal(class, want string) bool {
 	if class == want {
 		return true
 	}
 	return slices.ContainsFunc(w.plan, func(f fault) bool { return w.legalBy(f, class, want) })
 }
 
-func (w *faultWorld) legalBy(f fault, class, want string) bool {
+func (w *world) legalBy(f fault, class, want string) bool {
 	failing := f.on(f.at.site, modeFail, modeFailAfter, modeFailCancel, modeDisguised, modeDown, modeDownAfter, modeEmpty)
 	ofStore := strings.HasPrefix(f.at.site, "Store.")
 	ours := ofStore || f.at.site == "Hasher.Hash" || f.at.site == "Options.Approve" || f.at.site == "Policy.Check"
@@ -146,7 +146,7 @@ func (w *faultWorld) legalBy(f fault, class, want string) bool {
 	return false
 }
 
-func (w *faultWorld) checkAnswers() {
+func (w *world) checkAnswers() {
 	var classes, musts []string
 	for _, a := range w.asks {
 		classes, musts = append(classes, classOf(a.err)), append(musts, w.must(a.trace))
@@ -197,8 +197,8 @@ func (w *faultWorld) checkAnswers() {
 }
 
 // claimFailed reports whether a claim failed in one of the calls.
-func (w *faultWorld) claimFailed(trace []faultSpot) bool {
-	return slices.ContainsFunc(trace, func(at faultSpot) bool {
+func (w *world) claimFailed(trace []spot) bool {
+	return slices.ContainsFunc(trace, func(at spot) bool {
 		return slices.ContainsFunc(w.plan, func(f fault) bool {
 			return f.hits(at) && f.at.site == "Store.Claim" && w.mustBy(f) != ""
 		})
@@ -207,7 +207,7 @@ func (w *faultWorld) claimFailed(trace []faultSpot) bool {
 
 // mostByStore returns how long a caller waits at most: no single call of the Store takes longer
 // than StoreTimeout, and nobody waits for its clock.
-func (w *faultWorld) mostByStore() time.Duration {
+func (w *world) mostByStore() time.Duration {
 	switch {
 	case w.plan.onHook():
 		return 0
@@ -221,7 +221,7 @@ func (w *faultWorld) mostByStore() time.Duration {
 
 // checkTook checks how long a call took. Time passes only while something foreign takes it, and no
 // call waits for a hook. A delivery may pretend to send mails.
-func (w *faultWorld) checkTook(took, most time.Duration) {
+func (w *world) checkTook(took, most time.Duration) {
 	for _, f := range w.plan {
 		if f.mode == modeSlow && !w.plan.onHook() {
 			most += 10 * time.Minute
@@ -236,7 +236,7 @@ func (w *faultWorld) checkTook(took, most time.Duration) {
 }
 
 // checkPromises checks that what was accepted is mailed, with a token that works.
-func (w *faultWorld) checkPromises() {
+func (w *world) checkPromises() {
 	if w.waiting() > 0 {
 		w.violation("the queue does not get empty")
 	}
@@ -278,8 +278,8 @@ func namesIn(m recovery.Message) []string {
 // excused reports whether a mail need not be there: the mail system refused this very one for good,
 // or one that was counted before it, or the application was told that the request is too old, by a
 // clock that lies.
-func (w *faultWorld) excused(a faultAsk, username string) bool {
-	throttled := slices.ContainsFunc(w.events, func(e faultEvent) bool {
+func (w *world) excused(a ask, username string) bool {
+	throttled := slices.ContainsFunc(w.events, func(e event) bool {
 		r, ok := e.event.(recovery.JobEvent)
 		return ok && e.hook == "JobThrottled" && slices.Contains(a.jobs, r.ID)
 	})
@@ -288,7 +288,7 @@ func (w *faultWorld) excused(a faultAsk, username string) bool {
 			return true
 		}
 	}
-	return w.plan.lyingClock() && slices.ContainsFunc(w.events, func(e faultEvent) bool {
+	return w.plan.lyingClock() && slices.ContainsFunc(w.events, func(e event) bool {
 		r, ok := e.event.(recovery.JobEvent)
 		return ok && slices.Contains(a.jobs, r.ID) &&
 			(r.Reason == recovery.DropTooOld || r.Reason == recovery.DropSuperseded || e.hook == "JobFailed")
@@ -296,7 +296,7 @@ func (w *faultWorld) excused(a faultAsk, username string) bool {
 }
 
 // checkTries checks that what was denied, and a wrong code, lost a try, and nothing else did.
-func (w *faultWorld) checkTries() {
+func (w *world) checkTries() {
 	if w.plan.on("Store.TakeLimits") || w.plan.on("Store.RefundLimits") || w.plan.lyingClock() {
 		return
 	}
@@ -313,9 +313,9 @@ func (w *faultWorld) checkTries() {
 }
 
 // checkRefused checks that what the mail system refuses for good is told, and not tried again.
-func (w *faultWorld) checkRefused() {
+func (w *world) checkRefused() {
 	for id, m := range w.refused {
-		told := slices.ContainsFunc(w.events, func(e faultEvent) bool {
+		told := slices.ContainsFunc(w.events, func(e event) bool {
 			r, ok := e.event.(recovery.JobEvent)
 			return ok && e.hook == "JobFailed" && r.ID == id && errors.Is(r.Err, recovery.ErrPermanent)
 		})
@@ -332,7 +332,7 @@ func (w *faultWorld) checkRefused() {
 // checkPasswords checks that a password is changed exactly when its token is used up, that whoever
 // was told of a success has it, and that every change is followed by a notice and a call of
 // OnReset.
-func (w *faultWorld) checkPasswords() {
+func (w *world) checkPasswords() {
 	for _, c := range w.completions {
 		switch {
 		case c.changed && !c.before:
@@ -367,7 +367,7 @@ func (w *faultWorld) checkPasswords() {
 
 // checkMails checks that mails go to addresses on file, of those who may have them, and are not
 // repeated without end.
-func (w *faultWorld) checkMails() {
+func (w *world) checkMails() {
 	copies, most := make(map[string]int), 1
 	for _, f := range w.plan {
 		switch lasting := f.mode == modeDown || f.mode == modeDownAfter; {
@@ -388,7 +388,7 @@ func (w *faultWorld) checkMails() {
 }
 
 // checkEvents checks that the application hears of every answer.
-func (w *faultWorld) checkEvents() {
+func (w *world) checkEvents() {
 	answers := make(map[string]int)
 	for _, a := range w.asks {
 		answers[classOf(a.err)]++
@@ -412,7 +412,7 @@ var anyToken = regexp.MustCompile(`[a-z2-7]{52}`)
 
 // checkSecrets checks that no token, password, hash or address is in what gets logged or printed,
 // and no name in an answer.
-func (w *faultWorld) checkSecrets() {
+func (w *world) checkSecrets() {
 	look := func(where, text string, more ...string) {
 		if anyToken.MatchString(text) {
 			w.violation("a token is in %s: %s", where, text)
@@ -451,7 +451,7 @@ func (w *faultWorld) checkSecrets() {
 
 // checkAfterwards checks that the Service works: a token that was not used does, and so does
 // another account, and in the end nothing is left in the Store.
-func (w *faultWorld) checkAfterwards() {
+func (w *world) checkAfterwards() {
 	w.mail.Fail(nil)
 	finish := func(token string) error {
 		_, err := w.CompleteReset(w.t.Context(), recovery.CompleteRequest{Token: token, Password: goodPassword})

@@ -1,4 +1,4 @@
-package recovery_test
+package faults
 
 import (
 	"bytes"
@@ -108,7 +108,7 @@ func ticketAndToken() (ticket, token string) {
 func TestFaultsOfIDs(t *testing.T) {
 	is := is.New(t)
 	combinations := 0
-	for _, s := range faultScenarios {
+	for _, s := range scenarios {
 		s.ids = true
 		t.Run(s.name, func(t *testing.T) { combinations += sweep(t, s).combinations }) // one after the other: there is one source
 	}

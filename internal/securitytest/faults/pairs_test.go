@@ -1,4 +1,4 @@
-package recovery_test
+package faults
 
 import (
 	"slices"
@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/matryer/is"
+
+	"example.com/recovery/internal/race"
 )
 
 // Two faults at once, by two rules: a call and the next one of its site go wrong in the same way, and
@@ -16,13 +18,13 @@ func TestTwoFaults(t *testing.T) {
 	var mu sync.Mutex
 	var count [2]struct{ pairs, happened int }
 	t.Run("scenarios", func(t *testing.T) {
-		for _, s := range faultScenarios {
+		for _, s := range scenarios {
 			t.Run(s.name, func(t *testing.T) {
 				t.Parallel()
-				order := runFault(t, s, 0).faults.order
-				for rule, plans := range [2][]faultPlan{sameCallTwice(order), storeAndMailer(order)} {
+				order := run(t, s, 0).faults.order
+				for rule, plans := range [2][]plan{sameCallTwice(order), storeAndMailer(order)} {
 					for _, plan := range plans {
-						w := runFault(t, s, 0, plan...)
+						w := run(t, s, 0, plan...)
 						w.report(t)
 						mu.Lock()
 						if count[rule].pairs++; w.faults.happened() { // one may keep the other from its turn
@@ -41,22 +43,22 @@ func TestTwoFaults(t *testing.T) {
 		count[0].pairs, count[0].happened, count[1].pairs, count[1].happened)
 }
 
-func sameCallTwice(order []faultSpot) (plans []faultPlan) {
+func sameCallTwice(order []spot) (plans []plan) {
 	for _, at := range order {
-		next := faultSpot{at.site, at.n + 1}
+		next := spot{at.site, at.n + 1}
 		for _, mode := range modesOf(at.site) {
 			// A lasting fault is the next call's already, and a function that calls the Service does so once.
 			if first := (fault{at, mode}); !first.hits(next) && mode != modeReenter {
-				plans = append(plans, faultPlan{first, {next, mode}})
+				plans = append(plans, plan{first, {next, mode}})
 			}
 		}
 	}
 	return plans
 }
 
-func storeAndMailer(order []faultSpot) (plans []faultPlan) {
-	modes := []faultMode{modeFail, modeFailAfter, modePermanent, modeUncertain}
-	if !raceEnabled { // which takes five times as long, and keeps 100 kB of every run
+func storeAndMailer(order []spot) (plans []plan) {
+	modes := []mode{modeFail, modeFailAfter, modePermanent, modeUncertain}
+	if !race.Enabled { // which takes five times as long, and keeps 100 kB of every run
 		modes = append(modes, modeBlockAfter, modePanicAfter, modeDown)
 	}
 	for _, call := range order {
@@ -67,7 +69,7 @@ func storeAndMailer(order []faultSpot) (plans []faultPlan) {
 			for _, first := range modesOf(call.site) {
 				for _, second := range modesOf(send.site) {
 					if slices.Contains(modes, first) && slices.Contains(modes, second) {
-						plans = append(plans, faultPlan{{call, first}, {send, second}})
+						plans = append(plans, plan{{call, first}, {send, second}})
 					}
 				}
 			}

@@ -1,5 +1,0 @@
-//go:build race
-
-package behind
-
-const raceEnabled = true

@@ -1,5 +1,0 @@
-//go:build race
-
-package sidechannel
-
-const raceEnabled = true
