@@ -36,9 +36,9 @@ type kind struct {
 
 var kinds = []kind{
 	{"memstore", func(*testing.T) ground { return onMemory() }},
-	{"SQLite", onServer("SQLite")},
-	{"PostgreSQL", onServer("PostgreSQL with pgx")},
-	{"MariaDB", onServer("MariaDB")},
+	{"SQLite", onServer(sqlstore.SQLite)},
+	{"PostgreSQL", onServer(sqlstore.PostgreSQL)},
+	{"MariaDB", onServer(sqlstore.MySQL)},
 }
 
 func onMemory() ground {
@@ -52,40 +52,37 @@ func onMemory() ground {
 	}}
 }
 
-var opened sync.Map // of grounds by the name of their server
+var opened sync.Map // of grounds by their dialect
 
 // onServer has one database for all tests, and empties it for each. What is committed need not be
 // on disk: no test of this package cuts the power.
-func onServer(name string) func(t *testing.T) ground {
+func onServer(d sqlstore.Dialect) func(t *testing.T) ground {
 	return func(t *testing.T) ground {
 		t.Helper()
-		if g, ok := opened.Load(name); ok {
+		if g, ok := opened.Load(d); ok {
 			g := g.(ground)
 			g.empty(t)
 			return g
 		}
-		server := serverNamed(name)
-		switch server.Dialect {
-		case sqlstore.SQLite:
-			server.Place = func(t testing.TB) databases.Place {
-				place := databases.NewSQLite(t)
-				place.DSN = strings.ReplaceAll(place.DSN, "synchronous(FULL)", "synchronous(OFF)")
-				return place
-			}
-		case sqlstore.PostgreSQL:
-			server.Place = func(t testing.TB) databases.Place {
+		server := serverOf(d)
+		place := server.Place
+		server.Place = func(t testing.TB) databases.Place {
+			if d == sqlstore.PostgreSQL {
 				return databases.NewPostgres(t, "pgx", map[string]string{"synchronous_commit": "off"})
 			}
+			p := place(t)
+			p.DSN = strings.NewReplacer("synchronous(FULL)", "synchronous(OFF)", "_synchronous=FULL", "_synchronous=OFF").Replace(p.DSN)
+			return p
 		}
 		store, db := databases.Open(lasting{t}, server)
-		g := ground{databases.HarnessOn(server.Dialect, store, db), db, server.Dialect}
-		opened.Store(name, g)
+		g := ground{databases.HarnessOn(d, store, db), db, d}
+		opened.Store(d, g)
 		return g
 	}
 }
 
-func serverNamed(name string) databases.Server {
-	i := slices.IndexFunc(databases.Servers, func(s databases.Server) bool { return s.Name == name })
+func serverOf(d sqlstore.Dialect) databases.Server {
+	i := slices.IndexFunc(databases.Servers, func(s databases.Server) bool { return s.Dialect == d && !s.Again })
 	return databases.Servers[i]
 }
 

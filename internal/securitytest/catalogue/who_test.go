@@ -10,6 +10,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/store/sqlstore"
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
@@ -52,15 +53,18 @@ func TestAttack_S04_LookAlikeAddresses(t *testing.T) { tryRow(t, "S04", "identif
 
 // The collations of the application's own columns, each of which takes some of the vectors for one
 // of the accounts mike and weiss.
-var loose = []struct{ server, text, prepare string }{
-	{"SQLite", "TEXT COLLATE NOCASE", ""},
-	{"SQLite", "TEXT COLLATE RTRIM", ""},
-	{"PostgreSQL with pgx", "citext", "CREATE EXTENSION citext"},
-	{"PostgreSQL with pgx", "TEXT COLLATE loose", "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level1', deterministic = false)"},
-	{"MariaDB", "VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", ""},
-	{"MariaDB", "VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci", ""},
-	{"MariaDB", "VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_nopad_ci", ""},
-	{"MariaDB", "VARCHAR(254) CHARACTER SET latin1 COLLATE latin1_swedish_ci", ""},
+var loose = []struct {
+	dialect       sqlstore.Dialect
+	text, prepare string
+}{
+	{sqlstore.SQLite, "TEXT COLLATE NOCASE", ""},
+	{sqlstore.SQLite, "TEXT COLLATE RTRIM", ""},
+	{sqlstore.PostgreSQL, "citext", "CREATE EXTENSION citext"},
+	{sqlstore.PostgreSQL, "TEXT COLLATE loose", "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level1', deterministic = false)"},
+	{sqlstore.MySQL, "VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", ""},
+	{sqlstore.MySQL, "VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci", ""},
+	{sqlstore.MySQL, "VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_nopad_ci", ""},
+	{sqlstore.MySQL, "VARCHAR(254) CHARACTER SET latin1 COLLATE latin1_swedish_ci", ""},
 }
 
 func TestAttack_S05_EqualForTheDatabase(t *testing.T) {
@@ -72,9 +76,9 @@ func TestAttack_S05_EqualForTheDatabase(t *testing.T) {
 	}
 	onEveryEntry(t, nil, run)
 	for _, l := range loose {
-		t.Run(l.server+" "+l.text, func(t *testing.T) {
+		t.Run(fmt.Sprint(l.dialect, " ", l.text), func(t *testing.T) {
 			is := is.New(t)
-			server := serverNamed(l.server)
+			server := serverOf(l.dialect)
 			db := server.Create(t)
 			if l.prepare != "" {
 				if _, err := db.Exec(l.prepare); err != nil {

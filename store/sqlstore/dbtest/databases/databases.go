@@ -31,6 +31,7 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 	_ "modernc.org/sqlite"
 
+	"example.com/recovery/internal/race"
 	"example.com/recovery/store/sqlstore"
 )
 
@@ -40,8 +41,8 @@ type Server struct {
 	Dialect sqlstore.Dialect
 	Place   func(t testing.TB) Place // makes a new, empty database
 
-	// Again is set if the server is there before with another driver: what tries the server alone,
-	// and takes long, need not be done again.
+	// Again is set if the server is there with another driver, too: what tries the server alone, and
+	// takes long, need not be done again.
 	Again bool
 }
 
@@ -60,13 +61,14 @@ func (s Server) Create(t testing.TB) *sql.DB {
 	return s.Place(t).Open(t)
 }
 
-// Servers are all kinds that are tried.
+// Servers are all kinds that are tried. The race detector makes SQLite in Go ten times slower, and
+// leaves SQLite in C as it is: what takes long is tried with that one then.
 var Servers = []Server{
-	{Name: "SQLite", Dialect: sqlstore.SQLite, Place: NewSQLite},
+	{Name: "SQLite", Dialect: sqlstore.SQLite, Place: NewSQLite, Again: race.Enabled},
 	{Name: "PostgreSQL with pgx", Dialect: sqlstore.PostgreSQL, Place: func(t testing.TB) Place { return NewPostgres(t, "pgx", nil) }},
 	{Name: "PostgreSQL with lib_pq", Dialect: sqlstore.PostgreSQL, Place: func(t testing.TB) Place { return NewPostgres(t, "postgres", nil) }, Again: true},
 	{Name: "MariaDB", Dialect: sqlstore.MySQL, Place: func(t testing.TB) Place { return NewMySQL(t, nil) }},
-	{Name: "SQLite with mattn", Dialect: sqlstore.SQLite, Place: NewMattn, Again: true},
+	{Name: "SQLite with mattn", Dialect: sqlstore.SQLite, Place: NewMattn, Again: !race.Enabled},
 }
 
 // OnEach runs f for every server with every driver, each with a database of its own.
