@@ -19,7 +19,6 @@ import (
 func TestAttack_S43_Crash(t *testing.T) {
 	crashes := countFromEnv(t, "RECOVERY_CRASHES", 100)
 	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
-		t.Parallel() // the children wait more than they work
 		is := is.New(t)
 		p := s.Place(t)
 		db := p.Open(t)

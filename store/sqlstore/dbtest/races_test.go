@@ -206,7 +206,6 @@ func texts(t *testing.T, db *sql.DB, query string, args ...any) (all []string) {
 func TestAttack_S40_OneTokenManyRacersOneWinner(t *testing.T) {
 	tokens := fromEnv(t, "RECOVERY_RACE_TOKENS", defaultRaceTokens)
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
-		t.Parallel() // who waits for a lock leaves the processor to others
 		store, db := databases.Open(t, s)
 		if s.Name == "PostgreSQL with pgx" || s.Name == "MariaDB" {
 			race(t, s.Dialect, db, tokens, store)

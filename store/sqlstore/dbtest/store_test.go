@@ -12,11 +12,22 @@
 package dbtest
 
 import (
+	"flag"
+	"os"
+	"strconv"
 	"testing"
 
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 	"example.com/recovery/store/storetest"
 )
+
+// TestMain has all servers tried at once, on however few processors: who waits for a database leaves
+// the processor to others.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", strconv.Itoa(len(databases.Servers)))
+	os.Exit(m.Run())
+}
 
 // The same suite, every case, on every store.
 func TestStore(t *testing.T) { databases.OnEach(t, keepsItsPromises) }

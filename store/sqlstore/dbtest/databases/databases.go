@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -71,19 +72,20 @@ var Servers = []Server{
 	{Name: "SQLite with mattn", Dialect: sqlstore.SQLite, Place: NewMattn, Again: !race.Enabled},
 }
 
-// OnEach runs f for every server with every driver, each with a database of its own.
-func OnEach(t *testing.T, f func(t *testing.T, s Server)) {
-	for _, s := range Servers {
-		t.Run(s.Name, func(t *testing.T) { f(t, s) })
-	}
-}
+// OnEach runs f for every server with every driver, each with a database of its own, all at once.
+func OnEach(t *testing.T, f func(t *testing.T, s Server)) { on(t, Servers, f) }
 
 // OnEachOnce runs f for every server with one driver.
 func OnEachOnce(t *testing.T, f func(t *testing.T, s Server)) {
-	for _, s := range Servers {
-		if !s.Again {
-			t.Run(s.Name, func(t *testing.T) { f(t, s) })
-		}
+	on(t, slices.DeleteFunc(slices.Clone(Servers), func(s Server) bool { return s.Again }), f)
+}
+
+func on(t *testing.T, servers []Server, f func(t *testing.T, s Server)) {
+	for _, s := range servers {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			f(t, s)
+		})
 	}
 }
 
