@@ -32,6 +32,17 @@ func tableNames(t *testing.T, db *sql.DB, d sqlstore.Dialect) []string {
 	return names
 }
 
+func columnsOf(t *testing.T, db *sql.DB, table string) []string {
+	t.Helper()
+	is := is.New(t)
+	rows, err := db.Query("SELECT * FROM " + table + " LIMIT 0")
+	is.NoErr(err)
+	defer rows.Close()
+	columns, err := rows.Columns()
+	is.NoErr(err)
+	return columns
+}
+
 var ownTables = []string{"recovery_jobs", "recovery_limits", "recovery_migrations", "recovery_resets"}
 
 func TestTenInstancesMigrateAtOnce(t *testing.T) {
