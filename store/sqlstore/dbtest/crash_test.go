@@ -17,7 +17,7 @@ import (
 // RECOVERY_CRASHES is how often it is killed per database: 100 if it is not set, three times at each
 // point; 900 in the full run and at the most, because every child's clock is a minute later.
 func TestAttack_S43_Crash(t *testing.T) {
-	crashes := countFromEnv(t, "RECOVERY_CRASHES", 100)
+	crashes := fromEnv(t, "RECOVERY_CRASHES", 100)
 	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		p := s.Place(t)

@@ -25,7 +25,7 @@ import (
 // RECOVERY_CUT_STEP is by how much n grows: 48 if it is not set, 1 for every byte and for the second
 // driver of a server too. The last bytes, which have the COMMIT, are all tried.
 func TestAttack_S45_CutConnection(t *testing.T) {
-	step := countFromEnv(t, "RECOVERY_CUT_STEP", 48)
+	step := fromEnv(t, "RECOVERY_CUT_STEP", 48)
 	const last = 48
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		if s.Dialect == sqlstore.SQLite {

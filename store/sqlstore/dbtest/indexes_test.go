@@ -205,7 +205,7 @@ func exercise(t *testing.T, store *sqlstore.Store) {
 	_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
 	is.NoErr(err)
 	notice := request(t0)
-	notice.Kind = recovery.JobNotice
+	notice.Kind, notice.AccountID = recovery.JobNotice, strings.Repeat("i", 255) // the longest
 	_, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Job{notice}})
 	is.NoErr(err)
 	_, err = store.Purge(t.Context(), t0, t0.Add(72*time.Hour), 500)

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +31,7 @@ const walk = 50
 // with its seed, which -rapid.seed takes.
 func TestModel(t *testing.T) {
 	is := is.New(t)
-	total := countFromEnv(t, "RECOVERY_MODEL_STEPS", 5_000)
+	total := fromEnv(t, "RECOVERY_MODEL_STEPS", 5_000)
 	for name, value := range map[string]string{
 		"rapid.steps": strconv.Itoa(walk), "rapid.nofailfile": "true", "rapid.shrinktime": "5s",
 	} {
@@ -93,19 +92,6 @@ func TestModel(t *testing.T) {
 			}
 		}
 	})
-}
-
-func countFromEnv(t *testing.T, name string, otherwise int) int {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("%s must be a positive number, is %q", name, text)
-	}
-	return n
 }
 
 // forgetful spares the disk: nothing is pulled out from under this test.
