@@ -71,43 +71,26 @@ func (p *pooler) before(t *testing.T, server databases.Place) databases.Place {
 	return databases.Place{Driver: server.Driver, DSN: u.String()}
 }
 
-// onPooled runs f with a new database, reached directly and through a pooler, for each driver.
-func onPooled(t *testing.T, f func(t *testing.T, direct, pooled databases.Place)) {
+func TestStoreBehindPgbouncer(t *testing.T) {
 	for _, driver := range []string{"pgx", "postgres"} {
-		t.Run(map[string]string{"pgx": "pgx", "postgres": "lib_pq"}[driver], func(t *testing.T) {
+		t.Run(driver, func(t *testing.T) {
 			direct := databases.NewPostgres(t, driver, nil)
-			f(t, direct, startPooler(t, direct).before(t, direct))
+			pooled := startPooler(t, direct).before(t, direct)
+			db := direct.Open(t)
+			t.Run("ten instances migrate", func(t *testing.T) { migrateAtOnce(t, sqlstore.PostgreSQL, db, pooled) })
+			is.New(t).NoErr(databases.StoreOn(t, sqlstore.PostgreSQL, db, "").Migrate(t.Context()))
+			store := databases.StoreOn(t, sqlstore.PostgreSQL, pooled.Open(t), "")
+			t.Run("one token many racers", func(t *testing.T) {
+				race(t, sqlstore.PostgreSQL, db, max(1, fromEnv(t, "RECOVERY_RACE_TOKENS", defaultRaceTokens)/50), store)
+			})
+			t.Run("suite", func(t *testing.T) {
+				storetest.Run(t, func(t *testing.T) storetest.Harness {
+					databases.Empty(t, db)
+					return databases.HarnessOn(sqlstore.PostgreSQL, store, db)
+				})
+			})
 		})
 	}
-}
-
-func TestStoreBehindPgbouncer(t *testing.T) {
-	onPooled(t, func(t *testing.T, direct, pooled databases.Place) {
-		db := direct.Open(t)
-		databases.OpenOn(t, sqlstore.PostgreSQL, db, databases.TextType(sqlstore.PostgreSQL))
-		store := databases.StoreOn(t, sqlstore.PostgreSQL, pooled.Open(t), "")
-		storetest.Run(t, func(t *testing.T) storetest.Harness {
-			databases.Empty(t, db)
-			return databases.HarnessOn(sqlstore.PostgreSQL, store, db)
-		})
-	})
-}
-
-func TestTenInstancesMigrateAtOnceBehindPgbouncer(t *testing.T) {
-	onPooled(t, func(t *testing.T, direct, pooled databases.Place) {
-		migrateAtOnce(t, sqlstore.PostgreSQL, direct.Open(t), pooled)
-	})
-}
-
-func TestOneTokenManyRacersOneWinnerBehindPgbouncer(t *testing.T) {
-	tokens := max(1, fromEnv(t, "RECOVERY_RACE_TOKENS", defaultRaceTokens)/50)
-	onPooled(t, func(t *testing.T, direct, pooled databases.Place) {
-		db := direct.Open(t)
-		databases.OpenOn(t, sqlstore.PostgreSQL, db, databases.TextType(sqlstore.PostgreSQL))
-		race(t, sqlstore.PostgreSQL, db, tokens, databases.StoreOn(t, sqlstore.PostgreSQL, pooled.Open(t), ""))
-		sessions := texts(t, db, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
-		t.Logf("%d sessions for %d racers", len(sessions), racers)
-	})
 }
 
 // What the package comment of sqlstore says of pgx is needed: statements that a session has prepared
