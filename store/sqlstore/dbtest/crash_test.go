@@ -3,7 +3,6 @@ package dbtest
 import (
 	"math/rand/v2"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,10 +13,10 @@ import (
 // A process that works on the store is killed, again and again: at a named point in two of three runs
 // and at a random instant in the others. What was promised holds whenever one looks.
 //
-// RECOVERY_CRASHES is how often it is killed per database: 100 if it is not set, three times at each
+// RECOVERY_CRASHES is how often it is killed per database: 63 if it is not set, three times at each
 // point; 900 in the full run and at the most, because every child's clock is a minute later.
 func TestAttack_S43_Crash(t *testing.T) {
-	crashes := fromEnv(t, "RECOVERY_CRASHES", 100)
+	crashes := fromEnv(t, "RECOVERY_CRASHES", 63)
 	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		p := s.Place(t)
@@ -42,9 +41,6 @@ func TestAttack_S43_Crash(t *testing.T) {
 			life := 20*time.Millisecond + rand.N(130*time.Millisecond)
 			if o.Run%3 != 0 {
 				o.Point, o.Pass, life = points[named[o.Run*2/3%len(points)]], 1+rand.IntN(6), 0
-				if strings.HasSuffix(o.Point, "Purge") {
-					o.Pass = 1 // it is seldom called
-				}
 			}
 			runChild(t, o, life)
 			check()

@@ -53,7 +53,7 @@ func TestTenInstancesMigrateAtOnce(t *testing.T) {
 }
 
 // migrateAtOnce has many instances, each with connections of its own to the place, migrate an empty
-// database at once. How many times is set by RECOVERY_MIGRATE_ROUNDS: 10 if it is not, 50 in the full
+// database at once. How many times is set by RECOVERY_MIGRATE_ROUNDS: 3 if it is not, 50 in the full
 // run; after the first the database is emptied, not new. db is how the test looks at what they did.
 func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p databases.Place) {
 	t.Helper()
@@ -64,7 +64,7 @@ func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p databases.Pla
 	for range instances {
 		stores = append(stores, databases.StoreOn(t, d, p.Open(t), ""))
 	}
-	for range fromEnv(t, "RECOVERY_MIGRATE_ROUNDS", 10) {
+	for range fromEnv(t, "RECOVERY_MIGRATE_ROUNDS", 3) {
 		for _, err := range together(instances, func(i int) error { return stores[i].Migrate(t.Context()) }) {
 			is.NoErr(err)
 		}

@@ -78,14 +78,11 @@ type workOptions struct {
 	At      func(point string) // is called at every one of points; nil does nothing
 }
 
-// points are the places between the calls of the Store and the Mailer.
+// points are the places between the writes of the Store and the mails.
 var points = []string{
-	"before Enqueue", "after Enqueue", "before Claim", "after Claim",
-	"before FindAccounts", "after FindAccounts", "before CreateResets", "after CreateResets",
+	"before Enqueue", "after Enqueue", "before Claim", "after Claim", "before CreateResets", "after CreateResets",
 	"before Send", "after Send", "before Finish", "after Finish",
-	"before FindReset", "after FindReset", "before TakeLimits", "after TakeLimits",
-	"before RefundLimits", "after RefundLimits", "before Redeem", "after Redeem",
-	"before SetPassword", "after SetPassword", "before Purge", "after Purge",
+	"before Redeem", "after Redeem", "before SetPassword", "after SetPassword",
 }
 
 // prepareWork makes the tables and the accounts of a workload.
@@ -246,31 +243,8 @@ func around[T any](w *workload, method string, f func() (T, error)) (T, error) {
 	return f()
 }
 
-func aroundOne(w *workload, method string, f func() error) error {
-	_, err := around(w, method, func() (struct{}, error) { return struct{}{}, f() })
-	return err
-}
-
-func (w *workload) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
-	return around(w, "FindAccounts", func() ([]recovery.Account, error) { return w.Store.FindAccounts(ctx, q) })
-}
-
 func (w *workload) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
 	return around(w, "CreateResets", func() ([]string, error) { return w.Store.CreateResets(ctx, m) })
-}
-
-func (w *workload) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
-	return aroundOne(w, "TakeLimits", func() error { return w.Store.TakeLimits(ctx, at, charges) })
-}
-
-func (w *workload) RefundLimits(ctx context.Context, charges recovery.Charges) error {
-	return aroundOne(w, "RefundLimits", func() error { return w.Store.RefundLimits(ctx, charges) })
-}
-
-func (w *workload) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {
-	w.options.At("before FindReset")
-	defer w.options.At("after FindReset")
-	return w.Store.FindReset(ctx, d, at)
 }
 
 func (w *workload) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
@@ -284,7 +258,9 @@ func (w *workload) Enqueue(ctx context.Context, j recovery.Job, charges recovery
 		w.pending[j.ID] = true
 		w.mu.Unlock()
 	}
-	err := aroundOne(w, "Enqueue", func() error { return w.Store.Enqueue(ctx, j, charges) })
+	w.options.At("before Enqueue")
+	err := w.Store.Enqueue(ctx, j, charges)
+	w.options.At("after Enqueue")
 	if err != nil {
 		w.mu.Lock()
 		delete(w.pending, j.ID)
@@ -301,11 +277,9 @@ func (w *workload) Finish(ctx context.Context, o recovery.Outcome) error {
 	w.mu.Lock()
 	delete(w.pending, o.JobID)
 	w.mu.Unlock()
-	return aroundOne(w, "Finish", func() error { return w.Store.Finish(ctx, o) })
-}
-
-func (w *workload) Purge(ctx context.Context, before, ahead time.Time, most int) (int, error) {
-	return around(w, "Purge", func() (int, error) { return w.Store.Purge(ctx, before, ahead, most) })
+	w.options.At("before Finish")
+	defer w.options.At("after Finish")
+	return w.Store.Finish(ctx, o)
 }
 
 // Now says that there is no clock, because the test sets that of the Service.
