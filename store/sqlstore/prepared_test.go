@@ -2,31 +2,12 @@ package sqlstore
 
 import (
 	"context"
-	"errors"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/matryer/is"
-
-	"example.com/recovery"
 )
-
-func TestSQLiteKeepsItsStatements(t *testing.T) {
-	is := is.New(t)
-	s := newStub(SQLite)
-	store, _ := s.store(t, nil)
-	for i := range 4 {
-		r := job
-		r.ID = strings.Repeat("x", i+1)
-		is.NoErr(store.Enqueue(t.Context(), r, recovery.Charges{free, other}))
-		_, _, err := store.FindReset(t.Context(), recovery.Digest{1}, now)
-		is.True(err == nil || errors.Is(err, recovery.ErrInvalidToken))
-	}
-	is.True(len(s.prepared) > 3)
-	is.True(len(s.prepared) <= 5*s.maxOpen) // once for each connection
-}
 
 func TestPreparedStatementsAreUsed(t *testing.T) {
 	is := is.New(t)

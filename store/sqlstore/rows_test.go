@@ -2,25 +2,9 @@ package sqlstore
 
 import (
 	"testing"
-	"time"
 
 	"github.com/matryer/is"
-
-	"example.com/recovery"
 )
-
-// A job is stored as it came, in its lane and at its Turn.
-func TestJobRows(t *testing.T) {
-	is := is.New(t)
-	late := notice
-	late.Turn = now.Add(-time.Minute)
-	at, turn := now.UnixMicro(), now.Add(-time.Minute).UnixMicro()
-	rows := jobRows([]recovery.Job{job, late})
-	is.Equal(rows.args(SQLite), []any{
-		"job 1", "mail", "reset", "username", "alice", "7", "acme", job.Ticket[:], "shop", "en", "192.0.2.1", at, at, at,
-		"job 2", "notice", "notice", "", "alice@example.com", "", "", nil, "", "", "", at, turn, turn,
-	})
-}
 
 func TestArrays(t *testing.T) {
 	is := is.New(t)

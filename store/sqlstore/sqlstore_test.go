@@ -62,12 +62,10 @@ func TestOptions(t *testing.T) {
 			is.True(strings.Contains(errorText(err), c.fault)) // says what is wrong
 		})
 	}
-	is.New(t).Equal(s.open, 0) // New opens no connection
-}
-
-func TestAttemptsAreTenByDefault(t *testing.T) {
 	is := is.New(t)
-	store, _ := newStub(SQLite).store(t, nil)
+	is.Equal(s.open, 0) // New opens no connection
+	store, err := New(s.db(t), SQLite, accounts, nil)
+	is.NoErr(err)
 	is.Equal(store.attempts, 10)
 }
 
@@ -131,15 +129,6 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestExpiredToken(t *testing.T) {
-	is := is.New(t)
-	store, _ := newStub(SQLite).store(t, nil)
-	_, _, err := store.FindReset(t.Context(), reset.Digest, reset.ExpiresAt)
-	is.Equal(errorText(err), "recovery: the token is not valid: expired")
-	_, _, err = store.FindReset(t.Context(), reset.Digest, reset.ExpiresAt.Add(-time.Microsecond))
-	is.NoErr(err)
-}
-
 // The account may be deleted by the application's own SetPassword.
 func TestAccountThatVanishes(t *testing.T) {
 	is := is.New(t)
@@ -154,41 +143,6 @@ func TestAccountThatVanishes(t *testing.T) {
 	_, err := store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
 	is.Equal(errorText(err), "sqlstore: the account is gone after its password was set")
 	is.Equal(s.kept, nil)
-}
-
-func TestRefusalSaysTheLongestWait(t *testing.T) {
-	charge := func(scope recovery.Scope, key recovery.Digest, burst int, every time.Duration) recovery.Charge {
-		return recovery.Charge{Scope: scope, Key: key, Limit: recovery.Limit{Burst: burst, Every: every}}
-	}
-	// The state of the first two is an hour and a half ahead.
-	hourly := charge(recovery.ScopeClient, full.Key, 2, time.Hour)              // half an hour to wait
-	daily := charge(recovery.ScopeMailbox, recovery.Digest{5}, 1, 24*time.Hour) // an hour and a half
-	counted := charge(recovery.ScopeGlobal, recovery.Digest{6}, 1, 2*time.Hour) // none
-	for _, c := range []struct {
-		name    string
-		charges []recovery.Charge
-		want    recovery.LimitError
-	}{
-		{"one", []recovery.Charge{hourly}, recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: 30 * time.Minute}},
-		{"the earlier one", []recovery.Charge{daily, hourly}, recovery.LimitError{Scope: recovery.ScopeMailbox, RetryAfter: 90 * time.Minute}},
-		{"the later one", []recovery.Charge{hourly, daily}, recovery.LimitError{Scope: recovery.ScopeMailbox, RetryAfter: 90 * time.Minute}},
-		{"not what was counted", []recovery.Charge{counted, hourly}, recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: 30 * time.Minute}},
-	} {
-		for _, d := range dialects {
-			t.Run(c.name+"/"+dialectNames[d], func(t *testing.T) {
-				is := is.New(t)
-				s := newStub(d)
-				for _, key := range []recovery.Digest{hourly.Key, daily.Key} {
-					s.limits[key] = now.Add(90 * time.Minute)
-				}
-				store, _ := s.store(t, nil)
-				var limited *recovery.LimitError
-				is.True(errors.As(store.TakeLimits(t.Context(), now, c.charges), &limited))
-				is.Equal(*limited, c.want)
-				is.Equal(s.kept, nil)
-			})
-		}
-	}
 }
 
 // MySQL cuts what is too long for a column unless it is told to be strict.
@@ -241,82 +195,18 @@ func TestTextsThatAreTooLong(t *testing.T) {
 	}
 }
 
-// At most as much is changed as was asked for, and what was is counted.
-func TestPurgeStopsAtMax(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			s := newStub(d)
-			s.changed = func(_ string, args []driver.NamedValue) int64 {
-				if len(args) == 0 {
-					return 0 // the lock of SQLite
-				}
-				return args[len(args)-1].Value.(int64) / 2
-			}
-			store, _ := s.store(t, nil)
-			before, ahead := now.UnixMicro(), now.Add(time.Hour).UnixMicro()
-			n, err := store.Purge(t.Context(), now, now.Add(time.Hour), 100)
-			is.NoErr(err)
-			is.Equal(n, 50+25+12+6)
-			texts := statementsOf(d)
-			is.Equal(s.kept[len(s.kept)-4:], []string{
-				sent(texts.purgeLimits, slot(now), before, int64(100)), sent(texts.purgeResets, before, int64(50)),
-				sent(texts.purgeAhead, ahead, int64(25)), sent(texts.purgeJobs, before, ahead, int64(13)),
-			})
-		})
-	}
-}
-
-// What a mail is charged once it is not charged again, and accounts that had newer mail are left
-// out; if that is all of them, nothing is changed.
-func TestCreateResets(t *testing.T) {
-	wrote := func(s *stub, beginning string) bool {
-		return slices.ContainsFunc(s.kept, func(text string) bool { return strings.HasPrefix(text, beginning) })
-	}
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			s := newStub(d)
-			s.rows[findsLeased][1] = int64(1) // charged
-			store, _ := s.store(t, nil)
-			superseded, err := store.CreateResets(t.Context(), mint(full))
-			is.NoErr(err)
-			is.Equal(superseded, nil)
-			is.True(wrote(s, "INSERT INTO recovery_resets"))
-			is.True(!wrote(s, "INSERT INTO recovery_limits"))
-			is.True(!wrote(s, "UPDATE recovery_jobs SET charged"))
-
-			s = newStub(d)
-			s.rows[findsNewer] = []driver.Value{int64(1)}
-			store, _ = s.store(t, nil)
-			superseded, err = store.CreateResets(t.Context(), mint(full))
-			is.NoErr(err)
-			is.Equal(superseded, []string{"7", "3"})
-			is.True(!wrote(s, "INSERT"))
-			is.True(!wrote(s, "UPDATE recovery_jobs"))
-
-			s = newStub(d)
-			s.rows[findsNewer] = []driver.Value{int64(1)}
-			store, _ = s.store(t, nil)
-			withCode := mint(full)
-			withCode.Resets = append(withCode.Resets, withCode.Resets[0]) // a code of the first account
-			superseded, err = store.CreateResets(t.Context(), withCode)
-			is.NoErr(err)
-			is.Equal(superseded, []string{"7", "3"}) // each once
-			is.Equal(count(s.calls, findsNewer), 2)  // and asked about once
-
-			s = newStub(d)
-			store, _ = s.store(t, nil)
-			none := mint(free)
-			none.Resets = nil // a mail without tokens
-			superseded, err = store.CreateResets(t.Context(), none)
-			is.NoErr(err)
-			is.Equal(superseded, nil)
-			is.True(!wrote(s, "INSERT INTO recovery_resets"))
-			is.True(wrote(s, "INSERT INTO recovery_limits"))
-			is.True(wrote(s, "UPDATE recovery_jobs SET charged"))
-		})
-	}
+// An account that had newer mail is asked about once, and left out once, with its token and its code.
+func TestSupersededAccounts(t *testing.T) {
+	is := is.New(t)
+	s := newStub(SQLite)
+	s.rows[findsNewer] = []driver.Value{int64(1)}
+	store, _ := s.store(t, nil)
+	withCode := mint()
+	withCode.Resets = append(withCode.Resets, withCode.Resets[0])
+	superseded, err := store.CreateResets(t.Context(), withCode)
+	is.NoErr(err)
+	is.Equal(superseded, []string{"7", "3"})
+	is.Equal(count(s.calls, findsNewer), 2)
 }
 
 // Accounts are locked in the order of their IDs, each once.
@@ -337,29 +227,30 @@ func TestAccountsAreLockedInOrder(t *testing.T) {
 	is.Equal(locked, []string{"61", "62", "63"})
 }
 
-func TestStatsAndNow(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			s := newStub(d)
-			store, _ := s.store(t, nil)
-			stats, err := store.Stats(t.Context())
-			is.NoErr(err)
-			is.Equal(stats, []recovery.LaneStats{{Lane: recovery.LaneMail, Jobs: 3, Oldest: now}})
-			at, err := store.Now(t.Context())
-			is.NoErr(err)
-			if d != SQLite {
-				is.Equal(at, now)
-				return
-			}
-			is.True(time.Since(at).Abs() < time.Minute) // the machine's clock
-			is.Equal(at, at.UTC().Truncate(time.Microsecond))
-			ctx, cancel := context.WithCancel(t.Context())
-			cancel()
-			_, err = store.Now(ctx)
-			is.True(errors.Is(err, context.Canceled))
-		})
-	}
+// SQLite's clock is that of the machine.
+func TestNowOfSQLite(t *testing.T) {
+	is := is.New(t)
+	store, _ := newStub(SQLite).store(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	at, err := store.Now(ctx)
+	is.NoErr(err)
+	is.True(time.Since(at).Abs() < time.Minute)
+	cancel()
+	_, err = store.Now(ctx)
+	is.True(errors.Is(err, context.Canceled))
+}
+
+// Jobs that nobody holds have the lease "", which is none.
+func TestNoLeaseHoldsNothing(t *testing.T) {
+	is := is.New(t)
+	s := newStub(SQLite)
+	store, _ := s.store(t, nil)
+	is.Equal(store.Finish(t.Context(), recovery.Outcome{JobID: job.ID, At: now}), recovery.ErrLeaseLost)
+	none := mint()
+	none.LeaseID = ""
+	_, err := store.CreateResets(t.Context(), none)
+	is.Equal(err, recovery.ErrLeaseLost)
+	is.Equal(s.kept, nil)
 }
 
 // At higher levels of PostgreSQL, what was committed while a lock was waited for is not seen.

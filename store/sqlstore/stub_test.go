@@ -357,33 +357,35 @@ func callText(query string, args []driver.NamedValue) string {
 	return b.String()
 }
 
-// limitsIn returns what a look-up of limits finds.
+// limitsIn returns what a look-up of limits finds: the keys are blobs, or in an array.
 func (s *stub) limitsIn(args []driver.NamedValue) (found [][]driver.Value) {
-	for _, key := range keysIn(args) {
-		if state, ok := s.limits[key]; ok {
+	text := ""
+	for _, a := range args {
+		text += fmt.Sprintf("%x %[1]s ", a.Value)
+	}
+	for key, state := range s.limits {
+		if strings.Contains(text, hex.EncodeToString(key[:])) {
 			found = append(found, []driver.Value{key[:], state.UnixMicro()})
 		}
 	}
 	return found
 }
 
-// keysIn returns the keys of limits among the arguments: blobs, or the first one, an array of them.
-func keysIn(args []driver.NamedValue) (keys []recovery.Digest) {
-	for i, arg := range args {
-		switch v := arg.Value.(type) {
-		case []byte:
-			if len(v) == len(recovery.Digest{}) {
-				keys = append(keys, recovery.Digest(v))
-			}
-		case string:
-			for _, text := range strings.Split(v, `"\\x`)[1:] {
-				if b, err := hex.DecodeString(text[:2*len(recovery.Digest{})]); i == 0 && err == nil {
-					keys = append(keys, recovery.Digest(b))
-				}
-			}
-		}
+// readsLimits is the beginning of the statement that locks limits and reads them.
+func readsLimits(d Dialect) string {
+	if d == PostgreSQL {
+		return locksLimits
 	}
-	return keys
+	return findsLimits
+}
+
+// sent is what a stub writes down of a statement.
+func sent(query string, args ...any) string {
+	named := make([]driver.NamedValue, len(args))
+	for i, a := range args {
+		named[i].Value = a
+	}
+	return callText(query, named)
 }
 
 func placeholders(d Dialect, query string) (n int) {

@@ -92,16 +92,6 @@ func shared(s *stub) []string {
 	return slices.Clone(s.calls[slices.Index(s.calls, "rollback")+1:])
 }
 
-func TestWritesOfSQLiteShareATransaction(t *testing.T) {
-	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
-		is := is.New(t)
-		results := together(t, store, enqueues(store), writes(store, "UPDATE 1", well), writes(store, "UPDATE 2", well))
-		is.Equal(results, []error{nil, nil, nil})
-		is.Equal(count(shared(s), "begin"), 1)
-		is.Equal(count(shared(s), "commit"), 1)
-	})
-}
-
 // A flood of requests does not hold up the mails.
 func TestWritesOfSQLiteGoBeforeRequests(t *testing.T) {
 	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
@@ -227,24 +217,6 @@ func TestCallsHaveTheirOwnContexts(t *testing.T) {
 	})
 }
 
-// A call that hangs for as long as a transaction may last holds up the others once.
-func TestCallThatHangsFailsAlone(t *testing.T) {
-	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
-		is := is.New(t)
-		began := time.Now()
-		var others time.Duration
-		results := together(t, store, enqueues(store), writes(store, "", hangs), writes(store, "", func(context.Context) error {
-			others = time.Since(began)
-			return nil
-		}))
-		is.NoErr(results[0])
-		is.True(errors.Is(results[1], context.DeadlineExceeded))
-		is.NoErr(results[2])
-		is.Equal(others, maxBatchTime)
-		is.Equal(count(shared(s), "commit"), 1)
-	})
-}
-
 // What others may wait for does not hang for ever.
 func TestBatchThatHangs(t *testing.T) {
 	for _, d := range dialects {
@@ -260,6 +232,30 @@ func TestBatchThatHangs(t *testing.T) {
 				is.Equal(time.Since(began), 30*time.Second)
 				is.NoErr(store.TakeLimits(t.Context(), now, recovery.Charges{free}))
 			})
+		})
+	}
+}
+
+// A call that hangs for as long as a transaction may last, whatever its context says, holds up the
+// others once and fails alone.
+func TestCallThatHangsFailsAlone(t *testing.T) {
+	for _, end := range []func(context.Context) error{hangs, func(context.Context) error {
+		time.Sleep(maxBatchTime + time.Millisecond)
+		return nil
+	}} {
+		onSQLite(t, func(t *testing.T, s *stub, store *Store) {
+			is := is.New(t)
+			began := time.Now()
+			var others time.Duration
+			results := together(t, store, enqueues(store), writes(store, "", end), writes(store, "", func(context.Context) error {
+				others = time.Since(began)
+				return nil
+			}))
+			is.NoErr(results[0])
+			is.True(errors.Is(results[1], context.DeadlineExceeded))
+			is.NoErr(results[2])
+			is.Equal(others.Round(time.Second), maxBatchTime)
+			is.Equal(count(shared(s), "commit"), 1)
 		})
 	}
 }
@@ -304,20 +300,6 @@ func TestCallersThatLeaveShareNothing(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A call that uses up the time of its batch, whatever its context says, fails alone.
-func TestCallThatIgnoresItsContextFailsAlone(t *testing.T) {
-	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
-		is := is.New(t)
-		results := together(t, store, enqueues(store), writes(store, "", func(context.Context) error {
-			time.Sleep(2 * maxBatchTime)
-			return nil
-		}), writes(store, "UPDATE 2", well))
-		is.NoErr(results[0])
-		is.True(errors.Is(results[1], context.DeadlineExceeded))
-		is.NoErr(results[2])
-	})
 }
 
 // What a caller does with its slices when it has its answer, be it before the call was made,
