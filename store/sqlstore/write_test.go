@@ -54,7 +54,6 @@ func onSQLite(t *testing.T, f func(t *testing.T, s *stub, store *Store)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStub(SQLite)
 		store, _ := s.store(t, nil)
-		store.prepared = nil // it has a goroutine of its own
 		f(t, s, store)
 	})
 }
@@ -153,7 +152,7 @@ func TestVerdictsOfTriesThatLost(t *testing.T) {
 }
 
 // What one call fails with, be it the application's own code, is not the others'; and nothing of it
-// is kept.
+// is kept. So it is if a call hangs for as long as a transaction may last, whatever its context says.
 func TestCallsThatFailAreMadeAgainAlone(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(context.Context) error
@@ -163,6 +162,11 @@ func TestCallsThatFailAreMadeAgainAlone(t *testing.T) {
 		"panic": {func(context.Context) error { panic("hot") }, "panic: hot"},
 		// The application's code may return what looks like a verdict, after it has written.
 		"error of the core": {func(context.Context) error { return recovery.ErrLimited }, "sqlstore: " + recovery.ErrLimited.Error()},
+		"hangs":             {hangs, "sqlstore: context deadline exceeded"},
+		"does not look": {func(context.Context) error {
+			time.Sleep(maxBatchTime + time.Millisecond)
+			return nil
+		}, "sqlstore: context deadline exceeded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onSQLite(t, func(t *testing.T, s *stub, store *Store) {
@@ -232,30 +236,6 @@ func TestBatchThatHangs(t *testing.T) {
 				is.Equal(time.Since(began), 30*time.Second)
 				is.NoErr(store.TakeLimits(t.Context(), now, recovery.Charges{free}))
 			})
-		})
-	}
-}
-
-// A call that hangs for as long as a transaction may last, whatever its context says, holds up the
-// others once and fails alone.
-func TestCallThatHangsFailsAlone(t *testing.T) {
-	for _, end := range []func(context.Context) error{hangs, func(context.Context) error {
-		time.Sleep(maxBatchTime + time.Millisecond)
-		return nil
-	}} {
-		onSQLite(t, func(t *testing.T, s *stub, store *Store) {
-			is := is.New(t)
-			began := time.Now()
-			var others time.Duration
-			results := together(t, store, enqueues(store), writes(store, "", end), writes(store, "", func(context.Context) error {
-				others = time.Since(began)
-				return nil
-			}))
-			is.NoErr(results[0])
-			is.True(errors.Is(results[1], context.DeadlineExceeded))
-			is.NoErr(results[2])
-			is.Equal(others.Round(time.Second), maxBatchTime)
-			is.Equal(count(shared(s), "commit"), 1)
 		})
 	}
 }
