@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,38 +17,31 @@ import (
 
 func TestMigrate(t *testing.T) {
 	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			s := newStub(d)
-			store, db := s.store(t, &Options{TablePrefix: "app_"})
-			is.NoErr(store.makeTables(t.Context()))
-			is.NoErr(db.PingContext(t.Context()))
-			is.Equal(s.dirty, 0) // the lock is free
-			for _, call := range s.calls {
-				is.True(!strings.Contains(call, "recovery")) // a name with the default prefix
-			}
-			is.Equal(s.calls[0], "SELECT MAX(version) FROM app_migrations")
-			calls := slices.DeleteFunc(slices.Clone(s.calls), isCheck)
-			first, last := calls[1], calls[len(calls)-1]
-			switch d {
-			case PostgreSQL:
-				is.True(strings.HasPrefix(first, "BEGIN"))
-				is.Equal(s.calls[2], "SELECT pg_advisory_xact_lock(hashtext('app_migrations'))")
-				is.Equal(last, "COMMIT")
-			case MySQL:
-				is.Equal(first, "SELECT GET_LOCK('app_migrations', 60)")
-				is.Equal(last, "DO RELEASE_LOCK('app_migrations')")
-			case SQLite:
-				is.Equal(first, "BEGIN IMMEDIATE")
-				is.Equal(last, "COMMIT")
-			}
-			for _, table := range []string{"app_migrations", "app_jobs", "app_resets", "app_limits"} {
-				is.True(slices.ContainsFunc(s.kept, func(kept string) bool {
-					return regexp.MustCompile(`CREATE TABLE IF NOT EXISTS ` + table + ` `).MatchString(kept)
-				}))
-			}
-			is.Equal(s.kept[len(s.kept)-1], "INSERT INTO app_migrations (version) VALUES (1)")
-		})
+		for _, f := range []fault{{call: -1}, {call: 0, times: 3, on: true, err: missing[d]}} { // neither versions nor a table
+			t.Run(fmt.Sprint(dialectNames[d], f), func(t *testing.T) {
+				is := is.New(t)
+				s := newStub(d)
+				s.fault = f
+				store, db := s.store(t, &Options{TablePrefix: "app_"})
+				is.NoErr(store.makeTables(t.Context()))
+				is.NoErr(db.PingContext(t.Context()))
+				is.Equal(s.dirty, 0)                                        // the lock is free
+				is.True(!strings.Contains(fmt.Sprint(s.calls), "recovery")) // a name with the default prefix
+				calls := slices.DeleteFunc(slices.Clone(s.calls), isCheck)
+				is.Equal(calls[0], "SELECT MAX(version) FROM app_migrations")
+				frame := map[Dialect][2]string{
+					PostgreSQL: {"BEGIN ISOLATION LEVEL READ COMMITTED", "COMMIT"},
+					MySQL:      {"SELECT GET_LOCK('app_migrations', 60)", "DO RELEASE_LOCK('app_migrations')"},
+					SQLite:     {"BEGIN IMMEDIATE", "COMMIT"},
+				}[d]
+				is.Equal(frame, [2]string{calls[1], calls[len(calls)-1]})
+				is.Equal(calls[2] == "SELECT pg_advisory_xact_lock(hashtext('app_migrations'))", d == PostgreSQL)
+				for _, table := range []string{"app_migrations", "app_jobs", "app_resets", "app_limits"} {
+					is.Equal(count(s.kept, "CREATE TABLE IF NOT EXISTS "+table+" "), 1)
+				}
+				is.Equal(s.kept[len(s.kept)-1], "INSERT INTO app_migrations (version) VALUES (1)")
+			})
+		}
 	}
 }
 
@@ -58,55 +50,32 @@ func isCheck(call string) bool { return strings.HasSuffix(call, " WHERE 1 = 0") 
 
 var checksJobs = "SELECT " + strings.Join(tablesOf(SQLite)[0].columns, ", ") + " FROM recovery_jobs WHERE 1 = 0"
 
-func TestMigrateAgainOnlyReads(t *testing.T) {
+// A newer version's tables are usable, and a tool has no recovery_migrations.
+func TestMigrateLeavesCompleteTablesAlone(t *testing.T) {
 	for _, d := range dialects {
-		for _, version := range []int64{1, 2, 1000} { // a newer version's tables are usable
+		for _, version := range []int64{1, 2, 1000, 0} {
 			t.Run(fmt.Sprint(dialectNames[d], version), func(t *testing.T) {
 				is := is.New(t)
 				s := newStub(d)
 				s.rows[findsVersion] = []driver.Value{version}
+				looks := 1
+				if version == 0 {
+					s.fault = fault{call: 0, times: 1, err: missing[d]}
+					looks = 2
+				}
 				store, _ := s.store(t, nil)
 				is.NoErr(store.makeTables(t.Context()))
-				is.Equal(s.calls[0], "SELECT MAX(version) FROM recovery_migrations")
-				is.Equal(s.calls[1], checksJobs)
-				is.Equal(len(s.calls), 4) // one for each table
+				is.Equal(s.calls[:2], []string{"SELECT MAX(version) FROM recovery_migrations", checksJobs})
+				is.Equal(len(s.calls), 1+looks*3) // each table
 				is.Equal(s.kept, nil)
 			})
 		}
 	}
 }
 
-// A tool has no recovery_migrations.
-func TestMigrateLeavesTablesOfAToolAlone(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			s := newStub(d)
-			s.fault = fault{call: 0, times: 1, err: missing[d]}
-			store, _ := s.store(t, nil)
-			is.NoErr(store.makeTables(t.Context()))
-			is.Equal(len(s.calls), 1+2*3) // it looks twice
-			is.Equal(s.kept, nil)
-		})
-	}
-}
-
 // missing is what a database says of a table that it does not have.
 var missing = map[Dialect]error{
 	PostgreSQL: &stateError{"42P01", "no such table"}, MySQL: errors.New("Error 1146 (42S02): no such table"), SQLite: &numberError{1, "no such table"},
-}
-
-func TestMigrateNewDatabase(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			s := newStub(d)
-			s.fault = fault{call: 0, times: 3, on: true, err: missing[d]} // neither versions nor a table
-			store, _ := s.store(t, nil)
-			is.NoErr(store.makeTables(t.Context()))
-			is.Equal(s.kept[len(s.kept)-1], "INSERT INTO recovery_migrations (version) VALUES (1)")
-		})
-	}
 }
 
 func TestMigrateNamesWhatIsMissing(t *testing.T) {

@@ -95,7 +95,6 @@ func (s *stub) store(t *testing.T, opts *Options) (*Store, *sql.DB) {
 	return store, db
 }
 
-// Connect implements [driver.Connector].
 func (s *stub) Connect(context.Context) (driver.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +103,6 @@ func (s *stub) Connect(context.Context) (driver.Conn, error) {
 	return &stubConn{stub: s}, nil
 }
 
-// Driver implements [driver.Connector].
 func (s *stub) Driver() driver.Driver { return nil }
 
 func (s *stub) record(call string) {
@@ -155,7 +153,6 @@ func (c *stubConn) do(ctx context.Context, call string, effect func()) error {
 	return f.err
 }
 
-// BeginTx implements [driver.ConnBeginTx].
 func (c *stubConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	c.stub.index = 0
 	c.stub.isolation, c.stub.readOnly = sql.IsolationLevel(opts.Isolation), opts.ReadOnly
@@ -167,7 +164,6 @@ func (c *stubConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.T
 	return c, nil
 }
 
-// ExecContext implements [driver.ExecerContext].
 func (c *stubConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	var n int64
 	err := c.statement(ctx, query, args, func() {
@@ -190,7 +186,6 @@ func (c *stubConn) ExecContext(ctx context.Context, query string, args []driver.
 	return driver.RowsAffected(n), err
 }
 
-// QueryContext implements [driver.QueryerContext].
 func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	f, index := c.stub.fault, c.stub.index
 	rows := &stubRowsOf{}
@@ -241,7 +236,6 @@ func (c *stubConn) statement(ctx context.Context, query string, args []driver.Na
 	return c.do(ctx, callText(query, args), effect)
 }
 
-// Commit implements [driver.Tx].
 func (c *stubConn) Commit() error {
 	if c.aborted {
 		c.stub.record("commit")
@@ -253,7 +247,6 @@ func (c *stubConn) Commit() error {
 	return err
 }
 
-// Rollback implements [driver.Tx].
 func (c *stubConn) Rollback() error {
 	c.stub.record("rollback")
 	c.end(false)
@@ -267,7 +260,7 @@ func (c *stubConn) end(keep bool) {
 	c.inTx, c.aborted, c.writes = false, false, nil
 }
 
-// ResetSession implements [driver.SessionResetter]: the pool is about to lend the connection again.
+// ResetSession is called when the pool is about to lend the connection again.
 func (c *stubConn) ResetSession(context.Context) error {
 	if c.inTx || c.locked {
 		c.stub.dirty++
@@ -275,7 +268,6 @@ func (c *stubConn) ResetSession(context.Context) error {
 	return nil
 }
 
-// Close implements [driver.Conn].
 func (c *stubConn) Close() error {
 	c.stub.mu.Lock()
 	defer c.stub.mu.Unlock()
@@ -283,7 +275,7 @@ func (c *stubConn) Close() error {
 	return nil
 }
 
-// Prepare implements [driver.Conn]. Poolers that share connections cannot keep prepared statements.
+// Poolers that share connections cannot keep prepared statements.
 func (c *stubConn) Prepare(query string) (driver.Stmt, error) {
 	if c.stub.dialect != SQLite {
 		panic("the store prepares a statement")
@@ -301,28 +293,23 @@ type stubStmt struct {
 	query string
 }
 
-// Close implements [driver.Stmt].
 func (s *stubStmt) Close() error {
 	s.conn.stub.closed.Add(1)
 	return nil
 }
 
-// NumInput implements [driver.Stmt].
 func (s *stubStmt) NumInput() int { return strings.Count(s.query, "?") }
 
-// ExecContext implements [driver.StmtExecContext].
 func (s *stubStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	s.conn.stub.usedPrepared = append(s.conn.stub.usedPrepared, s.query)
 	return s.conn.ExecContext(ctx, s.query, args)
 }
 
-// QueryContext implements [driver.StmtQueryContext].
 func (s *stubStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	s.conn.stub.usedPrepared = append(s.conn.stub.usedPrepared, s.query)
 	return s.conn.QueryContext(ctx, s.query, args)
 }
 
-// Begin implements [driver.Conn].
 func (c *stubConn) Begin() (driver.Tx, error) { panic("database/sql calls BeginTx") }
 
 // stubRowsOf are the rows that a look-up found; with err, reading on after them fails.
