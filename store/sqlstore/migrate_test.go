@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -197,56 +196,38 @@ func TestMigrateIsTriedAgain(t *testing.T) {
 	}
 }
 
-// A busyConnector fails so many times, as SQLite's does when another connection turns WAL on.
-type busyConnector struct {
-	*stub
-	left, tried int
-	leave       func() // called at every try
-}
-
-func (c *busyConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	c.leave()
-	if c.tried++; c.tried <= c.left {
-		return nil, &numberError{261, "no"} // SQLITE_BUSY_RECOVERY
-	}
-	return c.stub.Connect(ctx)
-}
-
+// SQLite is busy when another connection turns WAL on.
 func TestMigrateConnectsAgain(t *testing.T) {
-	for _, c := range []struct{ busy, tried int }{{0, 1}, {2, 3}, {3, 3}, {1000, 3}} {
-		t.Run(fmt.Sprint(c.busy), func(t *testing.T) {
+	for _, c := range []struct {
+		busy, tried int
+		leaves      bool // the caller, at the first try
+	}{{0, 1, false}, {2, 3, false}, {3, 3, false}, {1000, 3, false}, {1000, 1, true}} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
-				s := &busyConnector{stub: newStub(SQLite), left: c.busy, leave: func() {}}
-				store := s.store(t)
+				s := newStub(SQLite)
+				store, _ := s.store(t, &Options{Attempts: 3})
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
+				tried := 0
+				s.connecting = func() error {
+					if c.leaves {
+						leave()
+					}
+					if tried++; tried <= c.busy {
+						return &numberError{261, "no"} // SQLITE_BUSY_RECOVERY
+					}
+					return nil
+				}
 				start := time.Now()
-				err := store.makeTables(t.Context())
+				err := store.makeTables(ctx)
+				is.Equal(code(err) == "5", c.busy >= 3) // what the last try failed with
 				is.Equal(err == nil, c.busy < 3)
-				is.Equal(s.tried, c.tried)
-				pauses := time.Duration(c.tried - 1)
-				is.True(time.Since(start) >= pauses*firstPause)
+				is.Equal(tried, c.tried)
+				is.True(time.Since(start) >= time.Duration(c.tried-1)*firstPause)
 			})
 		})
 	}
-	t.Run("not for who left", func(t *testing.T) {
-		is := is.New(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		s := &busyConnector{stub: newStub(SQLite), left: 1000, leave: cancel}
-		is.Equal(code(s.store(t).makeTables(ctx)), "5") // what the only try failed with
-		is.Equal(s.tried, 1)
-	})
-}
-
-func (c *busyConnector) store(t *testing.T) *Store {
-	t.Helper()
-	is := is.New(t)
-	accounts, err := stubUsers.Accounts(SQLite)
-	is.NoErr(err)
-	db := sql.OpenDB(c)
-	t.Cleanup(func() { is.NoErr(db.Close()) })
-	store, err := New(db, SQLite, accounts, &Options{Attempts: 3})
-	is.NoErr(err)
-	return store
 }
 
 func migrate(t *testing.T, d Dialect, f fault) (s *stub, err error) {

@@ -25,12 +25,13 @@ import (
 // end: look-ups find one row, writes change one. It writes down every call, remembers which writes
 // were committed, and lets one call of a transaction fail.
 type stub struct {
-	dialect Dialect
-	rows    map[string][]driver.Value // what a look-up finds, by the beginning of its text; nil is no row
-	limits  map[recovery.Digest]time.Time
-	changed func(query string, args []driver.NamedValue) int64
-	refuses []string // statements
-	fault   fault
+	dialect    Dialect
+	rows       map[string][]driver.Value // what a look-up finds, by the beginning of its text; nil is no row
+	limits     map[recovery.Digest]time.Time
+	changed    func(query string, args []driver.NamedValue) int64
+	refuses    []string // statements
+	fault      fault
+	connecting func() error // before a connection is opened; nil does nothing
 
 	mu           sync.Mutex
 	calls        []string // begin, each statement with its arguments, commit and rollback
@@ -96,6 +97,11 @@ func (s *stub) store(t *testing.T, opts *Options) (*Store, *sql.DB) {
 }
 
 func (s *stub) Connect(context.Context) (driver.Conn, error) {
+	if s.connecting != nil {
+		if err := s.connecting(); err != nil {
+			return nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open++
