@@ -2,7 +2,6 @@ package dbtest
 
 import (
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,16 +56,13 @@ type site struct {
 	dialect sqlstore.Dialect
 	service *recovery.Service
 	mails   *mailertest.Recorder
-	trouble []error // of requests that failed
-	dropped []recovery.DropReason
-	settled chan struct{} // all hooks were called
 }
 
 func newSite(t *testing.T, h hostile) *site {
 	t.Helper()
 	is := is.New(t)
 	i := slices.IndexFunc(databases.Servers, func(s databases.Server) bool { return s.Name == h.server })
-	s := &site{db: databases.Servers[i].Create(t), dialect: databases.Servers[i].Dialect, mails: &mailertest.Recorder{}, settled: make(chan struct{}, 1)}
+	s := &site{db: databases.Servers[i].Create(t), dialect: databases.Servers[i].Dialect, mails: &mailertest.Recorder{}}
 	if h.prepare != "" {
 		if _, err := s.db.Exec(h.prepare); err != nil {
 			databases.Missing(t, "what "+h.prepare+" needs", err)
@@ -88,16 +84,6 @@ func newSite(t *testing.T, h hostile) *site {
 		Hasher: recovery.Hasher{Hash: func(password string) (string, error) { return "hash of " + password, nil }},
 		Limits: recovery.Limits{InsecureOff: true},
 		Tick:   10 * time.Millisecond,
-		Hooks: recovery.Hooks{
-			JobDropped: func(e recovery.JobEvent) { s.dropped = append(s.dropped, e.Reason) },
-			JobRetried: func(e recovery.JobEvent) { s.trouble = append(s.trouble, e.Err) },
-			JobFailed:  func(e recovery.JobEvent) { s.trouble = append(s.trouble, e.Err) },
-			TokenRefused: func(e recovery.ResetEvent) {
-				if e.Reason == recovery.TokenMalformed {
-					s.settled <- struct{}{}
-				}
-			},
-		},
 	})
 	is.NoErr(err)
 	return s
@@ -109,9 +95,7 @@ func (s *site) ask(t *testing.T, requests ...recovery.ResetRequest) []recovery.M
 	is := is.New(t)
 	s.mails.Reset()
 	for _, r := range requests {
-		if err := errOf(s.service.RequestReset(t.Context(), r)); !errors.Is(err, recovery.ErrInvalidRequest) {
-			is.NoErr(err)
-		}
+		is.NoErr(errOf(s.service.RequestReset(t.Context(), r)))
 	}
 	for range 10 {
 		_, err := s.service.Deliver(t.Context())
@@ -122,10 +106,6 @@ func (s *site) ask(t *testing.T, requests ...recovery.ResetRequest) []recovery.M
 			break // else one was passed over: see workload.drain
 		}
 	}
-	// Hooks are called in order and later; this event is the last.
-	_, err := s.service.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "none", Password: "Correct-Horse-0!"})
-	is.True(errors.Is(err, recovery.ErrInvalidToken))
-	<-s.settled
 	return s.mails.Messages()
 }
 
@@ -133,41 +113,6 @@ func onHostileColumns(t *testing.T, f func(t *testing.T, h hostile)) {
 	for _, h := range hostileColumns {
 		t.Run(h.server+" "+h.name, func(t *testing.T) { f(t, h) })
 	}
-}
-
-// The names that some collation or other takes for mike or weiss.
-var lookAlikes = []string{
-	"míke", "mikë", "mi\u0301ke", "m\u0131ke", "M\u0130KE", "ｍｉｋｅ", "ｍike", "mi\u212ae", "MI\u212aE",
-	"mike\u00a0", "\u00a0mike", "mike\u3000", "mike\u2003", "mike\u200b", "mike\x00", "mike\t", "mike.", "mik", "mike%", "m_ke", "%",
-	"mіke", "mike𝓮", "wei\u00df", "WEI\u1e9e", "weiſs", "weiſſ", "wéiss", "ｗｅｉｓｓ", "weis", "weiss\u00ad",
-	"' OR 1=1 -- ", `\' OR 1=1 -- `, "0", "1", "mike\\",
-}
-
-func TestLookAlikesGetNoMail(t *testing.T) {
-	onHostileColumns(t, func(t *testing.T, h hostile) {
-		is := is.New(t)
-		s := newSite(t, h)
-		var requests []recovery.ResetRequest
-		for _, name := range lookAlikes {
-			requests = append(requests, recovery.ResetRequest{Username: name},
-				recovery.ResetRequest{Email: name + "@example.com"},
-				recovery.ResetRequest{Email: strings.NewReplacer("mike", "", "weiss", "").Replace(name) + "mike@example.com"})
-		}
-		for _, domain := range []string{"exämple.com", "ｅxample.com", "example.ｃom", "exampl\u00e9.com", "example\u3002com", "example.com.", "example.co", "e\u0130xample.com"} {
-			requests = append(requests, recovery.ResetRequest{Email: "mike@" + domain})
-		}
-		requests = slices.DeleteFunc(requests, func(r recovery.ResetRequest) bool {
-			email, _ := recovery.CanonicalEmail(r.Email)
-			name, _ := recovery.CanonicalUsername(r.Username)
-			return email == "mike@example.com" || name == "mike" // no look-alike but another way to write the same
-		})
-		is.Equal(len(s.ask(t, requests...)), 0) // nobody's name is like another's
-		is.Equal(len(s.trouble), 0)             // and no look-alike troubles the database
-		for _, reason := range s.dropped {
-			is.Equal(reason, recovery.DropNoAccount)
-		}
-		is.Equal(texts(t, s.db, "SELECT COUNT(*) FROM recovery_jobs"), []string{"0"}) // nothing is tried again
-	})
 }
 
 func TestExactAndCanonicalFormsAreRecovered(t *testing.T) {
@@ -200,13 +145,14 @@ func TestExactAndCanonicalFormsAreRecovered(t *testing.T) {
 			is.Equal(len(notices), 1)
 			is.Equal(notices[0].Kind, recovery.MessagePasswordChanged)
 		}
-		is.Equal(len(s.trouble), 0)
 
-		// An ID that the column cannot hold is nobody's, not a failure.
-		for _, id := range []string{"1 OR 1=1", h.ids[0] + "x", "9" + strings.Repeat("0", 40), "ｍ", "á", "-", strings.ToUpper(h.ids[0]) + " "} {
-			accounts, err := s.store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByID, Typed: id, Canonical: id, Max: 2})
-			is.NoErr(err)
-			is.Equal(len(accounts), 0)
+		// What the column cannot hold is no failure, and as an ID nobody's.
+		for _, text := range []string{"1 OR 1=1", h.ids[0] + "x", "9" + strings.Repeat("0", 40), "ｍike", "á", "-", strings.ToUpper(h.ids[0]) + " "} {
+			for _, by := range []recovery.IdentifierKind{recovery.ByID, recovery.ByUsername, recovery.ByEmail} {
+				accounts, err := s.store.FindAccounts(t.Context(), recovery.AccountQuery{By: by, Typed: text, Canonical: text, Max: 2})
+				is.NoErr(err)
+				is.True(len(accounts) == 0 || by != recovery.ByID)
+			}
 		}
 	})
 }

@@ -23,27 +23,14 @@ func TestTablesChangeWhileInUse(t *testing.T) {
 			store, db := databases.Open(t, s)
 			db.SetMaxOpenConns(conns)
 			a := stored(t, store, db, s.Dialect, 1)
+			charges := recovery.Charges{{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1000, Every: time.Second}}}
 			through := func() {
-				r := request(t0)
-				charges := recovery.Charges{{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1000, Every: time.Second}}}
-				is.NoErr(store.Enqueue(t.Context(), r, charges))
-				claimed, err := store.Claim(t.Context(), recovery.Claim{
-					LeaseID: newID(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Minute), Max: 1,
-				})
-				is.NoErr(err)
-				is.Equal(len(claimed), 1)
+				is.NoErr(store.TakeLimits(t.Context(), t0, charges))
 				reset := resetOf(a, t0)
-				reset.JobID = r.ID
-				m := mintOf(claimed[0], reset)
-				m.Charges = charges
-				_, err = store.CreateResets(t.Context(), m)
+				mint(t, store, reset)
+				_, _, err := store.FindReset(t.Context(), reset.Digest, t0)
 				is.NoErr(err)
-				is.NoErr(store.Finish(t.Context(), recovery.Outcome{
-					JobID: r.ID, LeaseID: claimed[0].LeaseID, At: t0, MailedAccountIDs: []string{a.ID}, Requester: reset.Requester,
-				}))
 				is.NoErr(store.RefundLimits(t.Context(), charges))
-				_, _, err = store.FindReset(t.Context(), reset.Digest, t0)
-				is.NoErr(err)
 			}
 			for _, change := range []string{
 				"ALTER TABLE recovery_jobs ADD COLUMN more TEXT", "ALTER TABLE recovery_limits ADD COLUMN more TEXT",

@@ -68,7 +68,8 @@ func countRoundTrips(t *testing.T, p *proxy, store *sqlstore.Store, a recovery.A
 		is.NoErr(call(t.Context()))
 		counts = append(counts, fmt.Sprint(name, " ", p.roundTrips()-before))
 	}
-	j := request(t0)
+	j, notice, reset := request(t0), request(t0), resetOf(a, t0)
+	notice.Kind = recovery.JobNotice
 	var claimed []recovery.Job
 	claim := func(ctx context.Context) (err error) {
 		claimed, err = store.Claim(ctx, recovery.Claim{LeaseID: newID(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Hour), Max: 8, Again: 2})
@@ -78,17 +79,12 @@ func countRoundTrips(t *testing.T, p *proxy, store *sqlstore.Store, a recovery.A
 	count("TakeLimits", func(ctx context.Context) error { return store.TakeLimits(ctx, t0, benchCharges()) })
 	count("Claim", claim)
 	is.Equal(len(claimed), 1)
-	reset := resetOf(a, t0)
 	m := mintOf(claimed[0], reset)
 	m.Charges = benchCharges()
 	count("FindAccounts", func(ctx context.Context) error {
-		_, err := store.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByID, Typed: a.ID, Canonical: a.ID, Max: 1})
-		return err
+		return errOf(store.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByID, Typed: a.ID, Canonical: a.ID, Max: 1}))
 	})
-	count("CreateResets", func(ctx context.Context) error {
-		_, err := store.CreateResets(ctx, m)
-		return err
-	})
+	count("CreateResets", func(ctx context.Context) error { return errOf(store.CreateResets(ctx, m)) })
 	count("Finish", func(ctx context.Context) error {
 		return store.Finish(ctx, recovery.Outcome{JobID: j.ID, LeaseID: m.LeaseID, At: t0, MailedAccountIDs: []string{a.ID}, Requester: reset.Requester})
 	})
@@ -97,25 +93,13 @@ func countRoundTrips(t *testing.T, p *proxy, store *sqlstore.Store, a recovery.A
 		return err
 	})
 	count("RefundLimits", func(ctx context.Context) error { return store.RefundLimits(ctx, benchCharges()) })
-	notice := request(t0)
-	notice.Kind = recovery.JobNotice
 	count("Redeem", func(ctx context.Context) error {
-		_, err := store.Redeem(ctx, recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Job{notice}})
-		return err
+		return errOf(store.Redeem(ctx, recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Job{notice}}))
 	})
 	count("Claim of nothing", claim)
 	is.Equal(len(claimed), 0)
-	count("Purge", func(ctx context.Context) error {
-		_, err := store.Purge(ctx, t0, t0.Add(48*time.Hour), 500)
-		return err
-	})
-	count("Stats", func(ctx context.Context) error {
-		_, err := store.Stats(ctx)
-		return err
-	})
-	count("Now", func(ctx context.Context) error {
-		_, err := store.Now(ctx)
-		return err
-	})
+	count("Purge", func(ctx context.Context) error { return errOf(store.Purge(ctx, t0, t0.Add(48*time.Hour), 500)) })
+	count("Stats", func(ctx context.Context) error { return errOf(store.Stats(ctx)) })
+	count("Now", func(ctx context.Context) error { return errOf(store.Now(ctx)) })
 	return strings.Join(counts, ", ")
 }
