@@ -76,6 +76,21 @@ func begin(ctx context.Context, g *Group[string], call string) <-chan error {
 	return result
 }
 
+// beginAll makes the calls one after the other, all in one batch or behind it.
+func beginAll(ctx context.Context, g *Group[string], calls ...string) (results []<-chan error) {
+	for _, call := range calls {
+		results = append(results, begin(ctx, g, call))
+	}
+	return results
+}
+
+func succeed(t *testing.T, results ...<-chan error) {
+	t.Helper()
+	for _, result := range results {
+		is.New(t).NoErr(<-result)
+	}
+}
+
 func TestCallAloneBeginsAtOnce(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 		is := is.New(t)
@@ -91,13 +106,7 @@ func TestCallAloneBeginsAtOnce(t *testing.T) {
 func TestCallsThatArriveMeanwhileShareABatch(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 		is := is.New(t)
-		var results []<-chan error
-		for _, call := range []string{"a", "b", "c", "d", "e", "f"} {
-			results = append(results, begin(t.Context(), g, call))
-		}
-		for _, result := range results {
-			is.NoErr(<-result)
-		}
+		succeed(t, beginAll(t.Context(), g, "a", "b", "c", "d", "e", "f")...)
 		is.Equal(d.batches, [][]string{{"a"}, {"b", "c", "d", "e"}, {"f"}}) // in their order, four at most
 		is.Equal(d.ctxs[1].Err(), context.Canceled)                         // it ended with its batch
 	})
@@ -106,15 +115,7 @@ func TestCallsThatArriveMeanwhileShareABatch(t *testing.T) {
 func TestUrgentCallsGoFirst(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 		is := is.New(t)
-		a := begin(t.Context(), g, "a")
-		var last <-chan error
-		for _, call := range []string{"b", "c", "d", "e"} {
-			last = begin(t.Context(), g, call)
-		}
-		urgent := begin(t.Context(), g, "urgent")
-		is.NoErr(<-a)
-		is.NoErr(<-urgent)
-		is.NoErr(<-last)
+		succeed(t, beginAll(t.Context(), g, "a", "b", "c", "d", "e", "urgent")...)
 		is.Equal(d.batches, [][]string{{"a"}, {"urgent", "b", "c", "d"}, {"e"}})
 	})
 }
@@ -125,14 +126,8 @@ func TestBatchLingersForCallersThatComeAgain(t *testing.T) {
 		is := is.New(t)
 		lone := begin(t.Context(), g, "lone")
 		round := func(n int) (took time.Duration) {
-			var results []<-chan error
 			began := time.Now()
-			for range n {
-				results = append(results, begin(t.Context(), g, "again"))
-			}
-			for _, result := range results {
-				is.NoErr(<-result)
-			}
+			succeed(t, beginAll(t.Context(), g, slices.Repeat([]string{"again"}, n)...)...)
 			return time.Since(began)
 		}
 		is.Equal(round(3), 2*time.Second)
@@ -210,28 +205,28 @@ func TestBatchEndsWhenAllCallersHaveLeft(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
+	ofOne := func(end func() error) func(calls []string) error {
+		return func(calls []string) error {
+			i := slices.Index(calls, "bad")
+			return Call(i, func() error {
+				if i < 0 {
+					return nil
+				}
+				return end()
+			})
+		}
+	}
+	together := [][]string{{"good", "bad", "fine"}}
+	apart := [][]string{{"good", "bad", "fine"}, {"good", "fine"}, {"bad"}}
 	for name, c := range map[string]struct {
 		fails   func(calls []string) error
 		want    []string // of the calls good, bad, fine
 		batches [][]string
 	}{
-		"of all": {
-			func([]string) error { return errBroken },
-			[]string{"broken", "broken", "broken"},
-			[][]string{{"good", "bad", "fine"}},
-		},
-		"of one": {
-			func(calls []string) error {
-				return Call(slices.Index(calls, "bad"), func() error {
-					if slices.Contains(calls, "bad") {
-						return errBroken
-					}
-					return nil
-				})
-			},
-			[]string{"<nil>", "broken", "<nil>"},
-			[][]string{{"good", "bad", "fine"}, {"good", "fine"}, {"bad"}},
-		},
+		"of all":       {func([]string) error { return errBroken }, slices.Repeat([]string{"broken"}, 3), together},
+		"of one":       {ofOne(func() error { return errBroken }), []string{"<nil>", "broken", "<nil>"}, apart},
+		"panic of one": {ofOne(func() error { panic("hot") }), []string{"<nil>", "panic: hot", "<nil>"}, apart},
+		"panic of all": {func([]string) error { panic("hot") }, slices.Repeat([]string{"panic: hot"}, 3), together},
 		"of one that nobody knows": {
 			func(calls []string) error {
 				if slices.Contains(calls, "bad") {
@@ -242,37 +237,16 @@ func TestFailures(t *testing.T) {
 			[]string{"<nil>", "broken: " + ErrApart.Error(), "<nil>"},
 			[][]string{{"good", "bad", "fine"}, {"good"}, {"bad"}, {"fine"}},
 		},
-		"panic of one": {
-			func(calls []string) error {
-				return Call(slices.Index(calls, "bad"), func() error {
-					if slices.Contains(calls, "bad") {
-						panic("hot")
-					}
-					return nil
-				})
-			},
-			[]string{"<nil>", "panic: hot", "<nil>"},
-			[][]string{{"good", "bad", "fine"}, {"good", "fine"}, {"bad"}},
-		},
-		"panic of all": {
-			func([]string) error { panic("hot") },
-			[]string{"panic: hot", "panic: hot", "panic: hot"},
-			[][]string{{"good", "bad", "fine"}},
-		},
 		"goroutine that ends": {
 			func([]string) error { runtime.Goexit(); return nil },
-			[]string{goexit, goexit, goexit},
-			[][]string{{"good", "bad", "fine"}},
+			slices.Repeat([]string{"panic: groupcommit: a call ended its goroutine"}, 3), together,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 				is := is.New(t)
 				first := begin(t.Context(), g, "first")
-				var results []<-chan error
-				for _, call := range []string{"good", "bad", "fine"} {
-					results = append(results, begin(t.Context(), g, call))
-				}
+				results := beginAll(t.Context(), g, "good", "bad", "fine")
 				is.NoErr(<-first)
 				d.breaks(c.fails)
 				for i, result := range results {
@@ -286,8 +260,6 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-const goexit = "panic: groupcommit: a call ended its goroutine"
-
 // What a batch returns is known to every caller, whoever wrote it.
 func TestErrorsAreKept(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
@@ -299,38 +271,4 @@ func TestErrorsAreKept(t *testing.T) {
 		is.True(errors.Is(err, errBroken))
 		is.Equal(len(d.batches), 1) // alone already
 	})
-}
-
-func TestCallsRace(t *testing.T) {
-	is := is.New(t)
-	var mu sync.Mutex
-	seen := map[string]int{}
-	running := false
-	g := New(8, func(_ context.Context, calls []string) error {
-		mu.Lock()
-		is.True(!running)
-		running = true
-		mu.Unlock()
-		runtime.Gosched()
-		mu.Lock()
-		defer mu.Unlock()
-		running = false
-		for _, call := range calls {
-			seen[call]++
-		}
-		return nil
-	})
-	var callers sync.WaitGroup
-	for caller := range 16 {
-		callers.Go(func() {
-			for i := range 100 {
-				is.NoErr(g.Do(t.Context(), fmt.Sprint(caller, " ", i), i%7 == 0))
-			}
-		})
-	}
-	callers.Wait()
-	is.Equal(len(seen), 1600)
-	for _, n := range seen {
-		is.Equal(n, 1)
-	}
 }
