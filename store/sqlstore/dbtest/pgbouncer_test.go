@@ -4,7 +4,6 @@ package dbtest
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/matryer/is"
 
-	"example.com/recovery"
 	"example.com/recovery/store/sqlstore"
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 	"example.com/recovery/store/storetest"
@@ -91,27 +89,4 @@ func TestStoreBehindPgbouncer(t *testing.T) {
 			})
 		})
 	}
-}
-
-// What the package comment of sqlstore says of pgx is needed: statements that a session has prepared
-// are not there in the next.
-func TestPgxBehindPgbouncerNeedsItsExecMode(t *testing.T) {
-	is := is.New(t)
-	direct := databases.NewPostgres(t, "pgx", nil)
-	databases.OpenOn(t, sqlstore.PostgreSQL, direct.Open(t), databases.TextType(sqlstore.PostgreSQL))
-	pooled := startPooler(t, direct).before(t, direct)
-	pooled.DSN = strings.Replace(pooled.DSN, "default_query_exec_mode=exec", "default_query_exec_mode=cache_statement", 1)
-	store := databases.StoreOn(t, sqlstore.PostgreSQL, pooled.Open(t), "")
-	failed := 0
-	for _, err := range together(200, func(int) error {
-		_, _, err := store.FindReset(t.Context(), recovery.Digest{}, t0)
-		return err
-	}) {
-		var state interface{ SQLState() string }
-		if errors.As(err, &state) {
-			is.True(state.SQLState() == "26000" || state.SQLState() == "42P05") // no such prepared statement, or it is there already
-			failed++
-		}
-	}
-	is.True(failed > 0)
 }

@@ -3,7 +3,6 @@
 package dbtest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -127,15 +125,17 @@ func (id identity) run(t testing.TB, dir, program string, args ...string) {
 // A process is a server that runs until it is killed, at the latest when the test is over.
 type process struct {
 	command *exec.Cmd
-	said    tail
+	output  *os.File
 	ended   chan struct{}
 }
 
 // start starts a command that an identity has made.
 func start(t testing.TB, c *exec.Cmd) *process {
 	t.Helper()
-	p := &process{command: c, ended: make(chan struct{})}
-	c.Stdout, c.Stderr = &p.said, &p.said
+	output, err := os.CreateTemp(t.TempDir(), "output")
+	is.New(t).NoErr(err)
+	p := &process{command: c, output: output, ended: make(chan struct{})}
+	c.Stdout, c.Stderr = output, output
 	dieWithParent(c.SysProcAttr)
 	is.New(t).NoErr(c.Start())
 	go func() {
@@ -145,10 +145,17 @@ func start(t testing.TB, c *exec.Cmd) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("%s said at last: %s", c.Path, p.said.String())
+			t.Logf("%s said: %s", c.Path, p.said())
 		}
+		_ = output.Close()
 	})
 	return p
+}
+
+// said returns what the process wrote.
+func (p *process) said() []byte {
+	text, _ := os.ReadFile(p.output.Name())
+	return text
 }
 
 // running reports whether the process has not ended.
@@ -187,24 +194,4 @@ func children(pid int) (pids []int) {
 		}
 	}
 	return pids
-}
-
-// A tail keeps the end of what is written to it.
-type tail struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-func (w *tail) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.text = append(w.text, p...)
-	w.text = w.text[max(0, len(w.text)-8<<10):]
-	return len(p), nil
-}
-
-func (w *tail) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return string(bytes.TrimSpace(w.text))
 }
