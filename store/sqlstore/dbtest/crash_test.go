@@ -27,7 +27,7 @@ func TestAttack_S43_Crash(t *testing.T) {
 			Driver: p.Driver, DSN: p.DSN, Dialect: s.Dialect,
 			Ledger: ledger{Mails: filepath.Join(dir, "mails"), Acks: filepath.Join(dir, "acks")},
 		}
-		promised := newPromises(db, s.Dialect, o.Ledger)
+		promised := &promises{db: db, dialect: s.Dialect, ledger: o.Ledger}
 		check := func() sight {
 			t.Helper()
 			seen := promised.check(t)

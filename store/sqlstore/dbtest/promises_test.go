@@ -3,7 +3,6 @@ package dbtest
 import (
 	"context"
 	"database/sql"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,13 +19,12 @@ type promises struct {
 	dialect sqlstore.Dialect
 	ledger  ledger
 
-	mailsRead, acksRead int64
-	acks                []ack
-	mailed              map[string]map[int]bool // the runs that mailed a message, by its ID
-	latest              map[string]mail         // that has a token, by address and client
-	accepted, refused   map[string]bool         // digests, by what became of their mails
-	noticed             map[string]map[string]bool
-	seen                sight
+	acks              []ack
+	mailed            map[string]map[int]bool // the runs that mailed a message, by its ID
+	latest            map[string]mail         // that has a token, by address and client
+	accepted, refused map[string]bool         // digests, by what became of their mails
+	noticed           map[string]map[string]bool
+	seen              sight
 }
 
 // A sight is what was found so far.
@@ -36,23 +34,21 @@ type sight struct {
 	waiting                  int
 }
 
-func newPromises(db *sql.DB, d sqlstore.Dialect, l ledger) *promises {
-	return &promises{
-		db: db, dialect: d, ledger: l,
-		mailed: map[string]map[int]bool{}, latest: map[string]mail{}, accepted: map[string]bool{}, refused: map[string]bool{}, noticed: map[string]map[string]bool{},
-	}
-}
-
-// read takes in what was written since the last time.
+// read takes in what was written.
 func (p *promises) read(t *testing.T) {
 	t.Helper()
-	mails, end := newLines[mail](t, p.ledger.Mails, p.mailsRead)
-	p.mailsRead = end
+	is := is.New(t)
+	p.mailed, p.latest, p.noticed = map[string]map[int]bool{}, map[string]mail{}, map[string]map[string]bool{}
+	p.accepted, p.refused, p.seen = map[string]bool{}, map[string]bool{}, sight{}
+	mails, err := readLines[mail](p.ledger.Mails)
+	is.NoErr(err)
+	p.acks, err = readLines[ack](p.ledger.Acks)
+	is.NoErr(err)
 	for _, m := range mails {
 		digest := ""
 		if m.Token != "" {
 			token, err := recovery.ParseToken(m.Token)
-			is.New(t).NoErr(err)
+			is.NoErr(err)
 			digest = token.Digest().String()
 		}
 		if m.Refused {
@@ -78,20 +74,6 @@ func (p *promises) read(t *testing.T) {
 			add(p.noticed, m.To, m.ID)
 		}
 	}
-	acks, end := newLines[ack](t, p.ledger.Acks, p.acksRead)
-	p.acksRead = end
-	p.acks = append(p.acks, acks...)
-}
-
-func newLines[T any](t *testing.T, path string, from int64) ([]T, int64) {
-	t.Helper()
-	is := is.New(t)
-	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
-	is.NoErr(err)
-	defer f.Close()
-	lines, end, err := readLines[T](f, from)
-	is.NoErr(err)
-	return lines, end
 }
 
 func newer(at int64, id string, than int64, thanID string) bool {
@@ -105,7 +87,7 @@ func (p *promises) check(t *testing.T) sight {
 	p.read(t)
 	resets, changes, hashes, waiting, notices := p.tables(t)
 	used := p.judge(t, resets)
-	p.seen.used, p.seen.waiting = 0, len(waiting)
+	p.seen.waiting = len(waiting)
 	for i := range workAccounts {
 		id, address := workName(i), workAddress(i)
 		for notice := range p.noticed[address] {
@@ -154,7 +136,6 @@ type storedReset struct {
 func (p *promises) judge(t *testing.T, resets []storedReset) (used map[string]map[string]bool) {
 	t.Helper()
 	used = map[string]map[string]bool{}
-	p.seen.superseded, p.seen.left = 0, 0
 	for _, r := range resets {
 		var byMailed, byAccepted bool
 		for _, other := range resets {

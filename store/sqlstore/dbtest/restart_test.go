@@ -60,7 +60,7 @@ func killAndRestart(t *testing.T, d sqlstore.Dialect, own *ownServer, kills int)
 		Refuse: func() bool { return later.Load() == 0 && rand.IntN(8) == 0 },
 		Now:    func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
 	})
-	promised := newPromises(own.open(t), d, l)
+	promised := &promises{db: own.open(t), dialect: d, ledger: l}
 
 	work := startWork(t, w)
 	for range kills {
@@ -70,13 +70,9 @@ func killAndRestart(t *testing.T, d sqlstore.Dialect, own *ownServer, kills int)
 		run.Add(1)
 		w.forget()
 		is.True(w.ask(t.Context()) != nil) // nothing is accepted while the database is away
-		mails, err := lastMails(l.Mails)
-		is.NoErr(err)
-		for _, m := range mails {
-			if m.Token != "" && !m.Refused {
-				err := w.redeem(t.Context(), m)
-				is.True(err != nil && !errors.Is(err, recovery.ErrInvalidToken)) // no token is refused for it
-			}
+		for _, m := range w.latest() {
+			err := w.redeem(t.Context(), m)
+			is.True(err != nil && !errors.Is(err, recovery.ErrInvalidToken)) // no token is refused for it
 		}
 		run.Add(1)
 		own.start(t)
@@ -107,14 +103,14 @@ func killAndRestart(t *testing.T, d sqlstore.Dialect, own *ownServer, kills int)
 type shift struct {
 	pause  sync.RWMutex // is held for reading by every piece of work
 	failed atomic.Int64
-	ledger ledger
+	work   *workload
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 }
 
 func startWork(t *testing.T, w *workload) *shift {
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &shift{ledger: w.options.Ledger, cancel: cancel}
+	s := &shift{work: w, cancel: cancel}
 	for _, work := range []func(context.Context) error{w.ask, w.complete, w.deliver} {
 		s.ended.Go(func() {
 			for ctx.Err() == nil {
@@ -139,19 +135,8 @@ func (s *shift) stop() {
 // progress waits until a request is accepted and a token redeemed, and so mailed, from now on.
 func (s *shift) progress(t *testing.T) {
 	t.Helper()
-	_, end := newLines[ack](t, s.ledger.Acks, 0)
-	eventually(t, "the work to go on", func() bool {
-		acks, _ := newLines[ack](t, s.ledger.Acks, end)
-		asked, redeemed := 0, 0
-		for _, a := range acks {
-			if a.Digest != "" {
-				redeemed++
-			} else {
-				asked++
-			}
-		}
-		return asked > 0 && redeemed > 0
-	})
+	asked, redeemed := s.work.asked.Load(), s.work.redeemed.Load()
+	eventually(t, "the work to go on", func() bool { return s.work.asked.Load() > asked && s.work.redeemed.Load() > redeemed })
 }
 
 // An ownServer is a database server of the test's own, which can be killed and started again.

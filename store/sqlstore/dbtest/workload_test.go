@@ -7,13 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,9 +65,11 @@ type workload struct {
 	mails   *os.File
 	acks    *os.File
 
-	mu      sync.Mutex
-	pending map[string]bool // what was asked for and is not finished
-	behind  bool            // until nothing is pending
+	mu              sync.Mutex
+	pending         map[string]bool // what was asked for and is not finished
+	behind          bool            // until nothing is pending
+	tokens          []mail          // those that have one and were not refused
+	asked, redeemed atomic.Int64
 }
 
 type workOptions struct {
@@ -118,6 +121,11 @@ func newWorkload(t *testing.T, db *sql.DB, opts workOptions) *workload {
 		is.NoErr(err)
 		t.Cleanup(func() { _ = (*file).Close() })
 	}
+	mails, err := readLines[mail](opts.Ledger.Mails)
+	is.NoErr(err)
+	for _, m := range mails {
+		w.mailed(m)
+	}
 	w.service, err = recovery.New(w, w, &recovery.Options{
 		Limits: recovery.Limits{InsecureOff: true}, Workers: workWorkers, Tick: 10 * time.Millisecond,
 		SendTimeout: 10 * time.Second, Now: opts.Now,
@@ -150,25 +158,37 @@ func (w *workload) ask(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("RequestReset: %w", err)
 	}
+	w.asked.Add(1)
 	return writeLine(w.acks, ack{Request: accepted.ID, To: workAddress(i), Client: client.String(), RequestedAt: accepted.RequestedAt.UnixMicro()})
 }
 
 // complete redeems a token of the latest mails, or one that may be used already.
 func (w *workload) complete(ctx context.Context) error {
 	time.Sleep(rand.N(2 * time.Millisecond))
-	mails, err := lastMails(w.options.Ledger.Mails)
-	if err != nil || len(mails) == 0 {
-		return err
+	tokens := w.latest()
+	if len(tokens) == 0 {
+		return nil
 	}
-	m := mails[max(0, len(mails)-1-rand.IntN(8))]
-	if m.Token == "" || m.Refused {
-		return nil // it is a notice, or nobody has the token
-	}
-	err = w.redeem(ctx, m)
+	err := w.redeem(ctx, tokens[rand.IntN(len(tokens))])
 	if errors.Is(err, recovery.ErrInvalidToken) {
 		return nil
 	}
 	return err
+}
+
+func (w *workload) mailed(m mail) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m.Token != "" && !m.Refused {
+		w.tokens = append(w.tokens, m)
+	}
+}
+
+// latest returns the latest mails with tokens, of which some live.
+func (w *workload) latest() []mail {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.tokens[max(0, len(w.tokens)-6):])
 }
 
 // redeem redeems the token of a mail and writes it down. The password says which token set it.
@@ -182,6 +202,7 @@ func (w *workload) redeem(ctx context.Context, m mail) error {
 	if err != nil {
 		return fmt.Errorf("CompleteReset: %w", err)
 	}
+	w.redeemed.Add(1)
 	return writeLine(w.acks, ack{Digest: digest, To: m.To})
 }
 
@@ -229,6 +250,7 @@ func (w *workload) Send(_ context.Context, m recovery.Message) error {
 		line.Token = r.Token.Reveal()
 	}
 	err := writeLine(w.mails, line)
+	w.mailed(line)
 	w.options.At("after Send")
 	if line.Refused && err == nil {
 		err = errors.New("the mail system is busy")
@@ -311,45 +333,20 @@ func writeLine(f *os.File, v any) error {
 	return err
 }
 
-// lastMails returns some of the latest mails. It does not read the whole file, which grows: a token
-// is dead as soon as its account gets another mail, and a late reader would find none that lives.
-func lastMails(path string) ([]mail, error) {
-	const tail = 8 << 10
-	f, err := os.Open(path)
+// readLines reads the lines of a file. What has no end yet is not read.
+func readLines[T any](path string) (lines []T, _ error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return nil, err
-	}
-	from := max(0, size-tail)
-	mails, _, err := readLines[mail](f, from)
-	return mails, err
-}
-
-// readLines reads the lines of a file that begin after an offset, or at it if it is 0 or follows a
-// line's end, and returns the offset after the last. What has no end yet is not read.
-func readLines[T any](f *os.File, from int64) (lines []T, end int64, err error) {
-	from = max(0, from-1)
-	text, err := io.ReadAll(io.NewSectionReader(f, from, 1<<40))
-	if err != nil {
-		return nil, 0, err
-	}
-	text = text[:bytes.LastIndexByte(text, '\n')+1]
-	end = from + int64(len(text))
-	if from > 0 { // the rest of the line before
-		_, text, _ = bytes.Cut(text, []byte("\n"))
-	}
-	for line := range bytes.Lines(text) {
+	for line := range bytes.Lines(text[:bytes.LastIndexByte(text, '\n')+1]) {
 		var v T
 		if err := json.Unmarshal(line, &v); err != nil {
-			return nil, 0, fmt.Errorf("%s: %w", f.Name(), err)
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		lines = append(lines, v)
 	}
-	return lines, end, nil
+	return lines, nil
 }
 
 // appendTo opens a file for more lines. A kill may have cut its last line short: it was not
