@@ -109,6 +109,10 @@ type method struct {
 	call func(context.Context, *Store) (any, error)
 }
 
+func methodNamed(name string) method {
+	return methods[slices.IndexFunc(methods, func(m method) bool { return m.name == name })]
+}
+
 var methods = []method{
 	{"FindAccounts by user name", func(ctx context.Context, s *Store) (any, error) {
 		return s.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByUsername, Typed: "Alice", Canonical: "alice", Max: 9})

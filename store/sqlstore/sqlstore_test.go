@@ -282,7 +282,7 @@ func TestRowsOfAnotherType(t *testing.T) {
 		finds  string
 		column int
 	}{{"FindAccounts by user name", findsAccount, 7}, {"Claim", claims, 13}, {"TakeLimits", findsLimits, 1}, {"Stats", findsStats, 1}} {
-		m := methods[slices.IndexFunc(methods, func(m method) bool { return m.name == c.method })]
+		m := methodNamed(c.method)
 		t.Run(m.name, func(t *testing.T) {
 			is := is.New(t)
 			s := newStub(SQLite)

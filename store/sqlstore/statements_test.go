@@ -39,33 +39,6 @@ func TestAnotherPrefixReplacesEveryName(t *testing.T) {
 	}
 }
 
-// What a dialect leaves out, it says in another way.
-func TestDialectsAreComplete(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			texts := fields(statementsOf(d))
-			is.Equal(texts["lease"] != "", d == MySQL) // it returns nothing of what it updates
-			delete(texts, "lease")
-			is.Equal(texts["now"] != "", d != SQLite) // it has no clock of its own
-			delete(texts, "now")
-			is.Equal(texts["lockDatabase"] != "", d == SQLite)
-			delete(texts, "lockDatabase")
-			is.Equal(texts["ensureLimits"] != "", d == MySQL) // it returns nothing of what it locks
-			delete(texts, "ensureLimits")
-			is.Equal(texts["flush"] != "", d == PostgreSQL) // it writes two tables in one statement
-			is.Equal(texts["setLimits"] != "" && texts["insertJobs"] != "", d != PostgreSQL)
-			for _, name := range []string{"flush", "setLimits", "insertJobs"} {
-				delete(texts, name)
-			}
-			for name, text := range texts {
-				t.Log(name)
-				is.True(text != "") // the statement
-			}
-		})
-	}
-}
-
 // What has ended stays as it ended, and a token is redeemed by a statement that looks for itself:
 // whatever was read before, and whoever locked what.
 func TestStatementsEndOnlyWhatLives(t *testing.T) {
@@ -107,7 +80,7 @@ func TestAccountsAreLockedFirst(t *testing.T) {
 			is := is.New(t)
 			s := newStub(d)
 			store, _ := s.store(t, nil)
-			_, err := methods[slices.IndexFunc(methods, func(m method) bool { return m.name == name })].call(t.Context(), store)
+			_, err := methodNamed(name).call(t.Context(), store)
 			is.NoErr(err)
 			isAccount := func(call string) bool { return strings.HasPrefix(call, findsAccount) }
 			isOther := func(call string) bool {

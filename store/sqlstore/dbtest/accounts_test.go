@@ -79,25 +79,3 @@ func TestTablePassesTheKit(t *testing.T) {
 		}
 	})
 }
-
-// An application without tenants, whose names are unique and in lower case, says what it cannot
-// have, and those cases are skipped.
-func TestKitSkipsWhatTheApplicationCannotHave(t *testing.T) {
-	db := databases.Servers[0].Create(t)
-	databases.OpenOn(t, sqlstore.SQLite, db, "TEXT")
-	users := databases.Users
-	users.Tenant = ""
-	accounts, err := users.Accounts(sqlstore.SQLite)
-	is.New(t).NoErr(err)
-	accountstest.Run(t, func(t *testing.T) accountstest.Fixture {
-		f := fixture(t, db, sqlstore.SQLite, accounts)
-		put := f.Put
-		f.Put = func(a recovery.Account, hash string) error {
-			if a.Tenant != "" || a.Username != strings.ToLower(a.Username) || a.Email == "shared@example.com" {
-				return errors.ErrUnsupported
-			}
-			return put(a, hash)
-		}
-		return f
-	})
-}
