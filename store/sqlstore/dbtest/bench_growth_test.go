@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"example.com/recovery"
-	"example.com/recovery/store/sqlstore"
 	"example.com/recovery/store/sqlstore/dbtest/databases"
 )
 
@@ -59,39 +58,7 @@ func BenchmarkHistory(b *testing.B) {
 // historical returns one request's way through a store with n rows in each table.
 func historical(b *testing.B, s databases.Server, n int) func(context.Context) error {
 	store, db := databases.Open(b, s)
-	numbers := fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) ", n)
-	id := "CAST(i AS CHAR(36))"
-	digest := "CAST(CAST(i AS CHAR(32)) AS BINARY)"
-	switch s.Dialect {
-	case sqlstore.PostgreSQL:
-		id, digest = "CAST(i AS TEXT)", "decode(lpad(to_hex(i), 64, '0'), 'hex')"
-	case sqlstore.SQLite:
-		id, digest = "CAST(i AS TEXT)", "CAST(CAST(i AS TEXT) AS BLOB)"
-	}
-	conn, err := db.Conn(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
-	if s.Dialect == sqlstore.MySQL {
-		if _, err := conn.ExecContext(b.Context(), fmt.Sprintf("SET SESSION max_recursive_iterations = %d", n+1)); err != nil {
-			b.Fatal(err)
-		}
-	}
-	past, future := time.Now().Add(-1000*time.Hour).UnixMicro(), time.Now().Add(1000*time.Hour).UnixMicro()
-	for _, insert := range []string{
-		// Half of them wait since long, half are to be tried again much later.
-		fmt.Sprintf(`INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client, requested_at, turn, fresh, order_at)
-			%%sSELECT %s, 'mail', 'reset', 'username', 'somebody', '', '', '', '', %[2]d + i, %[2]d + i, i %%%% 2,
-			CASE WHEN i %%%% 2 = 1 THEN %[2]d + i ELSE %[3]d + i END FROM n`, id, past, future),
-		fmt.Sprintf(`INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at, ended)
-			%%sSELECT %[1]s, %[2]s, %[1]s, %[2]s, %[1]s, %[3]d, %[3]d + i, 'used' FROM n`, digest, id, future),
-		fmt.Sprintf(`INTO recovery_limits (id, tat, slot) %%sSELECT %s, %d + i, %d FROM n`, digest, future, future/60_000_000),
-	} {
-		if _, err := conn.ExecContext(b.Context(), "INSERT "+fmt.Sprintf(insert, numbers)); err != nil {
-			b.Fatal(err)
-		}
-	}
+	fill(b, db, s.Dialect, time.Now(), n)
 	return func(ctx context.Context) error {
 		j := benchRequest()
 		at := j.RequestedAt

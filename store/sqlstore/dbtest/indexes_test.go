@@ -96,8 +96,6 @@ func numbers(n int) string {
 		strings.Join(sum, " + "), strings.Join(from, " CROSS JOIN "), n)
 }
 
-const ownRows = 20_000 // of each table of the store
-
 // addUsers makes so many active accounts: name0, name1, …
 func addUsers(t testing.TB, db *sql.DB, d sqlstore.Dialect, n int) {
 	t.Helper()
@@ -126,12 +124,11 @@ func analyze(t testing.TB, db *sql.DB, d sqlstore.Dialect, tables ...string) {
 	}
 }
 
-// fill makes accounts, and rows of the store.
-func fill(t *testing.T, db *sql.DB, d sqlstore.Dialect, accounts int) {
+// fill makes so many rows in each table of the store.
+func fill(t testing.TB, db *sql.DB, d sqlstore.Dialect, at time.Time, rows int) {
 	t.Helper()
-	addUsers(t, db, d, accounts)
 	is := is.New(t)
-	later := t0.Add(24 * time.Hour).UnixMicro()
+	later := at.Add(24 * time.Hour).UnixMicro()
 	bytes := map[sqlstore.Dialect]string{
 		sqlstore.PostgreSQL: "sha256(CAST(CONCAT('x', n) AS bytea))",
 		sqlstore.MySQL:      "UNHEX(SHA2(CONCAT('x', n), 256))",
@@ -139,14 +136,14 @@ func fill(t *testing.T, db *sql.DB, d sqlstore.Dialect, accounts int) {
 	}[d]
 	for _, statement := range []string{
 		fmt.Sprintf(`INSERT INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at)
-			SELECT %[1]s, CONCAT(n, ''), %[1]s, CONCAT('r', n), %[1]s, %[2]d + n, %[2]d + n FROM %[3]s`, bytes, later, numbers(ownRows)),
-		fmt.Sprintf(`INSERT INTO recovery_limits (id, tat, slot) SELECT %s, %d + n, %d FROM %s`, bytes, later, later/60_000_000, numbers(ownRows)),
+			SELECT %[1]s, CONCAT(n, ''), %[1]s, CONCAT('r', n), %[1]s, %[2]d + n, %[2]d + n FROM %[3]s`, bytes, later, numbers(rows)),
+		fmt.Sprintf(`INSERT INTO recovery_limits (id, tat, slot) SELECT %s, %d + n, %d FROM %s`, bytes, later, later/60_000_000, numbers(rows)),
 		// Most of the mail lane wait since yesterday, the others are to be tried again tomorrow.
 		fmt.Sprintf(`INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
 			requested_at, turn, fresh, order_at)
 			SELECT CONCAT('r', n), CASE WHEN n %% 10 = 0 THEN 'notice' ELSE 'mail' END, 'reset', 'username', '', '', '', '', '', %[1]d + n, %[1]d + n,
 			CASE WHEN n %% 3 > 0 THEN 1 ELSE 0 END, CASE WHEN n %% 3 > 0 THEN %[1]d ELSE %[2]d END + n FROM %[3]s`,
-			t0.Add(-24*time.Hour).UnixMicro(), later, numbers(ownRows)),
+			at.Add(-24*time.Hour).UnixMicro(), later, numbers(rows)),
 	} {
 		_, err := db.Exec(statement)
 		is.NoErr(err)
@@ -222,7 +219,8 @@ func everyStatementUsesAnIndex(t *testing.T, s databases.Server) {
 	p := s.Place(t)
 	db := p.Open(t)
 	databases.OpenOn(t, s.Dialect, db, databases.TextType(s.Dialect))
-	fill(t, db, s.Dialect, accounts)
+	addUsers(t, db, s.Dialect, accounts)
+	fill(t, db, s.Dialect, t0, 20_000)
 
 	seen := &tape{under: db.Driver(), dsn: p.DSN, args: map[string][]any{}}
 	spied := sql.OpenDB(seen)
