@@ -116,18 +116,14 @@ var (
 
 func (m *model) begin(rt *rapid.T) {
 	for _, table := range []string{"recovery_jobs", "recovery_resets", "recovery_limits", "users"} {
-		if _, err := m.db.Exec("DELETE FROM " + table); err != nil {
-			rt.Fatal(err)
-		}
+		must(rt, errOf(m.db.Exec("DELETE FROM "+table)))
 	}
 	for i, tenant := range []string{"", "acme"} {
 		a := recovery.Account{
 			ID: accountIDs[i], Tenant: tenant, Username: names[0], Email: addresses[0], Active: true, HasPassword: true, EmailVerified: true,
 		}
 		m.oracle.Put(a, "h1")
-		if err := databases.Put(m.db, m.dialect, a, "h1"); err != nil {
-			rt.Fatal(err)
-		}
+		must(rt, databases.Put(m.db, m.dialect, a, "h1"))
 	}
 }
 
@@ -186,6 +182,13 @@ func outcome(err error) string {
 	return "failure: " + err.Error()
 }
 
+func must(rt *rapid.T, err error) {
+	rt.Helper()
+	if err != nil {
+		rt.Fatal(err)
+	}
+}
+
 func same(rt *rapid.T, what string, oracle, store any) {
 	rt.Helper()
 	if oracle != store {
@@ -211,22 +214,21 @@ func (m *model) sameOutcome(rt *rapid.T, oracle, store error) bool {
 func (m *model) compare(rt *rapid.T) {
 	m.seen["steps"]++
 	rest, err := atRest(m.db)
-	if err != nil {
-		rt.Fatal(err)
-	}
-	if want := m.oracle.Dump(); rest != want {
-		rt.Fatalf("memstore holds\n%s\nthe SQL store\n%s", want, rest)
-	}
-	hashes, err := passwordHashes(m.db)
-	if err != nil {
-		rt.Fatal(err)
-	}
+	must(rt, err)
+	same(rt, "what is at rest", m.oracle.Dump(), rest)
+	want, hashes := map[string]string{}, map[string]string{}
 	for _, id := range accountIDs {
-		want, known := m.oracle.PasswordHash(id)
-		got, found := hashes[id]
-		same(rt, "whether account "+id+" exists", known, found)
-		same(rt, "password hash of "+id, want, got)
+		if hash, known := m.oracle.PasswordHash(id); known {
+			want[id] = hash
+		}
 	}
+	must(rt, each(m.db, "SELECT id, password_hash FROM users", func(rows *sql.Rows) error {
+		var id, hash string
+		err := rows.Scan(&id, &hash)
+		hashes[id] = hash
+		return err
+	}))
+	same(rt, "the password hashes", fmt.Sprint(want), fmt.Sprint(hashes))
 }
 
 func (m *model) time(rt *rapid.T) {
@@ -249,9 +251,7 @@ func (m *model) put(rt *rapid.T) {
 	}
 	hash := one(rt, "hash", []string{"h1", "h2"}) // an old one may come back
 	m.oracle.Put(a, hash)
-	if err := databases.Put(m.db, m.dialect, a, hash); err != nil {
-		rt.Fatal(err)
-	}
+	must(rt, databases.Put(m.db, m.dialect, a, hash))
 }
 
 func (m *model) remove(rt *rapid.T) {
@@ -261,9 +261,7 @@ func (m *model) remove(rt *rapid.T) {
 	}
 	id := one(rt, "account", accountIDs)
 	m.oracle.Remove(id)
-	if _, err := m.db.Exec(databases.Bind(m.dialect, "DELETE FROM users WHERE id = ?"), id); err != nil {
-		rt.Fatal(err)
-	}
+	must(rt, errOf(m.db.Exec(databases.Bind(m.dialect, "DELETE FROM users WHERE id = ?"), id)))
 }
 
 // claimed returns a job that was claimed and, but seldom, is not finished.
@@ -442,7 +440,7 @@ func (m *model) refundLimits(rt *rapid.T) {
 
 // waiting returns the jobs of a lane that a claim may get: when they are due, or their turns.
 func (m *model) waiting(rt *rapid.T, c recovery.Claim) (again, fresh []int64) {
-	err := each(m.db, fmt.Sprintf("SELECT fresh, order_at FROM recovery_jobs WHERE lane = '%s' ORDER BY order_at", c.Lane), func(rows *sql.Rows) error {
+	must(rt, each(m.db, fmt.Sprintf("SELECT fresh, order_at FROM recovery_jobs WHERE lane = '%s' ORDER BY order_at", c.Lane), func(rows *sql.Rows) error {
 		var isFresh int
 		var at int64
 		err := rows.Scan(&isFresh, &at)
@@ -453,10 +451,7 @@ func (m *model) waiting(rt *rapid.T, c recovery.Claim) (again, fresh []int64) {
 			again = append(again, at)
 		}
 		return err
-	})
-	if err != nil {
-		rt.Fatal(err)
-	}
+	}))
 	slices.Reverse(fresh)
 	return again, fresh
 }
@@ -553,9 +548,7 @@ func (m *model) end(rt *rapid.T, j recovery.Job) {
 func (m *model) purge(rt *rapid.T) {
 	before, most := m.at(rt), rapid.IntRange(1, 4).Draw(rt, "max")
 	ahead := before.Add(seconds(rt, "ahead", 5, 600))
-	if _, err := m.db.Exec("DELETE FROM recovery_limits WHERE tat = 0"); err != nil {
-		rt.Fatal(err) // MySQL makes rows that it locks and does not count
-	}
+	must(rt, errOf(m.db.Exec("DELETE FROM recovery_limits WHERE tat = 0"))) // MySQL makes rows that it locks and does not count
 	for n := most; n >= most; {
 		first, err1 := m.oracle.Purge(rt.Context(), before, ahead, most)
 		second, err2 := m.store.Purge(rt.Context(), before, ahead, most)
@@ -569,64 +562,45 @@ func (m *model) purge(rt *rapid.T) {
 // atRest returns what [memstore.Store.Dump] does.
 func atRest(db *sql.DB) (string, error) {
 	var b strings.Builder
-	micros := func(n int64) time.Time { return time.UnixMicro(n).UTC() }
-	digestOf := func(raw []byte) (d recovery.Digest) {
-		copy(d[:], raw)
-		return d
+	for _, table := range []struct{ name, query, kinds string }{ // a digest, a time, a bit, a client, or what is printed as it is
+		{"reset", `SELECT digest, account_id, version, job_id, requester, requested_at, expires_at, ended, mailed
+			FROM recovery_resets ORDER BY digest`, "d.d.dtt.b"},
+		{"limit", "SELECT id, tat FROM recovery_limits WHERE tat <> 0 ORDER BY id", "dt"},
+		{"job", `SELECT id, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client,
+			requested_at, turn, charged, attempts, lease_id, fresh, order_at FROM recovery_jobs ORDER BY id`, "......d..cttb..bt"},
+	} {
+		err := each(db, table.query, func(rows *sql.Rows) error {
+			texts, targets := make([]sql.NullString, len(table.kinds)), make([]any, len(table.kinds))
+			for i := range texts {
+				targets[i] = &texts[i]
+			}
+			err := rows.Scan(targets...)
+			line := []any{table.name}
+			for i, text := range texts {
+				value := any(text.String)
+				switch table.kinds[i] {
+				case 'd':
+					var d recovery.Digest
+					copy(d[:], text.String)
+					value = d
+				case 't':
+					micro, _ := strconv.ParseInt(text.String, 10, 64)
+					value = time.UnixMicro(micro).UTC()
+				case 'b':
+					value = text.String == "1"
+				case 'c':
+					value, _ = netip.ParseAddr(text.String)
+				}
+				line = append(line, value)
+			}
+			fmt.Fprintln(&b, line...)
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
 	}
-	err := errors.Join(
-		each(db, `SELECT digest, account_id, version, job_id, requester, requested_at, expires_at, ended, mailed
-			FROM recovery_resets ORDER BY digest`, func(rows *sql.Rows) error {
-			var digest, version, requester []byte
-			var account, job, ended string
-			var requestedAt, expiresAt int64
-			var mailed int
-			err := rows.Scan(&digest, &account, &version, &job, &requester, &requestedAt, &expiresAt, &ended, &mailed)
-			fmt.Fprintln(&b, "reset", digestOf(digest), account, digestOf(version), job, digestOf(requester), micros(requestedAt),
-				micros(expiresAt), ended, mailed == 1)
-			return err
-		}),
-		each(db, "SELECT id, tat FROM recovery_limits WHERE tat <> 0 ORDER BY id", func(rows *sql.Rows) error {
-			var key []byte
-			var tat int64
-			err := rows.Scan(&key, &tat)
-			fmt.Fprintln(&b, "limit", digestOf(key), micros(tat))
-			return err
-		}),
-		each(db, `SELECT id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client,
-			requested_at, turn, charged, attempts, lease_id, fresh, order_at FROM recovery_jobs ORDER BY id`, func(rows *sql.Rows) error {
-			var id, lane, kind, by, identifier, account, tenant, portal, locale, client, lease string
-			var ticket []byte
-			var requestedAt, turn, orderAt int64
-			var charged, attempts, fresh int
-			err := rows.Scan(&id, &lane, &kind, &by, &identifier, &account, &tenant, &ticket, &portal, &locale, &client,
-				&requestedAt, &turn, &charged, &attempts, &lease, &fresh, &orderAt)
-			if client == "" {
-				client = netip.Addr{}.String()
-			}
-			if want := recovery.JobKind(kind).Lane(); lane != string(want) {
-				err = errors.Join(err, fmt.Errorf("%s is in the lane %s", kind, lane))
-			}
-			if ticket != nil && len(ticket) != len(recovery.Digest{}) {
-				err = errors.Join(err, fmt.Errorf("a ticket of %d bytes", len(ticket)))
-			}
-			fmt.Fprintln(&b, "job", id, kind, by, identifier, account, tenant, digestOf(ticket), portal, locale, client,
-				micros(requestedAt), micros(turn), charged == 1, attempts, lease, fresh == 1, micros(orderAt))
-			return err
-		}),
-	)
-	return b.String(), err
-}
-
-func passwordHashes(db *sql.DB) (map[string]string, error) {
-	hashes := map[string]string{}
-	err := each(db, "SELECT id, password_hash FROM users", func(rows *sql.Rows) error {
-		var id, hash string
-		err := rows.Scan(&id, &hash)
-		hashes[id] = hash
-		return err
-	})
-	return hashes, err
+	return b.String(), nil
 }
 
 // each calls f for every row of a query on a database or in a transaction.
