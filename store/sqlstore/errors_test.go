@@ -139,15 +139,11 @@ func TestErrorTexts(t *testing.T) {
 		text string
 	}{
 		{first, errors.New("no"), "sqlstore: no"},
-		{first, &stateError{"23505", secret}, "sqlstore: the database refused with code 23505: a constraint forbids it"},
-		{first, errors.New("Error 1062 (23000): " + secret), "sqlstore: the database refused with code MySQL 1062: a constraint forbids it"},
 		{first, &stateError{"99999", secret}, "sqlstore: the database refused with code 99999"},
 		{begin, &stateError{"53300", secret}, "sqlstore: the database refused with code 53300: it has too many connections"},
 		{commit, errors.New("cut"), "sqlstore: the transaction may or may not have been committed: cut"},
-		{
-			commit, &stateError{"08P01", secret},
-			"sqlstore: the transaction may or may not have been committed: the database refused with code 08P01: the connection was lost or refused",
-		},
+		{commit, &stateError{"08P01", secret},
+			"sqlstore: the transaction may or may not have been committed: the database refused with code 08P01: the connection was lost or refused"},
 	} {
 		t.Run(c.text, func(t *testing.T) {
 			is := is.New(t)

@@ -78,15 +78,9 @@ func modes() []mode {
 		{"40001", state("40001"), before, retried, retried},
 		{"40001 after the effect", state("40001"), after, retried, ""},
 		{"40001 in the rows", state("40001"), inRows, retried, ""},
-		{"40001 wrapped", fmt.Errorf("driver: %w", state("40001")), before, retried, retried},
-		{"40P01", state("40P01"), before, retried, retried},
 		{"1213", mysql("1213 (40001)"), before, retried, retried}, // Galera says so at the commit too
 		{"1213 in the rows", mysql("1213 (40001)"), inRows, retried, ""},
-		{"1205", mysql("1205 (HY000)"), before, retried, retried},
-		{"1020", mysql("1020 (HY000)"), before, retried, retried},
 		{"SQLITE_BUSY", number(5), before, retried, retried},
-		{"SQLITE_BUSY_SNAPSHOT", number(517), before, retried, retried},
-		{"SQLITE_LOCKED", number(6), before, retried, retried},
 
 		{"unique_violation", state("23505"), before, failed, failed},
 		{"unique_violation in the rows", state("23505"), inRows, failed, ""},
