@@ -164,7 +164,7 @@ func TestAttack_S45_EveryFaultOfEveryCall(t *testing.T) {
 	combinations := 0
 	for _, d := range dialects {
 		for _, m := range methodsOf(d) {
-			t.Run(dialectNames[d]+"/"+m.name, func(t *testing.T) {
+			t.Run(d.String()+"/"+m.name, func(t *testing.T) {
 				is := is.New(t)
 				clean := callFaulty(t, d, m, fault{call: -1}, time.Hour)
 				is.True(clean.err == nil || errors.Is(clean.err, recovery.ErrLimited))
@@ -253,7 +253,7 @@ func TestEveryCallEndsWithItsContext(t *testing.T) {
 	combinations := 0
 	for _, d := range dialects {
 		for _, m := range methodsOf(d) {
-			t.Run(dialectNames[d]+"/"+m.name, func(t *testing.T) {
+			t.Run(d.String()+"/"+m.name, func(t *testing.T) {
 				is := is.New(t)
 				clean := callFaulty(t, d, m, fault{call: -1}, time.Hour)
 				for index, text := range clean.calls() {

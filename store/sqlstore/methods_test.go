@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"net/netip"
 	"slices"
+	"testing"
 	"time"
 
 	"example.com/recovery"
@@ -19,7 +20,11 @@ func methodsOf(d Dialect) []method {
 
 const overLimit = "Enqueue over a limit"
 
-var dialectNames = map[Dialect]string{PostgreSQL: "PostgreSQL", MySQL: "MySQL", SQLite: "SQLite"}
+func onEach(t *testing.T, f func(t *testing.T, d Dialect)) {
+	for _, d := range dialects {
+		t.Run(d.String(), func(t *testing.T) { f(t, d) })
+	}
+}
 
 var stubUsers = Table{
 	Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password",

@@ -17,7 +17,7 @@ import (
 func TestMigrate(t *testing.T) {
 	for _, d := range dialects {
 		for _, f := range []fault{{call: -1}, {call: 0, times: 3, on: true, err: missing[d]}} { // neither versions nor a table
-			t.Run(fmt.Sprint(dialectNames[d], f), func(t *testing.T) {
+			t.Run(fmt.Sprint(d, f), func(t *testing.T) {
 				is := is.New(t)
 				s := newStub(d)
 				s.fault = f
@@ -53,7 +53,7 @@ var checksJobs = "SELECT " + strings.Join(tablesOf(SQLite)[0].columns, ", ") + "
 func TestMigrateLeavesCompleteTablesAlone(t *testing.T) {
 	for _, d := range dialects {
 		for _, version := range []int64{1, 2, 1000, 0} {
-			t.Run(fmt.Sprint(dialectNames[d], version), func(t *testing.T) {
+			t.Run(fmt.Sprint(d, version), func(t *testing.T) {
 				is := is.New(t)
 				s := newStub(d)
 				s.rows[findsVersion] = []driver.Value{version}
@@ -87,7 +87,7 @@ func TestMigrateNamesWhatIsMissing(t *testing.T) {
 			2: "sqlstore: migrate: the table recovery_jobs is missing: it was made once, so run the files of WriteMigrations, or " +
 				"DELETE FROM recovery_migrations and start again; both pass over the tables that are there: " + hide(missing[d]).Error(),
 		} {
-			t.Run(fmt.Sprint(dialectNames[d], from), func(t *testing.T) {
+			t.Run(fmt.Sprint(d, from), func(t *testing.T) {
 				is := is.New(t)
 				s := newStub(d)
 				s.rows[findsVersion] = []driver.Value{int64(1)}
@@ -147,7 +147,7 @@ func TestEveryFaultOfMigrate(t *testing.T) {
 					f.times = 1000
 				}
 				combinations++
-				t.Run(fmt.Sprintf("%s/%d %v", dialectNames[d], index, f), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%v/%d %v", d, index, f), func(t *testing.T) {
 					is := is.New(t)
 					s, err := migrate(t, d, f)
 					switch {
@@ -182,7 +182,7 @@ func TestMigrateIsTriedAgain(t *testing.T) {
 	} {
 		clean, _ := migrate(t, d, fault{call: -1})
 		for index, text := range clean.calls {
-			t.Run(fmt.Sprintf("%s/%d", dialectNames[d], index), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%v/%d", d, index), func(t *testing.T) {
 				is := is.New(t)
 				s, err := migrate(t, d, fault{call: index, times: 1, err: lost})
 				is.NoErr(err)

@@ -28,45 +28,41 @@ func written(t *testing.T, d Dialect, tool Tool, opts *Options) map[string]strin
 }
 
 func TestToolsGetTheSameStatements(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			goose, plain := written(t, d, Goose, nil), written(t, d, PlainSQL, nil)
-			is.Equal(len(goose), 1)
-			is.Equal(len(plain), 2)
-			up, down := plain["000001_recovery.up.sql"], plain["000001_recovery.down.sql"]
-			is.True(up != "" && down != "")
-			is.Equal(goose["00001_recovery.sql"], "-- +goose Up\n"+up+"-- +goose Down\n"+down)
-		})
-	}
+	onEach(t, func(t *testing.T, d Dialect) {
+		is := is.New(t)
+		goose, plain := written(t, d, Goose, nil), written(t, d, PlainSQL, nil)
+		is.Equal(len(goose), 1)
+		is.Equal(len(plain), 2)
+		up, down := plain["000001_recovery.up.sql"], plain["000001_recovery.down.sql"]
+		is.True(up != "" && down != "")
+		is.Equal(goose["00001_recovery.sql"], "-- +goose Up\n"+up+"-- +goose Down\n"+down)
+	})
 }
 
 func TestMigrationsAreStatementsThatMigrateCanSplit(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			for i, m := range migrationsOf(d) {
-				is.Equal(m.version, i+1)
-				is.True(regexp.MustCompile(`^[a-z_]+$`).MatchString(m.name))
-				for _, text := range []string{m.up, m.down} {
-					is.True(strings.HasSuffix(text, ";\n"))
-					for _, inside := range []string{"--", "/*", "$$", "'"} {
-						is.True(!strings.Contains(strings.ReplaceAll(text, "DEFAULT ''", ""), inside))
-					}
-					is.Equal(strings.Count(text, ";"), strings.Count(text, ";\n"))
+	onEach(t, func(t *testing.T, d Dialect) {
+		is := is.New(t)
+		for i, m := range migrationsOf(d) {
+			is.Equal(m.version, i+1)
+			is.True(regexp.MustCompile(`^[a-z_]+$`).MatchString(m.name))
+			for _, text := range []string{m.up, m.down} {
+				is.True(strings.HasSuffix(text, ";\n"))
+				for _, inside := range []string{"--", "/*", "$$", "'"} {
+					is.True(!strings.Contains(strings.ReplaceAll(text, "DEFAULT ''", ""), inside))
 				}
-				for statement := range strings.SplitSeq(strings.TrimSuffix(m.up, ";\n"), ";\n") {
-					is.True(regexp.MustCompile(`^CREATE (TABLE|INDEX) IF NOT EXISTS `).MatchString(statement)) // passes over what is there
-				}
-				is.Equal(strings.Count(m.up, "CREATE TABLE"), strings.Count(m.down, "DROP TABLE"))
+				is.Equal(strings.Count(text, ";"), strings.Count(text, ";\n"))
 			}
-		})
-	}
+			for statement := range strings.SplitSeq(strings.TrimSuffix(m.up, ";\n"), ";\n") {
+				is.True(regexp.MustCompile(`^CREATE (TABLE|INDEX) IF NOT EXISTS `).MatchString(statement)) // passes over what is there
+			}
+			is.Equal(strings.Count(m.up, "CREATE TABLE"), strings.Count(m.down, "DROP TABLE"))
+		}
+	})
 }
 
 func TestMigrationsHavePrefixAndSchema(t *testing.T) {
 	for d, want := range map[Dialect]string{PostgreSQL: `"my-App".auth_`, MySQL: "`my-App`.auth_", SQLite: "auth_"} {
-		t.Run(dialectNames[d], func(t *testing.T) {
+		t.Run(d.String(), func(t *testing.T) {
 			is := is.New(t)
 			opts := &Options{TablePrefix: "auth_", Schema: "my-App"}
 			if d == SQLite {

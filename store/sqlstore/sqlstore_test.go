@@ -238,7 +238,7 @@ func TestIsolation(t *testing.T) {
 	for d, level := range map[Dialect]sql.IsolationLevel{
 		PostgreSQL: sql.LevelReadCommitted, MySQL: sql.LevelDefault, SQLite: sql.LevelDefault,
 	} {
-		t.Run(dialectNames[d], func(t *testing.T) {
+		t.Run(d.String(), func(t *testing.T) {
 			for _, m := range methods {
 				is := is.New(t)
 				s := newStub(d)
@@ -296,31 +296,29 @@ func TestRowsAffectedFails(t *testing.T) {
 // The application is asked for IDs that it gave, and for no others. An unknown token costs as many
 // statements as one that lives.
 func TestUnknownTokensAskForNothingMadeUp(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			look := func(s *stub, digest recovery.Digest) (asked []string) {
-				store, _ := s.store(t, nil)
-				_, _, err := store.FindReset(t.Context(), digest, now)
-				is.Equal(err == nil, digest == reset.Digest && s.rows[findsReset] != nil)
-				is.True(err == nil || errorText(err) == "recovery: the token is not valid: unknown")
-				is.Equal(len(s.calls), 4) // begin, two statements, and the end
-				for _, call := range s.calls {
-					if strings.HasPrefix(call, findsAccount) {
-						asked = append(asked, call[strings.LastIndex(call, "| "):])
-					}
+	onEach(t, func(t *testing.T, d Dialect) {
+		is := is.New(t)
+		look := func(s *stub, digest recovery.Digest) (asked []string) {
+			store, _ := s.store(t, nil)
+			_, _, err := store.FindReset(t.Context(), digest, now)
+			is.Equal(err == nil, digest == reset.Digest && s.rows[findsReset] != nil)
+			is.True(err == nil || errorText(err) == "recovery: the token is not valid: unknown")
+			is.Equal(len(s.calls), 4) // begin, two statements, and the end
+			for _, call := range s.calls {
+				if strings.HasPrefix(call, findsAccount) {
+					asked = append(asked, call[strings.LastIndex(call, "| "):])
 				}
-				return asked
 			}
-			id := fmt.Sprintf("| %x", reset.AccountID)
-			is.Equal(look(newStub(d), reset.Digest), []string{id})
-			is.Equal(look(newStub(d), recovery.Digest{99}), []string{id}) // of the next token
-			broken := newStub(d)
-			broken.fault = fault{call: 2, times: 1, err: errors.New("no")} // another's account cannot be read
-			is.Equal(look(broken, recovery.Digest{99}), []string{id})
-			empty := newStub(d)
-			empty.rows[findsReset] = nil
-			is.Equal(look(empty, reset.Digest), nil)
-		})
-	}
+			return asked
+		}
+		id := fmt.Sprintf("| %x", reset.AccountID)
+		is.Equal(look(newStub(d), reset.Digest), []string{id})
+		is.Equal(look(newStub(d), recovery.Digest{99}), []string{id}) // of the next token
+		broken := newStub(d)
+		broken.fault = fault{call: 2, times: 1, err: errors.New("no")} // another's account cannot be read
+		is.Equal(look(broken, recovery.Digest{99}), []string{id})
+		empty := newStub(d)
+		empty.rows[findsReset] = nil
+		is.Equal(look(empty, reset.Digest), nil)
+	})
 }

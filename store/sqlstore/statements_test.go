@@ -24,7 +24,7 @@ func fields(s statements) map[string]string {
 func TestAnotherPrefixReplacesEveryName(t *testing.T) {
 	for _, d := range dialects {
 		for _, prefix := range []string{"a", "app_", "x_recovery_"} {
-			t.Run(dialectNames[d]+"/"+prefix, func(t *testing.T) {
+			t.Run(d.String()+"/"+prefix, func(t *testing.T) {
 				is := is.New(t)
 				plain := fields(statementsOf(d))
 				for name, text := range fields(statementsOf(d).named(names{SQLite, "", prefix})) {
@@ -42,17 +42,15 @@ func TestAnotherPrefixReplacesEveryName(t *testing.T) {
 // What has ended stays as it ended, and a token is redeemed by a statement that looks for itself:
 // whatever was read before, and whoever locked what.
 func TestStatementsEndOnlyWhatLives(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			is := is.New(t)
-			texts := fields(statementsOf(d))
-			for _, name := range []string{"redeem", "voidOthers", "supersede"} {
-				_, where, _ := strings.Cut(texts[name], " WHERE ")
-				is.True(strings.Contains(where, " AND ended = ''")) // resets that live
-			}
-			is.True(strings.Contains(texts["redeem"], " AND ended = '' AND expires_at > ")) // and are not over
-		})
-	}
+	onEach(t, func(t *testing.T, d Dialect) {
+		is := is.New(t)
+		texts := fields(statementsOf(d))
+		for _, name := range []string{"redeem", "voidOthers", "supersede"} {
+			_, where, _ := strings.Cut(texts[name], " WHERE ")
+			is.True(strings.Contains(where, " AND ended = ''")) // resets that live
+		}
+		is.True(strings.Contains(texts["redeem"], " AND ended = '' AND expires_at > ")) // and are not over
+	})
 }
 
 // Many rows are locked in one order, or two transactions wait for each other; and where any rows
@@ -61,7 +59,7 @@ func TestStatementsLockInOrder(t *testing.T) {
 	is := is.New(t)
 	locks := func(d Dialect, name, how string) {
 		t.Helper()
-		t.Log(dialectNames[d], name)
+		t.Log(d, name)
 		is.True(strings.Contains(strings.Join(strings.Fields(fields(statementsOf(d))[name]), " "), how))
 	}
 	for _, name := range []string{"claimAgain", "claimFresh", "purgeJobs", "purgeLimits", "purgeResets", "purgeAhead"} {

@@ -223,21 +223,19 @@ func TestCallsHaveTheirOwnContexts(t *testing.T) {
 
 // What others may wait for does not hang for ever.
 func TestBatchThatHangs(t *testing.T) {
-	for _, d := range dialects {
-		t.Run(dialectNames[d], func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				is := is.New(t)
-				s := newStub(d)
-				s.fault = fault{call: 0, times: 1} // until its ctx ends
-				store, _ := s.store(t, nil)
-				began := time.Now()
-				err := store.TakeLimits(t.Context(), now, recovery.Charges{free})
-				is.True(errors.Is(err, context.DeadlineExceeded))
-				is.Equal(time.Since(began), 30*time.Second)
-				is.NoErr(store.TakeLimits(t.Context(), now, recovery.Charges{free}))
-			})
+	onEach(t, func(t *testing.T, d Dialect) {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			s := newStub(d)
+			s.fault = fault{call: 0, times: 1} // until its ctx ends
+			store, _ := s.store(t, nil)
+			began := time.Now()
+			err := store.TakeLimits(t.Context(), now, recovery.Charges{free})
+			is.True(errors.Is(err, context.DeadlineExceeded))
+			is.Equal(time.Since(began), 30*time.Second)
+			is.NoErr(store.TakeLimits(t.Context(), now, recovery.Charges{free}))
 		})
-	}
+	})
 }
 
 // A caller that leaves a batch of several does not know what becomes of its call.
