@@ -2,7 +2,6 @@ package dbtest
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -55,33 +54,6 @@ func TestLockedRowsArePassedOver(t *testing.T) {
 			n, err = store.Purge(ctx, t0.Add(-time.Minute), t0.Add(-time.Second), 10) // all is ahead of this clock
 			is.NoErr(err)
 			is.Equal(n, 2) // the jobs that are leased; the one to be tried again is locked
-		}
-	})
-}
-
-// A limit that is new to two calls at once is counted for both: the second waits for the first, and
-// then sees what it counted.
-func TestLimitThatIsMadeMeanwhileIsCounted(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		if s.Dialect == sqlstore.SQLite {
-			t.Skip("it has one writer")
-		}
-		is := is.New(t)
-		store, db := databases.Open(t, s)
-		known := recovery.Charge{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 9, Every: time.Hour}}
-		missed := recovery.Charge{Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}
-		for _, charges := range []recovery.Charges{{missed}, {known, missed}} {
-			databases.Empty(t, db)
-			is.NoErr(store.TakeLimits(t.Context(), t0, recovery.Charges{known}))
-			tx, err := db.BeginTx(t.Context(), nil)
-			is.NoErr(err)
-			_, err = tx.Exec(databases.Bind(s.Dialect, "INSERT INTO recovery_limits (id, tat, slot) VALUES (?, ?, 0)"), missed.Key[:], t0.Add(time.Hour).UnixMicro())
-			is.NoErr(err)
-			result := make(chan error, 1)
-			go func() { result <- store.TakeLimits(t.Context(), t0, charges) }()
-			time.Sleep(300 * time.Millisecond) // it waits for the row by now; later it sees it
-			is.NoErr(tx.Commit())
-			is.True(errors.Is(<-result, recovery.ErrLimited))
 		}
 	})
 }

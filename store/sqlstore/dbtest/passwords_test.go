@@ -55,37 +55,3 @@ func TestOrderOfAccountsWithoutPassword(t *testing.T) {
 		is.Equal(order, slices.Concat(want["eligible"], want["no password"], want["nobody"]))
 	})
 }
-
-// A password is set if exactly one row has the ID, also if that row had the same hash before.
-func TestPasswordIsSetInExactlyOneRow(t *testing.T) {
-	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
-		is := is.New(t)
-		db := s.Create(t)
-		text := databases.TextType(s.Dialect)
-		_, err := db.Exec(fmt.Sprintf("CREATE TABLE people (id %[1]s, name %[1]s, email %[1]s, hash VARCHAR(200))", text))
-		is.NoErr(err)
-		_, err = db.Exec("INSERT INTO people (id, hash) VALUES ('1', 'same'), ('2', 'b'), ('2', 'c')")
-		is.NoErr(err)
-		accounts, err := sqlstore.Table{
-			Name: "people", ID: "id", Username: "name", Email: "email", PasswordHash: "hash",
-			CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact, Active: sqlstore.Always, EmailVerified: sqlstore.Always,
-		}.Accounts(s.Dialect)
-		is.NoErr(err)
-		for id, want := range map[string]string{
-			"1": "",
-			"2": "several rows of the user table have one ID: it must be unique, over all tenants too",
-			"3": "no row of the user table has the account's ID",
-		} {
-			tx, err := db.Begin()
-			is.NoErr(err)
-			err = accounts.SetPassword(t.Context(), tx, id, "same")
-			is.NoErr(tx.Rollback())
-			if want == "" {
-				is.NoErr(err)
-				continue
-			}
-			is.True(err != nil)
-			is.Equal(err.Error(), want)
-		}
-	})
-}
