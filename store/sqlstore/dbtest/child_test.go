@@ -1,9 +1,7 @@
 package dbtest
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,10 +24,11 @@ import (
 type orders struct {
 	Driver, DSN string
 	Dialect     sqlstore.Dialect
-	Run         int    // the children of one test are counted; each one's clock is a minute later
-	Point       string // where it kills itself, "" for nowhere
-	Pass        int    // and at which time that it gets there
-	Drain       bool   // only empty the queue, then end
+	Run         int           // the children of one test are counted; each one's clock is a minute later
+	Point       string        // where it kills itself, "" for nowhere
+	Pass        int           // and at which time that it gets there
+	Life        time.Duration // after which it kills itself, 0 for never
+	Drain       bool          // only empty the queue, then end
 	Ledger      ledger
 }
 
@@ -65,7 +64,9 @@ func TestChild(t *testing.T) {
 		Now:    func() time.Time { return time.Now().Add(o.later()) },
 		Refuse: func() bool { return !o.Drain && rand.IntN(8) == 0 },
 	})
-	fmt.Println("ready")
+	if o.Life > 0 {
+		time.AfterFunc(o.Life, kill)
+	}
 	if o.Drain {
 		is.NoErr(w.drain(t.Context(), func() {}))
 		fmt.Println("done")
@@ -100,9 +101,13 @@ func (d *doom) at(point string) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.passes++; d.passes < d.pass {
-		return
+	if d.passes++; d.passes >= d.pass {
+		kill()
 	}
+}
+
+// kill kills this process.
+func kill() {
 	p, err := os.FindProcess(os.Getpid())
 	if err == nil {
 		err = p.Kill()
@@ -113,9 +118,8 @@ func (d *doom) at(point string) {
 	select {}
 }
 
-// runChild starts a child and returns when it is dead. It lets the child live for the given time
-// after it is ready, or, if that is zero, until it dies by itself.
-func runChild(t *testing.T, o orders, life time.Duration) {
+// runChild runs a child until it is dead.
+func runChild(t *testing.T, o orders) {
 	t.Helper()
 	is := is.New(t)
 	text, err := json.Marshal(o)
@@ -124,38 +128,20 @@ func runChild(t *testing.T, o orders, life time.Duration) {
 	defer cancel()
 	c := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestChild$")
 	c.Env = append(os.Environ(), childEnv+"="+string(text))
-	var stacks bytes.Buffer
-	c.Stderr = &stacks
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGQUIT) } // the child tells what it was doing
 	c.WaitDelay = 5 * time.Second
 	stdin, err := c.StdinPipe()
 	is.NoErr(err)
 	defer stdin.Close()
-	stdout, err := c.StdoutPipe()
-	is.NoErr(err)
-	is.NoErr(c.Start())
-	said := bufio.NewScanner(stdout)
-	if !said.Scan() || said.Text() != "ready" {
-		_ = c.Process.Kill()
-		_ = c.Wait()
-		t.Fatalf("the child of run %d did not start: %s", o.Run, said.Text())
+	said, err := c.CombinedOutput()
+	switch {
+	case ctx.Err() != nil:
+		t.Fatalf("the child of run %d did not end in time; it was to die %q, pass %d\n%s", o.Run, o.Point, o.Pass, said)
+	case o.Drain:
+		is.NoErr(err)
+		is.True(bytes.HasPrefix(said, []byte("done\n"))) // the child emptied the queue
+	default:
+		is.Equal(string(said), "")              // no call failed in the child
+		is.Equal(c.ProcessState.ExitCode(), -1) // it was killed
 	}
-	if life > 0 {
-		time.Sleep(life)
-		is.NoErr(c.Process.Kill())
-	}
-	last := ""
-	for said.Scan() {
-		last = cmp.Or(last, said.Text())
-	}
-	_ = c.Wait()
-	if ctx.Err() != nil {
-		t.Fatalf("the child of run %d did not end in time; it was to die %q, pass %d\n%s", o.Run, o.Point, o.Pass, &stacks)
-	}
-	if o.Drain {
-		is.Equal(last, "done") // the child emptied the queue
-		return
-	}
-	is.Equal(last, "")                      // no call failed in the child
-	is.Equal(c.ProcessState.ExitCode(), -1) // it was killed
 }

@@ -37,19 +37,18 @@ func TestAttack_S43_Crash(t *testing.T) {
 		}
 		named := rand.Perm(len(points))
 		for ; o.Run < crashes; o.Run++ {
-			o.Point, o.Pass = "", 0
-			life := 20*time.Millisecond + rand.N(130*time.Millisecond)
+			o.Point, o.Life = "", 20*time.Millisecond+rand.N(130*time.Millisecond)
 			if o.Run%3 != 0 {
-				o.Point, o.Pass, life = points[named[o.Run*2/3%len(points)]], 1+rand.IntN(6), 0
+				o.Point, o.Pass, o.Life = points[named[o.Run*2/3%len(points)]], 1+rand.IntN(6), 0
 			}
-			runChild(t, o, life)
+			runChild(t, o)
 			check()
 			if t.Failed() {
 				t.Fatalf("after run %d, killed %q", o.Run, o.Point)
 			}
 		}
-		o.Point, o.Drain = "", true
-		runChild(t, o, 0)
+		o.Point, o.Life, o.Drain = "", 0, true
+		runChild(t, o)
 		seen := check()
 		is.Equal(seen.waiting, 0) // the queue is empty in the end
 		t.Logf("%d kills: %+v", crashes, seen)
