@@ -114,7 +114,9 @@ func TestAnswers(t *testing.T) {
 func TestPasswordIsSetInOneRow(t *testing.T) {
 	is := is.New(t)
 	s := newStub(PostgreSQL)
-	s.changed = func(query string, _ []driver.NamedValue) int64 { return int64(1 + strings.Count(query, `UPDATE "users"`)) }
+	s.changed = func(query string, _ []driver.NamedValue) int64 {
+		return int64(1 + strings.Count(query, `UPDATE "users"`))
+	}
 	_, err := methodNamed("Redeem").call(t.Context(), storeOn(t, s, stubUsers))
 	is.Equal(errorText(err), "sqlstore: several rows of the user table have one ID: it must be unique, over all tenants too")
 	is.Equal(s.kept, nil)
