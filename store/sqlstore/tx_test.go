@@ -2,15 +2,12 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
-
-	"example.com/recovery"
 )
 
 // A call that always loses ends with its ctx, in the middle of a pause too.
@@ -68,50 +65,32 @@ func TestPausesGrow(t *testing.T) {
 	})
 }
 
-// cancelling ends ctx after the last statement, before the commit.
-type cancelling struct {
-	Accounts
-	cancel func()
-}
-
-func (c cancelling) FindAccounts(context.Context, *sql.Tx, recovery.AccountQuery) ([]recovery.Account, error) {
-	c.cancel()
-	return []recovery.Account{alice}, nil
-}
-
 func TestNothingIsCommittedAfterTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newStub(PostgreSQL)
+		store, _ := s.store(t, nil)
 		ctx, cancel := context.WithCancel(t.Context())
-		store, err := New(s.db(t), PostgreSQL, cancelling{cancel: cancel}, nil)
-		is.NoErr(err)
-		found, err := store.FindAccounts(ctx, recovery.AccountQuery{})
+		err := store.transact(ctx, nil, func(txn) error {
+			cancel()
+			return nil
+		})
 		is.True(errors.Is(err, context.Canceled))
-		is.True(!errors.Is(err, ErrUnknownOutcome)) // it is known: nothing was sent
-		is.Equal(found, nil)
+		is.True(!errors.Is(err, ErrUnknownOutcome))                                     // it is known: nothing was sent
 		synctest.Wait()                                                                 // database/sql rolls back on a goroutine of its own
 		is.Equal(errorText(store.Enqueue(ctx, job, nil)), "sqlstore: context canceled") // this does not even begin
 		is.Equal(s.calls, []string{"begin", "rollback"})
 	})
 }
 
-// panicking is an application whose mapping has a bug.
-type panicking struct{ Accounts }
-
-func (panicking) AccountByID(context.Context, *sql.Tx, string, bool) ([]recovery.Account, error) {
-	panic("a bug")
-}
-
+// The application's mapping may have a bug.
 func TestPanicRollsBack(t *testing.T) {
 	is := is.New(t)
 	s := newStub(SQLite)
-	db := s.db(t)
-	store, err := New(db, SQLite, panicking{}, nil)
-	is.NoErr(err)
+	store, db := s.store(t, nil)
 	func() {
 		defer func() { is.Equal(recover(), "a bug") }()
-		_, _ = store.CreateResets(t.Context(), mint())
+		_ = store.write(t.Context(), func(context.Context, *work) error { panic("a bug") })
 	}()
 	is.Equal(db.Stats().InUse, 0) // the connection is back
 	is.Equal(s.calls[len(s.calls)-1], "rollback")
