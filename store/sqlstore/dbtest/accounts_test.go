@@ -65,7 +65,11 @@ func keyTypes(d sqlstore.Dialect) []keyType {
 
 func TestTablePassesTheKit(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		for _, key := range keyTypes(s.Dialect) {
+		types := keyTypes(s.Dialect)
+		if s.Name == "SQLite" {
+			types = types[:1] // the others with the driver that the race detector does not slow down
+		}
+		for _, key := range types {
 			t.Run(key.name, func(t *testing.T) {
 				db := s.Create(t)
 				_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, key.column, databases.TextType(s.Dialect)))
