@@ -96,7 +96,7 @@ func startGalera(t *testing.T) []*mariaDB {
 		db := openConfig(t, node.config(""))
 		eventually(t, "a node to be in step", func() bool {
 			if !p.running() {
-				t.Fatalf("node %d ended: %s", i, p.said())
+				t.Fatalf("node %d ended: %s", i, &p.output)
 			}
 			var name, state, size string
 			if db.QueryRow("SHOW STATUS LIKE 'wsrep_local_state_comment'").Scan(&name, &state) != nil {

@@ -3,6 +3,7 @@
 package dbtest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -125,17 +126,15 @@ func (id identity) run(t testing.TB, dir, program string, args ...string) {
 // A process is a server that runs until it is killed, at the latest when the test is over.
 type process struct {
 	command *exec.Cmd
-	output  *os.File
+	output  bytes.Buffer // is complete when it has ended, with its children: they write here too
 	ended   chan struct{}
 }
 
 // start starts a command that an identity has made.
 func start(t testing.TB, c *exec.Cmd) *process {
 	t.Helper()
-	output, err := os.CreateTemp(t.TempDir(), "output")
-	is.New(t).NoErr(err)
-	p := &process{command: c, output: output, ended: make(chan struct{})}
-	c.Stdout, c.Stderr = output, output
+	p := &process{command: c, ended: make(chan struct{})}
+	c.Stdout, c.Stderr = &p.output, &p.output
 	dieWithParent(c.SysProcAttr)
 	is.New(t).NoErr(c.Start())
 	go func() {
@@ -145,17 +144,10 @@ func start(t testing.TB, c *exec.Cmd) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("%s said: %s", c.Path, p.said())
+			t.Logf("%s said: %s", c.Path, &p.output)
 		}
-		_ = output.Close()
 	})
 	return p
-}
-
-// said returns what the process wrote.
-func (p *process) said() []byte {
-	text, _ := os.ReadFile(p.output.Name())
-	return text
 }
 
 // running reports whether the process has not ended.

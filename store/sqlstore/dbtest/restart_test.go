@@ -156,7 +156,7 @@ func (s *ownServer) start(t *testing.T) {
 	s.process = start(t, s.command())
 	eventually(t, s.name+" to answer", func() bool {
 		if !s.process.running() {
-			t.Fatalf("%s ended: %s", s.name, s.process.said())
+			t.Fatalf("%s ended: %s", s.name, &s.process.output)
 		}
 		return databases.Ping(db) == nil
 	})
