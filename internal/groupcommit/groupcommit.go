@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// ErrLeft is wrapped by the error of a call whose context ended while its batch was running. The
-// call may or may not have taken effect.
+// ErrLeft is wrapped by the error of a call whose caller left while its batch was running, or that
+// does not end when its time is over. The call may or may not have taken effect.
 var ErrLeft = errors.New("groupcommit: the caller left before the batch was done")
 
 // ErrApart may be wrapped by the error of a batch: nothing of it was kept, and one of its calls is
@@ -24,8 +24,9 @@ var ErrApart = errors.New("groupcommit: one of the calls spoils the batch")
 // A Group runs calls in batches, one batch after the other. While a batch is running, the calls
 // that arrive wait, and form the next one.
 type Group[T any] struct {
-	run func(ctx context.Context, calls []T) error
-	max int
+	run   func(ctx context.Context, calls []T) error
+	max   int
+	limit time.Duration
 
 	mu      sync.Mutex
 	running bool
@@ -40,28 +41,38 @@ type Group[T any] struct {
 // costs twice the processor time.
 const linger = 250 * time.Microsecond
 
+// grace is how long a batch whose context has ended may go on. Some drivers wait for a server that
+// went silent whatever their context says, and nobody must have to wait with them.
+const grace = time.Second
+
 // New returns a Group whose batches have at most max calls. run must make all of the calls, in
 // order, or none. Every call gets its error, unless that wraps a [CallError] or [ErrApart]. run
 // must put the answer of a single call into the call.
 //
-// The context of run ends when those of all its callers have ended. It has the values of the first
-// caller's.
-func New[T any](max int, run func(ctx context.Context, calls []T) error) *Group[T] {
-	return &Group[T]{run: run, max: max}
+// The context of run ends when those of all its callers have ended, and after limit. It has the
+// values of the first caller's. If run does not return within a second of that, its callers get [ErrLeft],
+// and the next batch begins beside it.
+func New[T any](max int, limit time.Duration, run func(ctx context.Context, calls []T) error) *Group[T] {
+	return &Group[T]{run: run, max: max, limit: limit}
 }
 
 // A pending call is one whose caller waits.
 type pending[T any] struct {
 	ctx   context.Context
 	call  T
-	alone atomic.Bool // in its batch
+	alone bool // in its batch; guarded by Group.mu
 
-	done  chan struct{} // closed when the rest is set
+	done chan struct{} // closed when the rest is set
+	outcome
+}
+
+// An outcome is the error of a call or a batch, or what it panicked with.
+type outcome struct {
 	err   error
 	panic *panicked
 }
 
-// A panicked is the value that a call or a batch panicked with.
+// A panicked is the value of a panic.
 type panicked struct{ value any }
 
 // Do runs the call in the next batch and returns its error. Urgent calls go before the others.
@@ -80,7 +91,7 @@ func (g *Group[T]) Do(ctx context.Context, call T, urgent bool) error {
 	p := &pending[T]{ctx: ctx, call: call, done: make(chan struct{})}
 	g.mu.Lock()
 	*queue = append(*queue, p)
-	if g.enough != nil && len(g.waiting) >= g.wanted {
+	if g.enough != nil && g.queued() >= g.wanted {
 		close(g.enough)
 		g.enough = nil
 	}
@@ -93,17 +104,17 @@ func (g *Group[T]) Do(ctx context.Context, call T, urgent bool) error {
 	select {
 	case <-p.done:
 	case <-ctx.Done():
-		if g.withdraw(p, queue) {
+		switch withdrawn, alone := g.withdraw(p, queue); {
+		case withdrawn:
 			return ctx.Err()
-		}
-		if p.alone.Load() {
+		case alone:
 			<-p.done // the batch has ctx and ends too
-			break
-		}
-		select {
-		case <-p.done:
 		default:
-			return fmt.Errorf("%w: %w", ErrLeft, ctx.Err())
+			select {
+			case <-p.done:
+			default:
+				return fmt.Errorf("%w: %w", ErrLeft, ctx.Err())
+			}
 		}
 	}
 	if p.panic != nil {
@@ -112,32 +123,25 @@ func (g *Group[T]) Do(ctx context.Context, call T, urgent bool) error {
 	return p.err
 }
 
+// queued returns how many calls wait.
+func (g *Group[T]) queued() int { return len(g.urgent) + len(g.waiting) }
+
 // withdraw takes back a call, if its batch has not begun.
-func (g *Group[T]) withdraw(p *pending[T], queue *[]*pending[T]) bool {
+func (g *Group[T]) withdraw(p *pending[T], queue *[]*pending[T]) (withdrawn, alone bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	i := slices.Index(*queue, p)
 	if i < 0 {
-		return false
+		return false, p.alone
 	}
 	*queue = slices.Delete(*queue, i, i+1)
-	return true
+	return true, false
 }
 
 // serve runs batches until no call waits.
 func (g *Group[T]) serve() {
-	var batch []*pending[T]
-	defer func() {
-		if len(batch) > 0 { // a call has ended this goroutine (runtime.Goexit)
-			end(batch, nil, &panicked{"groupcommit: a call ended its goroutine"})
-			go g.serve()
-		}
-	}()
-	for {
-		if batch = g.next(len(batch)); len(batch) == 0 {
-			return
-		}
-		g.runBatch(batch)
+	for batch := g.next(0); len(batch) > 0; batch = g.next(len(batch)) {
+		g.settle(batch)
 	}
 }
 
@@ -145,7 +149,7 @@ func (g *Group[T]) serve() {
 func (g *Group[T]) next(before int) (batch []*pending[T]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if before > 1 && len(g.waiting) < before {
+	if before > 1 && g.queued() < before {
 		enough := make(chan struct{})
 		g.enough, g.wanted = enough, before
 		g.mu.Unlock()
@@ -163,63 +167,80 @@ func (g *Group[T]) next(before int) (batch []*pending[T]) {
 		batch = append(batch, (*queue)[:n]...)
 		*queue = slices.Delete(*queue, 0, n)
 	}
+	if len(batch) == 1 {
+		batch[0].alone = true
+	}
 	g.running = len(batch) > 0
 	return batch
 }
 
-// runBatch runs calls together. A call that fails does not spoil the others.
-func (g *Group[T]) runBatch(batch []*pending[T]) {
-	caught, err := g.try(batch)
-	var one *CallError
-	switch known := errors.As(err, &one); {
-	case known && len(batch) > 1:
-		culprit := batch[one.Index]
-		g.runBatch(slices.Concat(batch[:one.Index], batch[one.Index+1:]))
-		g.runBatch([]*pending[T]{culprit}) // last, for it may hang
-	case known:
-		end(batch, err, one.panic)
-	case errors.Is(err, ErrApart) && len(batch) > 1:
-		for _, p := range batch {
-			g.runBatch([]*pending[T]{p})
+// settle runs calls together. A call that fails does not spoil the others.
+func (g *Group[T]) settle(batch []*pending[T]) {
+	for todo := [][]*pending[T]{batch}; len(todo) > 0; {
+		batch, todo = todo[0], todo[1:]
+		o := g.try(batch)
+		one, known := errors.AsType[*CallError](o.err)
+		switch {
+		case known && len(batch) > 1:
+			i := one.Index // the culprit comes last, for it may hang
+			todo = slices.Concat([][]*pending[T]{slices.Concat(batch[:i], batch[i+1:])}, todo, [][]*pending[T]{{batch[i]}})
+			continue
+		case errors.Is(o.err, ErrApart) && len(batch) > 1:
+			todo = append(slices.Collect(slices.Chunk(batch, 1)), todo...)
+			continue
+		case known:
+			o.panic = one.panic
 		}
-	default:
-		end(batch, err, caught)
-	}
-}
-
-func end[T any](batch []*pending[T], err error, caught *panicked) {
-	for _, p := range batch {
-		select {
-		case <-p.done: // done already, before the goroutine ended
-		default:
-			p.err, p.panic = err, caught
+		for _, p := range batch {
+			p.outcome = o
 			close(p.done)
 		}
 	}
 }
 
-func (g *Group[T]) try(batch []*pending[T]) (caught *panicked, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			caught = &panicked{v}
-		}
-	}()
-	ctx, stop := whileAny(batch)
+// try runs calls together, on a goroutine that it leaves to itself if it does not end.
+func (g *Group[T]) try(batch []*pending[T]) outcome {
+	ctx, stop := g.whileAny(batch)
 	defer stop()
 	calls := make([]T, len(batch))
 	for i, p := range batch {
 		calls[i] = p.call
 	}
-	return nil, g.run(ctx, calls)
+	done := make(chan outcome, 1)
+	go func() {
+		o := outcome{panic: &panicked{"groupcommit: a call ended its goroutine"}} // by runtime.Goexit
+		defer func() {
+			if v := recover(); v != nil {
+				o.panic = &panicked{v}
+			}
+			done <- o
+		}()
+		o = outcome{err: g.run(ctx, calls)}
+	}()
+	select {
+	case o := <-done:
+		return o
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case o := <-done:
+		return o
+	case <-timer.C:
+		return outcome{err: fmt.Errorf("%w: %w", ErrLeft, ctx.Err())}
+	}
 }
 
-// whileAny returns a context that ends when the contexts of all callers have.
-func whileAny[T any](batch []*pending[T]) (ctx context.Context, stop func()) {
+// whileAny returns a context that ends when the contexts of all callers have, or the time is over.
+func (g *Group[T]) whileAny(batch []*pending[T]) (ctx context.Context, stop func()) {
 	if len(batch) == 1 {
-		batch[0].alone.Store(true)
-		return batch[0].ctx, func() {}
+		g.mu.Lock()
+		batch[0].alone = true
+		g.mu.Unlock()
+		return context.WithTimeout(batch[0].ctx, g.limit)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(batch[0].ctx))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(batch[0].ctx), g.limit)
 	var left atomic.Int64
 	left.Store(int64(len(batch)))
 	stops := make([]func() bool, len(batch))

@@ -55,7 +55,7 @@ func onDisk(t *testing.T, f func(t *testing.T, d *disk, g *Group[string])) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		d := &disk{}
-		f(t, d, New(4, d.run))
+		f(t, d, New(4, time.Minute, d.run))
 		time.Sleep(time.Minute) // until no goroutine is left
 	})
 }
@@ -99,7 +99,12 @@ func TestCallAloneBeginsAtOnce(t *testing.T) {
 			is.NoErr(g.Do(t.Context(), "a", false))
 		}
 		is.Equal(time.Since(began), 3*time.Second)
-		is.Equal(d.ctxs[0], t.Context()) // with its deadline
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		is.NoErr(g.Do(ctx, "a", false))
+		want, _ := ctx.Deadline()
+		got, _ := d.ctxs[3].Deadline()
+		is.Equal(got, want)
 	})
 }
 
@@ -270,5 +275,107 @@ func TestErrorsAreKept(t *testing.T) {
 		is.True(errors.As(err, &one))
 		is.True(errors.Is(err, errBroken))
 		is.Equal(len(d.batches), 1) // alone already
+	})
+}
+
+// Urgent callers are waited for as others are, and no call that waits is kept back for one that may come.
+func TestUrgentCallersCount(t *testing.T) {
+	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
+		is := is.New(t)
+		begin(t.Context(), g, "first")
+		round := func() (took time.Duration) {
+			began := time.Now()
+			var results []<-chan error
+			for range 3 {
+				results = append(results, begin(t.Context(), g, "urgent"))
+			}
+			for _, result := range results {
+				is.NoErr(<-result)
+			}
+			return time.Since(began)
+		}
+		is.Equal(round(), 2*time.Second) // after the first
+		is.Equal(round(), time.Second)   // they come while the batch lingers, and are all that it wants
+	})
+}
+
+// A batch that does not end with its context, as with a driver that waits for a silent server.
+func TestBatchThatHangsIsLeft(t *testing.T) {
+	for name, c := range map[string]struct {
+		timeout time.Duration // of the callers
+		calls   []string
+		left    time.Duration // when they leave
+		next    time.Duration // when the next batch begins
+	}{
+		"caller alone":           {5 * time.Second, []string{"a"}, 5*time.Second + grace, 5*time.Second + grace},
+		"all callers":            {5 * time.Second, []string{"a", "b"}, 5 * time.Second, 5*time.Second + grace},
+		"callers without an end": {time.Hour, []string{"a", "b"}, time.Minute + grace, time.Minute + grace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				stuck, gate := make(chan struct{}), make(chan struct{})
+				g := New(4, time.Minute, func(_ context.Context, calls []string) error {
+					switch calls[0] {
+					case "gate":
+						<-gate
+					case "a":
+						<-stuck
+					}
+					return nil
+				})
+				began := time.Now()
+				begin(t.Context(), g, "gate")
+				ctx, cancel := context.WithTimeout(t.Context(), c.timeout)
+				defer cancel()
+				var results []<-chan error
+				for _, call := range c.calls {
+					results = append(results, begin(ctx, g, call))
+				}
+				close(gate)
+				synctest.Wait()
+				next := begin(t.Context(), g, "next")
+				for _, result := range results {
+					err := <-result
+					is.True(errors.Is(err, ErrLeft))
+					is.True(errors.Is(err, context.DeadlineExceeded))
+				}
+				is.Equal(time.Since(began), c.left)
+				is.NoErr(<-next) // beside the batch that hangs
+				is.Equal(time.Since(began).Truncate(time.Millisecond), c.next)
+				close(stuck)
+			})
+		})
+	}
+}
+
+// A caller alone is told ErrLeft only if its batch hangs, however soon it leaves.
+func TestCallerAloneKnows(t *testing.T) {
+	is := is.New(t)
+	g := New(4, time.Minute, func(ctx context.Context, _ []string) error { return ctx.Err() })
+	for range 20_000 {
+		ctx, cancel := context.WithCancel(t.Context())
+		go cancel()
+		is.True(!errors.Is(g.Do(ctx, "a", false), ErrLeft))
+	}
+}
+
+// A call that ends its goroutine takes none down that was set apart.
+func TestGoexitBesideOneSetApart(t *testing.T) {
+	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
+		is := is.New(t)
+		first, bad, exits := begin(t.Context(), g, "first"), begin(t.Context(), g, "bad"), begin(t.Context(), g, "exits")
+		is.NoErr(<-first)
+		d.breaks(func(calls []string) error {
+			switch {
+			case len(calls) == 2:
+				return Call(0, func() error { return errBroken })
+			case calls[0] == "exits":
+				runtime.Goexit()
+			}
+			return nil
+		})
+		is.Equal(fmt.Sprint(<-exits), "panic: groupcommit: a call ended its goroutine")
+		is.NoErr(<-bad) // alone it comes through
 	})
 }

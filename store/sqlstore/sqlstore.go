@@ -239,10 +239,10 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 		s.prepared = &prepared{stmts: map[string]*sql.Stmt{}}
 		runtime.AddCleanup(s, (*prepared).close, s.prepared)
 	}
-	s.requests = groupcommit.New(maxBatch, s.runCalls)
+	s.requests = groupcommit.New(maxBatch, maxBatchTime, s.runCalls)
 	s.tries = s.requests
 	if dialect != SQLite {
-		s.tries = groupcommit.New(maxBatch, s.runCalls)
+		s.tries = groupcommit.New(maxBatch, maxBatchTime, s.runCalls)
 	}
 	return s, nil
 }

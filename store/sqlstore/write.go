@@ -16,7 +16,8 @@ const (
 	// maxBatch is how many calls share a transaction: enough for the commit to cost little of each.
 	maxBatch = 64
 
-	// maxBatchTime bounds a transaction that others wait for. A usual one takes far less.
+	// maxBatchTime bounds a transaction that others wait for. It is far beyond what one takes, and
+	// holds for drivers that do not heed a context: go-sql-driver's COMMIT, and lib/pq.
 	maxBatchTime = 30 * time.Second
 )
 
@@ -100,7 +101,7 @@ func (s *Store) write(ctx context.Context, f func(context.Context, *work) error)
 func (s *Store) share(group *groupcommit.Group[*call], c *call) error {
 	switch err := group.Do(c.ctx, c, c.urgent); {
 	case errors.Is(err, groupcommit.ErrLeft):
-		return fmt.Errorf("%w: %w", ErrUnknownOutcome, c.ctx.Err())
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	case err != nil && err == c.ctx.Err():
 		return fmt.Errorf("sqlstore: %w", err)
 	case err != nil:
@@ -118,8 +119,6 @@ var readCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 
 // runCalls makes the calls in one transaction.
 func (s *Store) runCalls(ctx context.Context, calls []*call) error {
-	ctx, cancel := context.WithTimeout(ctx, maxBatchTime)
-	defer cancel()
 	var opts *sql.TxOptions
 	if s.dialect == PostgreSQL { // MySQL's writes and locking reads see the latest state at every level
 		opts = readCommitted

@@ -95,7 +95,7 @@ func shared(s *stub) []string {
 func TestWritesOfSQLiteGoBeforeRequests(t *testing.T) {
 	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
 		is := is.New(t)
-		store.requests = groupcommit.New(1, store.runCalls)
+		store.requests = groupcommit.New(1, maxBatchTime, store.runCalls)
 		is.Equal(together(t, store, enqueues(store), writes(store, "UPDATE 1", well)), []error{nil, nil})
 		last := s.kept[len(s.kept)-1]
 		is.True(strings.HasPrefix(last, "INSERT INTO recovery_jobs"))
@@ -276,7 +276,7 @@ func TestChargesAreTheCallersAgain(t *testing.T) {
 		s := newStub(MySQL)
 		store, _ := s.store(t, nil)
 		charges := recovery.Charges{free}
-		group := groupcommit.New(1, func(ctx context.Context, calls []*call) error {
+		group := groupcommit.New(1, maxBatchTime, func(ctx context.Context, calls []*call) error {
 			charges[0] = full
 			defer func() { charges[0] = free }()
 			return store.runCalls(ctx, calls)
