@@ -44,8 +44,9 @@ type Accounts interface {
 
 	// SetPassword must set the whole password hash of the account with the ID, and change nothing
 	// else of it and no other account. It must fail if it cannot, and unless exactly one account
-	// has the ID. The store calls it only with an ID that AccountByID returned in the same tx, with
-	// lock.
+	// has the ID. It must return every error of tx, even of a statement that it could do without:
+	// after some errors the database has ended the transaction. The store calls it only with an ID
+	// that AccountByID returned in the same tx, with lock.
 	SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error
 }
 

@@ -75,16 +75,23 @@ func decided(err error) bool {
 	if errors.Is(err, sql.ErrTxDone) {
 		return true // it was not sent
 	}
-	switch c := code(err); c {
+	c := code(err)
+	switch c {
 	case "": // no answer of the database
 		return false
 	case "40003", "MySQL 1180", "10": // completion unknown, error during COMMIT, SQLITE_IOERR
 		return false
 	case "MySQL 1053", "MySQL 1927": // shutdown, connection killed
 		return false
-	default: // connection exception (poolers say so for the server), operator intervention
-		return !strings.HasPrefix(c, "08") && !strings.HasPrefix(c, "57P")
 	}
+	// Connection exception, operator intervention, system error, internal error: poolers say so for
+	// the server.
+	for _, class := range []string{"08", "57P", "58", "XX"} {
+		if strings.HasPrefix(c, class) {
+			return false
+		}
+	}
+	return true
 }
 
 // lostToAnother reports whether the transaction failed because of another one.
@@ -98,15 +105,18 @@ func lostToAnother(err error) bool {
 	return false
 }
 
-// refusedData reports whether the database refused the data: PostgreSQL's classes "data exception"
-// and "integrity constraint violation", SQLITE_TOOBIG and SQLITE_CONSTRAINT, and every error of
-// MySQL that is decided.
+// refusedData reports whether the database refused what it was given: PostgreSQL's classes "data
+// exception" and "integrity constraint violation", SQLITE_TOOBIG and SQLITE_CONSTRAINT, and MySQL's
+// codes of the same kind.
 func refusedData(err error) bool {
-	if errors.Is(err, ErrUnknownOutcome) || lostToAnother(err) {
+	if errors.Is(err, ErrUnknownOutcome) {
 		return false
 	}
-	switch c := code(err); {
-	case c == "18", c == "19", strings.HasPrefix(c, "MySQL "):
+	switch c := code(err); c {
+	case "18", "19",
+		"MySQL 1048", "MySQL 1062", "MySQL 1364", "MySQL 1451", "MySQL 1452", "MySQL 4025", "MySQL 3819", // constraints
+		"MySQL 1264", "MySQL 1265", "MySQL 1292", "MySQL 1366", "MySQL 1406", "MySQL 1690", // values
+		"MySQL 1267", "MySQL 1300", "MySQL 1644", "MySQL 3988": // letters, and SIGNAL of a trigger
 		return true
 	default:
 		return len(c) == 5 && (c[:2] == "22" || c[:2] == "23")

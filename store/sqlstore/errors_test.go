@@ -98,7 +98,11 @@ func (textError) Error() string { return "no" }
 func TestDecided(t *testing.T) {
 	is := is.New(t)
 	is.True(decided(sql.ErrTxDone)) // ctx ended first, and database/sql rolled back
+	is.True(decided(&stateError{"23503", "no"}))
 	is.True(!decided(io.ErrUnexpectedEOF))
+	for _, pooler := range []string{"08006", "57P01", "58000", "XX000"} {
+		is.True(!decided(&stateError{pooler, "no"}))
+	}
 }
 
 func TestRefusedData(t *testing.T) {
@@ -114,7 +118,7 @@ func TestRefusedData(t *testing.T) {
 	}
 	for _, err := range []error{
 		nil, errors.New("no"), &stateError{"42501", "no"}, &stateError{"22", "no"}, &stateError{"40001", "no"},
-		&numberError{5, "no"}, &numberError{13, "no"}, mysql("1213"), mysql("1205"),
+		&numberError{5, "no"}, &numberError{13, "no"}, mysql("1213"), mysql("1205"), mysql("1040"), mysql("1290"),
 	} {
 		t.Log(err)
 		is.True(!refusedData(err))

@@ -186,6 +186,12 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Acc
 		if err := s.accounts.SetPassword(ctx, w.Tx, r.AccountID, c.PasswordHash); err != nil {
 			return none, err
 		}
+		if r, err = s.reset(ctx, w, c.Digest); err != nil {
+			return none, err
+		}
+		if r.Ended != recovery.TokenUsed {
+			return none, errors.New("the transaction ended in SetPassword, which must return every error of its statements")
+		}
 		w.jobs = append(w.jobs, c.Add...)
 		after, err := s.accounts.AccountByID(ctx, w.Tx, r.AccountID, true)
 		if err != nil {

@@ -207,6 +207,9 @@ func (c *stubConn) QueryContext(ctx context.Context, query string, args []driver
 	if strings.HasPrefix(query, readsLimits(c.stub.dialect)) && longest != readsLimits(c.stub.dialect) {
 		rows.columns, rows.rows = 2, c.stub.limitsIn(args)
 	} else if row := c.stub.rows[longest]; row != nil {
+		if longest == findsReset && slices.ContainsFunc(c.writes, func(w string) bool { return strings.Contains(w, "SET ended = 'used'") }) {
+			row = append(slices.Clone(row[:len(row)-1]), "used")
+		}
 		rows.rows, rows.columns = [][]driver.Value{row}, len(row)
 	}
 	err := c.statement(ctx, query, args, func() {

@@ -1,6 +1,7 @@
 package dbtest
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -81,5 +82,36 @@ func TestTablePassesTheKit(t *testing.T) {
 				})
 			})
 		}
+	})
+}
+
+// An overlooks sets passwords, and does not mind a statement after which the database ended the transaction, as
+// MySQL does after a deadlock and SQLite after an interrupt.
+type overlooks struct{ *sqlstore.Mapping }
+
+func (o overlooks) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error {
+	err := o.Mapping.SetPassword(ctx, tx, id, hash)
+	_, _ = tx.ExecContext(ctx, "ROLLBACK")
+	return err
+}
+
+func TestTransactionThatEndsInSetPassword(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		direct, db := databases.Open(t, s)
+		store, err := sqlstore.New(db, s.Dialect, overlooks{tableOf(t, s.Dialect)}, nil)
+		is.NoErr(err)
+		a := stored(t, direct, db, s.Dialect, 1)
+		reset := resetOf(a, t0)
+		mint(t, direct, reset)
+		before, err := databases.PasswordHash(db, s.Dialect, a.ID)
+		is.NoErr(err)
+		_, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "new hash", Add: []recovery.Job{request(t0)}})
+		is.True(err != nil && strings.Contains(err.Error(), "must return every error"))
+		after, err := databases.PasswordHash(db, s.Dialect, a.ID)
+		is.NoErr(err)
+		is.Equal(after, before)
+		_, err = direct.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "new hash"})
+		is.NoErr(err) // the token lives
 	})
 }

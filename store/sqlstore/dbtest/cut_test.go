@@ -1,6 +1,8 @@
 package dbtest
 
 import (
+	"bytes"
+	"context"
 	"database/sql"
 	"errors"
 	"io"
@@ -53,6 +55,38 @@ func TestAttack_S45_CutConnection(t *testing.T) {
 		}
 		t.Logf("%d cuts: %d were told done, %d unknown (%d of them done), %d not done", tried, c.done, c.unknown, c.unknownDone, c.failed)
 		is.True(c.unknown > 0 && c.failed > 0) // the cuts came before and within the COMMIT
+	})
+}
+
+// The answer to a COMMIT never comes. Some drivers wait for it whatever their context says; the caller
+// does not, and the requests of others go on.
+func TestSilentConnectionStopsNobody(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		if s.Dialect == sqlstore.SQLite {
+			t.Skip("it has no connection")
+		}
+		is := is.New(t)
+		place, p := s.Place(t), newProxy(t)
+		databases.OpenOn(t, s.Dialect, place.Open(t), databases.TextType(s.Dialect))
+		db, err := p.before(t, place)()
+		is.NoErr(err)
+		t.Cleanup(func() { _ = db.Close() })
+		store := databases.StoreOn(t, s.Dialect, db, "")
+		enqueue := func(timeout time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			return store.Enqueue(ctx, request(t0), recovery.Charges{{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 9, Every: time.Second}}})
+		}
+		is.NoErr(enqueue(time.Minute))
+		silent := make(chan struct{})
+		defer close(silent)
+		p.mu.Lock()
+		p.silent = silent
+		p.mu.Unlock()
+		began := time.Now()
+		is.True(errors.Is(enqueue(time.Second), sqlstore.ErrUnknownOutcome))
+		is.True(time.Since(began) < 10*time.Second)
+		is.NoErr(enqueue(time.Minute))
 	})
 }
 
@@ -177,8 +211,10 @@ type proxy struct {
 	armed   bool
 	left    int // bytes until the cut; it never comes if this is negative
 	passed  int
-	last    bool // which way the last bytes went
-	turns   int  // how often the client spoke after the server did
+	last    bool          // which way the last bytes went
+	silent  chan struct{} // if it is there, the answer to the next COMMIT waits until it is closed
+	muted   bool
+	turns   int // how often the client spoke after the server did
 }
 
 func newProxy(t *testing.T) *proxy {
@@ -246,11 +282,31 @@ func (p *proxy) pass(to, from net.Conn, up bool) {
 		if err == io.EOF || n == 0 {
 			return
 		}
+		if silent := p.mute(up, buf[:n]); silent != nil {
+			<-silent
+			return
+		}
 		n, cut := p.count(up, n)
-		if _, err := to.Write(buf[:n]); err != nil || cut {
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+		if cut {
 			return
 		}
 	}
+}
+
+// mute returns what the answer to a COMMIT waits for, nil if it need not.
+func (p *proxy) mute(up bool, text []byte) (silent chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if up && bytes.Contains(bytes.ReplaceAll(bytes.ToUpper(text), []byte("COMMITTED"), nil), []byte("COMMIT")) {
+		p.muted = p.silent != nil
+	}
+	if !up && p.muted {
+		silent, p.silent, p.muted = p.silent, nil, false
+	}
+	return silent
 }
 
 // count returns how many of n bytes may pass, and whether the connection ends then.
