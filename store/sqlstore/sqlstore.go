@@ -49,13 +49,15 @@
 //
 // # Transactions
 //
-// Every method is one transaction: at READ COMMITTED on PostgreSQL, whatever its default is, and at
-// the default isolation level of the others. A guarded write whose affected rows are counted
-// decides, or a locked row, never an earlier read. Rows are locked in one order: accounts by their
-// IDs, then a job, limits by their keys, resets. After a deadlock, a serialization failure or a
-// busy database the whole transaction is tried again, a bounded number of times. Then the caller
-// gets the error, and nothing was done. If the connection is lost or ctx ends while a transaction
-// is committed, the error wraps [ErrUnknownOutcome]: trying again is safe.
+// Every method is one transaction. On PostgreSQL, whatever its default is, writes are at READ
+// COMMITTED and reads at REPEATABLE READ; on the others both are at the default level. A guarded
+// write whose affected rows are counted decides, or a locked row, never an earlier read. Rows are
+// locked in one order: accounts by their IDs, then a job, limits by their keys, resets. Only Purge
+// takes a few of each in an order of its own. After a deadlock, a serialization failure or a busy
+// database the whole transaction is tried again, a bounded number of times. Then the caller gets the
+// error, and nothing was done. If the connection is lost or ctx ends while a transaction is
+// committed, the error wraps [ErrUnknownOutcome]: trying again is safe. Drivers that do not heed a
+// context everywhere, as go-sql-driver and lib/pq, need a timeout in their DSN.
 //
 // Waiting for the disk is most of what a request costs. So calls of Enqueue and of TakeLimits that
 // arrive while others are being committed share the next transaction, up to 64 of them. Each

@@ -97,12 +97,12 @@ func scan(rows *sql.Rows, err error) (found []recovery.Account, _ error) {
 	return found, rows.Err()
 }
 
-// On MySQL write ? for $1, $2 and $3.
+// On MySQL write ? for $1 to $5.
 var (
 	nextUnfilled = `SELECT id, name, email FROM users
 		WHERE id > $1 AND (name_canonical IS NULL OR email_canonical IS NULL) ORDER BY id LIMIT 500`
 	fillOne = `UPDATE users SET name_canonical = coalesce(name_canonical, $1),
-		email_canonical = coalesce(email_canonical, $2) WHERE id = $3`
+		email_canonical = coalesce(email_canonical, $2) WHERE id = $3 AND name = $4 AND email = $5`
 )
 
 // fillCanonical fills both columns where they are NULL. It may be stopped, and run again.
@@ -129,7 +129,7 @@ func fillCanonical(ctx context.Context, db *sql.DB) error {
 		}
 		for _, u := range page {
 			name, email := canonical(u.name, u.email)
-			if _, err := db.ExecContext(ctx, fillOne, name, email, u.id); err != nil {
+			if _, err := db.ExecContext(ctx, fillOne, name, email, u.id, u.name, u.email); err != nil {
 				return err
 			}
 			last = u.id
