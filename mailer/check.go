@@ -11,10 +11,10 @@ import (
 	"example.com/recovery"
 )
 
-// maxListed is how many accounts a mail may have tokens for, and how many that log in elsewhere.
+// maxListed is how many resets a mail may have, and how many sign-ins.
 const maxListed = 10
 
-// check returns an error that wraps recovery.ErrPermanent and never quotes the message.
+// check validates m. Its error wraps recovery.ErrPermanent and never quotes the message.
 func check(m recovery.Message) error {
 	refuse := func(field, rule string) error {
 		return fmt.Errorf("mailer: Message.%s %s: %w", field, rule, recovery.ErrPermanent)
@@ -83,8 +83,8 @@ const (
 	maxCode  = 32
 )
 
-// isAddress reports whether the core takes all of s for an address. Some have joiners, in names of
-// scripts that need them.
+// isAddress reports whether the core accepts all of s as an address. Some addresses have joiners,
+// which some scripts need.
 func isAddress(s string) bool {
 	_, err := recovery.CanonicalEmail(s)
 	return err == nil && s == strings.TrimSpace(s)

@@ -11,14 +11,14 @@ import (
 // maxNames bounds the list of user names; the others are counted.
 const maxNames = 50
 
-// Data is what a template is executed with. All texts are safe to show: the package documentation
-// says how. It prints as "[redacted]".
+// Data is the dot of every template. All texts are safe to show, as the package documentation
+// explains. It prints as "[redacted]".
 //
 // A user name is a string in a text part, and "" if the account has none. In an HTML part it is an
 // html/template.HTML that isolates itself and cannot become a link.
 //
-// In a subject template everything about single accounts is empty: user names, tokens, links,
-// codes, sign-ins, and how many there are.
+// In a subject template all fields about single accounts are empty: user names, tokens, links,
+// codes, sign-ins, and their numbers.
 type Data struct {
 	redacted
 
@@ -34,7 +34,7 @@ type Data struct {
 	Username  any   // of the only account, or the first of Usernames
 	Usernames []any // of a usernames or password_changed message, at most 50
 	MoreNames int   // how many names were left out
-	Bracketed bool  // in a text part: in some name "." is shown as "[.]", or ":" as "[:]"
+	Bracketed bool  // in a text part: some name shows "." as "[.]" or ":" as "[:]"
 
 	// Of a reset_token or reset_link message for one account; "" if it is for several.
 	Token string
@@ -48,25 +48,25 @@ type Data struct {
 	SignIns     []DataSignIn
 	MoreSignIns int // how many accounts were left out
 
-	// When tokens and links end, and the codes, in Options.Location. Zero if there is nothing to
-	// end. Valid and CodesValid are counted from when the mail is sent, and nil if no time is left.
+	// When tokens and links expire, and when codes do, in Options.Location; zero if there are none.
+	// Valid and CodesValid count from when the mail is sent, and are nil if no time is left.
 	ExpiresAt     time.Time
 	Valid         *Span
 	CodesExpireAt time.Time
 	CodesValid    *Span
 
 	RequestedAt time.Time // in Options.Location; may be zero
-	Client      string    // address or network of who asked, or ""
+	Client      string    // address or network of the client that asked, or ""
 }
 
-// DataReset is what a mail has for one account.
+// DataReset is what a mail shows for one account.
 type DataReset struct {
 	redacted
 
 	Username any
 	Token    string
 	Link     string // "" in a reset_token message
-	Code     string // all of a mail have one, or none
+	Code     string // all accounts of a mail have one, or none has
 }
 
 // DataSignIn is an account that has no password here.
@@ -77,14 +77,14 @@ type DataSignIn struct {
 	Provider string // where it logs in, such as "Google"; "" if that is not known
 }
 
-// A Span is a time in the words of a reader: nobody needs the minutes of 16 hours, and everybody
-// those of one and a half. One of the two is not zero.
+// A Span is a time as a reader wants it: with minutes below three hours, in whole hours from then
+// on. At least one of the two is not zero.
 type Span struct {
 	Hours   int
 	Minutes int // 0 from three hours on
 }
 
-// data returns what the part is executed with.
+// data returns the dot for the part.
 func (r *Renderer) data(l locale, m recovery.Message, p part) Data {
 	d := Data{
 		Locale:      l.name,
@@ -110,7 +110,7 @@ func (r *Renderer) data(l locale, m recovery.Message, p part) Data {
 		d.CodesExpireAt = m.CodesExpireAt.In(r.opts.Location)
 		d.CodesValid = span(m.SentAt, m.CodesExpireAt)
 	}
-	if p == subjectPart { // it is stored, listed and notified without protection
+	if p == subjectPart { // mail systems store, list and announce it without protection
 		return d
 	}
 	if isReset(m.Kind) {
@@ -182,7 +182,7 @@ func isReset(k recovery.MessageKind) bool {
 	return k == recovery.MessageResetToken || k == recovery.MessageResetLink
 }
 
-// hasCodes reports whether the resets of m have codes; check has seen that all have.
+// hasCodes reports whether the resets of m have codes; check refuses messages where only some have.
 func hasCodes(m recovery.Message) bool {
 	return isReset(m.Kind) && len(m.Resets) > 0 && m.Resets[0].Code != ""
 }

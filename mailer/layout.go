@@ -7,16 +7,16 @@ import (
 	"golang.org/x/text/width"
 )
 
-// maxColumns is the width of a line of prose, after RFC 5322 section 2.1.1 less the quotation mark
-// of a reply.
+// maxColumns is the width of a line of prose: the 78 of RFC 5322 section 2.1.1 less the "> " of a
+// reply.
 const maxColumns = 76
 
-// layOut gives a text part its final form: no space at the end of a line, no two empty lines in
-// turn, prose wrapped, one line feed at the end.
+// layOut gives a text part its final form: no space at the end of a line, no two empty lines in a
+// row, prose wrapped, one line feed at the end.
 func layOut(text string) string {
 	var b strings.Builder
 	b.Grow(len(text) + 1)
-	empty := false // lines before this one, but not at the beginning
+	empty := false // empty lines precede this one, and do not begin the text
 	for line := range strings.SplitSeq(text, "\n") {
 		line = strings.TrimRight(line, " \t\r")
 		if line == "" {

@@ -12,41 +12,41 @@
 //		return q.put(ctx, mail.To, mail.Subject, mail.Text, mail.HTML)
 //	}
 //
-// [Console] prints mails while one develops; package mailer/mailertest records messages in tests.
+// [Console] prints mails during development. Package mailer/mailertest records messages in tests.
 //
 // # Languages
 //
-// English (en) and Japanese (ja) are built in. Message.Locale chooses the nearest language that
-// there is; a locale that is empty, malformed or far from all of them is English. Nothing else of a
-// request has a say. docs/languages.md says how one is added.
+// English (en) and Japanese (ja) are built in. Message.Locale alone chooses the language: the
+// nearest one that is available. If the locale is empty, malformed or far from all of them, the
+// mail is in English. docs/languages.md explains how to add a language.
 //
 // # Templates
 //
-// [Options.Templates] replaces single files, or adds languages. A file that is not there is the
-// built-in one. Its layout:
+// [Options.Templates] replaces single files, or adds languages. The built-in file stands in for
+// each one that is missing. The layout:
 //
 //	layout.html                  the frame of every HTML part
-//	pieces.html                  what the HTML parts are made of: the button, the box of the token
+//	pieces.html                  the building blocks of HTML parts: the button, the token's box
 //	en/words.txt                 what the parts of a language share: dates, labels, the closing lines
 //	en/reset_token.subject.txt   and so on for reset_link, password_changed, usernames and sign_in
 //	en/reset_token.txt           the text part
 //	en/reset_token.html          the HTML part, without its frame
 //
-// A directory is named by its BCP 47 tag ("pt-BR"). A new one must have all files, as en has. Files
-// whose names begin with a dot are ignored; any other file is an error.
+// A directory is named by its BCP 47 tag ("pt-BR"). A new language must have all files that en has.
+// Files whose names begin with a dot are ignored; any other file is an error.
 //
-// Files that end in .html are templates of html/template, the others of text/template. The dot is a
-// [Data]. What words.txt defines can be used in every part, and what pieces.html defines in every
-// HTML part; layout.html executes the part as the template "content".
+// Files that end in .html are parsed by html/template, the others by text/template. The dot is a
+// [Data]. Every part can use the templates that words.txt defines, and every HTML part also those
+// of pieces.html. layout.html executes the part as the template "content".
 //
-// In a text part, a line that begins with a space is never broken: that is the place for tokens,
-// links and names. A line that does not is wrapped at spaces when it is wider than 76 columns.
+// In a text part, a line that begins with a space is never broken: put tokens, links and names
+// there. Other lines are wrapped at spaces when they are wider than 76 columns.
 //
-// An address may have several accounts. Then there is one mail for all of them, and reset_token and
-// reset_link must show a token or link for each. If the reader asked for codes, they must show the
-// code beside it, and should say that it works only on the page or in the app where the reader
-// asked. Data.Token, Data.Link and Data.Code are set for a single account only, so a template can
-// ask for them:
+// An address may have several accounts. One mail then covers all of them, and reset_token and
+// reset_link must show a token or link for each. If the reader asked for codes, they must show each
+// account's code too, and should say that it works only on the page or in the app where the reader
+// asked. Data.Token, Data.Link and Data.Code are set only if the mail is about a single account, so
+// a template can test for them:
 //
 //	{{if .Token}}
 //	Your token:
@@ -66,9 +66,9 @@
 //	{{with .MoreResets}}and {{.}} more accounts.{{end}}
 //	{{end}}
 //
-// An account without a password gets no token but is told how it logs in. A sign_in message is
-// about such accounts only. In reset_token, reset_link and usernames messages they may come
-// besides. So every kind but password_changed must show them:
+// An account without a password gets no token; the mail says how to log in to it. A sign_in message
+// is about such accounts only. Messages reset_token, reset_link and usernames may list them beside
+// others. So every kind but password_changed must show them:
 //
 //	{{range .SignIns}}
 //	    {{.Username}}
@@ -76,49 +76,49 @@
 //	{{end}}
 //	{{with .MoreSignIns}}and {{.}} more accounts.{{end}}
 //
-// Data.Valid and Data.CodesValid say how much time is left when the mail is sent, which is less
-// than the tokens had when the mail had to wait.
+// Data.Valid and Data.CodesValid are the time that is left when the mail is sent. If the mail had
+// to wait, that is less than the full lifetime.
 //
 // New executes every template on messages of many shapes: with and without names and dates, for one
-// account and for several, with codes, with sign-ins, with hostile names. A text or HTML part that
-// fails to show a token, a link, a code, a user name or a sign-in that it is there for is an error.
+// account and for several, with codes, with sign-ins, with hostile names. It returns an error if a
+// text or HTML part does not show a token, link, code, user name or sign-in that it must show.
 //
-// The program mailpreview in the folder examples writes every mail to files, with one's own
-// templates if told so, and a page to look at them side by side.
+// The program examples/mailpreview writes every mail to files, and a page that shows them side by
+// side. It can use your own templates.
 //
 // # What a mail shows of its input
 //
-// A mail shows user names whole and exactly, because the reader has to copy them: every name that
-// recovery.CanonicalUsername accepts, so up to 254 bytes, with its quotation marks, joiners,
-// variation selectors and combining marks. White space at the ends goes. In the built-in text parts
-// a name stands on a line of its own, without quotation marks that it could end.
+// A mail shows user names whole and exactly, because the reader has to copy them. This holds for
+// every name that recovery.CanonicalUsername accepts: up to 254 bytes, with quotation marks,
+// joiners, variation selectors and combining marks. White space at the ends is removed. The
+// built-in text parts show a name on a line of its own, without quotation marks, because a
+// quotation mark in the name would end them.
 //
-// Names are chosen by strangers, and a mail that shows one vouches for it. So what
-// CanonicalUsername refuses is made harmless: control, format, bidirectional and other invisible
-// characters, line separators and invalid UTF-8 become U+FFFD, and what is beyond 254 characters is
-// cut with an ellipsis. Nobody can type such a name anyway. A name with letters that are written
-// from right to left is isolated, so that it reorders nothing around it: by the element bdi in an
-// HTML part, by U+2068 and U+2069 in a text part. Other names have nothing around them.
+// Strangers choose names, and readers trust what a mail shows. So a name that CanonicalUsername
+// refuses is made harmless: control, format, bidirectional and other invisible characters, line
+// separators and invalid UTF-8 become U+FFFD, and an ellipsis replaces what is beyond 254
+// characters. Nobody can type such a name anyway. A name with right-to-left letters is isolated so
+// that it does not reorder the text around it: by the element bdi in an HTML part, by U+2068 and
+// U+2069 in a text part. Other names in a text part have nothing around them.
 //
-// No name can become a link. Mail programs make links of what looks like a host name, an address or
-// a URL.
+// No name can become a link. Mail programs turn text that looks like a host name, an address or a
+// URL into a link.
 //
-//   - In an HTML part, the text stays the name. An element wbr, which has no content, stands before
-//     each ".", ":" and "@", so that no text between elements is a host or a URL. Copying yields
-//     the name. Programs that look across elements are asked by layout.html to make no links
-//     (format-detection).
-//   - In a text part only other characters can prevent it. There, and only where a part of the name
-//     looks like a host or a URL, "." is shown as "[.]" and ":" as "[:]", and the mail says so. A
-//     name like "john.smith" stays as it is, because no mail program takes it for a host. So does a
-//     name that is a plain address ("a@example.com"): many accounts are named by their address. The
-//     worst that a mail program makes of it is a link that begins a mail.
+//   - In an HTML part, the text stays the name. An empty element wbr stands before each ".", ":"
+//     and "@", so that no text between elements is a host or a URL. Copying yields the name. Some
+//     programs look across elements; layout.html asks them to make no links (format-detection).
+//   - In a text part only other characters can prevent a link. So where a part of the name looks
+//     like a host or a URL, and only there, "." is shown as "[.]" and ":" as "[:]", and the mail
+//     explains the brackets. A name like "john.smith" stays as it is, because no mail program takes
+//     it for a host. So does a name that is a plain address ("a@example.com"), because many
+//     accounts are named by their address. At worst a mail program turns it into a link that starts
+//     a mail.
 //
-// This holds for one's own templates too, wherever they show a user name: in an HTML part it is
-// markup, so it must not go through functions such as printf, and in an attribute it is the name
-// alone.
+// This holds for your own templates too. In an HTML part a user name is markup, so it must not go
+// through functions such as printf. In an attribute it is the name alone.
 //
-// The names of the application and of the services where accounts log in are the operator's own.
-// They are one line of at most 64 characters, without invisible ones, and only "://" is broken up
+// The operator chooses the names of the application and of the services where accounts log in. They
+// are shown in one line of at most 64 characters, without invisible ones. Only "://" is broken up
 // in them.
 //
 // The subject consists of fixed words and the name of the application; its template gets no token,
@@ -163,7 +163,7 @@ type Options struct {
 
 	// FullClientAddress shows the whole address of the client that asked. By default an IPv4
 	// address is shown as its /24 ("192.0.2.x") and an IPv6 address as its /48: enough to recognise
-	// one's own network, too little to find somebody else.
+	// your own network, too little to find somebody else.
 	FullClientAddress bool
 }
 
@@ -184,7 +184,7 @@ type Mail struct {
 	To      string // the only recipient
 	Locale  string // BCP 47 tag of the language that was chosen: "en"
 	Subject string // one line without control characters, not yet encoded for a header
-	Text    string // lines end in LF; of any width where a token or a link stands
+	Text    string // lines end in LF; one with a token or a link may have any width
 	HTML    string // a whole document; lines end in LF
 }
 
@@ -242,7 +242,7 @@ func (r *Renderer) Render(m recovery.Message) (Mail, error) {
 	l := r.choose(m.Locale)
 	mail, faults := r.render(l, m)
 	if len(faults) > 0 {
-		// The text of a template's error may quote its input.
+		// A template's error may quote its input, so it is not wrapped.
 		return Mail{}, fmt.Errorf("mailer: %s failed: %w", l.file(m.Kind, faults[0].part), recovery.ErrPermanent)
 	}
 	return mail, nil
@@ -269,7 +269,7 @@ type fault struct {
 	err  error
 }
 
-// render executes all three parts, whatever becomes of the others.
+// render executes all three parts, even if one of them fails.
 func (r *Renderer) render(l locale, m recovery.Message) (mail Mail, faults []fault) {
 	templates := l.parts[m.Kind]
 
@@ -296,10 +296,10 @@ func (r *Renderer) render(l locale, m recovery.Message) (mail Mail, faults []fau
 	return Mail{ID: m.ID, To: m.To, Locale: l.name, Subject: subject, Text: text, HTML: html}, faults
 }
 
-// buffers are what templates are executed into.
+// buffers receive the output of templates.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// giveBack leaves nothing of a mail in a buffer.
+// giveBack erases the mail in b and returns b to the pool.
 func giveBack(b *bytes.Buffer) {
 	b.Reset()
 	clear(b.AvailableBuffer()[:b.Available()])

@@ -27,7 +27,7 @@ const (
 	english    = "en"
 )
 
-// A part is one of the three templates of a message; its value ends the name of the file.
+// A part is one of the three templates of a message; its value is the end of the file's name.
 type part string
 
 const (
@@ -41,7 +41,7 @@ var kinds = []recovery.MessageKind{
 	recovery.MessagePasswordChanged, recovery.MessageUsernames, recovery.MessageSignIn,
 }
 
-// localeFiles are the names that a locale's directory must have, and may.
+// localeFiles are the files of a locale's directory: all of them are required, others are refused.
 var localeFiles = func() []string {
 	names := []string{wordsFile}
 	for _, k := range kinds {
@@ -85,8 +85,8 @@ func (l locale) direction() string {
 	return "ltr"
 }
 
-// readFiles returns the text of every template by its path, those of override before the built-in
-// ones. What is usable is returned beside the error.
+// readFiles returns the text of every template by its path. A file of override replaces the
+// built-in one. Beside an error it returns what is usable.
 func readFiles(override fs.FS) (map[string]string, error) {
 	builtIn, err := fs.Sub(embedded, "templates")
 	if err != nil {
@@ -170,7 +170,7 @@ func compile(files map[string]string) ([]locale, error) {
 			names = append(names, name)
 			continue
 		}
-		// One that does not parse is reported once, however many templates include it.
+		// A file that does not parse is reported once, however many templates include it.
 		var err error
 		if strings.HasSuffix(name, ".html") {
 			_, err = htmltemplate.New(name).Parse(text)
@@ -183,7 +183,7 @@ func compile(files map[string]string) ([]locale, error) {
 		}
 	}
 	slices.Sort(names)
-	if i := slices.Index(names, english); i > 0 { // the first one is what the matcher falls back to
+	if i := slices.Index(names, english); i > 0 { // the matcher falls back to the first one
 		names = slices.Insert(slices.Delete(names, i, i+1), 0, english)
 	}
 	var locales []locale
@@ -249,7 +249,7 @@ func (l locale) compileHTML(file string, files map[string]string) (*htmltemplate
 		t, err = t.New(layoutFile).Parse(files[layoutFile])
 	}
 	if err == nil {
-		// Called by a name of its own, so that errors give the file.
+		// The part keeps a name of its own, so that errors name the file.
 		_, err = t.New("content").Parse(`{{template "` + file + `" .}}`)
 	}
 	if err == nil {

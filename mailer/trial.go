@@ -47,8 +47,8 @@ func (r *Renderer) try(l locale) error {
 
 type shown struct{ field, value string }
 
-// essential lists what a part is useless without. Values that HTML escapes or a line break may
-// divide are left out.
+// essential lists what a part must show. It leaves out values that HTML escapes or a line break may
+// split.
 func (d Data) essential(k recovery.MessageKind) (list []shown) {
 	add := func(field, value string) {
 		if value != "" && !strings.ContainsAny(value, ` <>&'"+`) {
@@ -117,8 +117,7 @@ func sampleSignIns(provider string, names ...string) (signIns []recovery.SignIn)
 	return signIns
 }
 
-// samples returns, for each kind, messages with and without everything that may be missing, and
-// messages made by an enemy.
+// samples returns messages of each kind: with and without optional fields, and made by an attacker.
 func samples() (list []recovery.Message) {
 	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
 	for _, k := range kinds {
@@ -163,13 +162,13 @@ func samples() (list []recovery.Message) {
 		list = append(list, full, bare, many, hostile)
 
 		if isReset(k) || k == recovery.MessageSignIn {
-			nameless := about(bare, "", "") // several accounts, of which none has a user name
-			last := many                    // only one is left of many
+			nameless := about(bare, "", "") // several accounts without user names
+			last := many                    // lists only one of many
 			last.Resets, last.SignIns = last.Resets[:min(1, len(last.Resets))], last.SignIns[:min(1, len(last.SignIns))]
 			list = append(list, nameless, last, about(hostile, hostileNames()[0]))
 		}
 		if k == recovery.MessageSignIn {
-			unknown := bare // one, and several, of which it is not known where they log in
+			unknown := bare // one account, then several, whose provider is not known
 			unknown.SignIns = sampleSignIns("", "")
 			unknowns := many
 			unknowns.SignIns = sampleSignIns("", names...)
@@ -179,7 +178,7 @@ func samples() (list []recovery.Message) {
 			list = append(list, withCodes(full), withCodes(bare), withCodes(many))
 		}
 		if isReset(k) || k == recovery.MessageUsernames {
-			one, more := full, many // beside accounts that have no password here
+			one, more := full, many // plus accounts that have no password here
 			one.SignIns = sampleSignIns("Google", "carol")
 			more.SignIns, more.MoreSignIns = sampleSignIns("Google", "carol", "b.carol", ""), 7
 			list = append(list, one, more)

@@ -18,7 +18,7 @@ import (
 // In runes.
 const (
 	maxShown   = 64  // of the name of the application, a tenant or a service
-	maxName    = 254 // of a user name that the core refuses; others have at most as many bytes
+	maxName    = 254 // of a user name that the core refuses; it accepts at most 254 bytes
 	maxSubject = 200
 )
 
@@ -69,16 +69,16 @@ func isPlain(s string) bool {
 	return true
 }
 
-// showOwn shows a name that is the operator's own. The dots stay: "Booking.com" is a name.
+// showOwn shows a name that the operator chose. The dots stay: "Booking.com" is a name.
 func showOwn(name string) string {
 	return strings.ReplaceAll(oneLine(name, maxShown), "://", "[:]//")
 }
 
-// plainAddress has nothing that could carry prose, markup or a URL.
+// plainAddress matches addresses that cannot carry prose, markup or a URL.
 var plainAddress = regexp.MustCompile(`^[A-Za-z0-9_%+'-]+(\.[A-Za-z0-9_%+'-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
 
-// trueName returns a user name as it is, if somebody could type it. What the core refuses is made
-// one line of visible characters.
+// trueName returns a user name unchanged if the core accepts it, else as one line of visible
+// characters.
 func trueName(name string) string {
 	name = strings.TrimSpace(name)
 	if _, err := recovery.CanonicalUsername(name); err == nil {
@@ -87,8 +87,7 @@ func trueName(name string) string {
 	return bound(name, maxName)
 }
 
-// nameText returns a user name as a text part can show it, and whether it has brackets that the
-// name has not.
+// nameText returns a user name as a text part can show it, and whether brackets were added.
 func nameText(name string) (shown string, bracketed bool) {
 	name = trueName(name)
 	if strings.ContainsAny(name, dots+":：") &&
@@ -117,8 +116,8 @@ func isRightToLeft(r rune) bool {
 	return p.Class() == bidi.R || p.Class() == bidi.AL || p.Class() == bidi.AN
 }
 
-// unlink ends every text before what could make a link of it. A <wbr> is no part of the text, not
-// even when it is copied.
+// unlink splits a text before every character that could make it a link. A <wbr> is not part of the
+// text, not even of a copy.
 var unlink = strings.NewReplacer(
 	".", "<wbr>.", "。", "<wbr>。", "．", "<wbr>．", "｡", "<wbr>｡", ":", "<wbr>:", "：", "<wbr>：", "@", "<wbr>@",
 )
@@ -133,7 +132,7 @@ func nameHTML(name string) htmltemplate.HTML {
 	return htmltemplate.HTML(start + unlink.Replace(htmltemplate.HTMLEscapeString(name)) + "</bdi>")
 }
 
-// dots are what IDNA takes for the dot of a host name (UTS 46 section 2.3).
+// dots are the characters that IDNA takes for the dot of a host name (UTS 46 section 2.3).
 const dots = ".。．｡"
 
 func bracket(word string) string {
@@ -183,7 +182,8 @@ func isTopLevel(label string) bool {
 	return listed
 }
 
-// asciiStart returns how a pattern of ASCII letters would read a label: "com" for "com中文".
+// asciiStart returns the part of a label that a pattern of ASCII letters matches: "com" for
+// "com中文".
 func asciiStart(label string) string {
 	if i := strings.IndexFunc(label, func(r rune) bool { return r > unicode.MaxASCII }); i >= 0 {
 		return label[:i]

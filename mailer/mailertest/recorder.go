@@ -2,8 +2,8 @@
 // renders nothing: a test looks at the fields of a [recovery.Message], such as
 // Resets[0].Token.
 //
-// A zero [Recorder] is ready to use, in the place of the real [recovery.Mailer]. Since the mails are
-// sent by the worker and not by the request, a test calls Service.Deliver before it looks:
+// Use a zero [Recorder] in place of the real [recovery.Mailer]. The worker sends the mails, not the
+// request, so a test calls Service.Deliver before it looks:
 //
 //	var mails mailertest.Recorder
 //	service, err := recovery.New(store, &mails, nil)
@@ -37,8 +37,8 @@ type Recorder struct {
 	fail     func(recovery.Message) error
 }
 
-// Send records m, unless ctx has ended or the function given to [Recorder.Fail] returns an error;
-// that error is then returned as it is.
+// Send records m, unless ctx has ended or the function given to [Recorder.Fail] returns an error.
+// It returns that error unchanged.
 func (r *Recorder) Send(ctx context.Context, m recovery.Message) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -85,9 +85,9 @@ func (r *Recorder) Reset() {
 	r.messages = nil
 }
 
-// Fail makes Send ask f for its result before it records; nil ends that. An f that returns an error
-// that wraps [recovery.ErrPermanent] plays a mail system that refuses the recipient. f may be called
-// concurrently.
+// Fail makes Send call f first, and return its error instead of recording. A nil f ends that. An
+// error that wraps [recovery.ErrPermanent] plays a mail system that refuses the recipient. f may be
+// called concurrently.
 func (r *Recorder) Fail(f func(recovery.Message) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
