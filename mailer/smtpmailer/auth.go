@@ -52,7 +52,7 @@ func (m *Mailer) auth(ctx context.Context, c *smtp.Client) error {
 	return c.Auth(&boundedAuth{Auth: a})
 }
 
-// mechanism returns the one to use, or "".
+// mechanism returns the mechanism of AUTH to use, or "" if there is none.
 func (s *settings) mechanism(offered []string) string {
 	for _, name := range mechanisms {
 		if s.Auth != "" && name != s.Auth || s.Auth == "" && name == "XOAUTH2" {
@@ -67,7 +67,7 @@ func (s *settings) mechanism(offered []string) string {
 
 const (
 	maxAuthRounds = 4
-	maxIterations = 1_000_000 // of SCRAM: a third of a second, in which ctx is not looked at
+	maxIterations = 1_000_000 // of SCRAM: they take a third of a second, during which ctx is not checked
 )
 
 // A boundedAuth keeps a server from making the client talk, or compute, without end.

@@ -14,7 +14,7 @@ import (
 	gomail "github.com/wneessen/go-mail"
 )
 
-// DKIM is a key with which mails are signed (RFC 6376). Its public half is a TXT record at
+// DKIM is a key that signs mails (RFC 6376). Its public half is a TXT record at
 // <Selector>._domainkey.<Domain>. It prints as "[redacted]".
 type DKIM struct {
 	redacted
@@ -24,8 +24,8 @@ type DKIM struct {
 	Domain string
 	// Selector names the key among those of the domain.
 	Selector string
-	// Key is an *rsa.PrivateKey of at least 2,048 bits or an ed25519.PrivateKey; see [LoadKey]. Some
-	// receivers still ignore Ed25519.
+	// Key is an *rsa.PrivateKey of at least 2,048 bits or an ed25519.PrivateKey; see [LoadKey].
+	// Some receivers still ignore Ed25519.
 	Key crypto.Signer
 }
 
@@ -77,7 +77,7 @@ func checkKey(key crypto.Signer) error {
 	return errors.New("must be an RSA or Ed25519 private key")
 }
 
-// checked returns a copy that the caller cannot change any more.
+// checked reports every fault, and returns a copy that the caller cannot change.
 func (d *DKIM) checked(fault func(string, ...any)) *DKIM {
 	if !isDomain(d.Domain) || len(d.Domain) > maxTag {
 		fault("DKIM.Domain must be a domain name in ASCII of at most %d bytes", maxTag)
@@ -92,15 +92,15 @@ func (d *DKIM) checked(fault func(string, ...any)) *DKIM {
 	return &c
 }
 
-// The names together must fit one line, with "h=" and "; " around them: go-mail folds a longer list
-// in the middle, and no such signature holds. A field that is listed once more than it occurs
-// cannot be put on top of ours (RFC 6376 section 8.15).
+// All names must fit on one line together with "h=" and "; ": go-mail folds a longer list in the
+// middle, which breaks the signature. A field that is listed once more than it occurs cannot be
+// added to a signed mail (RFC 6376 section 8.15).
 var (
 	signedFields     = []string{"From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Content-Type"}
 	oversignedFields = []string{"From", "To", "Subject", "Cc"}
 )
 
-// maxTag is the longest domain or selector that is not folded, for the same reason.
+// maxTag is the longest domain or selector that go-mail does not fold.
 const maxTag = 70
 
 // signer returns a new signer for each mail, because a signer keeps state without a lock.

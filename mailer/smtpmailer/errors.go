@@ -53,8 +53,8 @@ func (e *ReplyError) Is(target error) bool {
 // refuses reports whether the reply says that the mail was not accepted.
 func (e *ReplyError) refuses() bool { return 400 <= e.Code && e.Code <= 599 }
 
-// permanent draws the line in favour of the mail: what may be a fault of the sender's configuration
-// or of the server is not held against it.
+// permanent decides in favour of the mail: it is false if the sender's configuration or the server
+// may be at fault.
 func (e *ReplyError) permanent() bool {
 	if e.Step != stepRcpt && e.Step != stepEnd || e.Code < 500 || e.Code > 599 {
 		return false
@@ -83,23 +83,23 @@ var (
 	errProtocol = errors.New("the reply is not SMTP")
 	errEarly    = errors.New("the server replied before it had the mail")
 	errNoTLS    = errors.New("the server does not offer STARTTLS")
-	errInjected = errors.New("something was sent in the clear behind the reply")
+	errInjected = errors.New("unencrypted data followed the reply")
 	errNoAuth   = errors.New("the server offers no mechanism of AUTH that may be used")
 	errExchange = errors.New("the exchange failed")
 	errBadToken = errors.New("the access token must consist of visible ASCII characters")
 	errNoUTF8   = fmt.Errorf("smtpmailer: the server takes no address outside ASCII: %w", recovery.ErrPermanent)
 )
 
-// enhanced is at the start of the first line of a reply (RFC 2034 section 4).
+// enhanced matches at the start of the first line of a reply (RFC 2034 section 4).
 var enhanced = regexp.MustCompile(`^[245]\.[0-9]{1,3}\.[0-9]{1,3}\b`)
 
-// stepError returns what may be told of an error. Replies quote the recipient and certificates are
-// the server's own words, so only numbers and fixed texts come through.
+// stepError returns what an error may reveal. Replies quote the recipient, and certificates hold
+// whatever the server likes, so only numbers and fixed texts pass.
 func stepError(ctx context.Context, step string, err error) error {
 	if err == nil || err == errNoUTF8 {
 		return err
 	}
-	if token, ok := errors.AsType[*tokenError](err); ok { // whatever is in it
+	if token, ok := errors.AsType[*tokenError](err); ok { // first, whatever it wraps
 		return fmt.Errorf("smtpmailer: %s: %w", step, token)
 	}
 	if ended := ctx.Err(); ended != nil {
@@ -115,7 +115,7 @@ func stepError(ctx context.Context, step string, err error) error {
 	return fmt.Errorf("smtpmailer: %s: %w", step, plain(err))
 }
 
-// plain returns err if its text is ours or the standard library's, else what can be said about it.
+// plain returns err if its text is ours or the standard library's, else a fixed text about it.
 func plain(err error) error {
 	if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
 		return errProtocol
@@ -158,7 +158,7 @@ type tokenError struct{ err error }
 
 func (e *tokenError) Error() string { return "Options.AccessToken: " + e.err.Error() }
 
-// Unwrap keeps what would end a mail to itself: the mail is not at fault.
+// Unwrap hides errors that would end a mail, because the mail is not at fault.
 func (e *tokenError) Unwrap() error {
 	if errors.Is(e.err, recovery.ErrPermanent) {
 		return nil

@@ -23,7 +23,7 @@ type letter struct {
 
 	to    string // envelope address
 	ascii bool   // to is ASCII
-	data  []byte // without dot-stuffing; 7 bit, but for a recipient that is not ASCII
+	data  []byte // without dot-stuffing; 7 bit unless the recipient is not ASCII
 }
 
 // compose lays a rendered mail out as a message of RFC 5322.
@@ -65,7 +65,7 @@ func (m *Mailer) compose(rendered mailer.Mail) (letter, error) {
 }
 
 // messageID returns the left side of a Message-ID. It depends on the ID alone, so that a mail
-// system can recognise a mail that it gets again.
+// system can recognise a repeated mail.
 func messageID(id string) string {
 	legal := id != "" && len(id) <= 64
 	for atom := range strings.SplitSeq(id, ".") {
@@ -83,13 +83,13 @@ func messageID(id string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// encodeWords returns s as encoded-words of RFC 2047 unless it is plain ASCII. package mime would
-// leave "=?" alone, which readers decode.
+// encodeWords returns s as encoded-words of RFC 2047 unless it is plain ASCII. It also encodes
+// "=?", which package mime would leave alone and mail programs would decode.
 func encodeWords(s string) string {
 	if !strings.Contains(s, "=?") && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return s
 	}
-	const most = 36 // bytes: their word of 60 characters fits the first line of a Subject
+	const most = 36 // bytes: they make a word of 60 characters, which fits the first line of a Subject
 	var words []string
 	for s != "" {
 		n := min(most, len(s))
@@ -109,8 +109,8 @@ func encodeAddress(a mail.Address) string {
 	return encodeWords(a.Name) + " <" + a.Address + ">"
 }
 
-// encoding chooses the shorter one. Both leave no line that is too long, no CR or LF alone and no
-// byte above 127.
+// encoding returns the shorter encoding of s. Neither leaves a line that is too long, a bare CR or
+// LF, or a byte above 127.
 func encoding(s string) gomail.Encoding {
 	outside := 0
 	for i := 0; i < len(s); i++ {
@@ -118,7 +118,7 @@ func encoding(s string) gomail.Encoding {
 			outside++
 		}
 	}
-	if outside > len(s)/6 { // each becomes three characters, against four for every three bytes
+	if outside > len(s)/6 { // quoted-printable adds two characters for each, base64 a third of s
 		return gomail.EncodingB64
 	}
 	return gomail.EncodingQP

@@ -33,20 +33,20 @@ type Options struct {
 	// InsecurePlaintext sends mails, with their tokens, in the clear. It is for a server on the
 	// same machine. It cannot be combined with credentials.
 	InsecurePlaintext bool
-	// TLSConfig is used for TLS; default the zero Config with Host as its ServerName. The version is
-	// at least TLS 1.2 in any case. InsecureSkipVerify is refused unless VerifyConnection is set; a
-	// private authority belongs into RootCAs.
+	// TLSConfig is used for TLS; default the zero Config with Host as its ServerName. The version
+	// is at least TLS 1.2 in any case. InsecureSkipVerify is refused unless VerifyConnection is
+	// set; a private authority goes into RootCAs.
 	TLSConfig *tls.Config
 
 	// Username and Password are the credentials. Without a Username there is no AUTH.
 	Username string
 	Password string
-	// AccessToken, if set, returns an access token for XOAUTH2, which takes the place of Password. It
-	// is called for every new connection, and must return when ctx ends. Its error is passed on.
+	// AccessToken, if set, returns an access token for XOAUTH2, which takes the place of Password.
+	// It is called for every new connection, and must return when ctx ends. Its error is passed on.
 	AccessToken func(ctx context.Context) (string, error)
 	// Auth names the only mechanism to use: SCRAM-SHA-256-PLUS, SCRAM-SHA-256, SCRAM-SHA-1-PLUS,
-	// SCRAM-SHA-1, PLAIN, LOGIN or XOAUTH2. The default is XOAUTH2 with an AccessToken, else the first
-	// of the others, in this order, that the server offers.
+	// SCRAM-SHA-1, PLAIN, LOGIN or XOAUTH2. The default is XOAUTH2 with an AccessToken, else the
+	// first of the others, in this order, that the server offers.
 	Auth string
 
 	// From is the author, "Example <accounts@example.com>" or the address alone.
@@ -64,17 +64,18 @@ type Options struct {
 	// DKIM, if set, signs every mail. Most relays sign by themselves.
 	DKIM *DKIM
 
-	// Connections is how many connections there are at once, used and kept: default 45, from 1 to 512.
-	// A Send beyond it waits for one. IdleTimeout ends those that are not needed.
+	// Connections is how many connections there may be at once, in use and kept: default 45, from 1
+	// to 512. A Send that finds none free waits. IdleTimeout ends those that are not needed.
 	//
-	// It should be at least recovery.Options.Workers × 5/4, which is 45 by default: with fewer, mails
-	// wait here for each other, and whoever mails himself can tell by the delay whether a mail to
-	// somebody else is sent. A relay may admit fewer connections: Postfix takes 50 from one address by
-	// default (smtpd_client_connection_count_limit), and all instances behind that address share
-	// them. Where that is too few, lower Workers and Connections together.
+	// It should be at least recovery.Options.Workers × 5/4, which is 45 by default: with fewer,
+	// mails wait here for each other. Then an attacker who requests mails to himself can tell by
+	// their delay whether a mail to somebody else is sent. A relay may admit fewer connections:
+	// Postfix takes 50 from one address by default (smtpd_client_connection_count_limit), and all
+	// instances behind that address share them. If that is too few, lower Workers and Connections
+	// together.
 	Connections int
 	// IdleTimeout is how long an unused connection is kept: default 30 seconds, from 1 second to 10
-	// minutes. It should be below what the server and the firewalls between grant.
+	// minutes. It should be shorter than what the server and the firewalls in between allow.
 	IdleTimeout time.Duration
 	// Timeout bounds a Send whose context has no deadline: default 30 seconds, from 1 second to 10
 	// minutes.
@@ -135,7 +136,7 @@ func (o *Options) settings() (settings, error) {
 	return s, errors.Join(faults...)
 }
 
-// transport checks how the server is reached, and returns where.
+// transport checks how the server is reached, and returns its address.
 func (s *settings) transport(fault func(string, ...any)) (address string) {
 	if !isHost(s.Host) {
 		fault("Host must be a host name or an IP address")
@@ -161,7 +162,7 @@ func (s *settings) transport(fault func(string, ...any)) (address string) {
 	}
 	c := s.TLSConfig.Clone()
 	if c.InsecureSkipVerify && c.VerifyConnection == nil {
-		fault("TLSConfig must not have InsecureSkipVerify without VerifyConnection; a private authority belongs into RootCAs")
+		fault("TLSConfig must not have InsecureSkipVerify without VerifyConnection; a private authority goes into RootCAs")
 	}
 	if c.MaxVersion != 0 && c.MaxVersion < tls.VersionTLS12 {
 		fault("TLSConfig must admit TLS 1.2")
@@ -235,7 +236,7 @@ func (s *settings) names(fault func(string, ...any)) {
 	}
 }
 
-// parseAddress reads "Name <address>" or an address alone. The address is ASCII afterwards.
+// parseAddress reads "Name <address>" or an address alone. The address that it returns is ASCII.
 func parseAddress(s string) (mail.Address, error) {
 	a, err := mail.ParseAddress(s)
 	if err != nil {
@@ -253,10 +254,10 @@ func parseAddress(s string) (mail.Address, error) {
 	return *a, nil
 }
 
-// envelopeAddress returns an address as SMTP and a header carry it: the local part as it is, which
-// only its own server may interpret, and the domain in A-labels. A local part that is no dot-atom,
-// for a dot that has no atom beside it, must be in quotes (RFC 5321 section 4.1.2, RFC 5322 section
-// 3.4.1). Nothing that CanonicalEmail accepts needs an escape in them.
+// envelopeAddress returns an address as SMTP and a header carry it. The local part stays unchanged,
+// because only its own server may interpret it; the domain is in A-labels. A local part with a
+// leading, trailing or repeated dot is no dot-atom and must be in quotes (RFC 5321 section 4.1.2,
+// RFC 5322 section 3.4.1). Nothing that CanonicalEmail accepts needs an escape in them.
 func envelopeAddress(s string) (string, bool) {
 	canonical, err := recovery.CanonicalEmail(s)
 	if err != nil {
@@ -280,8 +281,8 @@ func isDomain(s string) bool {
 	return err == nil && strings.EqualFold(canonical, "x@"+s)
 }
 
-// isHost is wider than isDomain: names inside a cluster have underscores, and the address may be
-// one.
+// isHost accepts more than isDomain: IP addresses, and underscores, which names inside a cluster
+// have.
 func isHost(s string) bool {
 	if net.ParseIP(s) != nil {
 		return true

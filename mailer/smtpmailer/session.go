@@ -11,8 +11,8 @@ import (
 	"github.com/wneessen/go-mail/smtp"
 )
 
-// maxReplies bounds what a server may send while a connection is made, and again for every mail. A
-// chain of certificates takes most of what is ever used of it, some 10 kB.
+// maxReplies bounds what a server may send while a connection is made, and again for every mail.
+// Real servers send some 10 kB, most of it certificates.
 const maxReplies = 256 << 10
 
 // A session is a connection to the server that is ready for a mail.
@@ -21,10 +21,10 @@ type session struct {
 	conn   *boundedConn
 	kept   bool        // it has carried a mail before
 	dirty  bool        // RSET is due
-	idle   *time.Timer // ends it; nil while it is used
+	idle   *time.Timer // ends it while it is kept
 }
 
-// A boundedConn ends with an error when the server sends more than it may.
+// A boundedConn fails when the server sends more than it may.
 type boundedConn struct {
 	net.Conn
 	left int
@@ -39,7 +39,7 @@ func (c *boundedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// connect makes a new session. The error is ready for the caller of Send.
+// connect makes a new session. Its error is what Send returns.
 func (m *Mailer) connect(ctx context.Context) (*session, error) {
 	raw, err := m.dial(ctx, "tcp", m.opts.address)
 	if err != nil {
@@ -52,7 +52,7 @@ func (m *Mailer) connect(ctx context.Context) (*session, error) {
 		err = ctx.Err()
 	}
 	if s.conn.left <= 0 {
-		err = errTooLong // and not what was read of it
+		err = errTooLong // instead of what the truncated reply says
 	}
 	if err != nil {
 		s.abort()
@@ -61,8 +61,8 @@ func (m *Mailer) connect(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// open goes from the first byte to the end of AUTH. TLS is always up before it sends a credential,
-// because New refuses credentials for anything else.
+// open does all from the first byte to the end of AUTH. It sends credentials under TLS only,
+// because New refuses them without.
 func (m *Mailer) open(ctx context.Context, s *session) (step string, err error) {
 	var conn net.Conn = s.conn
 	if m.opts.ImplicitTLS {
@@ -96,9 +96,8 @@ func (m *Mailer) open(ctx context.Context, s *session) (step string, err error) 
 	return stepHello, nil
 }
 
-// deliver sends one mail. The step is where it ended, which is the last one if all went well. A
-// kept connection may be dead without a sign of it, so the first answer must come by the time
-// probe.
+// deliver sends one mail. It returns the step that it reached, stepEnd on success. A kept
+// connection may be dead without a sign, so the first reply must arrive by the time probe.
 func (s *session) deliver(l letter, from string, probe time.Time) (step string, err error) {
 	if s.kept {
 		_ = s.conn.SetDeadline(probe)
@@ -148,7 +147,7 @@ func (s *session) unread() bool { return s.client.Text.R.Buffered() > 0 }
 // abort may be called at any time by any goroutine.
 func (s *session) abort() { _ = s.conn.Conn.Close() }
 
-// quit says goodbye, but does not wait for long.
+// quit says goodbye, and waits until deadline at most.
 func (s *session) quit(deadline time.Time) {
 	_ = s.conn.SetDeadline(deadline)
 	s.conn.left = maxReplies

@@ -27,12 +27,12 @@ type Mailer struct {
 	mu      sync.Mutex
 	closed  bool
 	idle    []*session     // the one used last is at the end
-	endings sync.WaitGroup // of sessions that were idle for too long
+	endings sync.WaitGroup // expired sessions that still say goodbye
 }
 
-// New returns a Mailer. It neither connects nor starts a goroutine: a server that is down is no
-// fault of the options. The error joins everything that is wrong with them; Host and From have no
-// default, so nil options are an error.
+// New returns a Mailer. It neither connects nor starts a goroutine, so it succeeds while the server
+// is down. The error joins every fault of the options. Host and From have no default, so nil
+// options are an error.
 func New(r *mailer.Renderer, opts *Options) (*Mailer, error) {
 	s, err := opts.settings()
 	if r == nil {
@@ -111,14 +111,14 @@ func (m *Mailer) Close() error {
 
 const quitTimeout = 2 * time.Second
 
-// transfer sends a mail over s and keeps s or ends it. Again says that the fault may be the
-// connection's, and that the mail cannot have been accepted: if s was a kept one, a new one may do.
+// transfer sends a mail over s and keeps s or ends it. If again is true, the mail was certainly not
+// accepted and the connection may be at fault: if s was a kept one, a new one may work.
 func (m *Mailer) transfer(ctx context.Context, s *session, l letter) (again bool, err error) {
 	s.conn.left = maxReplies
 	stop := context.AfterFunc(ctx, s.abort)
 	deadline, _ := ctx.Deadline()
 	step, err := s.deliver(l, m.opts.EnvelopeFrom, time.Now().Add(time.Until(deadline)/4))
-	// A reply too many would be taken for that to the next mail.
+	// A surplus reply would be taken for the reply to the next mail.
 	alive := stop() && s.conn.left > 0 && !s.unread()
 	if err == nil || accepted(step, err) {
 		if alive && err == nil {
@@ -126,18 +126,18 @@ func (m *Mailer) transfer(ctx context.Context, s *session, l letter) (again bool
 		} else {
 			s.abort()
 		}
-		return false, nil // whatever happens now, the mail is the server's
+		return false, nil // the server has the mail, whatever happens now
 	}
 	if s.conn.left <= 0 {
-		err = errTooLong // and not what was read of it
+		err = errTooLong // instead of what the truncated reply says
 	}
 	err = stepError(ctx, step, err)
 	reply, replied := errors.AsType[*ReplyError](err)
 	if step == stepEnd && (!replied || !reply.refuses() || s.unread()) {
 		err = &uncertainError{err} // the server has the whole mail, and has not clearly refused it
 	}
-	// A server that refused one mail is asked again for the next. After anything else it is not
-	// clear what a connection is good for.
+	// After a refusal of this mail the connection can carry the next one. After any other error its
+	// state is unknown.
 	if alive && errors.Is(err, recovery.ErrPermanent) {
 		m.keep(s)
 		return false, err

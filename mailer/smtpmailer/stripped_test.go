@@ -12,7 +12,7 @@ var stripped = []hostileCase{
 	{name: "STARTTLS struck out, HELO instead", acts: map[string]act{"EHLO": say("502 5.5.1 what"), "HELO": say("250 ok")}, want: temporary, step: "STARTTLS", never: "MAIL"},
 	{name: "injected behind STARTTLS", acts: map[string]act{"STARTTLS": func(p *peer) bool {
 		return say("220 go\r\n250-evil\r\n250 AUTH PLAIN")(p) && p.handshake(p)
-	}}, want: temporary, step: "STARTTLS: something was sent in the clear", never: "tls AUTH"},
+	}}, want: temporary, step: "STARTTLS: unencrypted data followed the reply", never: "tls AUTH"},
 	{name: "clear text instead of a handshake", acts: map[string]act{"handshake": say("250 who needs TLS")}, want: temporary, step: "STARTTLS: the server does not speak TLS", never: "AUTH"},
 	{name: "clear text on the TLS port", acts: map[string]act{"handshake": say("220 mail.example.com")}, want: temporary, step: "TLS: the server does not speak TLS", implicit: true, never: "EHLO"},
 	{name: "certificate of another name", cert: wrongName, want: temporary, step: "STARTTLS: the certificate is for another name", never: "tls EHLO"},
@@ -33,7 +33,7 @@ var stripped = []hostileCase{
 	{name: "STARTTLS unknown after all", acts: map[string]act{"STARTTLS": say("502 5.5.1 unknown")}, want: temporary, step: "STARTTLS: the server replied 502 5.5.1"},
 	{name: "replies for the whole session behind STARTTLS", acts: map[string]act{"STARTTLS": func(p *peer) bool {
 		return say("220 go\r\n250 AUTH PLAIN\r\n235 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 accepted")(p) && p.handshake(p)
-	}}, want: temporary, step: "STARTTLS: something was sent in the clear"},
+	}}, want: temporary, step: "STARTTLS: unencrypted data followed the reply"},
 	{name: "TLS 1.0", acts: map[string]act{"handshake": upTo(tls.VersionTLS10)}, want: temporary, step: "STARTTLS"},
 	{name: "TLS 1.1", acts: map[string]act{"handshake": upTo(tls.VersionTLS11)}, want: temporary, step: "STARTTLS"},
 	{name: "TLS 1.1 on the TLS port", acts: map[string]act{"handshake": upTo(tls.VersionTLS11)}, want: temporary, step: "TLS", implicit: true},

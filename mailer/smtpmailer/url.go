@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// ParseURL returns the Options that a URL stands for; the caller adds From and what else there is.
+// ParseURL returns the Options that a URL stands for; the caller adds From and any other options.
 //
 //	smtp://user:password@smtp.example.com      STARTTLS, port 587
 //	smtps://user:password@smtp.example.com     implicit TLS, port 465
@@ -15,7 +15,7 @@ import (
 // User name and password are percent-encoded. An error quotes nothing of the URL.
 func ParseURL(raw string) (Options, error) {
 	u, err := url.Parse(raw)
-	if err != nil { // whose text has the URL with its password
+	if err != nil { // its text has the URL with the password
 		return Options{}, errors.New("smtpmailer: the URL is malformed; " +
 			"special characters of user name and password must be percent-encoded")
 	}
