@@ -17,16 +17,16 @@ type field struct {
 }
 
 // A decodeError says what is wrong with a body and what is allowed. Its text goes into the
-// response, so it is made of our own words, names and numbers and never quotes the body: what a
-// caller sends may be a password, or markup meant for whoever reads the answer.
+// response, so it consists of our own words, names and numbers and never quotes the body, which may
+// hold a password, or markup that attacks a reader of the answer.
 type decodeError struct {
 	text string
 }
 
 func (e *decodeError) Error() string { return e.text }
 
-// refuse returns a decodeError. Its arguments are names that this package gave to the decoder, or
-// offsets; nothing that was read.
+// refuse returns a decodeError. Its arguments must be offsets or names that this package gave to
+// the decoder, never what was read.
 func refuse(format string, args ...any) error {
 	return &decodeError{fmt.Sprintf(format, args...)}
 }

@@ -12,9 +12,10 @@ import (
 // whose value is an object of strings for keys in fields. On an error no field is set.
 //
 // It is stricter than encoding/json, which matches keys regardless of case (and "paſſword" with
-// "password"), lets the last of duplicate keys win and repairs what is not Unicode: each is a way
-// to show one request to a filter in front of us and another one to us. A key is what its escapes
-// spell, as RFC 8259 section 8.3 compares strings, so that an escaped duplicate is one too.
+// "password"), lets the last of duplicate keys win and repairs what is not Unicode. Each lets an
+// attacker show one request to a filter in front of us and another one to us. Keys are compared
+// after their escapes are decoded (RFC 8259 section 8.3), so that an escaped duplicate is a
+// duplicate too.
 func decodeJSON(body []byte, root string, fields []field) error {
 	clearFields(fields)
 	if err := checkText(body); err != nil {
@@ -28,7 +29,8 @@ func decodeJSON(body []byte, root string, fields []field) error {
 	return nil
 }
 
-// A jsonScanner goes once over a body of valid UTF-8. It never nests, as the documents do not.
+// A jsonScanner reads a body of valid UTF-8 once. It needs no recursion, because the documents are
+// an object in an object.
 type jsonScanner struct {
 	body []byte
 	pos  int
@@ -144,8 +146,8 @@ func (s *jsonScanner) text() ([]byte, error) {
 // escape reads an escape and appends what it stands for.
 //
 // U+0000 is refused, though RFC 8259 allows it. Nobody types it, PostgreSQL cannot store it, and
-// whatever has C strings inside, as many a bcrypt, ignores what follows it: "admin\u0000x" would be
-// one name here and another one there.
+// code on C strings, such as many a bcrypt, ignores what follows it: "admin\u0000x" would be one
+// name here and another one there.
 func (s *jsonScanner) escape(text []byte) ([]byte, error) {
 	start := s.pos
 	if s.pos += 2; s.pos > len(s.body) {

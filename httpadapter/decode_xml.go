@@ -12,14 +12,14 @@ import (
 )
 
 // decodeXML reads <root xmlns="space" name="value" …/>: exactly one empty element of that
-// namespace, however bound, its attributes the fields. On an error no field is set.
+// namespace, with any prefix, whose attributes are the fields. On an error no field is set.
 //
-// encoding/xml finds the tokens. What it lets pass although XML 1.0 or Namespaces in XML 1.0 does
-// not is refused here: anything beside the root element, a sloppy XML declaration, duplicate
-// attributes, attributes without space between them, undeclared prefixes, end tags of another name,
-// references outside the root element, and references to surrogates, which it turns into U+FFFD.
-// Comments, processing instructions, CDATA sections and DOCTYPE are XML, but no client of this API
-// needs them, and each has been a way to show two parsers two documents.
+// encoding/xml finds the tokens. decodeXML refuses what encoding/xml accepts but XML 1.0 or
+// Namespaces in XML 1.0 does not: anything beside the root element, a sloppy XML declaration,
+// duplicate attributes, attributes without space between them, undeclared prefixes, end tags of
+// another name, references outside the root element, and references to surrogates, which it turns
+// into U+FFFD. Comments, processing instructions, CDATA sections and DOCTYPE are XML, but no client
+// of this API needs them, and each has been used to show two parsers different documents.
 func decodeXML(body []byte, root, space string, fields []field) error {
 	clearFields(fields)
 	if err := checkText(body); err != nil {
@@ -33,7 +33,7 @@ func decodeXML(body []byte, root, space string, fields []field) error {
 	return nil
 }
 
-// xmlDeclaration is XMLDecl of XML 1.0 section 2.8, less other versions and encodings.
+// xmlDeclaration is XMLDecl of XML 1.0 section 2.8, but only with version 1.0 and encoding UTF-8.
 var xmlDeclaration = regexp.MustCompile(`^<\?xml[ \t\r\n]+version[ \t\r\n]*=[ \t\r\n]*(?:"1\.0"|'1\.0')` +
 	`(?:[ \t\r\n]+encoding[ \t\r\n]*=[ \t\r\n]*(?i:"utf-8"|'utf-8'))?` +
 	`(?:[ \t\r\n]+standalone[ \t\r\n]*=[ \t\r\n]*(?:"yes"|"no"|'yes'|'no'))?[ \t\r\n]*\?>`)
@@ -88,7 +88,7 @@ func (s *xmlScanner) document(fields []field) error {
 			}
 			open, closed = false, true
 		case xml.CharData:
-			// The raw bytes, because a reference to a space and a CDATA section are none.
+			// Look at the raw bytes: a reference to a space or a CDATA section is not white space.
 			if len(bytes.Trim(s.body[start:end], white)) > 0 {
 				return s.notEmpty()
 			}
@@ -141,11 +141,11 @@ func (s *xmlScanner) element(t xml.StartElement, tag []byte, fields []field) err
 	return nil
 }
 
-// checkTag refuses what can be seen only in the tag as it was written.
+// checkTag refuses faults that only the tag as it was written shows.
 //
-// XML 1.0 section 3.3.3 makes a space of a tab or line break in an attribute value, encoding/xml
-// keeps it. Nobody means to have either in a name or a password, so it is refused rather than
-// changed; written as a reference it is kept by both.
+// XML 1.0 section 3.3.3 turns a tab or line break in an attribute value into a space; encoding/xml
+// keeps it. Nobody wants either in a name or a password, so it is refused rather than changed. Both
+// keep one that is written as a reference.
 func (s *xmlScanner) checkTag(tag []byte) error {
 	rest := string(tag)
 	for {
@@ -175,8 +175,8 @@ func (s *xmlScanner) checkTag(tag []byte) error {
 	}
 }
 
-// isScalar reports whether a character reference, less its "&#" and ";", is to a Unicode scalar
-// value. encoding/xml has checked its form.
+// isScalar reports whether a character reference, without its "&#" and ";", stands for a Unicode
+// scalar value. encoding/xml has checked its form.
 func isScalar(number string) bool {
 	base := 10
 	if strings.HasPrefix(number, "x") {
@@ -204,7 +204,7 @@ func declare(spaces map[string]string, prefix, space string) error {
 	return nil
 }
 
-// isNotXML reports whether r is outside Char of XML 1.0 section 2.2. Surrogates are no UTF-8.
+// isNotXML reports whether r is outside Char of XML 1.0 section 2.2. UTF-8 has no surrogates.
 func isNotXML(r rune) bool {
 	return r < ' ' && r != '\t' && r != '\r' && r != '\n' || r == 0xfffe || r == 0xffff
 }

@@ -1,4 +1,4 @@
-// Package httpadapter serves account recovery over HTTP, in two wire formats that exist.
+// Package httpadapter serves account recovery over HTTP, in two existing wire formats.
 //
 // [NewXandr] is the Account Recovery Service of the Xandr API:
 //
@@ -11,29 +11,29 @@
 //	POST /v2.0/users/RAX-AUTH/forgot-pwd   user name and, if a link is wanted, portal
 //	POST /v2.0/users/RAX-AUTH/pwd-reset    new password, the token in X-Auth-Token
 //
-// Both return a handler that answers those paths alone. Mount it where it belongs in the host's
-// mux, and below a prefix with [http.StripPrefix]. docs/wire-formats.md shows both on the wire, and
-// docs/formats.md says how another one is added.
+// Both return a handler that answers only these paths. Mount it in your mux, below a prefix with
+// [http.StripPrefix]. docs/wire-formats.md shows both on the wire, and docs/formats.md explains how
+// to add another one.
 //
 // # What the caller can learn
 //
-// What package recovery lets it learn, and nothing more: a request for a reset or for user names
-// has one answer, byte for byte, whoever is named, an account of another tenant included. No answer
-// repeats a value of the request but the user name in Rackspace's X-User-Name header, which that
-// format demands. A panic and an error of the store become a generic answer; their texts go to the
-// log, without tokens, passwords and addresses.
+// A caller learns what package recovery reveals, and nothing more. A request for a reset or for
+// user names gets the same answer, byte for byte, whoever it names, even an account of another
+// tenant. No answer repeats a value of the request, except the user name in Rackspace's X-User-Name
+// header, which that format requires. A panic or an error of the store becomes a generic answer.
+// The log has the details, without tokens, passwords and addresses.
 //
-// Status 429 is about who asks: the client's networks, or everybody together. No answer tells that
-// a person was mailed too often.
+// Status 429 depends on the callers only: on the client's networks, or on all clients together. No
+// answer reveals that a person was mailed too often.
 //
 // # When something fails
 //
 // Status 503 with Retry-After means that the same request may work later: the store failed or took
 // longer than Options.StoreTimeout of package recovery, too many passwords are being hashed, or
 // Options.Approve failed. Status 403 means that Approve denied the reset (recovery.ErrDenied), or
-// asks for a second factor (*recovery.ChallengeError): these formats have no field for one, so the
-// answer says that one is needed, and nothing of the challenge. A *recovery.PasswordError of
-// Approve, Policy.Check or Hasher.Hash is answered with 400 and the texts of its reasons.
+// asks for a second factor (*recovery.ChallengeError). These formats have no field for one, so the
+// answer says only that one is needed. A *recovery.PasswordError of Approve, Policy.Check or
+// Hasher.Hash is answered with 400 and the texts of its reasons.
 //
 // Status 500 is a bug: a panic, or an Options.Tenant that returned what package recovery refuses.
 // The log says which.
@@ -41,13 +41,14 @@
 // # Bodies
 //
 // Bodies are decoded strictly: exact keys, none twice, none unknown, one value and nothing around
-// it, UTF-8, no DOCTYPE. Whatever else arrives is refused with a text that names what is allowed. A
-// body may have 16 KiB and 10 seconds. The Xandr calls ignore Content-Type, because the client that
-// their documentation shows (curl -d @file) sends a wrong one.
+// it, UTF-8, no DOCTYPE. Any other body is refused with a text that names what is allowed. A body
+// may have at most 16 KiB, and must arrive within 10 seconds (Options.BodyTimeout). The Xandr calls
+// ignore Content-Type, because the client that their documentation shows (curl -d @file) sends a
+// wrong one.
 //
 // # Cross-site requests
 //
-// No cookie is read and none is set, so there is nothing that a foreign page could abuse.
+// The handlers neither read nor set cookies, so another site's page has nothing to abuse.
 package httpadapter
 
 import (
@@ -71,35 +72,36 @@ import (
 // Options configure a handler. The zero value of every field is its documented default, and nil
 // Options are the zero Options.
 type Options struct {
-	// ClientAddr tells who is asking; limits are counted by it. The default is Request.RemoteAddr,
-	// with or without a port. Behind a proxy that is the proxy's: supply a function that reads the
-	// header which your own proxy sets, and no other, because a client can send any header. All
-	// requests for which there is no address, the zero Addr, count as one client.
+	// ClientAddr returns the client's address, by which limits are counted. The default is
+	// Request.RemoteAddr, with or without a port. Behind a proxy that is the proxy's address:
+	// supply a function that reads the header that your own proxy sets, and no other, because a
+	// client can send any header. All requests without an address, the zero Addr, count as one
+	// client.
 	ClientAddr func(*http.Request) netip.Addr
 
-	// Tenant tells whose accounts a request means, see recovery.ResetRequest; the default is "". It
-	// may go by the request's host or path: what it returns is where accounts are looked for, no
-	// more. A completion is not asked about, because a token belongs to one account.
+	// Tenant returns the tenant of a request, see recovery.ResetRequest; the default is "". It may
+	// use the request's host or path, because the tenant only selects where accounts are looked up.
+	// It is not called for a completion, because a token belongs to one account.
 	//
-	// A tenant that package recovery refuses is the application's fault, and so is one that the
-	// portal of the empty name is not for, where the request names none: the answer is 500, whoever
-	// is meant, and the log has a line for it.
+	// A tenant that package recovery refuses is the application's fault. So is one that the portal
+	// with the empty name does not serve, if the request names no portal. The answer is then 500,
+	// whoever is named, and the log has a line for it.
 	Tenant func(*http.Request) string
 
-	// BodyTimeout is how long a body may take to arrive: default 10 seconds. It takes the place of
-	// the server's ReadTimeout, of a shorter one too. It needs a ResponseWriter whose deadlines
-	// http.ResponseController can set; a middleware's must have Unwrap.
+	// BodyTimeout is how long a body may take to arrive: default 10 seconds. It replaces the
+	// server's ReadTimeout, even a shorter one. It needs a ResponseWriter whose deadlines
+	// http.ResponseController can set; a middleware's ResponseWriter must have Unwrap.
 	BodyTimeout time.Duration
 
-	// Logger gets panics, faults of Tenant and, at most one a minute, errors of the store: default
+	// Logger gets panics, faults of Tenant and, at most once a minute, errors of the store: default
 	// slog.Default().
 	Logger *slog.Logger
 
 	// Now is the clock of Rackspace's retryAt: default time.Now.
 	Now func() time.Time
 
-	// XandrAlways200 has NewXandr answer with status 200 throughout, for clients of the time when
-	// the API did; the body tells what happened. It does not concern NewRackspace.
+	// XandrAlways200 makes NewXandr answer every request with status 200, for clients that were
+	// written when the API did so; the body says what happened. NewRackspace ignores it.
 	XandrAlways200 bool
 }
 
@@ -162,8 +164,9 @@ func newAdapter(svc *recovery.Service, opts *Options, f func(*Options) format) *
 // ServeHTTP implements [http.Handler].
 func (a *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != http.NoBody {
-		// Also for answers that do not wait for the body: net/http reads what is left of it. It
-		// lifts the deadline itself at the end of the body. Not every ResponseWriter has one.
+		// Answers that do not wait for the body need the deadline too, because net/http then reads
+		// the rest. net/http lifts the deadline at the end of the body. Not every ResponseWriter
+		// has one.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.opts.BodyTimeout))
 	}
 	reply := a.answer(w, r)
@@ -183,7 +186,7 @@ func (a *adapter) answer(w http.ResponseWriter, r *http.Request) (reply answer) 
 		case v == http.ErrAbortHandler:
 			panic(v)
 		case v != nil:
-			// The value is foreign and may hold anything; the stack says where.
+			// The value may hold anything, even a secret; the stack says where.
 			a.opts.Logger.Error("httpadapter: panic", "stack", string(debug.Stack()))
 			reply = a.format.broken(r)
 		}
@@ -199,7 +202,7 @@ var (
 // readBody returns the body, errTooLarge or errCutOff.
 func (a *adapter) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > maxBody {
-		w.Header().Set("Connection", "close") // rather than read what was announced
+		w.Header().Set("Connection", "close") // instead of reading the announced body
 		return nil, errTooLarge
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -241,17 +244,17 @@ const (
 	failureBroken
 )
 
-// succeeded notes that a call did.
+// succeeded notes in the log that an outage has ended.
 func (a *adapter) succeeded() {
 	a.failed.Works(a.opts.Logger.Info, "httpadapter: calls succeed again")
 }
 
-// classify returns the class of err, what may be told of it, and when to come back. The fields are
-// those of the request. What is told of nobody else goes to the log.
+// classify returns the class of err, a text for the answer, and how long to wait before a retry.
+// The fields are those of the request. It logs the errors that the answer does not explain.
 func (a *adapter) classify(ctx context.Context, fields []field, err error) (
 	class failure, text string, retry time.Duration,
 ) {
-	switch { // first: these wrap errors of the application
+	switch { // first, because these wrap errors of the application
 	case errors.Is(err, recovery.ErrDenied):
 		return failureDenied, "the request is not allowed", 0
 	case errors.Is(err, recovery.ErrChallenged):

@@ -15,9 +15,9 @@ const (
 
 var errMediaType = errors.New("the Content-Type must be application/json or application/xml, in UTF-8 and without a Content-Encoding")
 
-// bodyMedia returns the media type of a body, or errMediaType. Two headers, a list in one, another
-// charset and every other parameter are refused: who reads them otherwise than we do reads another
-// document.
+// bodyMedia returns the media type of a body, or errMediaType. It refuses two headers, a list in
+// one, another charset and any other parameter, because a program that reads them differently would
+// read another document.
 func bodyMedia(h http.Header) (string, error) {
 	for _, encoding := range h["Content-Encoding"] {
 		if !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
@@ -53,7 +53,7 @@ func mediaOf(r *http.Request) (path, media string) {
 }
 
 // acceptable chooses by RFC 9110 section 12.5.1: the most specific range decides for each type, the
-// greater quality wins, and JSON if they are equal. What cannot be read is passed over.
+// greater quality wins, and JSON if they are equal. Ranges that cannot be parsed are ignored.
 func acceptable(accept []string) string {
 	ranges := strings.Split(strings.Join(accept, ","), ",")
 	if strings.TrimSpace(strings.Join(accept, "")) == "" {

@@ -22,10 +22,10 @@ const (
 
 // NewRackspace returns a handler for POST /v2.0/users/RAX-AUTH/forgot-pwd and pwd-reset.
 //
-// Bodies are JSON or XML, as the Content-Type says, which is required: application/json or
-// application/xml, with no parameter but charset=utf-8. Answers are JSON unless the path ends in
-// ".xml" or, where it has no such suffix, Accept prefers application/xml. forgot-pwd answers 204
-// for every well-formed request. A portal must be one of Options.Portals of package recovery.
+// Bodies are JSON or XML. They must have the Content-Type application/json or application/xml, with
+// no parameter but charset=utf-8. Answers are XML if the path ends in ".xml", or if it has no
+// suffix and Accept prefers application/xml; all others are JSON. forgot-pwd answers 204 for every
+// well-formed request. A portal must be one of Options.Portals of package recovery.
 //
 //	400  badRequest            not the document that is asked for, or against the password policy
 //	401  unauthorized          the token in X-Auth-Token cannot be used, whatever the reason
@@ -43,7 +43,7 @@ func NewRackspace(svc *recovery.Service, opts *Options) http.Handler {
 
 type rackspace struct{ now func() time.Time }
 
-// A document is what one of the calls reads.
+// A document describes the body of one of the calls.
 type document struct {
 	jsonRoot, xmlRoot string
 	fields            []field
@@ -88,7 +88,7 @@ func (rs rackspace) serve(a *adapter, w http.ResponseWriter, r *http.Request) an
 // decode reads the body as its Content-Type says.
 func (d *document) decode(r *http.Request, body []byte) error {
 	if len(body) == 0 && len(r.Header["Content-Type"]) == 0 {
-		return checkText(body) // there is no type to complain of
+		return checkText(body) // without a body the type is not at fault
 	}
 	media, err := bodyMedia(r.Header)
 	if err != nil {
@@ -122,7 +122,7 @@ func (rs rackspace) reset(a *adapter, r *http.Request, media string, fields []fi
 	}
 	var token string
 	if tokens := r.Header["X-Auth-Token"]; len(tokens) == 1 {
-		token = tokens[0] // of two, neither is meant
+		token = tokens[0] // with two headers, neither counts
 	}
 	account, err := a.svc.CompleteReset(r.Context(), recovery.CompleteRequest{
 		Token: token, Password: fields[0].value, Locale: locale(r), Client: a.opts.ClientAddr(r),
@@ -181,7 +181,7 @@ var faultNames = map[int]string{
 	http.StatusServiceUnavailable:    "serviceUnavailable",
 }
 
-// A rackspaceFault is a fault in both formats. The name of its root is the fault's.
+// A rackspaceFault is a fault in both formats. Its root is named after the fault.
 type rackspaceFault struct {
 	XMLName xml.Name `json:"-"`
 	Space   string   `json:"-" xml:"xmlns,attr"`

@@ -17,8 +17,8 @@ const (
 
 // NewXandr returns a handler for POST and PUT /account-recovery.
 //
-// The documents promise JSON and leave errors open. Here they have the shape of the API's other
-// errors, and a status of their own unless Options.XandrAlways200 is set:
+// The API's documentation promises JSON and leaves errors open. Here they look like the API's other
+// errors, and have their own status unless Options.XandrAlways200 is set:
 //
 //	400  SYNTAX   INVALID_JSON      not the JSON that is asked for
 //	400  SYNTAX   INVALID_FIELD     a field is missing, too many, or against its rule
@@ -33,7 +33,7 @@ const (
 //	500  SYSTEM                     a bug, here or in the application; the log has it
 //	503  SYSTEM   SERVICE_UNAVAILABLE  the store, hashing or Options.Approve failed, with Retry-After
 //
-// dbg_info.time is always 0: a measured time would tell what the answer hides.
+// dbg_info.time is always 0: a measured time would reveal what the answer hides.
 func NewXandr(svc *recovery.Service, opts *Options) http.Handler {
 	return newAdapter(svc, opts, func(o *Options) format { return xandr{always200: o.XandrAlways200} })
 }
@@ -64,7 +64,7 @@ var xandrOK = mustMarshal(map[string]any{"response": struct {
 	Debug  xandrDebug `json:"dbg_info"`
 }{"OK", xandrDebugInfo}})
 
-// mustMarshal writes texts as JSON. They stand in no HTML, so & may be read as it is.
+// mustMarshal returns v as JSON. It leaves & unescaped, because the text does not go into HTML.
 func mustMarshal(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -199,7 +199,8 @@ func (x xandr) faultWith(r *http.Request, status int, id, code, text string, des
 	return answer{status, jsonHeader(), mustMarshal(map[string]xandrError{"response": e})}
 }
 
-// knownMethod returns the method, or "" for one that HTTP does not define: nothing is reflected.
+// knownMethod returns the method, or "" for one that HTTP does not define, so that no answer
+// repeats input.
 func knownMethod(method string) string {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
