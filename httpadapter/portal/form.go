@@ -15,8 +15,8 @@ var (
 	errForm      = errors.New("the body must be the form of this page")
 )
 
-// checkFormType refuses what is no form: multipart bodies are decoded by another program of rules, and
-// text/plain is what a form of another site can make look like anything.
+// checkFormType accepts URL-encoded forms only. Multipart bodies follow other rules, and a form of
+// another site can make a text/plain body look like anything.
 func checkFormType(h http.Header) error {
 	for _, encoding := range h["Content-Encoding"] {
 		if !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
@@ -40,8 +40,8 @@ func checkFormType(h http.Header) error {
 }
 
 // decodeForm reads "name=value&name=value" with each of names exactly once and nothing else, in any
-// order: it is what the page's own form sends. Names and values are UTF-8 without U+0000. net/url takes
-// the first of repeated names, and passes over what it cannot read.
+// order, as the page's own form sends it. Names and values must be UTF-8 without U+0000. net/url is
+// laxer: it takes the first of repeated names, and skips what it cannot read.
 func decodeForm(body string, names ...string) (map[string]string, error) {
 	fields := make(map[string]string, len(names))
 	for pair := range strings.SplitSeq(body, "&") {

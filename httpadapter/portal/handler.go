@@ -41,15 +41,16 @@ type handler struct {
 type reply struct {
 	status int
 	header http.Header
-	page   *Page  // or
+	page   *Page  // or else
 	body   []byte // with its Content-Type in header
 }
 
 // ServeHTTP implements [http.Handler].
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != http.NoBody {
-		// Also for answers that do not wait for the body: net/http reads what is left of it. It lifts
-		// the deadline itself at the end of the body. Not every ResponseWriter has one.
+		// Answers that do not wait for the body need the deadline too, because net/http then reads
+		// the rest. net/http lifts the deadline at the end of the body. Not every ResponseWriter
+		// has one.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.opts.BodyTimeout))
 	}
 	l := h.locale(r)
@@ -87,9 +88,9 @@ func setHeaders(header http.Header) {
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
 }
 
-// setPageHeaders sets what browsers enforce for a page. The Referrer-Policy is not no-referrer, because
-// with that browsers send "Origin: null" with a form, which on plain http is all that tells where it is
-// from.
+// setPageHeaders sets what browsers enforce for a page. The Referrer-Policy is not no-referrer:
+// browsers would then send "Origin: null" with a form, and on plain http only the Origin tells
+// where a form is from.
 func setPageHeaders(header http.Header, policy string) {
 	header.Set("Content-Security-Policy", policy)
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -103,7 +104,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, l *locale) (ans
 		case v == http.ErrAbortHandler:
 			panic(v)
 		case v != nil:
-			// The value is foreign and may hold anything; the stack says where.
+			// The value may hold anything, even a secret; the stack says where.
 			h.opts.Logger.Error("portal: panic", "stack", string(debug.Stack()))
 			answer = h.refuse(l, http.StatusInternalServerError, "internal")
 		}
@@ -146,8 +147,9 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request, l *locale) reply
 	return reply{status: http.StatusOK, page: p}
 }
 
-// reply lets browsers keep an asset for as long as they like under its own version. Under another one,
-// which an older or newer instance behind the same balancer named, they get it and do not keep it.
+// reply lets browsers keep an asset for as long as they like if the URL has its version. A page of
+// an older or newer instance behind the same balancer names another version; then browsers get the
+// asset but do not keep it.
 func (a asset) reply(r *http.Request) reply {
 	header := http.Header{"Content-Type": {a.media}}
 	if r.URL.RawQuery == "v="+a.version {
@@ -186,7 +188,7 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, l *locale, name s
 // readBody returns the body, or the status of its refusal.
 func readBody(w http.ResponseWriter, r *http.Request) (body string, status int) {
 	if r.ContentLength > maxBody {
-		w.Header().Set("Connection", "close") // rather than read what was announced
+		w.Header().Set("Connection", "close") // instead of reading the announced body
 		return "", http.StatusRequestEntityTooLarge
 	}
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -205,8 +207,8 @@ func (h *handler) requestReset(r *http.Request, l *locale, fields map[string]str
 	request := recovery.ResetRequest{
 		Tenant: h.opts.Tenant(r), Portal: h.opts.Portal, Locale: l.name(), Client: h.opts.ClientAddr(r),
 	}
-	// Only what belongs to the choice is looked at: the other field may hold what was typed before
-	// one's mind changed, and one user's name may be another's address.
+	// Read only the chosen field. The other one may hold what was typed before the choice changed,
+	// and one user's name may be another's address.
 	switch p.By {
 	case "email":
 		if request.Email = p.Email; isBlank(p.Email) {
@@ -260,9 +262,9 @@ func (h *handler) completeReset(r *http.Request, l *locale, fields map[string]st
 	return h.reply(r, l, p, "done", err)
 }
 
-// tokenOf returns the token in what people paste: the token or the whole link, with what mail programs
-// and input methods put around it. That is white space, U+200B and U+FEFF, which nobody sees, and one
-// pair of angle brackets.
+// tokenOf returns the token in what people paste: the token or the whole link. It removes what mail
+// programs and input methods put around it: white space, U+200B and U+FEFF, which nobody sees, and
+// one pair of angle brackets.
 func tokenOf(s string) string {
 	s = trimUnseen(s)
 	if inner, ok := strings.CutPrefix(s, "<"); ok && strings.HasSuffix(inner, ">") {
@@ -280,13 +282,13 @@ func trimUnseen(s string) string {
 
 func isBlank(s string) bool { return strings.TrimSpace(s) == "" }
 
-// reply answers a form with what its call returned: next, the form p again, or a problem.
+// reply answers a form after its call returned err: with next, the form p again, or a problem.
 func (h *handler) reply(r *http.Request, l *locale, p *Page, next string, err error) reply {
 	if err == nil {
 		h.failed.Works(h.opts.Logger.Info, "portal: calls succeed again")
 		return reply{status: http.StatusSeeOther, header: http.Header{"Location": {next}}}
 	}
-	// First: these wrap errors of the application. There is no field for a second factor.
+	// First, because these wrap errors of the application. There is no field for a second factor.
 	if errors.Is(err, recovery.ErrDenied) || errors.Is(err, recovery.ErrChallenged) {
 		return h.refuse(l, http.StatusForbidden, "denied")
 	}
@@ -301,7 +303,7 @@ func (h *handler) reply(r *http.Request, l *locale, p *Page, next string, err er
 			p.EmailError = l.must("email.wrong")
 		case "username":
 			p.UsernameError = l.must("username.wrong")
-		default: // nobody typed the tenant or the portal
+		default: // the tenant or the portal, which nobody typed
 			h.opts.Logger.Error("portal: the application's part of a request is not valid", "error", err.Error())
 			return h.refuse(l, http.StatusInternalServerError, "internal")
 		}
@@ -331,7 +333,7 @@ func (h *handler) later(l *locale, status int, problem string, wait time.Duratio
 	return answer
 }
 
-// locale returns the language that the caller likes best of those that there are.
+// locale returns the available language that the caller likes best.
 func (h *handler) locale(r *http.Request) *locale {
 	_, i, _ := h.matcher.Match(acceptlanguage.Tags(r.Header)...)
 	return h.locales[i]

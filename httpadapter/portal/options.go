@@ -46,7 +46,7 @@ func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
 		}
 	}
 	if address, ok := strings.CutPrefix(s.SupportURL, "mailto:"); ok {
-		address, _, _ = strings.Cut(address, "?") // from the subject and such
+		address, _, _ = strings.Cut(address, "?") // without the subject and the like
 		if _, err := recovery.CanonicalEmail(address); err != nil || !isVisibleASCII(s.SupportURL) {
 			fault("SupportURL must have an address after mailto:, and visible ASCII characters only")
 		}
@@ -87,8 +87,9 @@ func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
 
 var errURL = errors.New(urlRule)
 
-// checkURL admits "", for none. A second slash or a backslash would make a path another origin. The host
-// becomes part of the Content-Security-Policy, as it is after its escapes.
+// checkURL admits "", for none. It refuses a second slash and a backslash, which would make a path
+// another origin. It checks the host as decoded, because that goes into the
+// Content-Security-Policy.
 func checkURL(s string) error {
 	if s == "" {
 		return nil
@@ -109,7 +110,7 @@ func checkURL(s string) error {
 	return nil
 }
 
-// isHost admits names in A-labels and addresses, with a port.
+// isHost admits names in A-labels and addresses, with or without a port.
 var isHost = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?$`)
 
 func isVisibleASCII(s string) bool {

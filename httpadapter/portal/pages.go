@@ -21,14 +21,14 @@ type Page struct {
 	Dir         string // "ltr" or "rtl"
 	Stylesheet  string // relative URL
 	Script      string // relative URL
-	Application string // as are the next three: of the Options, or ""
+	Application string // this and the next three are of the Options, or ""
 	LogInURL    string
 	SupportURL  string
 	LogoURL     string
 	TokenLife   string // how long a token is valid: "16 hours"
-	ForgetToken bool   // a token in the tab is of no more use
+	ForgetToken bool   // the tab must forget the token, which is of no further use
 
-	For string // of sent: "password" or "username", which are also the pages to ask again
+	For string // of sent: "password" or "username", the page to ask again
 
 	Problem string // of error: "token", "limit", "busy", "denied", "not_found", "request", "cross_site" or "internal"
 	Wait    string // of the problem "limit": "5 minutes"
@@ -54,8 +54,8 @@ type Rule struct {
 	Unmet bool // the password that was sent breaks the rule
 }
 
-// T returns a text in the language of the page. After the key come names and values: "{name}" in the
-// text becomes the value.
+// T returns a text in the language of the page. After the key come names and values: each "{name}"
+// in the text becomes the value.
 func (p *Page) T(key string, pairs ...string) (string, error) { return p.locale.text(key, pairs...) }
 
 // Title returns the heading of the page.
@@ -66,7 +66,7 @@ func (p *Page) Title() (string, error) {
 	return p.T(p.Name + ".title")
 }
 
-// Failed reports whether the page shows a form again, with what is wrong with its fields.
+// Failed reports whether the page shows a form again because its fields are at fault.
 func (p *Page) Failed() bool {
 	return p.EmailError != "" || p.UsernameError != "" || p.TokenError != "" || p.RepeatError != "" || len(p.PasswordErrors) > 0
 }
@@ -86,7 +86,7 @@ var (
 
 	problems = []string{"token", "limit", "busy", "denied", "not_found", "request", "cross_site", "internal"}
 
-	// formFields are the fields of each form; every one is sent.
+	// formFields are the fields of each form. Browsers send all of them.
 	formFields = map[string][]string{
 		"password": {"by", "email", "username"},
 		"username": {"email"},
@@ -110,7 +110,7 @@ func compilePages(files map[string][]string) (pages map[string]*template.Templat
 		if layout == nil {
 			continue
 		}
-		page := template.Must(layout.Clone()) // it was not executed yet
+		page := template.Must(layout.Clone()) // fails only after an execution
 		template.Must(page.New("content").Parse(last(name + ".html")))
 		pages[name] = page
 	}
@@ -160,11 +160,11 @@ func (h *handler) ruleText(l *locale, reason recovery.PasswordReason) string {
 	return text
 }
 
-// reject puts on p every rule that the password is known to break: those that the Service named, and
-// those that need no account. The Service alone knows whether the account's name and address are in
-// the password, whether it has leaked, and what the application has against it. It tells that of a
-// live token and when nothing else is wrong. What is none of the policy's rules comes from the
-// application, and is shown as it came.
+// reject puts on p every rule that the password is known to break: those that the Service named,
+// and those that need no account. Only the Service knows whether the password holds the account's
+// name or address, has leaked, or breaks a rule of the application. It checks that only for a live
+// token and if nothing else is wrong. A reason that is no rule of the policy comes from the
+// application, and is shown unchanged.
 func (h *handler) reject(l *locale, p *Page, password string, named []recovery.PasswordReason) {
 	var broken []recovery.PasswordReason
 	var own []string
@@ -197,8 +197,8 @@ func (h *handler) isRule(reason recovery.PasswordReason) bool {
 	return slices.ContainsFunc(h.rules, func(r recovery.PasswordRule) bool { return r.PasswordReason == reason })
 }
 
-// passwordRules tells password managers what to generate, of which every character is one byte. The
-// special characters are those that the policy's text names and others that every keyboard has.
+// passwordRules tells password managers what to generate. They use ASCII, so bytes are characters.
+// The special characters are those that the policy's text names and others that every keyboard has.
 func passwordRules(rules []recovery.PasswordRule, maxBytes int) string {
 	parts := map[string]string{
 		"too_short": "minlength: %d", "too_long": "maxlength: %d",

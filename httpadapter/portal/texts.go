@@ -52,8 +52,8 @@ func (l *locale) text(key string, pairs ...string) (string, error) {
 // must returns a text that every locale has.
 func (l *locale) must(key string) string { return l.texts[key] }
 
-// duration spells d in whole hours, or minutes where it is less than 2 hours. What is not whole is
-// rounded up for how long one has to wait, and down for how long something is valid.
+// duration spells d in whole hours, or in minutes if it is less than 2 hours. It rounds up if up is
+// set, as for a time to wait, and else down, as for a validity.
 func (l *locale) duration(d time.Duration, up bool) string {
 	unit, name := time.Minute, "duration.minute"
 	if d >= time.Hour && d%time.Hour == 0 || d >= 2*time.Hour {
@@ -69,8 +69,8 @@ func (l *locale) duration(d time.Duration, up bool) string {
 	return strings.ReplaceAll(l.must(name), "{n}", strconv.FormatInt(n, 10))
 }
 
-// readFiles returns the texts of every template and locale by its path, the built-in one first: the
-// last template counts, and the texts of a locale are merged when they are compiled.
+// readFiles returns all versions of every template and locale by its path, the built-in one first.
+// Of a template the last version counts; those of a locale are merged when they are compiled.
 func readFiles(override fs.FS) (files map[string][]string, faults []error) {
 	builtIn, _ := fs.Sub(embedded, "assets") // fails for malformed paths only
 	files = map[string][]string{}
@@ -193,8 +193,8 @@ func compileLocales(files map[string][]string) (locales []*locale, faults []erro
 	return locales, faults
 }
 
-// decodeTexts reads an object of strings. [json.Unmarshal] alone takes the last of repeated names, and
-// null for a string.
+// decodeTexts reads an object of strings. [json.Unmarshal] alone would accept repeated names, and
+// null as a string.
 func decodeTexts(source string) (map[string]string, error) {
 	if err := json.Unmarshal([]byte(source), &map[string]string{}); err != nil {
 		return nil, err

@@ -39,7 +39,7 @@ func newAssets(o *Options) map[string]asset {
 	}
 	dark := o.AccentDark
 	if dark == "" && o.Accent != "" {
-		dark = defaultAccentDark // the rule above stands after the style sheet's own
+		dark = defaultAccentDark // the rule above would override the style sheet's own
 	}
 	if dark != "" {
 		css += "@media (prefers-color-scheme: dark) { :root { --accent: " + dark + " } }\n"
@@ -50,7 +50,7 @@ func newAssets(o *Options) map[string]asset {
 	}
 }
 
-// mustRead returns a file of ours.
+// mustRead returns an embedded file.
 func mustRead(name string) []byte {
 	b, err := embedded.ReadFile("assets/" + name)
 	if err != nil {
@@ -59,8 +59,8 @@ func mustRead(name string) []byte {
 	return b
 }
 
-// contentSecurityPolicy lets the pages load their style sheet, their script and the logo, send forms
-// here, and nothing else.
+// contentSecurityPolicy lets the pages load their style sheet, their script and the logo, send
+// forms here, and nothing else.
 func contentSecurityPolicy(logo string) string {
 	images := "'self'"
 	if u, err := url.Parse(logo); err == nil && u.Host != "" {
@@ -70,7 +70,8 @@ func contentSecurityPolicy(logo string) string {
 		"; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'"
 }
 
-// The colours of the style sheet on which the accent is seen: behind links, and as the text of buttons.
+// The colours of the style sheet on which the accent is seen: behind links, and as the text of
+// buttons.
 var (
 	lightSurfaces = []string{"#ffffff", "#f2f4f7"}
 	darkSurfaces  = []string{"#1a1f26", "#101317"}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// tryPages renders every page in every language, and looks for what a page of one's own must have.
+// tryPages renders every page in every language, and checks what a replaced page must have.
 func (h *handler) tryPages() (faults []error) {
 	seen := map[string]bool{}
 	for _, l := range h.locales {
@@ -33,7 +33,7 @@ func (h *handler) tryPages() (faults []error) {
 	return faults
 }
 
-// missing says what the server and the script need, and the page p does not have.
+// missing lists what the server and the script need and the page p does not have.
 func missing(p *Page, page []byte) (texts []string) {
 	fault := func(format string, args ...any) { texts = append(texts, fmt.Sprintf("must have "+format, args...)) }
 	document, err := html.Parse(bytes.NewReader(page))
@@ -105,7 +105,7 @@ func has(n *html.Node, name string) bool {
 	return slices.ContainsFunc(n.Attr, func(a html.Attribute) bool { return a.Key == name })
 }
 
-// samples are all pages, with and without what may be on them.
+// samples returns all pages, with and without their optional content.
 func (h *handler) samples(l *locale) (pages []*Page) {
 	for _, name := range pageNames {
 		p := h.page(l, name)

@@ -1,16 +1,18 @@
-// The pages work without this script. With it, the token of the mail's link goes from the address bar
-// into the form, and the rules for the password tick off while one types. It never submits anything.
+// The pages work without this script. It moves the token of the mail's link from the address bar
+// into the form, and ticks off the rules for the password as they are met. It never submits
+// anything.
 (() => {
 	"use strict";
 
-	// What a page of one's own does not have is an element that nobody sees.
+	// An element that a replaced page does not have becomes one that nobody sees.
 	const nothing = () => document.createElement("p");
 	const $ = (id) => document.getElementById(id) ?? nothing();
 	const form = document.querySelector("form"), { page, forget } = document.body.dataset;
 	if (forget !== undefined) memory(null);
 	if (page && page !== "reset") {
-		// A link opened where another page of /reset stands changes nothing but the address. The "?" makes
-		// it the address of another page, and the token stays in it until there is a field for it.
+		// After a POST another page may stand at the address "reset". A mail's link that is opened
+		// there changes only the fragment and loads nothing. The "?" forces the browser to load the
+		// page, and the token stays in the address until there is a field for it.
 		const onwards = () => { if (inAddress()) location.replace("reset?" + location.hash) };
 		onwards();
 		addEventListener("hashchange", onwards);
@@ -20,8 +22,8 @@
 	}
 	if (form) submitOnce(); // after the checks, which may keep a form back
 
-	// memory keeps the token in this tab until it is of no more use: no answer of the server repeats it,
-	// and a rejected password or a reload brings a new page.
+	// memory keeps the token in this tab until it is of no further use: no answer of the server
+	// repeats it, and a rejected password or a reload brings a new page.
 	function memory(token) {
 		const key = "recovery-token";
 		try {
@@ -39,7 +41,7 @@
 
 	function takeToken() {
 		const input = $("token"), field = $("token-field"), taken = $("token-taken");
-		// As the server reads what was pasted.
+		// The server reads a pasted text in the same way.
 		const bare = (text) => text.replace(/^[\s\u200b]+|[\s\u200b]+$/g, "");
 		const fill = (text) => {
 			const token = input.value = bare(bare(text).replace(/^<(.*)>$/s, "$1").replace(/^.*#token=/s, ""));
@@ -48,7 +50,7 @@
 			taken.hidden = !whole;
 			$("token-again").hidden = token !== "";
 		};
-		// What the field has leaves the address bar.
+		// take moves the token from the address bar into the field.
 		const take = () => {
 			const token = inAddress();
 			if (!token) return;
@@ -64,7 +66,7 @@
 		input.addEventListener("input", () => fail(input, $("token-error"), ""));
 		form.addEventListener("submit", () => memory(input.value.trim() || null));
 		addEventListener("pageshow", (event) => {
-			if (event.persisted) fill(memory() ?? ""); // which is forgotten if it was used
+			if (event.persisted) fill(memory() ?? ""); // a used one is forgotten
 		});
 		$("token-change").addEventListener("click", () => {
 			fill("");
@@ -100,7 +102,7 @@
 				if (met) rule.classList.remove("unmet");
 				say(rule, met ? "met" : password.value !== "" || rule.classList.contains("unmet") ? "unmet" : "");
 			}
-			clearTimeout(timer); // rather than speak at every key
+			clearTimeout(timer); // so that a screen reader does not speak at every key
 			timer = setTimeout(() => {
 				const { all = "", some = "" } = status.dataset;
 				status.textContent = password.value === "" || rules.length === 0 ? ""
@@ -113,15 +115,15 @@
 		password.addEventListener("input", () => {
 			for (const rule of allRules) {
 				if (rules.includes(rule)) continue;
-				rule.classList.remove("unmet"); // the server rejected another password
+				rule.classList.remove("unmet"); // the server rejected a different password
 				say(rule, "");
 			}
 			show();
 			fail(password, $("password-error"), "");
 			if (repeat.getAttribute("aria-invalid") && !differs()) showDiffers();
 		});
-		// While typing and not on blur: a line that appears between press and release moves the button
-		// away from the pointer.
+		// Check while typing and not on blur: an error that appears between press and release would
+		// move the button away from the pointer.
 		repeat.addEventListener("input", () => {
 			if (!differs() || repeat.value.length >= password.value.length) showDiffers();
 		});
@@ -144,7 +146,7 @@
 
 		addEventListener("pageshow", (event) => {
 			if (!event.persisted) return;
-			password.value = repeat.value = ""; // for the next one at this computer
+			password.value = repeat.value = ""; // the next person at this computer must not find them
 			show();
 		});
 
@@ -161,7 +163,7 @@
 		if (error.textContent !== text) error.textContent = text;
 	}
 
-	// submitOnce says that it is working, and keeps a second press from being a second request.
+	// submitOnce shows that the form is being sent, and keeps a second press from sending it again.
 	function submitOnce() {
 		const button = form.querySelector("[type=submit]") ?? nothing(), status = form.querySelector("[role=status]") ?? nothing();
 		const text = button.textContent;
@@ -182,6 +184,6 @@
 			button.textContent = status.textContent = form.dataset.busy;
 			timer = setTimeout(ready, 30000); // the answer was lost, or loading was stopped
 		});
-		addEventListener("pageshow", ready); // the way back
+		addEventListener("pageshow", ready); // the reader came back
 	}
 })();

@@ -1,9 +1,9 @@
-// Package browsertest proves package portal in a real browser. It has tests only.
+// Package browsertest tests package portal in a real browser. It has tests only.
 //
-// They need Chromium, which they look for where RECOVERY_CHROMIUM says, else as chromium,
-// chromium-browser or google-chrome in the PATH; and for accessibility axe-core, where RECOVERY_AXE
-// says (the file axe.min.js), else in the folder .cache, where they put it with npm. What is not found
-// is skipped with a word, or an error where RECOVERY_REQUIRE_ALL is 1.
+// The tests need Chromium: the program that RECOVERY_CHROMIUM names, else chromium,
+// chromium-browser or google-chrome in the PATH. For accessibility they need axe-core: the file
+// axe.min.js that RECOVERY_AXE names, else one in the folder .cache, which they install with npm. A
+// test without its program is skipped with a message, or fails if RECOVERY_REQUIRE_ALL is 1.
 //
 //	go test ./httpadapter/portal/browsertest -screenshots
 //
