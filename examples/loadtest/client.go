@@ -15,20 +15,20 @@ import (
 	"time"
 )
 
-// A load is what callers send: the i-th request, whose answer must have the status.
+// A load describes the requests that callers send. Each answer must have status 200.
 type load struct {
 	addr    string
 	callers int
 	time    time.Duration
-	count   int // at most so many requests; 0 is any number
-	rate    int // requests a second, whether the earlier ones are answered or not; 0 is a closed loop
+	count   int // at most this many requests; 0 is no limit
+	rate    int // requests a second, even if earlier ones are not answered; 0 is a closed loop
 	body    func(i int) []byte
 	method  string
 	path    string
 }
 
-// send sends the requests. It speaks HTTP itself, because the standard client takes as much of the
-// machine as the server does.
+// send sends the requests. It speaks HTTP itself, because the standard client takes as much
+// processor time as the server.
 func (l load) send(ctx context.Context) (times []time.Duration, took time.Duration, failed int, first error) {
 	var next atomic.Int64
 	var mu sync.Mutex
@@ -80,8 +80,8 @@ func (l load) sendAll(ctx context.Context) (times []time.Duration, err error) {
 	return times, err
 }
 
-// wait returns when the time of the i-th request begins: at once, or when it is due. One that is sent late
-// because nobody was free to send it has waited since; what the timer is late by is nobody's time.
+// wait waits until the i-th request is due, and returns when its time starts to count. If no caller
+// was free in time, that is when it was due; the delay of the timer does not count.
 func (l load) wait(start time.Time, i int) time.Time {
 	if l.rate == 0 {
 		return time.Now()
@@ -95,7 +95,7 @@ func (l load) wait(start time.Time, i int) time.Time {
 	return time.Now()
 }
 
-// quantile returns the value that the part q of the sorted times does not exceed, in milliseconds.
+// quantile returns the q-quantile of the sorted times, in milliseconds.
 func quantile(times []time.Duration, q float64) float64 {
 	if len(times) == 0 {
 		return 0
@@ -138,7 +138,7 @@ func (c *caller) do(body []byte) error {
 	return c.answer()
 }
 
-// answer reads an answer with a Content-Length, which both targets send, and wants the status 200.
+// answer reads an answer, and fails unless its status is 200. Both targets send a Content-Length.
 func (c *caller) answer() error {
 	status, err := c.in.ReadSlice('\n')
 	if err != nil {

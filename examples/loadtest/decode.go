@@ -11,8 +11,8 @@ import (
 
 const decodeOnly = "decode-only"
 
-// serveDecoder is what an answer costs when nothing is done: it decodes the request and answers with
-// as much text as the adapter does.
+// serveDecoder is the baseline, a server that does nothing: it decodes the request and answers with
+// as much text as the adapter.
 func serveDecoder(stdout io.Writer) error {
 	const answer = `{"response":{"status":"OK","dbg_info":{"version":"","warnings":[],"time":0,"output_term":"account-recovery"}}}`
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

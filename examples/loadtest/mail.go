@@ -10,7 +10,7 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// mailDelays are how long the mail server of -mail takes; a value of -1 has no mail server of ours.
+// mailDelays are how long the mail server of -mail takes; -1 starts none.
 var mailDelays = map[string]time.Duration{"shown": -1, "down": -1, "fast": 1, "slow": 50 * time.Millisecond}
 
 // A mailServer accepts every mail and forgets it.
@@ -21,7 +21,7 @@ type mailServer struct {
 
 func (m *mailServer) NewSession(*smtp.Conn) (smtp.Session, error) { return &mailSession{m}, nil }
 
-// start returns the address.
+// start listens on a free port, and returns the address.
 func (m *mailServer) start() (addr string, stop func(), err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,7 +34,7 @@ func (m *mailServer) start() (addr string, stop func(), err error) {
 	return listener.Addr().String(), func() { _ = server.Close() }, nil
 }
 
-// flags returns what the server is to be told of the mail server, which is started if it is to be this one.
+// flags returns the server's flags for -mail, and starts m if it is the mail server that they name.
 func (m *mailServer) flags(mail string) (flags []string, stop func(), err error) {
 	stop = func() {}
 	if mail == "shown" {

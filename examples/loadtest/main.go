@@ -4,9 +4,9 @@
 //	go run ./examples/loadtest                    # one target, a line of JSON
 //	go run ./examples/loadtest -table -runs 5     # a table of every figure, over an hour
 //
-// A target is a process of its own on this machine, and so many callers send it requests in a closed
-// loop over kept connections: each sends the next when it has the answer. Ratios of one run can be
-// compared between machines, the figures themselves cannot.
+// A target is a process of its own on this machine. Callers send it requests in a closed loop over
+// kept connections: each sends its next request when it has the answer. Ratios of one run can be
+// compared between machines; the figures themselves cannot.
 package main
 
 import (
@@ -63,23 +63,23 @@ func parse(args []string, stderr io.Writer) (c config, err error) {
 	flags := flag.NewFlagSet("loadtest", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "Usage of loadtest, inside the source tree, which it builds what it measures from:")
+		fmt.Fprintln(stderr, "Usage of loadtest (run it inside the source tree, from which it builds the server):")
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&c.target, "target", "server", "server, or "+decodeOnly+": the handler that only decodes")
 	flags.StringVar(&c.db, "db", "sqlite", "the server's `database`: sqlite (a new file), memory, or a URL as the server takes it")
 	flags.StringVar(&c.mail, "mail", "shown", "shown (in the server's mailbox), fast (a mail server that answers at once), slow (in 50 ms) or down")
-	flags.IntVar(&c.callers, "callers", 16, "how many requests are on their way at once")
+	flags.IntVar(&c.callers, "callers", 16, "how many requests are under way at once")
 	flags.DurationVar(&c.time, "time", 5*time.Second, "how long a run takes")
 	flags.IntVar(&c.accounts, "accounts", 100_000, "how many accounts there are; each is asked for in turn")
 	flags.IntVar(&c.runs, "runs", 1, "how many runs; the rows of the table take turns")
 	flags.BoolVar(&c.worker, "worker", true, "whether the server sends mails meanwhile")
-	flags.BoolVar(&c.table, "table", false, "measure everything and write a table; beside it go -runs, -time and the flags that say so")
-	flags.StringVar(&c.only, "only", "", "with -table: a `regexp` of the names of the rows that are measured, all if it is empty")
-	flags.IntVar(&c.many, "many", 10_000_000, "with -table: how many accounts are many")
+	flags.BoolVar(&c.table, "table", false, "measure everything and write a table; it goes with -runs, -time and the flags that say \"with -table\"")
+	flags.StringVar(&c.only, "only", "", "with -table: measure only the rows whose names match this `regexp`")
+	flags.IntVar(&c.many, "many", 10_000_000, "with -table: how many accounts the rows with many accounts have")
 	flags.IntVar(&c.rows, "rows", 1_000_000, "with -table: how many rows a long history has")
 	flags.IntVar(&c.burst, "burst", 1_000_000, "with -table: how many requests a burst has")
-	flags.StringVar(&c.postgres, "postgres", cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"), "with -table: the `URL` of PostgreSQL; databases are made there and dropped")
+	flags.StringVar(&c.postgres, "postgres", cmp.Or(os.Getenv("RECOVERY_POSTGRES"), "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"), "with -table: the `URL` of PostgreSQL, where databases are created and dropped")
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
@@ -128,7 +128,7 @@ type result struct {
 	FirstError string  `json:"first_error,omitempty"`
 	CPU        float64 `json:"cpu_us_per_req"` // of the target
 	RSS        float64 `json:"rss_mib"`        // of the target, at the end
-	Mails      float64 `json:"mails_per_s"`    // that arrived meanwhile, if -mail is fast or slow
+	Mails      float64 `json:"mails_per_s"`    // that arrived during the run, if -mail is fast or slow
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {

@@ -20,7 +20,7 @@ import (
 	"example.com/recovery"
 )
 
-// withPostgres has f use a database that is dropped afterwards.
+// withPostgres calls f with a new database, and drops it afterwards.
 func withPostgres(ctx context.Context, server string, f func(url string) error) error {
 	u, err := url.Parse(server)
 	if err != nil {
@@ -41,8 +41,8 @@ func withPostgres(ctx context.Context, server string, f func(url string) error) 
 	return errors.Join(err, dropped)
 }
 
-// fleet sends the load to n servers that share a database, each of which gets a part of the callers, and
-// returns the times of all requests. A rate is spread evenly over time, whatever n is.
+// fleet sends the load to n servers that share a database, and returns the times of all requests.
+// It splits the callers among the servers, and spreads a rate evenly over time, whatever n is.
 func (m *machine) fleet(ctx context.Context, c config, n, rate int) (times []time.Duration, err error) {
 	err = withPostgres(ctx, c.postgres, func(url string) error {
 		c.db = url
@@ -59,7 +59,7 @@ func (m *machine) fleet(ctx context.Context, c config, n, rate int) (times []tim
 			}
 			targets = append(targets, t)
 		}
-		for _, c.time = range []time.Duration{c.time / 5, c.time} { // what the first requests take is not counted
+		for _, c.time = range []time.Duration{c.time / 5, c.time} { // the first is to warm up and does not count
 			var mu sync.Mutex
 			var wg sync.WaitGroup
 			var failures []error
@@ -90,8 +90,8 @@ func (m *machine) fleet(ctx context.Context, c config, n, rate int) (times []tim
 	return times, err
 }
 
-// instances returns how long a request takes n servers that share a database, as a part of how long it
-// takes one: in a closed loop, or at so many requests a second.
+// instances returns how long n servers that share a database take for a request, relative to one
+// server: at rate requests a second, or in a closed loop if rate is 0.
 func (m *machine) instances(ctx context.Context, c config, n, rate int) (float64, error) {
 	one, err := m.fleet(ctx, c, 1, rate)
 	if err != nil {
@@ -104,7 +104,7 @@ func (m *machine) instances(ctx context.Context, c config, n, rate int) (float64
 	return float64(len(one)) / float64(len(many)), err
 }
 
-// onFile has f use a server that was just started, on a database that another one has prepared.
+// onFile calls prepare with a server, and f with a fresh one on the same database.
 func (m *machine) onFile(ctx context.Context, c config, prepare, f func(*target) error) error {
 	m.files++
 	c.db = "sqlite:" + filepath.Join(m.dir, fmt.Sprintf("prepared%d.db", m.files))
@@ -118,13 +118,13 @@ func (m *machine) onFile(ctx context.Context, c config, prepare, f func(*target)
 		if err != nil {
 			return err
 		}
-		c.accounts = 0 // they are there
+		c.accounts = 0 // they exist now
 	}
 	return nil
 }
 
-// burst returns how many MiB the server takes more than idle while it answers so many requests as fast as
-// they go.
+// burst returns by how many MiB the server's memory grows while it answers c.burst requests as fast
+// as it can.
 func (m *machine) burst(ctx context.Context, c config) (grown float64, err error) {
 	err = m.onFile(ctx, c, func(*target) error { return nil }, func(t *target) error {
 		l := t.requests(c)
@@ -138,9 +138,9 @@ func (m *machine) burst(ctx context.Context, c config) (grown float64, err error
 	return grown, err
 }
 
-// completions returns how many MiB the server takes more than idle while so many people set a password at
-// once, beyond the 19 MiB that each of its processors hashes with. Who waits too long is told to come
-// again, which most are.
+// completions returns by how many MiB the server's memory grows while n people set a password at
+// once, beyond the 19 MiB that each processor needs for hashing. Most of them wait too long and are
+// told to try again.
 func (m *machine) completions(ctx context.Context, c config, n int) (grown float64, err error) {
 	c.accounts = n
 	var bodies [][]byte
@@ -164,7 +164,7 @@ func (m *machine) completions(ctx context.Context, c config, n int) (grown float
 	return grown - hashing*float64(runtime.NumCPU()), err
 }
 
-// connections returns how many MiB the decoder takes more with so many callers.
+// connections returns by how many MiB the decoder's memory grows with n callers.
 func (m *machine) connections(ctx context.Context, c config, n int) (float64, error) {
 	t, err := m.start(ctx, c)
 	if err != nil {
@@ -179,14 +179,15 @@ func (m *machine) connections(ctx context.Context, c config, n int) (float64, er
 	})
 }
 
-// growth returns by how many MiB the resident memory grows at most while f runs, once the server is idle.
+// growth waits until the server is idle, and returns by how many MiB its resident memory grows at
+// most while f runs.
 func (t *target) growth(f func() error) (float64, error) {
 	time.Sleep(2 * time.Second)
 	idle, err := t.memory("VmRSS")
 	if err != nil {
 		return 0, err
 	}
-	// From now on the highest is kept anew.
+	// This resets VmHWM.
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", t.cmd.Process.Pid), []byte("5"), 0o600); err != nil {
 		return 0, err
 	}

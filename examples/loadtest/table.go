@@ -20,9 +20,8 @@ import (
 	"time"
 )
 
-// A row is a line of the table. One that only says what something costs has nothing wanted. Its measure
-// returns one run's figure; rows of one run are measured one after the other, so that a machine that becomes
-// slower is slower for all.
+// A row is a line of the table. A row that only informs wants nothing. measure returns the figure
+// of one run. Each run measures all rows, so that a machine that slows down slows down all of them.
 type row struct {
 	name    string
 	want    string
@@ -30,7 +29,8 @@ type row struct {
 	measure func(ctx context.Context) (float64, error)
 }
 
-// spread returns the median, the lowest and the highest of the figures, and what they say of what is wanted.
+// spread returns the median, the lowest and the highest of the figures, and whether they reach what
+// is wanted.
 func (r row) spread(figures []float64) (median, lowest, highest float64, verdict string) {
 	f := slices.Sorted(slices.Values(figures))
 	lowest, highest = f[0], f[len(f)-1]
@@ -47,7 +47,7 @@ func (r row) spread(figures []float64) (median, lowest, highest float64, verdict
 	return median, lowest, highest, verdict
 }
 
-// flat is the speed at which a request takes 1.2 times as long.
+// flat is the relative speed of a request that takes 1.2 times as long.
 const flat = 1 / 1.2
 
 func atLeast(want float64) (string, func(float64) bool) {
@@ -58,7 +58,7 @@ func atMost(want float64, unit string) (string, func(float64) bool) {
 	return strings.TrimSpace(fmt.Sprintf("≤ %v %s", want, unit)), func(figure float64) bool { return figure <= want }
 }
 
-// writeTable measures all rows as often as asked, each beside what it is compared with.
+// writeTable measures every row c.runs times, and writes the table.
 func writeTable(ctx context.Context, m *machine, c config, stdout io.Writer) error {
 	only, err := regexp.Compile(c.only)
 	if err != nil {
@@ -97,7 +97,7 @@ func (m *machine) httpRows(c config) []row {
 	sqlite.target, sqlite.mail, sqlite.db, sqlite.worker = "server", "shown", "sqlite", true
 	postgres, decoder := sqlite, sqlite
 	postgres.db, decoder.target = newPostgres, decodeOnly
-	// ratio is a figure of the first as a part of the second's.
+	// ratio measures both, and divides the figure of the first by that of the second.
 	ratio := func(figure func(result) float64, of, against config) func(context.Context) (float64, error) {
 		return func(ctx context.Context) (float64, error) {
 			b, err := m.measure(ctx, against)
@@ -119,41 +119,41 @@ func (m *machine) httpRows(c config) []row {
 		return c
 	}
 	want, good := atLeast(0.25)
-	add("POST, SQLite, of the decoder", want, good, speed(sqlite, decoder))
-	add("POST, SQLite, mails sent by another process, of the decoder", want, good, speed(noWorker(sqlite), decoder))
+	add("speed of POST, SQLite, relative to the decoder", want, good, speed(sqlite, decoder))
+	add("speed of POST, SQLite, mails sent by another process, relative to the decoder", want, good, speed(noWorker(sqlite), decoder))
 	want, good = atLeast(0.20)
-	add("POST, PostgreSQL, of the decoder", want, good, speed(postgres, decoder))
-	add("POST, PostgreSQL, mails sent by another process, of the decoder", want, good, speed(noWorker(postgres), decoder))
+	add("speed of POST, PostgreSQL, relative to the decoder", want, good, speed(postgres, decoder))
+	add("speed of POST, PostgreSQL, mails sent by another process, relative to the decoder", want, good, speed(noWorker(postgres), decoder))
 	want, good = atMost(110, "µs")
-	add("processor time of the server a POST, SQLite", want, good, func(ctx context.Context) (float64, error) {
+	add("processor time of the server for each POST, SQLite", want, good, func(ctx context.Context) (float64, error) {
 		r, err := m.measure(ctx, sqlite)
 		return r.CPU, errors.Join(err, failures(r))
 	})
 	fast, slow, down := sqlite, sqlite, sqlite
 	fast.mail, slow.mail, down.mail = "fast", "slow", "down"
 	want, good = atMost(1.2, "")
-	add("p99 of POST while the mail server takes 50 ms, of fast", want, good, p99(slow, fast))
-	add("p99 of POST while the mail server is down, of fast", want, good, p99(down, fast))
-	add("p99 of POST while the mail server is fast, of POST while no mails are sent", "", nil, p99(fast, noWorker(sqlite)))
-	add("mails a second meanwhile, to a fast mail server", "", nil, func(ctx context.Context) (float64, error) {
+	add("p99 of POST while the mail server takes 50 ms, relative to a fast one", want, good, p99(slow, fast))
+	add("p99 of POST while the mail server is down, relative to a fast one", want, good, p99(down, fast))
+	add("p99 of POST while the mail server is fast, relative to no mails", "", nil, p99(fast, noWorker(sqlite)))
+	add("mails a second to a fast mail server during POST", "", nil, func(ctx context.Context) (float64, error) {
 		r, err := m.measure(ctx, fast)
 		return r.Mails, errors.Join(err, failures(r))
 	})
 	const servers, rate = 8, 400
-	add(fmt.Sprintf("time of POST at %d requests a second, 8 instances on PostgreSQL, of 1", rate), want, good, func(ctx context.Context) (float64, error) {
+	add(fmt.Sprintf("time of POST at %d requests a second, 8 instances on PostgreSQL, relative to 1", rate), want, good, func(ctx context.Context) (float64, error) {
 		return m.instances(ctx, postgres, servers, rate)
 	})
 	want, good = atMost(2.5, "")
-	add("time of POST, 16 callers, mails sent by another process, 8 instances on PostgreSQL, of 1", want, good, func(ctx context.Context) (float64, error) {
+	add("time of POST, 16 callers, mails sent by another process, 8 instances on PostgreSQL, relative to 1", want, good, func(ctx context.Context) (float64, error) {
 		return m.instances(ctx, noWorker(postgres), servers, 0)
 	})
-	add("time of POST without limits, the same way, 8 instances on PostgreSQL, of 1", "", nil, func(ctx context.Context) (float64, error) {
+	add("time of POST without limits, 16 callers, mails sent by another process, 8 instances on PostgreSQL, relative to 1", "", nil, func(ctx context.Context) (float64, error) {
 		c := noWorker(postgres)
 		c.limits = "off"
 		return m.instances(ctx, c, servers, 0)
 	})
 	want, good = atMost(2, "ms")
-	add("PUT beyond the bare hash, 1 caller", want, good, func(ctx context.Context) (float64, error) { return m.put(ctx, sqlite) })
+	add("time of PUT beyond the bare hash, 1 caller", want, good, func(ctx context.Context) (float64, error) { return m.put(ctx, sqlite) })
 	want, good = atMost(20, "MiB")
 	add("memory of the idle server, memory store", want, good, func(ctx context.Context) (float64, error) {
 		c := sqlite
@@ -171,7 +171,7 @@ func (m *machine) httpRows(c config) []row {
 	add(fmt.Sprintf("memory that %d completions at once add to the idle server, beyond 19 MiB a processor", many), want, good, func(ctx context.Context) (float64, error) {
 		return m.completions(ctx, sqlite, many)
 	})
-	add("of it, what a handler that only decodes takes for as many connections", "", nil, func(ctx context.Context) (float64, error) {
+	add(fmt.Sprintf("memory that %d connections add to the idle decoder", many), "", nil, func(ctx context.Context) (float64, error) {
 		return m.connections(ctx, decoder, many)
 	})
 	add(fmt.Sprintf("memory that a burst of %d requests adds to the idle server", c.burst), want, good, func(ctx context.Context) (float64, error) { return m.burst(ctx, sqlite) })
@@ -181,8 +181,8 @@ func (m *machine) httpRows(c config) []row {
 		without, unknown := with, with
 		without.limits = "off"
 		unknown.names = "nobody%06d"
-		add("speed of POST without limits, of with, "+name, "", nil, speed(without, with))
-		add("speed of POST for unknown names, of known, "+name, "", nil, speed(unknown, with))
+		add("speed of POST without limits, relative to with limits, "+name, "", nil, speed(without, with))
+		add("speed of POST for unknown names, relative to known ones, "+name, "", nil, speed(unknown, with))
 	}
 	return rows
 }
@@ -203,7 +203,7 @@ type benchmark struct {
 	env                        []string // more variables
 }
 
-// benchmarkRows run the benchmarks of the packages, whose ratios are measured in one process.
+// benchmarkRows run the packages' benchmarks, which measure both sides of a ratio in one process.
 func benchmarkRows(c config) (rows []row) {
 	add := func(b benchmark, want string, good func(float64) bool) {
 		b.env = append(b.env, "RECOVERY_POSTGRES="+c.postgres)
@@ -216,22 +216,22 @@ func benchmarkRows(c config) (rows []row) {
 	}{{"SQLite", "^SQLite$", 4, 0.65}, {"PostgreSQL", "^PostgreSQL_with_pgx$", 1.2, 0.55}}
 	for _, db := range databases {
 		want, good := atLeast(db.many)
-		add(benchmark{name: "RequestReset, " + db.name + ", 16 callers, of the bare insert", dir: dbtest, pattern: "^BenchmarkRequestReset$/" + db.pattern + "/^callers=16$", metric: "of-bare", iterations: "10x"}, want, good)
+		add(benchmark{name: "speed of RequestReset, " + db.name + ", 16 callers, relative to the bare insert", dir: dbtest, pattern: "^BenchmarkRequestReset$/" + db.pattern + "/^callers=16$", metric: "of-bare", iterations: "10x"}, want, good)
 		want, good = atLeast(db.one)
-		add(benchmark{name: "RequestReset, " + db.name + ", 1 caller, of the bare insert", dir: dbtest, pattern: "^BenchmarkRequestReset$/" + db.pattern + "/^callers=1$", metric: "of-bare", iterations: "6x"}, want, good)
+		add(benchmark{name: "speed of RequestReset, " + db.name + ", 1 caller, relative to the bare insert", dir: dbtest, pattern: "^BenchmarkRequestReset$/" + db.pattern + "/^callers=1$", metric: "of-bare", iterations: "6x"}, want, good)
 		want, good = atLeast(0.9)
-		add(benchmark{name: "RequestReset, " + db.name + ", 16 callers beside a client over its limit, of the same alone", dir: dbtest, pattern: "^BenchmarkFlood$/" + db.pattern, metric: "of-alone", iterations: "6x"}, want, good)
-		add(benchmark{name: "speed of RequestReset, 16 callers, that waits for no disk, of one that does, " + db.name, dir: dbtest, pattern: "^BenchmarkDurability$/" + db.pattern, metric: "of-bare", iterations: "10x"}, "", nil)
+		add(benchmark{name: "speed of RequestReset, " + db.name + ", 16 callers beside a client over its limit, relative to them alone", dir: dbtest, pattern: "^BenchmarkFlood$/" + db.pattern, metric: "of-alone", iterations: "6x"}, want, good)
+		add(benchmark{name: "speed of RequestReset, 16 callers, without waiting for the disk, relative to waiting, " + db.name, dir: dbtest, pattern: "^BenchmarkDurability$/" + db.pattern, metric: "of-bare", iterations: "10x"}, "", nil)
 	}
 	want, good := atLeast(0.95)
-	add(benchmark{name: "CompleteReset, memory store, all cores, of bare argon2id", dir: "example.com/recovery", pattern: "^BenchmarkCompleteReset$", metric: "of-bare"}, want, good)
+	add(benchmark{name: "speed of CompleteReset, memory store, all cores, relative to bare argon2id", dir: "example.com/recovery", pattern: "^BenchmarkCompleteReset$", metric: "of-bare"}, want, good)
 	want, good = atLeast(0.8)
-	add(benchmark{name: "mails to a server that takes 5 ms, of a bare loop", dir: "example.com/recovery/mailer/smtpmailer/smtptest", pattern: "^BenchmarkSend$/^5ms$", metric: "worker-of-bare"}, want, good)
-	add(benchmark{name: "mails to a server that answers at once, of a bare loop", dir: "example.com/recovery/mailer/smtpmailer/smtptest", pattern: "^BenchmarkSend$/^instant$", metric: "worker-of-bare", iterations: "20x"}, want, good)
+	add(benchmark{name: "speed of mails to a server that takes 5 ms, relative to a bare loop", dir: "example.com/recovery/mailer/smtpmailer/smtptest", pattern: "^BenchmarkSend$/^5ms$", metric: "worker-of-bare"}, want, good)
+	add(benchmark{name: "speed of mails to a server that answers at once, relative to a bare loop", dir: "example.com/recovery/mailer/smtpmailer/smtptest", pattern: "^BenchmarkSend$/^instant$", metric: "worker-of-bare", iterations: "20x"}, want, good)
 	want, good = atLeast(flat)
 	for _, db := range databases {
-		add(benchmark{name: fmt.Sprintf("speed of a request and its mail with %d accounts, %s, of 1,000", c.many, db.name), dir: dbtest, pattern: "^BenchmarkAccounts$/" + db.pattern, metric: "of-bare", env: []string{fmt.Sprintf("RECOVERY_ACCOUNTS=%d", c.many)}}, want, good)
-		add(benchmark{name: fmt.Sprintf("speed of a request and its end with %d rows of history, %s, of 10 rows", c.rows, db.name), dir: dbtest, pattern: "^BenchmarkHistory$/" + db.pattern, metric: "of-bare", env: []string{fmt.Sprintf("RECOVERY_ROWS=%d", c.rows)}}, want, good)
+		add(benchmark{name: fmt.Sprintf("speed of a request and its mail with %d accounts, %s, relative to 1,000", c.many, db.name), dir: dbtest, pattern: "^BenchmarkAccounts$/" + db.pattern, metric: "of-bare", env: []string{fmt.Sprintf("RECOVERY_ACCOUNTS=%d", c.many)}}, want, good)
+		add(benchmark{name: fmt.Sprintf("speed of a request and its end with %d rows of history, %s, relative to 10 rows", c.rows, db.name), dir: dbtest, pattern: "^BenchmarkHistory$/" + db.pattern, metric: "of-bare", env: []string{fmt.Sprintf("RECOVERY_ROWS=%d", c.rows)}}, want, good)
 	}
 	want, good = atMost(10, "")
 	add(benchmark{name: "allocations of a request, memstore", dir: "example.com/recovery", pattern: "^BenchmarkRequestReset$", metric: "allocs/op", iterations: "10000x"}, want, good)
@@ -257,7 +257,7 @@ func (b benchmark) run(ctx context.Context) (float64, error) {
 	return 0, fmt.Errorf("the benchmark said no %s: %s", b.metric, out)
 }
 
-// put returns by how many milliseconds a PUT is longer than the bare hash beside it: the median.
+// put returns how many milliseconds a PUT takes beyond a bare hash just before it: the median.
 func (m *machine) put(ctx context.Context, c config) (float64, error) {
 	const tokens = 100
 	c.accounts = tokens
@@ -290,7 +290,7 @@ func (m *machine) put(ctx context.Context, c config) (float64, error) {
 	return quantile(longer, 0.5), nil
 }
 
-// tokens asks for the first accounts, so many, and returns the bodies that redeem their tokens.
+// tokens requests resets for the first n accounts, and returns the bodies that redeem their tokens.
 func (t *target) tokens(ctx context.Context, c config, n int) (bodies [][]byte, err error) {
 	ask := t.requests(c)
 	ask.count = n

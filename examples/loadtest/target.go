@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// newPostgres is the -db of a row that has a database of its own made.
+// newPostgres is the -db of a row that creates a PostgreSQL database of its own.
 const newPostgres = "new"
 
 const listensOn = "listening on "
@@ -32,7 +32,7 @@ type machine struct {
 type target struct {
 	cmd   *exec.Cmd
 	base  string
-	mails *mailServer // that it sends to; one that nobody knows accepts none
+	mails *mailServer // that it sends to; accepts nothing if it was not started
 }
 
 func (m *machine) start(ctx context.Context, c config, flags ...string) (*target, error) {
@@ -60,7 +60,7 @@ func (m *machine) start(ctx context.Context, c config, flags ...string) (*target
 	return m.launch(exec.CommandContext(ctx, m.server, flags...))
 }
 
-// launch waits until the process says where it listens.
+// launch starts a process, and waits until it says where it listens.
 func (m *machine) launch(cmd *exec.Cmd) (*target, error) {
 	said := &beginning{}
 	cmd.Stderr = said
@@ -88,8 +88,8 @@ func (m *machine) launch(cmd *exec.Cmd) (*target, error) {
 	return t, nil
 }
 
-// A beginning keeps the first of what is written: a target says there why it does not start, and later
-// what every load test makes it say.
+// A beginning keeps the first 4 KiB that are written. There a target says why it does not start;
+// what it says later is only about the load.
 type beginning struct{ text []byte }
 
 func (b *beginning) Write(p []byte) (int, error) {
@@ -104,7 +104,8 @@ func (t *target) stop() {
 	_ = t.cmd.Wait()
 }
 
-// memory returns a figure of the process's memory in MiB: VmRSS, what is resident, or VmHWM, the most that was.
+// memory returns a figure of the process's memory in MiB: VmRSS, what is resident now, or VmHWM,
+// its peak.
 func (t *target) memory(figure string) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", t.cmd.Process.Pid))
 	if err != nil {
@@ -169,7 +170,7 @@ func (t *target) requests(c config) load {
 	}
 }
 
-// fill sends the load and says how that went.
+// fill sends the load and fills in r.
 func (t *target) fill(ctx context.Context, r *result, l load) error {
 	warm := l
 	warm.time = l.time / 5
