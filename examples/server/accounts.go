@@ -16,8 +16,8 @@ const (
 	atOnce      = 10_000 // accounts in memory, while they are added
 )
 
-// addAccounts adds those that are always there, and n numbered ones. All have one password, which is
-// hashed once; it returns the hash.
+// addAccounts adds four named accounts and n numbered ones. All share one password, which is hashed
+// once. It returns the hash.
 func addAccounts(ctx context.Context, db database, n int) (string, error) {
 	hash, err := recovery.HashPassword(oldPassword)
 	if err != nil {
@@ -49,7 +49,7 @@ func addAccounts(ctx context.Context, db database, n int) (string, error) {
 // A login answers 204 for the right password of an active account, and 401 for everything else.
 type login struct {
 	db    database
-	dummy string        // verified for a name that nobody has, so that it takes as long
+	dummy string        // verified for a name that nobody has, to take as long
 	slots chan struct{} // argon2id takes 19 MiB and a core
 }
 

@@ -27,7 +27,7 @@ type database interface {
 	addAccounts(ctx context.Context, accounts []recovery.Account, hash string) error
 	// passwordHash returns the hash of the account with the ID.
 	passwordHash(ctx context.Context, id string) (string, error)
-	// problem returns why no request can be served, "" if nothing is known of. It is cheap.
+	// problem returns why no request can be served, or "" if all is well. It must be cheap.
 	problem(ctx context.Context) string
 	close() error
 }
@@ -123,7 +123,7 @@ func newRelational(ctx context.Context, db *sql.DB, dialect sqlstore.Dialect) (*
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	create := createUsers
-	if dialect == sqlstore.MySQL { // the default would take e for é
+	if dialect == sqlstore.MySQL { // the default collation takes e for é
 		create += " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 	}
 	if _, err := db.ExecContext(ctx, create); err != nil {

@@ -4,7 +4,7 @@ import "strings"
 
 const portalName = "cloud_control"
 
-// guide says what to try, where accounts are kept, and what becomes of the mails.
+// guide says what to try, where accounts are kept, and where the mails go.
 func guide(base, db, mails string) string {
 	return strings.NewReplacer("BASE", base, "PORTAL", portalName, "DATABASE", db, "MAILS", mails).Replace(`Account recovery, to try out, on BASE
 
@@ -33,6 +33,6 @@ The same in the format of Rackspace Identity, JSON or XML; with a portal the mai
   curl -i -H 'Content-Type: application/xml' -H 'X-Auth-Token: TOKEN' -d '<passwordReset xmlns="http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0" password="New-passw0rd-3"/>' BASE/v2.0/users/RAX-AUTH/pwd-reset
 
 Ask for a name that nobody has, or for mallory: the answer is the same, and no mail comes.
-If you ask again and again, an account is mailed once a minute, an address twice and then once in 6 minutes.
+If you ask again and again, an account is mailed at most once a minute, an address twice and then once in 6 minutes.
 `)
 }

@@ -12,7 +12,7 @@ import (
 	"example.com/recovery/mailer/smtpmailer"
 )
 
-// A countingMailer is the mailbox or a mail server, and counts.
+// A countingMailer sends to the mailbox or a mail server, and counts the mails.
 type countingMailer struct {
 	recovery.Mailer
 	box   *mailbox // nil if there is a mail server
@@ -28,7 +28,7 @@ func (m *countingMailer) Send(ctx context.Context, message recovery.Message) err
 	return err
 }
 
-// newMailer returns what -smtp names, or the mailbox, and says what becomes of the mails.
+// newMailer returns the Mailer for -smtp, or the mailbox, and a phrase that says where mails go.
 func newMailer(c config, renderer *mailer.Renderer, base string, stderr io.Writer) (m *countingMailer, fate string, err error) {
 	if c.smtp == "" {
 		box := &mailbox{renderer: renderer}

@@ -1,10 +1,10 @@
-// Command server is account recovery as a program that one can try: the pages, both wire formats, a
-// log-in to see that a reset worked, and a mailbox that shows the mails instead of sending them.
+// Command server is account recovery to try out: the pages, both wire formats, a log-in to see that
+// a reset worked, and a mailbox that shows the mails instead of sending them.
 //
 //	go run ./examples/server
 //
-// It prints what to try next. Accounts, tokens and requests are kept in an embedded SQLite database,
-// the mails until the program ends.
+// It prints what to try next. It keeps accounts, tokens and requests in an embedded SQLite
+// database, and mails until it ends.
 package main
 
 import (
@@ -60,9 +60,9 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	flags.IntVar(&c.accounts, "accounts", 0, "how many accounts user000001, user000002, … to add")
 	flags.StringVar(&c.smtp, "smtp", "", "`URL` of a mail server: smtps://user:password@host (TLS), smtp://user:password@host (STARTTLS),\nsmtp+insecure://127.0.0.1:2525 (in the clear, for a test server); by default mails are shown, not sent")
 	flags.StringVar(&c.from, "from", "Recovery Example <recovery@example.com>", "`author` of the mails")
-	flags.DurationVar(&c.sendTimeout, "send-timeout", 30*time.Second, "how long sending one mail may take; what was begun by a server that died\nis begun again by another after four times as long")
-	flags.StringVar(&c.limits, "limits", "on", "on; for load tests high, where limits are counted and never reached, or off")
-	flags.BoolVar(&c.worker, "worker", true, "whether this process sends mails; of several on one database, one is enough")
+	flags.DurationVar(&c.sendTimeout, "send-timeout", 30*time.Second, "how long sending one mail may take; if a server dies, another one\ntakes over its mails after four times as long")
+	flags.StringVar(&c.limits, "limits", "on", "on; for load tests also high (limits are counted but never reached) or off")
+	flags.BoolVar(&c.worker, "worker", true, "whether this process sends mails; if several share a database, one is enough")
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
@@ -81,7 +81,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 func limits(name string) recovery.Limits {
 	never := recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}
 	switch name {
-	case "high": // as many as by default
+	case "high": // the same limits as by default
 		return recovery.Limits{
 			PerClient: never, Global: never, CompletePerClient: never,
 			PerAccount: never, PerRequester: never, PerMailbox: never,
@@ -167,8 +167,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	case <-ctx.Done():
 	}
-	// No new requests, then no new mails, and then what is left in the queue if it is lost
-	// otherwise.
+	// First refuse new requests, then begin no new mails. Empty a queue in memory, or it is lost.
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	err = server.Shutdown(drain)
@@ -210,7 +209,7 @@ func routes(svc *recovery.Service, db database, box *mailbox, hash, guide string
 		mux.HandleFunc("GET /mailbox", box.servePage)
 		mux.HandleFunc("GET /mailbox.json", box.serveJSON)
 	}
-	mux.HandleFunc("GET /healthz", text("ok\n")) // the process lives: to start it again would mend no database
+	mux.HandleFunc("GET /healthz", text("ok\n")) // the process lives; a restart would not repair a database
 	mux.HandleFunc("GET /readyz", readiness(db))
 	return mux, addPages(mux, svc, login, guide, box != nil, logger)
 }

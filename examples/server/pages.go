@@ -47,7 +47,7 @@ type loginForm struct {
 	Done     bool
 }
 
-// serveForm is the log-in of the page: [login.ServeHTTP] for people. A real one starts a session here.
+// serveForm is [login.ServeHTTP] for the page's form. A real log-in would start a session here.
 func (l *login) serveForm(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 	f := loginForm{Username: r.PostFormValue("username")}
