@@ -11,8 +11,8 @@ import (
 	"example.com/recovery"
 )
 
-// jobs is a Store that has River work on every job that it adds, whoever it is for. What River gets is
-// no more than the job's ID. If River's job is lost, that costs a delay: sweep finds the library's.
+// jobs is a Store that gives River every job that it adds, whoever it is for. River gets only the
+// job's ID. If River loses its job, the mail is late: sweep finds the library's.
 type jobs struct {
 	recovery.Store
 	river *river.Client[pgx.Tx]
@@ -63,7 +63,7 @@ type sweepArgs struct{}
 
 func (sweepArgs) Kind() string { return "account_recovery_sweep" }
 
-// sweep works on what is due and has no job, and purges.
+// sweep works on due jobs that River does not have, and purges.
 type sweep struct {
 	river.WorkerDefaults[sweepArgs]
 	svc *recovery.Service

@@ -1,10 +1,9 @@
-// Command river has account recovery driven by River, a job engine on PostgreSQL, instead of
-// Service.Run: each of its jobs is one that River schedules, retries and shows like the application's
-// others.
+// Command river runs the jobs of account recovery in River, a job engine on PostgreSQL, instead of
+// Service.Run. River schedules, retries and shows them like the application's other jobs.
 //
 //	go run ./examples/river -db postgres://postgres@127.0.0.1:5432/postgres
 //
-// It makes its tables there, a user, and prints what to try, and its mails.
+// It creates its tables and a user there, and prints what to try and its mails.
 package main
 
 import (
@@ -144,8 +143,9 @@ func config(svc *recovery.Service, sweepEvery time.Duration) *river.Config {
 		func() (river.JobArgs, *river.InsertOpts) { return sweepArgs{}, nil }, nil)
 	return &river.Config{
 		Workers: workers,
-		// A queue for each lane, so that no kind of work waits for another. The places are those of
-		// Service.Run: a job takes its place for as long as a mail takes, also where none leaves.
+		// A queue for each lane, so that no kind of work waits for another. They have as many
+		// places as Service.Run: a job holds its place for as long as a mail takes, even if it
+		// sends none.
 		Queues: map[string]river.QueueConfig{
 			string(recovery.LaneMail):    {MaxWorkers: 36},
 			string(recovery.LaneNotice):  {MaxWorkers: 9},
@@ -154,8 +154,8 @@ func config(svc *recovery.Service, sweepEvery time.Duration) *river.Config {
 		},
 		PeriodicJobs: []*river.PeriodicJob{everySweep},
 		JobTimeout:   5 * time.Minute, // longer than the library's own deadlines
-		// A job must not start because it was added: the moment of the work would tell whoever asked
-		// whether there was a mail to send.
+		// River must poll, and not start a job because it was added: the time of the work would
+		// tell a caller whether there was a mail to send.
 		PollOnly:          true,
 		FetchPollInterval: 250 * time.Millisecond,
 	}
