@@ -14,13 +14,13 @@ import (
 	"example.com/recovery"
 )
 
-// What the application was before: users (schema.sql), a log-in with a second factor (totp.go) and
+// The application before recovery: users (schema.sql), a log-in with a second factor (totp.go) and
 // sessions.
 
 //go:embed schema.sql
 var schema string
 
-// openDB makes the database. It is in memory, and goes with the program.
+// openDB makes a database in memory, which ends with the program.
 func openDB(ctx context.Context, name string) *sql.DB {
 	db := must(sql.Open("sqlite", "file:/"+name+"?vfs=memdb&_pragma=busy_timeout(5000)"))
 	must(db.ExecContext(ctx, schema))
@@ -49,7 +49,7 @@ func (a *app) login(r *http.Request, in input) (*http.Cookie, error) {
 	return cookie(in.tenant, "session", session), err
 }
 
-// me succeeds if the session is one of a user of this tenant.
+// me succeeds if the session belongs to a user of this tenant.
 func (a *app) me(r *http.Request, in input) (*http.Cookie, error) {
 	session, err := r.Cookie("session")
 	if err != nil {

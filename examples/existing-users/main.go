@@ -1,6 +1,7 @@
-// Command existing-users is an application that had users before it had account recovery: of two
-// tenants, with bcrypt hashes, a history of passwords, an authenticator app or a Google account.
-// Recovery is added without changing any of that. It prints what to try, and its mails.
+// Command existing-users is an application that had users before it had account recovery. They
+// belong to two tenants, and have bcrypt hashes, a history of passwords, an authenticator app or a
+// Google account. Recovery is added without changing any of that. The program prints what to try,
+// and its mails.
 //
 //	go run ./examples/existing-users
 package main
@@ -58,7 +59,7 @@ func newApp(ctx context.Context, db *sql.DB, mails recovery.Mailer) *app {
 		Hasher:      recovery.Bcrypt(bcrypt.DefaultCost), // so the policy admits 72 bytes at most
 		Policy:      &recovery.Policy{Check: a.checkHistory},
 		Approve: func(ctx context.Context, u recovery.Account, r recovery.CompleteRequest) error {
-			return a.secondFactor(ctx, u.ID, r.Factor) // wrong five times, it ends the token
+			return a.secondFactor(ctx, u.ID, r.Factor) // five wrong factors end the token
 		},
 	}))
 	return a
@@ -73,7 +74,7 @@ func newAccounts() users {
 	}.Accounts(sqlstore.SQLite))}
 }
 
-// users adds to what the library does with the table: it sets the password.
+// users is the library's mapping of the table, with more to do when a password is set.
 type users struct{ *sqlstore.Mapping }
 
 // SetPassword works in the transaction that redeems the token: all of it happens, or nothing.
@@ -104,8 +105,9 @@ func (a *app) checkHistory(ctx context.Context, u recovery.Account, password str
 	return nil, err
 }
 
-// ask answers alike whoever is named. A code counts only with the ticket of its own request: in
-// this browser. Who asks again keeps the ticket, as the code may be on its way.
+// ask gives the same answer, whoever is named. A code works only with the ticket of its own
+// request, so only in this browser. A second request keeps the ticket, as the first code may be on
+// its way.
 func (a *app) ask(r *http.Request, in input) (*http.Cookie, error) {
 	receipt, err := a.svc.RequestReset(r.Context(), recovery.ResetRequest{Tenant: in.tenant,
 		Username: in.Login, Email: in.Email, Code: true, Ticket: in.ticket, Client: in.client})
@@ -119,7 +121,7 @@ func (a *app) complete(r *http.Request, in input) (*http.Cookie, error) {
 	_, err := a.svc.CompleteReset(r.Context(), recovery.CompleteRequest{Token: in.Token,
 		Code: in.Code, Ticket: in.ticket, Password: in.Password, Factor: in.Factor, Client: in.client})
 	if limit, ok := errors.AsType[*recovery.LimitError](err); ok && limit.Scope == recovery.ScopeTicket {
-		return cookie(in.tenant, "ticket", ""), err // too many wrong codes: the next one has its own
+		return cookie(in.tenant, "ticket", ""), err // too many wrong codes: the next request gets a new ticket
 	}
 	return nil, err
 }
@@ -138,10 +140,11 @@ type input struct {
 	Login, Email, Token, Code, Password, Factor string
 
 	tenant, ticket string
-	client         netip.Addr // whose limits count; behind a proxy it must be what the proxy says
+	client         netip.Addr // limits count by it; behind a proxy it must be what the proxy says
 }
 
-// cookie is kept from scripts, from plain http, from other sites and from other tenants' paths.
+// cookie returns a cookie that scripts, plain http, other sites and other tenants' paths do not
+// get.
 func cookie(tenant, name, value string) *http.Cookie {
 	return &http.Cookie{Name: name, Value: value, Path: "/" + tenant,
 		HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode}

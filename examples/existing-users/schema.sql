@@ -4,8 +4,8 @@ CREATE TABLE users (
 	login           TEXT NOT NULL,
 	email           TEXT NOT NULL,
 	email_confirmed INTEGER NOT NULL DEFAULT 0,
-	bcrypt          TEXT NOT NULL DEFAULT '', -- '' for whoever logs in elsewhere
-	sign_in         TEXT,                     -- and where that is
+	bcrypt          TEXT NOT NULL DEFAULT '', -- '' for users who log in elsewhere
+	sign_in         TEXT,                     -- where they log in
 	totp_secret     TEXT NOT NULL DEFAULT '', -- '' without an authenticator app; better kept encrypted
 	last_totp_step  INTEGER NOT NULL DEFAULT 0,
 	deleted_at      TEXT,
