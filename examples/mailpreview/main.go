@@ -1,5 +1,5 @@
 // Command mailpreview writes every mail that package mailer words, in every language, to a folder,
-// with a page to look at them. It sends nothing, and the tokens in the mails open nothing.
+// and a page that shows them. It sends nothing, and the tokens in the mails open nothing.
 //
 //	go run ./examples/mailpreview
 //	go run ./examples/mailpreview -out preview -templates mytemplates
