@@ -52,7 +52,9 @@
 package httpadapter
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -286,4 +288,15 @@ func (a *adapter) classify(ctx context.Context, fields []field, err error) (
 // seconds formats a Retry-After header: whole seconds, at least one, rounded up.
 func seconds(d time.Duration) string {
 	return strconv.Itoa(max(1, int(math.Ceil(d.Seconds()))))
+}
+
+// mustMarshal returns v as JSON. It leaves & unescaped, because the text does not go into HTML.
+func mustMarshal(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

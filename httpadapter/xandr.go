@@ -1,8 +1,6 @@
 package httpadapter
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -63,17 +61,6 @@ var xandrOK = mustMarshal(map[string]any{"response": struct {
 	Status string     `json:"status"`
 	Debug  xandrDebug `json:"dbg_info"`
 }{"OK", xandrDebugInfo}})
-
-// mustMarshal returns v as JSON. It leaves & unescaped, because the text does not go into HTML.
-func mustMarshal(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic(err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-}
 
 func (x xandr) serve(a *adapter, w http.ResponseWriter, r *http.Request) answer {
 	if r.URL.Path != xandrPath {
