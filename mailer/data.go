@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/direction"
 )
 
 // maxNames bounds the list of user names; the others are counted.
@@ -88,7 +89,7 @@ type Span struct {
 func (r *Renderer) data(l locale, m recovery.Message, p part) Data {
 	d := Data{
 		Locale:      l.name,
-		Direction:   l.direction(),
+		Direction:   direction.Of(l.tag),
 		Tenant:      bound(m.Tenant, maxShown),
 		Username:    "",
 		Application: showOwn(m.Application),

@@ -77,14 +77,6 @@ func (l locale) file(k recovery.MessageKind, p part) string {
 	return path.Join(l.name, string(k)+string(p))
 }
 
-func (l locale) direction() string {
-	script, _ := l.tag.Script()
-	if slices.Contains([]string{"Adlm", "Arab", "Hebr", "Nkoo", "Rohg", "Syrc", "Thaa"}, script.String()) {
-		return "rtl"
-	}
-	return "ltr"
-}
-
 // readFiles returns the text of every template by its path. A file of override replaces the
 // built-in one. Beside an error it returns what is usable.
 func readFiles(override fs.FS) (map[string]string, error) {

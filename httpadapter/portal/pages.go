@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/direction"
 )
 
 // A Page is what a template gets. A template shows the texts of its language with T:
@@ -120,7 +121,7 @@ func compilePages(files map[string][]string) (pages map[string]*template.Templat
 // page returns a Page with what all pages share.
 func (h *handler) page(l *locale, name string) *Page {
 	p := &Page{
-		Name: name, Lang: l.name(), Dir: l.direction(), locale: l,
+		Name: name, Lang: l.name(), Dir: direction.Of(l.tag), locale: l,
 		Stylesheet:  stylesheetName + "?v=" + h.assets[stylesheetName].version,
 		Script:      scriptName + "?v=" + h.assets[scriptName].version,
 		Application: h.opts.Application, LogInURL: h.opts.LogInURL, SupportURL: h.opts.SupportURL, LogoURL: h.opts.LogoURL,

@@ -29,14 +29,6 @@ type locale struct {
 
 func (l *locale) name() string { return l.tag.String() }
 
-func (l *locale) direction() string {
-	script, _ := l.tag.Script()
-	if slices.Contains([]string{"Adlm", "Arab", "Hebr", "Nkoo", "Rohg", "Syrc", "Thaa"}, script.String()) {
-		return "rtl"
-	}
-	return "ltr"
-}
-
 // text returns the text of key with "{name}" replaced by the value that follows name in pairs.
 func (l *locale) text(key string, pairs ...string) (string, error) {
 	text, ok := l.texts[key]

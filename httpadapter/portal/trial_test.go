@@ -136,7 +136,7 @@ func TestDirections(t *testing.T) {
 		is.NoErr(err)
 		for _, l := range h.(*handler).locales {
 			if l.name() == name {
-				is.Equal(l.direction(), want)
+				is.Equal(h.(*handler).page(l, "start").Dir, want)
 			}
 		}
 	}
