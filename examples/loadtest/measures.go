@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -196,6 +197,70 @@ func (t *target) growth(f func() error) (float64, error) {
 	}
 	most, err := t.memory("VmHWM")
 	return most - idle, err
+}
+
+// put returns how many milliseconds a PUT takes beyond a bare hash just before it: the median.
+func (m *machine) put(ctx context.Context, c config) (float64, error) {
+	const tokens = 100
+	c.accounts = tokens
+	t, err := m.start(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	defer t.stop()
+	bodies, err := t.tokens(ctx, c, tokens)
+	if err != nil {
+		return 0, err
+	}
+	l := t.requests(c)
+	l.method = http.MethodPut
+	one := &caller{load: l}
+	defer one.close()
+	longer := make([]time.Duration, 0, tokens)
+	for i := range tokens {
+		hash, err := bareHash()
+		if err != nil {
+			return 0, err
+		}
+		start := time.Now()
+		if err := one.do(bodies[i]); err != nil {
+			return 0, err
+		}
+		longer = append(longer, time.Since(start)-hash)
+	}
+	slices.Sort(longer)
+	return quantile(longer, 0.5), nil
+}
+
+// tokens requests resets for the first n accounts, and returns the bodies that redeem their tokens.
+func (t *target) tokens(ctx context.Context, c config, n int) (bodies [][]byte, err error) {
+	ask := t.requests(c)
+	ask.count = n
+	if _, err := ask.sendAll(ctx); err != nil {
+		return nil, err
+	}
+	for ctx.Err() == nil {
+		var list []struct{ To, Token string }
+		if err := getJSON(ctx, t.base+"/mailbox.json", &list); err != nil {
+			return nil, err
+		}
+		if len(list) < n {
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		for _, mail := range list {
+			name, _, _ := strings.Cut(mail.To, "@")
+			body, err := json.Marshal(map[string]any{"account-recovery": map[string]string{
+				"username": name, "password": "superSecurePassw0rd!", "token": mail.Token,
+			}})
+			if err != nil {
+				return nil, err
+			}
+			bodies = append(bodies, body)
+		}
+		return bodies, nil
+	}
+	return nil, ctx.Err()
 }
 
 func bareHash() (time.Duration, error) {
