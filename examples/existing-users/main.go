@@ -1,7 +1,6 @@
-// Command existing-users is an application that had users before it had account recovery. They
-// belong to two tenants, and have bcrypt hashes, a history of passwords, an authenticator app or a
-// Google account. Recovery is added without changing any of that. The program prints what to try,
-// and its mails.
+// Command existing-users is an application that had users before it had account recovery: users of
+// two tenants, with bcrypt hashes, old passwords, an authenticator app or a Google account.
+// Recovery is added without changing any of that. The program prints what to try, and its mails.
 //
 //	go run ./examples/existing-users
 package main
@@ -106,8 +105,8 @@ func (a *app) checkHistory(ctx context.Context, u recovery.Account, password str
 }
 
 // ask gives the same answer, whoever is named. A code works only with the ticket of its own
-// request, so only in this browser. A second request keeps the ticket, as the first code may be on
-// its way.
+// request, so only in this browser. A second request keeps the ticket, as the code may be on its
+// way.
 func (a *app) ask(r *http.Request, in input) (*http.Cookie, error) {
 	receipt, err := a.svc.RequestReset(r.Context(), recovery.ResetRequest{Tenant: in.tenant,
 		Username: in.Login, Email: in.Email, Code: true, Ticket: in.ticket, Client: in.client})
@@ -143,8 +142,7 @@ type input struct {
 	client         netip.Addr // limits count by it; behind a proxy it must be what the proxy says
 }
 
-// cookie returns a cookie that scripts, plain http, other sites and other tenants' paths do not
-// get.
+// cookie keeps a value from scripts, plain http, other sites and other tenants' paths.
 func cookie(tenant, name, value string) *http.Cookie {
 	return &http.Cookie{Name: name, Value: value, Path: "/" + tenant,
 		HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode}

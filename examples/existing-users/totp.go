@@ -23,8 +23,7 @@ func (a *app) secondFactor(ctx context.Context, id, code string) error {
 		if !hotp.Validate(code, uint64(step), secret) {
 			continue
 		}
-		// The condition on last_totp_step accepts a code once, even if it comes twice at the same
-		// moment.
+		// The condition accepts a code once, even if it comes twice at the same moment.
 		err := a.db.QueryRowContext(ctx, `UPDATE users SET last_totp_step = ?1
 			WHERE id = ?2 AND last_totp_step < ?1 RETURNING id`, step, id).Scan(&id)
 		if !errors.Is(err, sql.ErrNoRows) {

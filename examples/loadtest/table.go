@@ -27,8 +27,7 @@ type row struct {
 	measure func(ctx context.Context) (float64, error)
 }
 
-// spread returns the median, the lowest and the highest of the figures, and whether they reach what
-// is wanted.
+// spread returns the median, the lowest and the highest of the figures, and a verdict.
 func (r row) spread(figures []float64) (median, lowest, highest float64, verdict string) {
 	f := slices.Sorted(slices.Values(figures))
 	lowest, highest = f[0], f[len(f)-1]

@@ -104,8 +104,7 @@ func (t *target) stop() {
 	_ = t.cmd.Wait()
 }
 
-// memory returns a figure of the process's memory in MiB: VmRSS, what is resident now, or VmHWM,
-// its peak.
+// memory returns a figure of the process in MiB: VmRSS, what is resident, or VmHWM, the peak.
 func (t *target) memory(figure string) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", t.cmd.Process.Pid))
 	if err != nil {

@@ -144,8 +144,7 @@ func config(svc *recovery.Service, sweepEvery time.Duration) *river.Config {
 	return &river.Config{
 		Workers: workers,
 		// A queue for each lane, so that no kind of work waits for another. They have as many
-		// places as Service.Run: a job holds its place for as long as a mail takes, even if it
-		// sends none.
+		// places as Service.Run: a job holds its place as long as if it sends a mail.
 		Queues: map[string]river.QueueConfig{
 			string(recovery.LaneMail):    {MaxWorkers: 36},
 			string(recovery.LaneNotice):  {MaxWorkers: 9},
