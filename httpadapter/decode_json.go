@@ -14,8 +14,7 @@ import (
 // It is stricter than encoding/json, which matches keys regardless of case (and "paſſword" with
 // "password"), lets the last of duplicate keys win and repairs what is not Unicode. Each lets an
 // attacker show one request to a filter in front of us and another one to us. Keys are compared
-// after their escapes are decoded (RFC 8259 section 8.3), so that an escaped duplicate is a
-// duplicate too.
+// with their escapes decoded (RFC 8259 section 8.3), so an escaped duplicate is one too.
 func decodeJSON(body []byte, root string, fields []field) error {
 	clearFields(fields)
 	if err := checkText(body); err != nil {
@@ -29,8 +28,7 @@ func decodeJSON(body []byte, root string, fields []field) error {
 	return nil
 }
 
-// A jsonScanner reads a body of valid UTF-8 once. It needs no recursion, because the documents are
-// an object in an object.
+// A jsonScanner goes once over a body of valid UTF-8. It needs no recursion for two levels.
 type jsonScanner struct {
 	body []byte
 	pos  int
@@ -114,8 +112,8 @@ func (s *jsonScanner) key(first bool) (key []byte, more bool, err error) {
 	return key, true, nil
 }
 
-// text reads a string after its opening quote. The result is a part of the body, unless the string
-// has escapes.
+// text reads a string after its opening quote. The result is a part of the body if the string has
+// no escapes.
 func (s *jsonScanner) text() ([]byte, error) {
 	var unescaped []byte // up to start, if there was an escape
 	start := s.pos

@@ -43,8 +43,7 @@
 // Bodies are decoded strictly: exact keys, none twice, none unknown, one value and nothing around
 // it, UTF-8, no DOCTYPE. Any other body is refused with a text that names what is allowed. A body
 // may have at most 16 KiB, and must arrive within 10 seconds (Options.BodyTimeout). The Xandr calls
-// ignore Content-Type, because the client that their documentation shows (curl -d @file) sends a
-// wrong one.
+// ignore Content-Type, because the client in their documentation (curl -d @file) sends a wrong one.
 //
 // # Cross-site requests
 //
@@ -76,9 +75,8 @@ import (
 type Options struct {
 	// ClientAddr returns the client's address, by which limits are counted. The default is
 	// Request.RemoteAddr, with or without a port. Behind a proxy that is the proxy's address:
-	// supply a function that reads the header that your own proxy sets, and no other, because a
-	// client can send any header. All requests without an address, the zero Addr, count as one
-	// client.
+	// supply a function that reads the header that your proxy sets, and no other: a client can send
+	// any. Requests without an address, the zero Addr, count as one client.
 	ClientAddr func(*http.Request) netip.Addr
 
 	// Tenant returns the tenant of a request, see recovery.ResetRequest; the default is "". It may
@@ -166,9 +164,8 @@ func newAdapter(svc *recovery.Service, opts *Options, f func(*Options) format) *
 // ServeHTTP implements [http.Handler].
 func (a *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != http.NoBody {
-		// Answers that do not wait for the body need the deadline too, because net/http then reads
-		// the rest. net/http lifts the deadline at the end of the body. Not every ResponseWriter
-		// has one.
+		// Answers that do not wait for the body need a deadline too: net/http reads the rest of it.
+		// net/http also lifts the deadline at the end. Not every ResponseWriter has one.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.opts.BodyTimeout))
 	}
 	reply := a.answer(w, r)

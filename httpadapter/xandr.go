@@ -186,8 +186,7 @@ func (x xandr) faultWith(r *http.Request, status int, id, code, text string, des
 	return answer{status, jsonHeader(), mustMarshal(map[string]xandrError{"response": e})}
 }
 
-// knownMethod returns the method, or "" for one that HTTP does not define, so that no answer
-// repeats input.
+// knownMethod returns the method, or "" for one that HTTP does not define: no answer repeats input.
 func knownMethod(method string) string {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,

@@ -7,8 +7,7 @@ import (
 	"golang.org/x/text/width"
 )
 
-// maxColumns is the width of a line of prose: the 78 of RFC 5322 section 2.1.1 less the "> " of a
-// reply.
+// maxColumns is the width of prose: the 78 of RFC 5322 section 2.1.1 less the "> " of a reply.
 const maxColumns = 76
 
 // layOut gives a text part its final form: no space at the end of a line, no two empty lines in a

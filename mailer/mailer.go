@@ -111,15 +111,13 @@
 //     like a host or a URL, and only there, "." is shown as "[.]" and ":" as "[:]", and the mail
 //     explains the brackets. A name like "john.smith" stays as it is, because no mail program takes
 //     it for a host. So does a name that is a plain address ("a@example.com"), because many
-//     accounts are named by their address. At worst a mail program turns it into a link that starts
-//     a mail.
+//     accounts are named by their address. At worst it becomes a link that starts a mail.
 //
 // This holds for your own templates too. In an HTML part a user name is markup, so it must not go
 // through functions such as printf. In an attribute it is the name alone.
 //
 // The operator chooses the names of the application and of the services where accounts log in. They
-// are shown in one line of at most 64 characters, without invisible ones. Only "://" is broken up
-// in them.
+// are one line of at most 64 visible characters. Only "://" is broken up in them.
 //
 // The subject consists of fixed words and the name of the application; its template gets no token,
 // link, code or user name, nor how many accounts there are. Mails load nothing from the network and

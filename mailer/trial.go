@@ -47,7 +47,7 @@ func (r *Renderer) try(l locale) error {
 
 type shown struct{ field, value string }
 
-// essential lists what a part must show. It leaves out values that HTML escapes or a line break may
+// essential lists what a part must show. It omits values that HTML escapes or a line break may
 // split.
 func (d Data) essential(k recovery.MessageKind) (list []shown) {
 	add := func(field, value string) {

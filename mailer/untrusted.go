@@ -77,8 +77,7 @@ func showOwn(name string) string {
 // plainAddress matches addresses that cannot carry prose, markup or a URL.
 var plainAddress = regexp.MustCompile(`^[A-Za-z0-9_%+'-]+(\.[A-Za-z0-9_%+'-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$`)
 
-// trueName returns a user name unchanged if the core accepts it, else as one line of visible
-// characters.
+// trueName returns a user name unchanged if the core accepts it, else one visible line of it.
 func trueName(name string) string {
 	name = strings.TrimSpace(name)
 	if _, err := recovery.CanonicalUsername(name); err == nil {
@@ -182,8 +181,7 @@ func isTopLevel(label string) bool {
 	return listed
 }
 
-// asciiStart returns the part of a label that a pattern of ASCII letters matches: "com" for
-// "com中文".
+// asciiStart returns what a pattern of ASCII letters takes for the label: "com" of "com中文".
 func asciiStart(label string) string {
 	if i := strings.IndexFunc(label, func(r rune) bool { return r > unicode.MaxASCII }); i >= 0 {
 		return label[:i]

@@ -48,9 +48,8 @@ type reply struct {
 // ServeHTTP implements [http.Handler].
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != http.NoBody {
-		// Answers that do not wait for the body need the deadline too, because net/http then reads
-		// the rest. net/http lifts the deadline at the end of the body. Not every ResponseWriter
-		// has one.
+		// Answers that do not wait for the body need a deadline too: net/http reads the rest of it.
+		// net/http also lifts the deadline at the end. Not every ResponseWriter has one.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.opts.BodyTimeout))
 	}
 	l := h.locale(r)
@@ -147,9 +146,8 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request, l *locale) reply
 	return reply{status: http.StatusOK, page: p}
 }
 
-// reply lets browsers keep an asset for as long as they like if the URL has its version. A page of
-// an older or newer instance behind the same balancer names another version; then browsers get the
-// asset but do not keep it.
+// reply lets browsers keep an asset for as long as they like if the URL has its version. Pages of
+// an older or newer instance name another version; then browsers do not keep it.
 func (a asset) reply(r *http.Request) reply {
 	header := http.Header{"Content-Type": {a.media}}
 	if r.URL.RawQuery == "v="+a.version {

@@ -87,9 +87,8 @@ func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
 
 var errURL = errors.New(urlRule)
 
-// checkURL admits "", for none. It refuses a second slash and a backslash, which would make a path
-// another origin. It checks the host as decoded, because that goes into the
-// Content-Security-Policy.
+// checkURL admits "", for none. It refuses a second slash or a backslash, which make a path another
+// origin. It checks the decoded host, which goes into the Content-Security-Policy.
 func checkURL(s string) error {
 	if s == "" {
 		return nil

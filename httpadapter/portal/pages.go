@@ -164,8 +164,8 @@ func (h *handler) ruleText(l *locale, reason recovery.PasswordReason) string {
 // reject puts on p every rule that the password is known to break: those that the Service named,
 // and those that need no account. Only the Service knows whether the password holds the account's
 // name or address, has leaked, or breaks a rule of the application. It checks that only for a live
-// token and if nothing else is wrong. A reason that is no rule of the policy comes from the
-// application, and is shown unchanged.
+// token and if nothing else is wrong. Other reasons than the policy's are the application's, and
+// are shown unchanged.
 func (h *handler) reject(l *locale, p *Page, password string, named []recovery.PasswordReason) {
 	var broken []recovery.PasswordReason
 	var own []string

@@ -44,11 +44,11 @@
 // U+200B, U+FEFF and one pair of angle brackets around it are ignored. After a form that was at
 // fault the reader has to paste it again, because no answer repeats it.
 //
-// If a password is rejected, the page shows every rule that it is known to break. Some rules are
-// checked only for a live token and if all else is right, because a token is looked up only to be
-// used: whether the password holds the account's own name or address, has leaked, or breaks a rule
-// of the application. A reason of the application (recovery.PasswordReason) is shown with its own
-// text, in one language.
+// If a password is rejected, the page shows every rule that it is known to break. Three are checked
+// only if all else is right and the token is alive, because a token is looked up only to be used:
+// whether the password holds the account's name or address, has leaked, or breaks a rule of the
+// application. A reason of the application (recovery.PasswordReason) is shown with its own text, in
+// one language.
 //
 // With JavaScript a script of 7 kB moves the token from the address bar into the form, keeps it in
 // the tab's session storage until it was used, and shows which rules a password meets. It never
@@ -121,8 +121,8 @@ type Options struct {
 	// The frame must have <body data-page="{{.Name}}">, with data-forget where ForgetToken is true.
 	// If the built-in page has a form, yours must have one too, before any other form. It must be
 	// sent with POST to the page of its own name, and have exactly the fields of the built-in form.
-	// On the page "reset" each field's id must equal its name. The script uses other ids too; it
-	// skips those that a page does not have.
+	// On the page "reset" each field's id must equal its name. The script skips other ids that a
+	// page does not have.
 	//
 	// A language is named by its BCP 47 tag. A new one must have every text that English has; for a
 	// built-in one, a file may replace only some. A text must have the placeholders of the English
@@ -131,9 +131,8 @@ type Options struct {
 
 	// ClientAddr returns the client's address, by which limits are counted. The default is
 	// Request.RemoteAddr, with or without a port. Behind a proxy that is the proxy's address:
-	// supply a function that reads the header that your own proxy sets, and no other, because a
-	// client can send any header. All requests without an address, the zero Addr, count as one
-	// client.
+	// supply a function that reads the header that your proxy sets, and no other: a client can send
+	// any. Requests without an address, the zero Addr, count as one client.
 	ClientAddr func(*http.Request) netip.Addr
 
 	// Tenant returns the tenant of a request, see recovery.ResetRequest; the default is "". It may
@@ -158,8 +157,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// New returns the pages. It tries every page in every language. The error joins every fault of the
-// options.
+// New tries every page in every language, and returns them. The error joins every fault of opts.
 func New(svc *recovery.Service, opts *Options) (http.Handler, error) {
 	if svc == nil {
 		return nil, errors.New("portal: New needs a Service")
@@ -193,8 +191,7 @@ func New(svc *recovery.Service, opts *Options) (http.Handler, error) {
 
 // ChangePassword returns a handler for GET /.well-known/change-password, where password managers
 // look for the page that changes a password (W3C, A Well-Known URL for Changing Passwords). It
-// redirects to target, the path of these pages or of the application's own page for logged-in
-// users.
+// redirects to target: the path of these pages, or of your own page for logged-in users.
 func ChangePassword(target string) (http.Handler, error) {
 	if target == "" || checkURL(target) != nil {
 		return nil, errors.New("portal: the target of ChangePassword " + urlRule)

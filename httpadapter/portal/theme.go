@@ -70,8 +70,7 @@ func contentSecurityPolicy(logo string) string {
 		"; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'"
 }
 
-// The colours of the style sheet on which the accent is seen: behind links, and as the text of
-// buttons.
+// The style sheet's colours around the accent: behind links, and as the text of buttons.
 var (
 	lightSurfaces = []string{"#ffffff", "#f2f4f7"}
 	darkSurfaces  = []string{"#1a1f26", "#101317"}

@@ -60,8 +60,7 @@
 // So does the error for a reply to the whole mail that is not 2xx, 4xx or 5xx. After any other
 // error the mail was certainly not accepted, and its tokens are deleted. The worker tries an
 // uncertain mail again with the same Message-ID, but rarely: after 20 minutes, or a day for a
-// notice. RFC 5321 grants servers ten minutes for that reply, so a short SendTimeout causes
-// repeated mails.
+// notice. RFC 5321 grants servers ten minutes for that reply, so a short SendTimeout repeats mails.
 //
 // # Connections
 //
@@ -91,8 +90,7 @@
 //
 // # What the domain must have
 //
-// Receivers refuse mails, or take them for spam, unless the DNS of the domain of From vouches for
-// them:
+// Receivers refuse mails, or take them for spam, unless the DNS of From's domain vouches for them:
 //
 //   - SPF: a TXT record at the domain of EnvelopeFrom that lists the servers which send for it.
 //     Your provider says what to include: "v=spf1 include:spf.provider.example -all".

@@ -1,6 +1,5 @@
 // The pages work without this script. It moves the token of the mail's link from the address bar
-// into the form, and ticks off the rules for the password as they are met. It never submits
-// anything.
+// into the form, and ticks off the password rules that are met. It never submits anything.
 (() => {
 	"use strict";
 
