@@ -219,7 +219,7 @@ func (rs rackspace) empty(status int, media string) answer {
 	return answer{status: status, header: header}
 }
 
-// isHeaderText reports whether a user name can stand in a header. An account's name may hold anything.
+// isHeaderText reports whether a stored user name, which may hold anything, can stand in a header.
 func isHeaderText(s string) bool {
 	return s != "" && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
 		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
