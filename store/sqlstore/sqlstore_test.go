@@ -110,14 +110,17 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Two rows may get one ID after the account was locked.
+// Of two rows with one ID neither's password is set, not even if there were two only after the account
+// was locked.
 func TestPasswordIsSetInOneRow(t *testing.T) {
 	is := is.New(t)
 	s := newStub(PostgreSQL)
 	s.changed = func(query string, _ []driver.NamedValue) int64 {
 		return int64(1 + strings.Count(query, `UPDATE "users"`))
 	}
-	_, err := methodNamed("Redeem").call(t.Context(), storeOn(t, s, stubUsers))
+	_, err := onlyWithID("7", []recovery.Account{alice, alice}, nil)
+	is.Equal(err, errSharedID)
+	_, err = methodNamed("Redeem").call(t.Context(), storeOn(t, s, stubUsers))
 	is.Equal(errorText(err), "sqlstore: several rows of the user table have one ID: it must be unique, over all tenants too")
 	is.Equal(s.kept, nil)
 }
