@@ -361,6 +361,10 @@ func TestTriesAreCountedExactly(t *testing.T) {
 			passed++
 		}
 		is.Equal(passed, givenBack)
+		for _, err := range together(recovery.MaxTries, func(int) error { return store.RefundLimits(t.Context(), charges) }) {
+			is.NoErr(err)
+		}
+		is.Equal(texts(t, db, "SELECT tat FROM recovery_limits"), []string{fmt.Sprint(t0.UnixMicro())}) // as if nobody had tried
 	})
 }
 
