@@ -270,10 +270,13 @@ func TestAttack_S42_MailboxLimitIsExactUnderParallelMails(t *testing.T) {
 		is := is.New(t)
 		store, db := databases.Open(t, s)
 		many := newManyStores(t, s.Dialect, db)
-		a := stored(t, store, db, s.Dialect, 1)
+		var accounts []recovery.Account // one would make them wait for each other at its row
+		for i := range 10 {
+			accounts = append(accounts, stored(t, store, db, s.Dialect, i))
+		}
 		mints := make([]recovery.Mint, mails)
 		for i := range mints {
-			r := resetOf(a, t0)
+			r := resetOf(accounts[i%len(accounts)], t0)
 			r.Requester = recovery.Digest{byte(i % 20)} // three of each
 			mints[i] = mintOf(leaseFor(t, store, r), r)
 			share := recovery.Digest{1, byte(i % 20)}
