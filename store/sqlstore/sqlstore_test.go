@@ -222,6 +222,19 @@ func TestAccountsAreLockedInOrder(t *testing.T) {
 	is.Equal(locked, []string{"61", "62", "63"})
 }
 
+// A charge that is given back is one event less. What was not stored has nothing to give back.
+func TestRefundLimits(t *testing.T) {
+	is := is.New(t)
+	s := newStub(SQLite)
+	s.limits[free.Key] = time.UnixMicro(0) // was made to be locked
+	store, _ := s.store(t, nil)
+	unknown := free
+	unknown.Key = recovery.Digest{99}
+	is.NoErr(store.RefundLimits(t.Context(), recovery.Charges{unknown, free, full}))
+	text := strings.NewReplacer("{", "", "}", "").Replace(sqlite.setLimits) // of one row
+	is.Equal(s.kept[len(s.kept)-1], sent(text, full.Key[:], now.UnixMicro(), now.Unix()/60))
+}
+
 // SQLite's clock is that of the machine.
 func TestNowOfSQLite(t *testing.T) {
 	is := is.New(t)
