@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -73,6 +74,8 @@ func TestOptions(t *testing.T) {
 func TestAnswers(t *testing.T) {
 	another := slices.Clone(stubRows()[findsAccount])
 	another[0] = "07"
+	next := slices.Clone(stubRows()[findsReset])
+	next[0] = bytes.Repeat([]byte{2}, 32)
 	const gone, lost = "recovery: the token is not valid: account_gone", "recovery: the lease is not held"
 	for _, c := range []struct {
 		method string
@@ -84,6 +87,7 @@ func TestAnswers(t *testing.T) {
 		{"FindReset", findsAccount, another, "-", gone},
 		{"Redeem", findsAccount, another, "-", gone},
 		{"Redeem", findsReset, nil, "-", "recovery: the token is not valid: unknown"},
+		{"Redeem", findsReset, next, "-", "recovery: the token is not valid: unknown"},
 		{"Redeem", "", nil, "SET ended = 'used'", "recovery: the token is not valid: used"},
 		{"Redeem", findsHash, nil, "password", "sqlstore: no row of the user table has the account's ID"},
 		{"CreateResets", findsLeased, nil, "-", lost},
