@@ -239,6 +239,29 @@ func TestRefundLimits(t *testing.T) {
 	is.Equal(s.kept[len(s.kept)-1], sent(text, full.Key[:], now.UnixMicro(), now.Unix()/60))
 }
 
+// Nothing is left to jobs that were claimed before unless the claim says so, and nothing is asked for
+// when all places are taken.
+func TestSharesOfAClaim(t *testing.T) {
+	for _, again := range []int{0, 1} {
+		is := is.New(t)
+		s := newStub(SQLite)
+		store, _ := s.store(t, nil)
+		claim := recovery.Claim{LeaseID: "mine", Lane: recovery.LaneNotice, At: now, Until: now, Max: 1, Again: again}
+		claimed, err := store.Claim(t.Context(), claim)
+		is.NoErr(err)
+		is.Equal(len(claimed), 1)
+		s.rows[claims], s.calls = nil, nil
+		_, err = store.Claim(t.Context(), claim)
+		is.NoErr(err)
+		at := now.UnixMicro()
+		want := []string{sent(sqlite.claimAgain, "mine", at, "notice", at, int64(1)), sent(sqlite.claimFresh, "mine", at, "notice", int64(1))}
+		if again == 0 {
+			slices.Reverse(want)
+		}
+		is.Equal(s.calls[2:len(s.calls)-1], want)
+	}
+}
+
 // SQLite's clock is that of the machine.
 func TestNowOfSQLite(t *testing.T) {
 	is := is.New(t)
