@@ -52,7 +52,7 @@ func TestMutants(t *testing.T) {
 		for _, part := range strings.Split(name, "/") {
 			pattern += "/^" + part + "$"
 		}
-		cmd := exec.CommandContext(t.Context(), goTool, "test", "-vet=off", "-count=1", "-v", "-overlay", file, "-run", pattern, ".")
+		cmd := exec.CommandContext(t.Context(), goTool, "test", "-vet=off", "-ldflags=-w", "-count=1", "-v", "-overlay", file, "-run", pattern, ".")
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
 		is.True(strings.Contains(string(out), "=== RUN   TestStore/"+name)) // the case must exist and the mutant compile
