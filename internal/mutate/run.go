@@ -36,7 +36,7 @@ const (
 
 // stages returns the tests that may kill the mutants of a file, the quickest first.
 func stages(file string) []stage {
-	const dbtest = "store/sqlstore/dbtest"
+	const dbtest = "internal/systemtest/dbtest"
 	core := stage{dir: ".", skip: slowTests + "|" + otherTests}
 	unit := stage{dir: "store/sqlstore", skip: faultTests}
 	onServer := func(name string) []stage {
@@ -44,7 +44,7 @@ func stages(file string) []stage {
 	}
 	switch path.Dir(file) {
 	case ".", "internal/redact":
-		return []stage{core, {dir: ".", run: slowTests}, {dir: "internal/securitytest/faults"}, {dir: "store/memstore"}, {dir: "httpadapter"}}
+		return []stage{core, {dir: ".", run: slowTests}, {dir: "internal/systemtest/faults"}, {dir: "store/memstore"}, {dir: "httpadapter"}}
 	case "store/memstore":
 		return []stage{{dir: "store/memstore"}, core}
 	case "store/sqlstore":

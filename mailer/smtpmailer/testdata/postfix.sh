@@ -155,7 +155,7 @@ stop)
   ;;
 '')
   install_missing
-  cd "$(dirname "$0")/../smtptest"
+  cd "$(dirname "$0")/../../../internal/systemtest/smtptest"
   out=$(RECOVERY_REQUIRE_ALL=1 go test -count=1 -timeout 100s -run '^TestPostfix' . 2>&1) || {
     printf '%s\n' "$out" >&2
     exit 1

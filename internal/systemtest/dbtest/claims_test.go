@@ -1,0 +1,46 @@
+package dbtest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/internal/systemtest/dbtest/databases"
+)
+
+// Some places are for jobs that were claimed before, the longest due first; the rest for the latest
+// of the others. With a thousand rows due, MariaDB would rather read the whole table than the index
+// whose order it is.
+func TestLatestAndLongestDueComeFirst(t *testing.T) {
+	const each, max, share = 1000, 16, 4
+	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		store, db := databases.Open(t, s)
+		for fresh, prefix := range []string{"again", "fresh"} { // one a second, the first is the latest
+			_, err := db.Exec(fmt.Sprintf(`INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
+				requested_at, turn, fresh, order_at) SELECT CONCAT('%s', n), 'mail', 'reset', 'username', '', '', '', '', '',
+				%[2]d - n * 1000000, %[2]d - n * 1000000, %[3]d, %[2]d - n * 1000000 FROM %[4]s`, prefix, t0.UnixMicro(), fresh, numbers(each)))
+			is.NoErr(err)
+		}
+		for round := range 3 {
+			claimed, err := store.Claim(t.Context(), recovery.Claim{
+				LeaseID: newID(), Lane: recovery.LaneMail, At: t0, Until: t0.Add(time.Hour), Max: max, Again: share,
+			})
+			is.NoErr(err)
+			is.Equal(len(claimed), max)
+			got, want := map[string]bool{}, map[string]bool{}
+			for i := range max {
+				got[claimed[i].ID] = true
+				if i < share {
+					want[fmt.Sprint("again", each-1-share*round-i)] = true
+				} else {
+					want[fmt.Sprint("fresh", (max-share)*round+i-share)] = true
+				}
+			}
+			is.Equal(got, want)
+		}
+	})
+}

@@ -1,0 +1,102 @@
+package dbtest
+
+import (
+	"database/sql"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/matryer/is"
+
+	"example.com/recovery/internal/systemtest/dbtest/databases"
+	"example.com/recovery/store/sqlstore"
+	"example.com/recovery/store/storetest"
+)
+
+// The package comment of sqlstore lists what the store needs. The application migrates and keeps its
+// accounts as the owner of the tables; the store runs as a user who has nothing but that list.
+func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
+	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		if s.Dialect == sqlstore.SQLite {
+			t.Skip("SQLite knows no users")
+		}
+		p := s.Place(t)
+		owner := p.Open(t)
+		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
+
+		db := asPoor(t, s.Dialect, p, owner, ownGrants)
+		_, err := db.Exec("UPDATE users SET email = 'x'")
+		is.True(err != nil) // the user is poor indeed
+		_, err = db.Exec("DROP TABLE recovery_limits")
+		is.True(err != nil)
+		store := databases.StoreOn(t, s.Dialect, db, "")
+		is.NoErr(store.Check(t.Context()))
+
+		poorer := asPoor(t, s.Dialect, p, owner, append(slices.Clone(ownGrants[:2]), "SELECT, INSERT, UPDATE ON recovery_limits", "SELECT ON users"))
+		err = databases.StoreOn(t, s.Dialect, poorer, "").Check(t.Context()) // a right that is missing is found at start
+		is.True(err != nil)
+		is.True(strings.Contains(err.Error(), "table recovery_limits: "))
+		is.True(strings.Contains(err.Error(), `Table.PasswordHash: to set "password_hash" is refused: `))
+
+		storetest.Run(t, func(t *testing.T) storetest.Harness {
+			databases.Empty(t, owner)
+			return databases.HarnessOn(s.Dialect, store, owner)
+		})
+	})
+}
+
+// ownGrants are what the package comment lists.
+var ownGrants = []string{
+	"SELECT, INSERT, UPDATE, DELETE ON recovery_jobs",
+	"SELECT, INSERT, UPDATE, DELETE ON recovery_resets",
+	"SELECT, INSERT, UPDATE, DELETE ON recovery_limits",
+	"SELECT, UPDATE (password_hash) ON users",
+}
+
+// asPoor opens the place as a new user who has nothing but the grants.
+func asPoor(t *testing.T, d sqlstore.Dialect, p databases.Place, owner *sql.DB, grants []string) *sql.DB {
+	t.Helper()
+	is := is.New(t)
+	user := databases.NewName()
+	poor, create, drop := asUser(t, d, p, user)
+	_, err := owner.Exec(create)
+	is.NoErr(err)
+	// The user is dropped after the database, and with it the grants.
+	t.Cleanup(func() {
+		for _, statement := range drop {
+			if _, err := owner.Exec(statement); err != nil {
+				t.Logf("%s: %v", statement, err)
+			}
+		}
+	})
+	if d == sqlstore.MySQL {
+		user += "@'%'"
+	}
+	for _, grant := range grants {
+		_, err := owner.Exec("GRANT " + grant + " TO " + user)
+		is.NoErr(err)
+	}
+	return poor.Open(t)
+}
+
+// asUser returns the place as another user has it, and how to make and drop that user.
+func asUser(t *testing.T, d sqlstore.Dialect, p databases.Place, name string) (_ databases.Place, create string, drop []string) {
+	t.Helper()
+	is := is.New(t)
+	if d == sqlstore.PostgreSQL {
+		u, err := url.Parse(p.DSN)
+		is.NoErr(err)
+		u.User = url.UserPassword(name, name)
+		return databases.Place{Driver: p.Driver, DSN: u.String()}, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", name, name),
+			[]string{"DROP OWNED BY " + name, "DROP ROLE " + name}
+	}
+	config, err := mysql.ParseDSN(p.DSN)
+	is.NoErr(err)
+	config.User, config.Passwd = name, name
+	return databases.Place{Driver: p.Driver, DSN: config.FormatDSN()}, fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", name, name),
+		[]string{strings.ReplaceAll("DROP USER x@'%'", "x", name)}
+}

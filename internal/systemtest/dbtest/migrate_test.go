@@ -1,0 +1,157 @@
+package dbtest
+
+import (
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery"
+	"example.com/recovery/internal/systemtest/dbtest/databases"
+	"example.com/recovery/store/sqlstore"
+)
+
+const instances = 10
+
+// tableNames returns the names of all tables of the database.
+func tableNames(t *testing.T, db *sql.DB, d sqlstore.Dialect) []string {
+	t.Helper()
+	query := "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+	switch d {
+	case sqlstore.PostgreSQL:
+		query = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+	case sqlstore.SQLite:
+		query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+	}
+	names := texts(t, db, query)
+	slices.Sort(names)
+	return names
+}
+
+func columnsOf(t *testing.T, db *sql.DB, table string) []string {
+	t.Helper()
+	is := is.New(t)
+	rows, err := db.Query("SELECT * FROM " + table + " LIMIT 0")
+	is.NoErr(err)
+	defer rows.Close()
+	columns, err := rows.Columns()
+	is.NoErr(err)
+	return columns
+}
+
+var ownTables = []string{"recovery_jobs", "recovery_limits", "recovery_migrations", "recovery_resets"}
+
+func TestTenInstancesMigrateAtOnce(t *testing.T) {
+	atEachLevel(t, func(t *testing.T, s databases.Server) {
+		p := s.Place(t)
+		migrateAtOnce(t, s.Dialect, p.Open(t), p)
+	})
+}
+
+// migrateAtOnce has many instances, each with connections of its own to the place, migrate an empty
+// database at once. How many times is set by RECOVERY_MIGRATE_ROUNDS: 3 if it is not, 50 in the full
+// run; after the first the database is emptied, not new. db is how the test looks at what they did.
+func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p databases.Place) {
+	t.Helper()
+	is := is.New(t)
+	_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, databases.TextType(d), databases.TextType(d)))
+	is.NoErr(err)
+	var stores []*sqlstore.Store
+	for range instances {
+		stores = append(stores, databases.StoreOn(t, d, p.Open(t), ""))
+	}
+	for range fromEnv(t, "RECOVERY_MIGRATE_ROUNDS", 3) {
+		for _, err := range together(instances, func(i int) error { return stores[i].Migrate(t.Context()) }) {
+			is.NoErr(err)
+		}
+		is.Equal(tableNames(t, db, d), append(slices.Clone(ownTables), "users"))
+		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_migrations"), []string{"1"}) // each migration was done once
+		for _, table := range ownTables {
+			_, err := db.Exec("DROP TABLE " + table)
+			is.NoErr(err)
+		}
+	}
+}
+
+// Every statement of a store is tried while its tables are the only ones, and fails if it names another,
+// then beside the tables of a second store, and leaves those as they are.
+func TestPrefixesLiveBesideEachOther(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		db := s.Create(t)
+		_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, databases.TextType(s.Dialect), databases.TextType(s.Dialect)))
+		is.NoErr(err)
+		is.NoErr(databases.Put(db, s.Dialect, recovery.Account{
+			ID: "77", Username: "name77", Email: "name77@example.com", Active: true, HasPassword: true, EmailVerified: true,
+		}, "hash-0"))
+		other, store := databases.StoreOn(t, s.Dialect, db, "recovery_b_"), databases.StoreOn(t, s.Dialect, db, "")
+		is.NoErr(other.Migrate(t.Context()))
+		is.Equal(len(tableNames(t, db, s.Dialect)), 1+len(ownTables))
+		exercise(t, other)
+
+		is.NoErr(store.Migrate(t.Context()))
+		is.Equal(len(tableNames(t, db, s.Dialect)), 1+2*len(ownTables))
+		before, err := databases.DumpOf(db, "recovery_b_")
+		is.NoErr(err)
+		is.True(strings.Contains(before, "jobs") && strings.Contains(before, "resets")) // there is something to harm
+		exercise(t, store)
+		is.NoErr(other.Migrate(t.Context())) // again: it changes nothing
+		after, err := databases.DumpOf(db, "recovery_b_")
+		is.NoErr(err)
+		is.Equal(after, before) // one store does not touch what the other has
+	})
+}
+
+// MySQL's DDL does not roll back: an instance that dies leaves some of the tables.
+func TestMigrationThatDiedHalfWayIsCompleted(t *testing.T) {
+	for _, table := range []string{"recovery_jobs", "recovery_resets", "recovery_limits"} {
+		t.Run("without "+table, func(t *testing.T) {
+			is := is.New(t)
+			s := databases.Servers[slices.IndexFunc(databases.Servers, func(s databases.Server) bool { return s.Dialect == sqlstore.MySQL })]
+			store, db := databases.Open(t, s)
+			for _, statement := range []string{"DROP TABLE " + table, "DELETE FROM recovery_migrations"} {
+				_, err := db.Exec(statement)
+				is.NoErr(err)
+			}
+			is.NoErr(store.Migrate(t.Context()))
+			is.Equal(tableNames(t, db, s.Dialect), append(slices.Clone(ownTables), "users"))
+			_, err := databases.Dump(db)
+			is.NoErr(err)
+		})
+	}
+}
+
+// A session that waits for the lock at a higher isolation level must still see what was done meanwhile.
+// The rounds above show it by chance; this one always waits.
+func TestMigrateSeesWhatWasDoneWhileItWaited(t *testing.T) {
+	for _, level := range []string{"repeatable read", "serializable"} {
+		t.Run(level, func(t *testing.T) {
+			is := is.New(t)
+			p := databases.NewPostgres(t, "pgx", map[string]string{"default_transaction_isolation": level})
+			db := p.Open(t)
+			_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, "text", "text"))
+			is.NoErr(err)
+			tx, err := db.BeginTx(t.Context(), nil)
+			is.NoErr(err)
+			_, err = tx.Exec("SELECT pg_advisory_xact_lock(hashtext('recovery_migrations'))")
+			is.NoErr(err)
+			done := make(chan error, 2)
+			for range 2 {
+				go func() { done <- databases.StoreOn(t, sqlstore.PostgreSQL, db, "").Migrate(t.Context()) }()
+			}
+			deadline := time.Now().Add(10 * time.Second)
+			for len(texts(t, db, `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'`)) < 2 {
+				is.True(time.Now().Before(deadline)) // both wait for the lock
+			}
+			is.NoErr(tx.Commit())
+			for range 2 {
+				is.NoErr(<-done)
+			}
+			is.Equal(fmt.Sprint(tableNames(t, db, sqlstore.PostgreSQL)), fmt.Sprint(append(slices.Clone(ownTables), "users")))
+		})
+	}
+}

@@ -1,0 +1,188 @@
+package dbtest
+
+import (
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"example.com/recovery/internal/systemtest/dbtest/databases"
+	"example.com/recovery/store/sqlstore"
+)
+
+// What Migrate, called at every start, finds: each test is one state of the tables.
+
+func TestStartNamesATableThatWasDropped(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		for _, table := range []string{"recovery_jobs", "recovery_resets", "recovery_limits"} {
+			t.Run(table, func(t *testing.T) {
+				is := is.New(t)
+				store, db := databases.Open(t, s)
+				_, err := db.Exec("DROP TABLE " + table)
+				is.NoErr(err)
+				err = store.Migrate(t.Context())
+				is.True(err != nil)
+				is.True(strings.Contains(err.Error(), "the table "+table+" is missing"))
+				is.True(!strings.Contains(err.Error(), "call Store.Migrate"))
+				is.True(!strings.Contains(err.Error(), "DROP TABLE")) // what is there is worth keeping
+				_, err = db.Exec("DELETE FROM recovery_migrations")   // as the error says
+				is.NoErr(err)
+				is.NoErr(store.Migrate(t.Context()))
+			})
+		}
+	})
+}
+
+func TestStartNamesAColumnThatIsMissing(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		_, db := databases.Open(t, s)
+		for _, table := range []string{"recovery_jobs", "recovery_resets", "recovery_limits"} {
+			columns := columnsOf(t, db, table)
+			is.New(t).True(len(columns) > 1)
+			for _, column := range columns { // each that a new database has
+				t.Run(table+"/"+column, func(t *testing.T) {
+					is := is.New(t)
+					rename(t, db, s.Dialect, table, column, "gone")
+					defer rename(t, db, s.Dialect, table, "gone", column)
+					err := databases.StoreOn(t, s.Dialect, db, "").Migrate(t.Context())
+					is.True(err != nil)
+					is.True(strings.Contains(err.Error(), "the table "+table+" has no column "+column))
+					is.True(strings.Contains(err.Error(), "migrate again"))
+					is.True(strings.Contains(err.Error(), "DROP TABLE IF EXISTS "+table))
+				})
+			}
+		}
+		is.New(t).NoErr(databases.StoreOn(t, s.Dialect, db, "").Migrate(t.Context())) // all are back
+	})
+}
+
+func rename(t *testing.T, db *sql.DB, d sqlstore.Dialect, table, from, to string) {
+	t.Helper()
+	is := is.New(t)
+	_, err := db.Exec(fmt.Sprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, from, to))
+	is.NoErr(err)
+}
+
+// A newer version has migrated already: its tables are usable, and it wrote a higher number.
+func TestOlderInstanceStartsOnANewerSchema(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		store, db := databases.Open(t, s)
+		for _, statement := range []string{
+			"INSERT INTO recovery_migrations (version) VALUES (7)", "ALTER TABLE recovery_jobs ADD COLUMN newer INTEGER",
+		} {
+			_, err := db.Exec(statement)
+			is.NoErr(err)
+		}
+		before := tableNames(t, db, s.Dialect)
+		is.NoErr(store.Migrate(t.Context()))
+		is.Equal(tableNames(t, db, s.Dialect), before)
+		is.Equal(texts(t, db, "SELECT MAX(version) FROM recovery_migrations"), []string{"7"})
+		is.NoErr(store.Enqueue(t.Context(), request(t0), nil))
+	})
+}
+
+// The role has the rights that the package comment lists, so it can create nothing. It starts on
+// tables that are up to date or newer, whether or not it may read recovery_migrations.
+func TestStartNeedsNoRightToCreateTables(t *testing.T) {
+	for _, version := range []string{"1", "7"} {
+		for _, reads := range []bool{true, false} {
+			t.Run(fmt.Sprintf("version %s, reads versions %v", version, reads), func(t *testing.T) {
+				databases.OnEach(t, func(t *testing.T, s databases.Server) {
+					is := is.New(t)
+					if s.Dialect == sqlstore.SQLite {
+						t.Skip("SQLite knows no users")
+					}
+					p := s.Place(t)
+					owner := p.Open(t)
+					databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
+					_, err := owner.Exec("UPDATE recovery_migrations SET version = " + version)
+					is.NoErr(err)
+					grants := ownGrants
+					if reads {
+						grants = append(slices.Clone(grants), "SELECT ON recovery_migrations")
+					}
+					db := asPoor(t, s.Dialect, p, owner, grants)
+					_, err = db.Exec("CREATE TABLE recovery_more (id INTEGER)")
+					is.True(err != nil) // the role is poor indeed
+					is.NoErr(databases.StoreOn(t, s.Dialect, db, "").Migrate(t.Context()))
+				})
+			})
+		}
+	}
+}
+
+// Without the right to read them, the tables are there and must stay.
+func TestStartWithoutTheRightToReadSaysWhatToGrant(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		if s.Dialect == sqlstore.SQLite {
+			t.Skip("SQLite knows no users")
+		}
+		p := s.Place(t)
+		owner := p.Open(t)
+		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
+		db := asPoor(t, s.Dialect, p, owner, ownGrants[1:])
+		store := databases.StoreOn(t, s.Dialect, db, "")
+		for _, err := range []error{store.Check(t.Context()), store.Migrate(t.Context())} {
+			is.True(err != nil)
+			is.True(strings.Contains(err.Error(), "the table recovery_jobs cannot be read: grant SELECT, INSERT, UPDATE and DELETE on it"))
+			is.True(!strings.Contains(strings.ToLower(err.Error()), "drop "))
+			is.True(!strings.Contains(err.Error(), "grant CREATE"))
+		}
+	})
+}
+
+// On a new database the role must create the tables, or somebody else must.
+func TestStartWithoutTheRightToCreateSaysWhoMay(t *testing.T) {
+	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+		is := is.New(t)
+		if s.Dialect == sqlstore.SQLite {
+			t.Skip("SQLite knows no users")
+		}
+		p := s.Place(t)
+		owner := p.Open(t)
+		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
+		on := "SCHEMA public"
+		grants := []string{"SELECT ON users", "USAGE ON SCHEMA public"}
+		if s.Dialect == sqlstore.MySQL {
+			on, grants = "", []string{"SELECT ON " + texts(t, owner, "SELECT DATABASE()")[0] + ".*"}
+		} else {
+			_, err := owner.Exec("REVOKE CREATE ON " + on + " FROM PUBLIC")
+			is.NoErr(err)
+		}
+		for _, table := range ownTables {
+			_, err := owner.Exec("DROP TABLE " + table)
+			is.NoErr(err)
+		}
+		err := databases.StoreOn(t, s.Dialect, asPoor(t, s.Dialect, p, owner, grants), "").Migrate(t.Context())
+		is.True(err != nil)
+		is.True(strings.Contains(err.Error(), ": grant CREATE, or run the files of WriteMigrations with another role"))
+		is.True(!strings.Contains(err.Error(), "call Store.Migrate"))
+		is.True(!strings.Contains(err.Error(), " user ") && !strings.Contains(err.Error(), "@"))
+	})
+}
+
+// What drivers say of a connection has users and hosts in it.
+func TestStartWithoutAServerNamesNobody(t *testing.T) {
+	places := map[sqlstore.Dialect][]databases.Place{
+		sqlstore.PostgreSQL: {
+			{Driver: "pgx", DSN: "postgres://somebody@127.0.0.1:1/somewhere?sslmode=disable"},
+			{Driver: "postgres", DSN: "postgres://somebody@127.0.0.1:1/somewhere?sslmode=disable"},
+		},
+		sqlstore.MySQL: {{Driver: "mysql", DSN: "somebody@tcp(127.0.0.1:1)/somewhere"}},
+	}
+	for d, places := range places {
+		for _, p := range places {
+			t.Run(p.Driver, func(t *testing.T) {
+				is := is.New(t)
+				store := databases.StoreOn(t, d, p.Open(t), "")
+				is.Equal(store.Check(t.Context()).Error(), "sqlstore: no connection to the database: connection refused")
+				is.Equal(store.Migrate(t.Context()).Error(), "sqlstore: migrate: no connection to the database: connection refused")
+			})
+		}
+	}
+}
