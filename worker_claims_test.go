@@ -242,7 +242,7 @@ func TestPanicOfTheMailerIsLogged(t *testing.T) {
 	w.ask("alice")
 	is.Equal(len(w.deliver()), 0)
 	is.True(strings.Contains(w.log.String(), `msg="recovery: panic" while="handle a job" stack=`))
-	is.True(strings.Contains(w.log.String(), "claims_test.go"))
+	is.True(strings.Contains(w.log.String(), "worker_claims_test.go"))
 	is.True(!strings.Contains(w.log.String(), "alice@example.com"))
 }
 
