@@ -321,3 +321,58 @@ func TestCallsWaitForTheFirstComparison(t *testing.T) {
 		is.True(w.apart(svc, s).Abs() <= time.Second)
 	})
 }
+
+// A clock in the year one works.
+func TestWorkerInTheYearOne(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Now: func() time.Time { return time.Time{} }})
+	w.ask("billybob")
+	is.Equal(len(w.deliver()), 1)
+}
+
+// A clock that is days ahead for a moment makes no token that lives for days.
+func TestTokenOfAMisreadClock(t *testing.T) {
+	for during, mails := range map[string]int{"Claim": 0, "FindAccounts": 1, "CreateResets": 1} { // from this call to the next
+		t.Run(during, func(t *testing.T) {
+			is := is.New(t)
+			now := time.Date(2026, 11, 21, 18, 30, 0, 0, time.UTC)
+			var wrong atomic.Bool
+			w := newWorld(t, &recovery.Options{Now: func() time.Time {
+				if wrong.Load() {
+					return now.Add(48 * time.Hour)
+				}
+				return now
+			}})
+			w.ask("billybob")
+			w.store.failWith(func(method string) error {
+				if method != "Now" {
+					wrong.Store(method == during)
+				}
+				return nil
+			})
+			sent := w.deliver()
+			is.Equal(len(sent), mails)
+			for _, m := range sent {
+				is.True(m.ExpiresAt.Sub(now) <= 16*time.Hour)
+			}
+		})
+	}
+}
+
+// The Store's clock is read once a minute, whoever is meant.
+func TestClockIsReadWhoeverIsMeant(t *testing.T) {
+	is := is.New(t)
+	for _, name := range []string{"billybob", "nobody", "mallory"} {
+		w := newWorld(t, nil)
+		trace := ""
+		for range 5 {
+			w.ask(name)
+			for line := range strings.Lines(w.store.calls() + "\n") {
+				method, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+				trace += method + " "
+			}
+			w.advance(30 * time.Second)
+		}
+		is.Equal(trace, "Now Enqueue Enqueue Now Enqueue Enqueue Now Enqueue ")
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,4 +91,91 @@ func TestBreachedAnswersTooLate(t *testing.T) {
 		is.Equal(time.Since(start), 2*time.Second)
 		time.Sleep(time.Hour)
 	})
+}
+
+// A lookedAt is a context that, once armed, ends when somebody asks whether it has.
+type lookedAt struct {
+	context.Context
+	armed atomic.Bool
+	once  sync.Once
+	done  chan struct{}
+}
+
+func (c *lookedAt) Done() <-chan struct{} { return c.done }
+
+func (c *lookedAt) Err() error {
+	if !c.armed.Load() {
+		return nil
+	}
+	c.once.Do(func() { close(c.done) })
+	return context.Canceled
+}
+
+// What the breach service said counts, even if its caller leaves at that moment.
+func TestBreachedIsToldToWhoLeavesAfterTheAnswer(t *testing.T) {
+	is := is.New(t)
+	ctx := &lookedAt{Context: t.Context(), done: make(chan struct{})}
+	w := newWorld(t, &recovery.Options{Policy: &recovery.Policy{Breached: func(context.Context, string) (bool, error) {
+		ctx.armed.Store(true)
+		return true, nil
+	}}})
+	_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword})
+	refused, ok := errors.AsType[*recovery.PasswordError](err)
+	is.True(ok) // not ctx's error
+	is.Equal(refused.Reasons[0].Name, "breached")
+}
+
+func TestBreached(t *testing.T) {
+	boom := errors.New("boom with " + goodPassword)
+	for _, c := range []struct {
+		name     string
+		answer   func(ctx context.Context, password string) (bool, error)
+		closed   bool
+		wantErr  error
+		wantName string
+	}{
+		{"clean", func(context.Context, string) (bool, error) { return false, nil }, true, nil, ""},
+		{"leaked", func(context.Context, string) (bool, error) { return true, nil }, false, recovery.ErrInvalidPassword, "breached"},
+		{"fails open", func(context.Context, string) (bool, error) { return true, boom }, false, nil, ""},
+		{"fails closed", func(context.Context, string) (bool, error) { return false, boom }, true, recovery.ErrBusy, ""},
+		{"hangs", func(ctx context.Context, _ string) (bool, error) { <-ctx.Done(); return false, ctx.Err() }, true, recovery.ErrBusy, ""},
+		{"hangs for good", func(context.Context, string) (bool, error) { select {} }, false, nil, ""},
+		{"panics", func(context.Context, string) (bool, error) { panic("boom with " + goodPassword) }, true, recovery.ErrBusy, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			is := is.New(t)
+			var asked atomic.Int32
+			w := newWorld(t, &recovery.Options{Policy: &recovery.Policy{
+				BreachTimeout: 20 * time.Millisecond, BreachFailClosed: c.closed,
+				Breached: func(ctx context.Context, password string) (bool, error) {
+					is.Equal(password, goodPassword)
+					asked.Add(1)
+					return c.answer(ctx, password)
+				},
+			}})
+			is.True(errors.Is(w.complete(tokenText, goodPassword), recovery.ErrInvalidToken))
+			is.Equal(asked.Load(), int32(0)) // the service must not be asked for a token that is not live
+			token := w.token("alice")
+			err := w.complete(token, goodPassword)
+			is.True(errors.Is(err, c.wantErr))
+			is.Equal(reasons(err), c.wantName)
+			is.Equal(asked.Load(), int32(1))
+			if err != nil {
+				is.NoErr(w.deadOrAlive(token, true)) // the token must live
+			}
+			is.True(!strings.Contains(w.log.String(), goodPassword)) // no password in the log
+		})
+	}
+}
+
+func TestBreachedCallerLeaves(t *testing.T) {
+	is := is.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	w := newWorld(t, &recovery.Options{Policy: &recovery.Policy{
+		Breached: func(ctx context.Context, _ string) (bool, error) { cancel(); <-ctx.Done(); return false, ctx.Err() },
+	}})
+	token := w.token("alice")
+	_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
+	is.True(errors.Is(err, context.Canceled))
+	is.Equal(w.hash("1"), "hash of old")
 }

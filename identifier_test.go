@@ -2,8 +2,6 @@ package recovery_test
 
 import (
 	"errors"
-	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -450,54 +448,6 @@ func TestOwnCanonicalUsername(t *testing.T) {
 	is.Equal(err, recovery.ErrInvalidToken) // this folding tells O from o
 	_, err = w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: tokenOf(mails[0]), Username: "zoe", Password: goodPassword})
 	is.NoErr(err)
-}
-
-// Accounts of one canonical form are told apart by how it is written: the exact one is meant,
-// alone.
-func TestTwinsBeyondCase(t *testing.T) {
-	for name, c := range map[string]struct {
-		stored []string // user names, or addresses
-		typed  string
-		want   []string // of the accounts in the mail
-	}{
-		"a name with a no-break space":   {[]string{"alicex", "alicex\u00a0"}, "AliceX\u3000", []string{"alicex"}},
-		"a name with a space":            {[]string{"alicex ", "alicex"}, "alicex ", []string{"alicex"}},
-		"only the name with a space":     {[]string{"alicex\u00a0"}, "alicex", []string{"alicex\u00a0"}},
-		"a capital in parts":             {[]string{"\u00c9ve", "\u00c9VE"}, "E\u0301VE", []string{"\u00c9VE"}},
-		"a name in parts":                {[]string{"Zoe\u0308", "ZOE\u0308"}, "Zo\u00eb", []string{"Zoe\u0308"}},
-		"the quoted address is the same": {[]string{`"da..me."@example.org`, "da..me.@example.org"}, `"da..me."@EXAMPLE.org`, []string{"0", "1"}},
-		"asked for without quotes":       {[]string{`"da..me."@example.org`, "da..me.@example.org"}, "da..me.@example.org", []string{"0", "1"}},
-		"the case in quotes":             {[]string{`"Da..me."@example.org`, "da..me.@example.org"}, "Da..me.@example.org", []string{"0"}},
-		"a dot first":                    {[]string{`".Da"@example.org`, `".da"@example.org`}, `".Da"@example.org`, []string{"0"}},
-		"an address with white space":    {[]string{"zoe@example.org", "zoe@example.org\u3000"}, "Zoe@example.org", []string{"0", "1"}},
-		"an address in parts":            {[]string{"zo\u00eb@example.org", "zoe\u0308@example.org"}, "zoe\u0308@example.org", []string{"0", "1"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			is := is.New(t)
-			w := newWorld(t, nil)
-			byEmail := strings.Contains(c.typed, "@")
-			for i, s := range c.stored {
-				if byEmail {
-					w.put(fmt.Sprint("z", i), fmt.Sprint(i), s)
-				} else {
-					w.put(fmt.Sprint("z", i), s, fmt.Sprintf("z%d@example.org", i))
-				}
-			}
-			if byEmail {
-				w.askEmail(c.typed)
-			} else {
-				w.ask(c.typed)
-			}
-			mails := w.deliver()
-			is.Equal(len(mails), 1)
-			var names []string
-			for _, r := range mails[0].Resets {
-				names = append(names, r.Username)
-			}
-			slices.Sort(names)
-			is.Equal(names, c.want)
-		})
-	}
 }
 
 // A mail isolates a name that is written from right to left, and people copy it so.

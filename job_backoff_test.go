@@ -2,6 +2,9 @@ package recovery_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -130,4 +133,100 @@ func TestBackoffIsSpread(t *testing.T) {
 		}
 	}
 	is.True(early > 0 && late > 0) // of 200, 30 are expected in each of these parts
+}
+
+// A mail system that accepts mails and says so too late gets few copies.
+func TestMailThatMayHaveBeenAccepted(t *testing.T) {
+	inBubble(t, recovery.Options{Workers: 1, Tick: 30 * time.Second}, func(t *testing.T, is *is.I, w *world) {
+		token := w.token("alice")
+		is.NoErr(w.complete(token, goodPassword))
+		copies := map[recovery.MessageKind]int{}
+		var mu sync.Mutex
+		w.mail.Fail(func(m recovery.Message) error {
+			mu.Lock()
+			defer mu.Unlock()
+			copies[m.Kind]++
+			return fmt.Errorf("no answer: %w", recovery.ErrUncertain)
+		})
+		stop := w.run()
+		w.ask("billybob")
+		time.Sleep(8 * 24 * time.Hour)
+		stop()
+		is.Equal(copies, map[recovery.MessageKind]int{recovery.MessageResetToken: 3, recovery.MessagePasswordChanged: 8})
+		is.Equal(w.waiting(), 0)
+	})
+}
+
+func TestRetries(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		var attempts []time.Time
+		var ids, tokens []string
+		w.mail.Fail(func(m recovery.Message) error {
+			attempts = append(attempts, time.Now())
+			ids, tokens = append(ids, m.ID), append(tokens, tokenOf(m))
+			if len(attempts) < 5 {
+				return errDown
+			}
+			return nil
+		})
+		stop := w.run()
+		w.ask("alice")
+		time.Sleep(5 * time.Minute)
+		stop()
+		is.Equal(len(attempts), 5)
+		for i := 1; i < 5; i++ {
+			wait, most := attempts[i].Sub(attempts[i-1]), 2*time.Second<<(i-1)
+			is.True(wait >= most/2 && wait <= most+10*time.Millisecond) // doubling, with jitter in the upper half
+			is.Equal(ids[i], ids[0])                                    // the same mail
+			is.True(tokens[i] != tokens[0])                             // with a new token
+		}
+		for i, token := range tokens {
+			is.NoErr(w.deadOrAlive(token, i == 4)) // what certainly was not accepted leaves no token
+		}
+		w.hooks.wait(t, "JobRetried")
+		is.Equal(strings.Count(w.log.String(), "will be tried again"), 4)
+		is.True(!strings.Contains(w.log.String(), "alice@example.com")) // the address in the Mailer's error is not logged
+		is.True(strings.Contains(w.log.String(), "connection to [redacted] refused"))
+	})
+}
+
+func TestOldRequestsAreDropped(t *testing.T) {
+	inBubble(t, recovery.Options{MaxRequestAge: time.Minute}, func(t *testing.T, is *is.I, w *world) {
+		w.ask("alice")
+		time.Sleep(time.Minute + time.Microsecond)
+		is.Equal(len(w.deliver()), 0)
+		w.hooks.wait(t, "JobDropped too_old")
+		w.ask("alice")
+		time.Sleep(time.Minute)
+		is.Equal(len(w.deliver()), 1)
+	})
+}
+
+// An address that no mail reaches is not kept for ever. A notice that waited for the worker for
+// longer is sent.
+func TestNoticeEndsAfterAWeek(t *testing.T) {
+	inBubble(t, recovery.Options{Tick: 30 * time.Second}, func(t *testing.T, is *is.I, w *world) {
+		alice, billybob := w.token("alice"), w.token("billybob")
+		is.NoErr(w.complete(alice, goodPassword))
+		is.NoErr(w.complete(billybob, goodPassword))
+		stop := w.run()
+		w.mail.Fail(func(m recovery.Message) error {
+			if m.To == "alice@example.com" {
+				return errDown
+			}
+			return nil
+		})
+		time.Sleep(7*24*time.Hour - time.Minute)
+		is.True(strings.Contains(w.users.Dump(), "alice@example.com")) // still tried
+		time.Sleep(16 * time.Minute)
+		stop()
+		w.hooks.wait(t, "JobFailed")
+		is.Equal(w.waiting(), 0)
+
+		w.mail.Fail(nil)
+		alice = w.token("alice")
+		is.NoErr(w.complete(alice, otherPassword))
+		time.Sleep(30 * 24 * time.Hour)
+		is.Equal(len(w.deliver()), 1)
+	})
 }

@@ -2,15 +2,18 @@ package recovery_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // OnReset has a context that ends, and no error of its own ends the calls.
@@ -35,142 +38,6 @@ func TestOnResetIsTriedWhateverItReturns(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(calls, 2)
 	})
-}
-
-// A token is valid from when it is made, however long its request waited.
-func TestRetriedTokenHasItsWholeTime(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.ask("alice")
-	asked := w.time()
-	w.advance(30 * time.Minute)
-	m := w.deliver()[0]
-	is.Equal(m.RequestedAt, asked)
-	is.Equal(m.ExpiresAt, w.time().Add(16*time.Hour))
-}
-
-func TestAccountsWithoutUserName(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.put("20", "", "noname@example.com")
-	w.askEmail("noname@example.com")
-	m := w.deliver()[0]
-	is.Equal(m.Resets[0].Username, "")
-	is.NoErr(w.complete(tokenOf(m), goodPassword))
-	w.deliver()
-	is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "noname@example.com"})))
-	is.Equal(len(w.deliver()), 0)
-	w.hooks.wait(t, "JobDropped no_username")
-}
-
-// A Store whose comparison of IDs is loose too mails nobody else.
-func TestLooseIDs(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	upper, lower := w.account("A1", "ann", "ann@example.com"), w.account("a1", "anna", "ann@example.com")
-	w.users.Put(lower, "hash of old")
-	lower.Version = recovery.NewVersion("hash of old", lower.Email)
-	loose := &looseStore{Store: w.users, accounts: []recovery.Account{lower, upper}, looseIDs: true}
-	svc := w.service(loose, recovery.Options{})
-	is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "anna"})))
-	for range 2 {
-		_, err := svc.Deliver(w.ctx)
-		is.NoErr(err)
-		if m, _ := w.mail.Last(); len(m.Resets) > 0 {
-			loose.accounts[0], _ = svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: tokenOf(m), Password: goodPassword})
-		}
-	}
-	is.Equal(len(w.mail.Messages()), 2)
-	m, _ := w.mail.Last()
-	is.Equal(m.Kind, recovery.MessagePasswordChanged)
-	is.Equal(m.Usernames, []string{"anna"}) // the notice is about the account whose password it was
-}
-
-func TestDropReasons(t *testing.T) {
-	for reason, change := range map[string]func(*recovery.Account){
-		"no_account":  func(a *recovery.Account) { a.Username = "someone else" },
-		"inactive":    func(a *recovery.Account) { a.Active = false },
-		"no_password": func(a *recovery.Account) { a.HasPassword = false },
-		"unverified":  func(a *recovery.Account) { a.EmailVerified = false },
-		"bad_address": func(a *recovery.Account) { a.Email = "alice@example.com\r\nBcc: evil@example.com" },
-	} {
-		t.Run(reason, func(t *testing.T) {
-			is := is.New(t)
-			w := newWorld(t, &recovery.Options{NoSignInMail: true})
-			a := w.account("1", "alice", "alice@example.com")
-			change(&a)
-			w.users.Put(a, "hash of old")
-			w.ask("alice")
-			is.Equal(len(w.deliver()), 0)
-			w.hooks.wait(t, "JobDropped "+reason)
-			is.Equal(w.users.Dump(), "") // no token, no request
-		})
-	}
-}
-
-// A Store may match more loosely than the library: S05.
-func TestLooseMatchesAreCheckedAgain(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	svc := w.service(&looseStore{Store: w.users, accounts: []recovery.Account{
-		w.account("10", "álice", "alice@example.com"), w.account("11", "ａlice", "x@example.com"), w.account("12", "alice ", "z@example.com"),
-		w.account("13", "alice", "z@example.com"), w.account("14", "alice\u00ad", "q@example.com"),
-	}}, recovery.Options{})
-	is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"})))
-	_, err := svc.Deliver(w.ctx)
-	is.NoErr(err)
-	mails := w.mail.Messages()
-	is.Equal(len(mails), 1)
-	is.Equal(mails[0].To, "z@example.com")
-	is.Equal(len(mails[0].Resets), 1) // that of "alice" as it was typed
-}
-
-// Nobody is mailed for want of a better match.
-func TestLookAlikesAreNotMailed(t *testing.T) {
-	for _, username := range []string{"álice", "ａlice", "alice\u00ad", "bob"} {
-		t.Run(username, func(t *testing.T) {
-			is := is.New(t)
-			w := newWorld(t, nil)
-			svc := w.service(&looseStore{Store: w.users, accounts: []recovery.Account{w.account("10", username, "alice@example.com")}}, recovery.Options{})
-			is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"})))
-			_, err := svc.Deliver(w.ctx)
-			is.NoErr(err)
-			is.Equal(len(w.mail.Messages()), 0)
-		})
-	}
-}
-
-type looseStore struct {
-	recovery.Store
-	accounts []recovery.Account
-	looseIDs bool
-}
-
-func (s *looseStore) FindAccounts(_ context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
-	if q.By != recovery.ByID {
-		return s.accounts, nil
-	}
-	var found []recovery.Account
-	for _, a := range s.accounts {
-		if a.ID == q.Canonical || s.looseIDs && strings.EqualFold(a.ID, q.Canonical) {
-			found = append(found, a)
-		}
-	}
-	return found, nil
-}
-
-// S25: mail is sent to where the account is when it is sent.
-func TestAddressChangesBeforeTheMail(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.ask("alice")
-	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "billybob@example.com"})))
-	w.put("1", "alice", "alice@example.org")
-	w.put("3", "billybob", "billybob@example.org")
-	mails := w.deliver()
-	is.Equal(len(mails), 1)
-	is.Equal(mails[0].To, "alice@example.org") // asked for by name: the new address; by the old address: nothing
-	w.hooks.wait(t, "JobDropped no_account")
 }
 
 // The notice goes to the address that the account had when its password was changed.
@@ -229,73 +96,6 @@ func TestOnReset(t *testing.T) {
 	})
 }
 
-// everybody is a Portal.Allow.
-func everybody(context.Context, recovery.Account) (bool, error) { return true, nil }
-
-func TestPortals(t *testing.T) {
-	is := is.New(t)
-	asks := 0
-	w := newWorld(t, &recovery.Options{Portals: map[string]recovery.Portal{
-		"cloud_control": {URL: "https://portal.example/reset?lang=en", Allow: everybody},
-		"support": {URL: "https://support.example/", Allow: func(_ context.Context, a recovery.Account) (bool, error) {
-			if asks++; asks == 1 {
-				return false, errDown
-			}
-			return a.Username == "billybob", nil
-		}},
-	}})
-	ask := func(username, portal string) []recovery.Message {
-		is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: username, Portal: portal})))
-		mails := w.deliver()
-		w.advance(time.Minute)
-		return append(mails, w.deliver()...)
-	}
-	mails := ask("alice", "cloud_control")
-	is.Equal(len(mails), 1)
-	is.Equal(mails[0].Kind, recovery.MessageResetLink)
-	is.Equal(mails[0].Resets[0].Link, "https://portal.example/reset?lang=en#token="+tokenOf(mails[0]))
-	is.NoErr(w.complete(tokenOf(mails[0]), goodPassword))
-
-	mails = ask("billybob", "support") // the first answer of Allow is an error
-	is.Equal(len(mails), 2)
-	is.Equal(mails[1].Kind, recovery.MessageResetLink)
-	is.Equal(len(ask("alicia", "support")), 0) // not allowed, silently
-	w.hooks.wait(t, "JobDropped portal")
-	is.Equal(ask("alicia", "")[0].Kind, recovery.MessageResetToken)
-
-	// A portal that is gone when the request is worked on.
-	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alicia", Portal: "cloud_control"})))
-	svc := w.service(w.users, recovery.Options{})
-	before := len(w.mail.Messages())
-	_, err := svc.Deliver(w.ctx)
-	is.NoErr(err)
-	is.Equal(len(w.mail.Messages()), before)
-}
-
-func TestDefaultPortal(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, &recovery.Options{Portals: map[string]recovery.Portal{"": {URL: "https://portal.example/reset"}}})
-	w.ask("alice")
-	is.Equal(w.deliver()[0].Kind, recovery.MessageResetLink)
-}
-
-func TestNewerMailSupersedesLateRetry(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.mail.Fail(func(recovery.Message) error { return errDown })
-	w.ask("alice")
-	w.deliver()
-	w.mail.Fail(nil)
-	w.advance(time.Second / 2)
-	w.ask("alice")
-	newer := w.deliver()
-	is.Equal(len(newer), 1)
-	w.advance(time.Minute)
-	is.Equal(len(w.drain()), 0) // the older request's retry is not mailed any more
-	w.hooks.wait(t, "JobDropped superseded")
-	is.NoErr(w.complete(tokenOf(newer[0]), goodPassword))
-}
-
 // A queue that holds what no version of the library put there loses nothing else.
 func TestMalformedRequestsAreDropped(t *testing.T) {
 	is := is.New(t)
@@ -314,51 +114,205 @@ func TestMalformedRequestsAreDropped(t *testing.T) {
 	is.Equal(w.waiting(), 0)
 }
 
-// A clock that is days ahead for a moment makes no token that lives for days.
-func TestTokenOfAMisreadClock(t *testing.T) {
-	for during, mails := range map[string]int{"Claim": 0, "FindAccounts": 1, "CreateResets": 1} { // from this call to the next
-		t.Run(during, func(t *testing.T) {
+// The hooks are told why a request failed, without addresses and tokens.
+func TestFailuresAreToldWithTheirReason(t *testing.T) {
+	for event, failure := range map[string]error{"JobRetried": errDown, "JobFailed": recovery.ErrPermanent} {
+		t.Run(event, func(t *testing.T) {
 			is := is.New(t)
-			now := time.Date(2026, 11, 21, 18, 30, 0, 0, time.UTC)
-			var wrong atomic.Bool
-			w := newWorld(t, &recovery.Options{Now: func() time.Time {
-				if wrong.Load() {
-					return now.Add(48 * time.Hour)
-				}
-				return now
-			}})
-			w.ask("billybob")
-			w.store.failWith(func(method string) error {
-				if method != "Now" {
-					wrong.Store(method == during)
-				}
-				return nil
+			w := newWorld(t, nil)
+			w.mail.Fail(func(m recovery.Message) error {
+				return fmt.Errorf("no mail for %s with %s: %w", m.To, tokenOf(m), failure)
 			})
-			sent := w.deliver()
-			is.Equal(len(sent), mails)
-			for _, m := range sent {
-				is.True(m.ExpiresAt.Sub(now) <= 16*time.Hour)
-			}
+			w.ask("alice")
+			w.deliver()
+			w.hooks.wait(t, event)
+			e, _ := w.hooks.last(event).(recovery.JobEvent)
+			is.True(strings.HasPrefix(e.Err.Error(), "no mail for [redacted] with [redacted]: "))
+			is.Equal(e.Account.ID, "1")
+			is.Equal(e.Attempt, 1)
+			is.Equal(e.Client, client)
 		})
 	}
 }
 
-// A mail says what is left of its token when it is sent, however long that took.
-func TestMailsSayWhenTheyAreSent(t *testing.T) {
+// A kind that a newer version put into the queue is not taken for a reset.
+func TestUnknownKindIsNotMailed(t *testing.T) {
+	for name, r := range map[string]recovery.Job{
+		"kind":       {Kind: "from the future", By: recovery.ByUsername, Identifier: "billybob"},
+		"identifier": {Kind: recovery.JobReset, By: recovery.ByEmail, Identifier: "no address"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+				r.ID, r.RequestedAt, r.Turn = "id", time.Now(), time.Now()
+				is.NoErr(w.users.Enqueue(w.ctx, r, nil))
+				is.Equal(len(w.deliver()), 0)
+				is.Equal(w.told(), []string{"JobDropped malformed", "JobStarted"})
+				is.Equal(w.users.Dump(), "")
+			})
+		})
+	}
+}
+
+// What fails is tried again: no request ends because the Store, or a portal, had no answer. The reason
+// is told without addresses.
+func TestFailuresAreTriedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		method string // of the Store, "" is the portal
+		call   func(w *world)
+		mails  int
+	}{
+		"FindAccounts": {"FindAccounts", func(w *world) { w.ask("Alice") }, 1},
+		"CreateResets": {"CreateResets", func(w *world) { w.ask("Alice") }, 1},
+		"of user names": {"FindAccounts", func(w *world) {
+			w.is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com"})))
+		}, 1},
+		"of the work afterwards": {"FindAccounts", func(w *world) {
+			token := w.token("alice")
+			w.is.NoErr(w.complete(token, goodPassword))
+		}, 1},
+		"a portal": {"", func(w *world) {
+			w.is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "Alice", Portal: "p"})))
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			failing, resets := false, 0
+			failure := func() error {
+				return fmt.Errorf("no answer about alice@example.com, Alice@Example.com or \"Alice\": %w", errStore)
+			}
+			w := newWorld(t, &recovery.Options{
+				Portals: map[string]recovery.Portal{"p": {URL: "https://portal.example/", Allow: func(context.Context, recovery.Account) (bool, error) {
+					if failing {
+						return false, failure()
+					}
+					return true, nil
+				}}},
+				OnReset: func(context.Context, recovery.Account) error { resets++; return nil },
+			})
+			c.call(w)
+			w.store.failWith(func(method string) error {
+				if failing && method == c.method {
+					return failure()
+				}
+				return nil
+			})
+			failing = true
+			is.Equal(len(w.deliver()), 0)
+			w.hooks.wait(t, "JobRetried")
+			is.Equal(resets, 0)
+			event, _ := w.hooks.last("JobRetried").(recovery.JobEvent)
+			is.True(errors.Is(event.Err, errStore))
+			if c.method != "FindAccounts" || name != "of the work afterwards" { // there the account is not known yet
+				is.True(!strings.Contains(event.Err.Error()+w.log.String(), "lice@"))
+			}
+			failing = false
+			w.advance(time.Minute)
+			is.Equal(len(w.deliver()), c.mails)
+		})
+	}
+}
+
+// Every foreign call of the worker has a context that ends.
+func TestDeadlines(t *testing.T) {
+	inBubble(t, recovery.Options{SendTimeout: 9 * time.Second}, func(t *testing.T, is *is.I, w *world) {
+		is.NoErr(w.complete(w.token("alice"), goodPassword))
+		var mu sync.Mutex
+		var took []time.Duration
+		note := func(ctx context.Context) error {
+			start := time.Now()
+			err := hangs(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			took = append(took, time.Since(start))
+			return err
+		}
+		hanging := ""
+		store := spy.On(w.users, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
+			if method == hanging {
+				return note(ctx)
+			}
+			return call(ctx)
+		})
+		allow := func(ctx context.Context, _ recovery.Account) (bool, error) { return true, note(ctx) }
+		svc, err := recovery.New(store, mailerFunc(func(ctx context.Context, _ recovery.Message) error { return note(ctx) }), &recovery.Options{
+			Now: time.Now, SendTimeout: 9 * time.Second, Logger: slog.New(slog.DiscardHandler), Portals: map[string]recovery.Portal{"p": {URL: "https://portal.example/", Allow: allow}},
+		})
+		is.NoErr(err)
+		deliver := func(want ...time.Duration) {
+			is.Helper()
+			took = nil
+			_, err := svc.Deliver(w.ctx)
+			is.True(err == nil || errors.Is(err, context.DeadlineExceeded))
+			is.Equal(took, want)
+			time.Sleep(25 * time.Hour) // until everything is due again
+		}
+		const sends, stores = 9 * time.Second, 5 * time.Second
+		deliver(sends) // the notice: Mailer.Send
+		hanging = "Claim"
+		deliver(stores, stores, stores) // of each lane
+		hanging = "FindAccounts"
+		deliver(stores)
+		hanging = "Finish"
+		deliver(sends, stores)
+		hanging = "Purge"
+		deliver(sends, stores)
+		hanging = "Now" // once a minute
+		deliver(500*time.Millisecond, sends)
+		hanging = ""
+		is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Portal: "p"})))
+		deliver(sends, 2*sends) // the notice again, and Allow: twice SendTimeout for all of a job
+	})
+}
+
+func TestPermanentFailure(t *testing.T) {
 	is := is.New(t)
-	var w *world
-	w = newWorld(t, &recovery.Options{Portals: map[string]recovery.Portal{"web": {
-		URL: "https://portal.example/",
-		Allow: func(context.Context, recovery.Account) (bool, error) {
-			w.advance(50 * time.Second)
-			return true, nil
-		},
-	}}})
-	w.is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "web", Code: true})))
-	w.advance(20 * time.Minute)
-	began := w.time()
-	m := w.deliver()[0]
-	is.Equal(m.SentAt, began.Add(50*time.Second))
-	is.Equal(m.ExpiresAt, began.Add(16*time.Hour))
-	is.Equal(m.CodesExpireAt, began.Add(15*time.Minute))
+	w := newWorld(t, nil)
+	w.mail.Fail(func(recovery.Message) error { return fmt.Errorf("550 no such user: %w", recovery.ErrPermanent) })
+	w.ask("alice")
+	is.Equal(len(w.deliver()), 0)
+	w.hooks.wait(t, "JobFailed")
+	is.Equal(w.waiting(), 0) // not tried again
+	is.True(strings.Contains(w.log.String(), "failed for good"))
+}
+
+func TestStoreFailures(t *testing.T) {
+	for _, method := range []string{"FindAccounts", "CreateResets"} {
+		t.Run(method, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, nil)
+			w.ask("alice")
+			is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "billybob@example.com"})))
+			w.store.failWith(func(m string) error {
+				if m == method {
+					panic("boom at alice@example.com")
+				}
+				return nil
+			})
+			w.deliver()
+			w.hooks.wait(t, "JobRetried")
+			is.True(!strings.Contains(w.log.String(), "alice@example.com"))
+			w.store.failWith(nil)
+			w.advance(time.Minute)
+			w.deliver()
+			is.Equal(len(w.mail.Messages()), 2)
+		})
+	}
+}
+
+func TestNoticeAndOnResetSurviveStoreFailures(t *testing.T) {
+	is := is.New(t)
+	called := 0
+	w := newWorld(t, &recovery.Options{OnReset: func(context.Context, recovery.Account) error { called++; return nil }})
+	is.NoErr(w.complete(w.token("alice"), goodPassword))
+	w.store.failWith(func(m string) error {
+		if m == "FindAccounts" {
+			return errStore
+		}
+		return nil
+	})
+	is.Equal(len(w.deliver()), 0)
+	w.store.failWith(nil)
+	w.advance(time.Minute)
+	is.Equal(len(w.deliver()), 1)
+	is.Equal(called, 1)
 }

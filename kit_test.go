@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
@@ -343,3 +345,161 @@ func (h *hookLog) all() recovery.Hooks {
 
 // errOf is for calls of which a test wants the error alone.
 func errOf[T any](_ T, err error) error { return err }
+
+// Limits that are counted when a mail is about to leave. The others are out of the way.
+var deskOnly = recovery.Limits{
+	PerClient:         recovery.Limit{Burst: 100_000, Every: time.Millisecond},
+	Global:            recovery.Limit{Burst: 100_000, Every: time.Millisecond},
+	CompletePerClient: recovery.Limit{Burst: 100_000, Every: time.Millisecond},
+}
+
+// mailed works the queue off and returns how many mails were sent.
+func (w *world) mailed() int {
+	w.is.Helper()
+	return len(w.deliver())
+}
+
+// told returns the events so far, sorted, because what matters goes first. It is for bubbles.
+func (w *world) told() []string {
+	synctest.Wait()
+	w.hooks.mu.Lock()
+	defer w.hooks.mu.Unlock()
+	return slices.Sorted(slices.Values(w.hooks.events))
+}
+
+// last returns the last event of a kind.
+func (h *hookLog) last(event string) any {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, name := range slices.Backward(h.events) {
+		if name == event {
+			return h.values[i]
+		}
+	}
+	return nil
+}
+
+// accountsTold returns the IDs of the accounts in the events of one kind, "" for none.
+func (w *world) accountsTold(event string) (ids []string) {
+	w.hooks.mu.Lock()
+	defer w.hooks.mu.Unlock()
+	for i, name := range w.hooks.events {
+		if e, ok := w.hooks.values[i].(recovery.JobEvent); ok && name == event {
+			ids = append(ids, e.Account.ID)
+		}
+	}
+	return ids
+}
+
+// everybody is a Portal.Allow.
+func everybody(context.Context, recovery.Account) (bool, error) { return true, nil }
+
+// many puts n accounts into the store, and returns their user names.
+func (w *world) many(n int) (names []string) {
+	for i := range n {
+		name := fmt.Sprintf("user%04d", i)
+		w.put("u"+name, name, name+"@example.com")
+		names = append(names, name)
+	}
+	return names
+}
+
+// completeAll has all accounts recovered, so that notices, and calls of OnReset, wait.
+func (w *world) completeAll(names []string) {
+	w.is.Helper()
+	for _, name := range names {
+		w.ask(name)
+	}
+	for _, m := range w.deliver() {
+		w.is.NoErr(w.complete(tokenOf(m), goodPassword))
+	}
+}
+
+// namesOf returns the user names that a mail has tokens for.
+func namesOf(m recovery.Message) (names []string) {
+	for _, r := range m.Resets {
+		names = append(names, r.Username)
+	}
+	return names
+}
+
+// resets returns how many tokens the Store has, dead ones included.
+func (w *world) resets() (n int) {
+	for line := range strings.Lines(w.users.Dump()) {
+		if strings.HasPrefix(line, "reset ") {
+			n++
+		}
+	}
+	return n
+}
+
+// from asks for a reset by user name as another client.
+func (w *world) from(addr, username string) {
+	w.is.Helper()
+	w.is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: username, Client: netip.MustParseAddr(addr)})))
+}
+
+var (
+	errHash  = errors.New("hashing failed")
+	errStore = errors.New("store failed")
+)
+
+// code asks for a code and returns the ticket and what was mailed.
+func (w *world) code(username string) (ticket string, mail recovery.Message) {
+	w.is.Helper()
+	receipt, err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: username, Code: true, Client: client})
+	w.is.NoErr(err)
+	mails := w.deliver()
+	w.is.Equal(len(mails), 1)
+	return receipt.Ticket.Reveal(), mails[0]
+}
+
+func (w *world) completeByCode(ticket, code, password string) error {
+	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Ticket: ticket, Code: code, Password: password, Client: client})
+	return err
+}
+
+const tokenText = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
+
+var errDown = errors.New("connection to alice@example.com refused")
+
+// inBubble runs f with a Service on fake time.
+func inBubble(t *testing.T, opts recovery.Options, f func(t *testing.T, is *is.I, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		opts.Now = time.Now
+		f(t, is.New(t), newWorld(t, &opts))
+	})
+}
+
+// run starts the worker and returns what stops it.
+func (w *world) run() (stop func()) {
+	ctx, cancel := context.WithCancel(w.ctx)
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	return func() {
+		w.is.Helper()
+		cancel()
+		w.is.NoErr(<-done)
+	}
+}
+
+// claim leases what is due in the lane of mails, as another worker would.
+func (w *world) claim(max int) []recovery.Job {
+	w.is.Helper()
+	claimed, err := w.users.Claim(w.ctx, recovery.Claim{
+		LeaseID: "x", Lane: recovery.LaneMail, At: time.Now(), Until: time.Now().Add(time.Hour), Max: max,
+	})
+	w.is.NoErr(err)
+	return claimed
+}
+
+// hangs waits until ctx ends.
+func hangs(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+type mailerFunc func(context.Context, recovery.Message) error
+
+func (f mailerFunc) Send(ctx context.Context, m recovery.Message) error { return f(ctx, m) }

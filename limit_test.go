@@ -334,3 +334,35 @@ func TestTurnLimitRefusesNobody(t *testing.T) {
 		is.Equal(w.hooks.count("LimitReached client"), 0)
 	})
 }
+
+func TestClientAndGlobalLimits(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{
+		PerClient: recovery.Limit{Burst: 2, Every: time.Minute},
+		Global:    recovery.Limit{Burst: 7, Every: time.Hour},
+	}})
+	ask := func(addr string) error {
+		return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)}))
+	}
+	refused := func(err error, scope recovery.Scope, after time.Duration) {
+		is.Helper()
+		var e *recovery.LimitError
+		is.True(errors.As(err, &e))
+		is.Equal(*e, recovery.LimitError{Scope: scope, RetryAfter: after})
+	}
+	is.NoErr(ask("192.0.2.1"))
+	is.NoErr(ask("::ffff:192.0.2.1")) // the same client
+	refused(ask("192.0.2.1"), recovery.ScopeClient, time.Minute)
+	refused(ask("::ffff:192.0.2.1"), recovery.ScopeClient, time.Minute)
+	refused(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "nobody@example.com", Client: netip.MustParseAddr("192.0.2.1")})), recovery.ScopeClient, time.Minute)
+	is.NoErr(ask("192.0.2.2"))
+	is.NoErr(ask("2001:db8:0:1::1"))
+	is.NoErr(ask("2001:db8:0:1:ffff::2%eth0")) // the same /64
+	refused(ask("2001:db8:0:1:8000::3"), recovery.ScopeClient, time.Minute)
+	is.NoErr(ask("2001:db8:0:2::1"))
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"})))
+	refused(ask("192.0.2.3"), recovery.ScopeGlobal, time.Hour)
+	w.hooks.wait(t, "LimitReached reset client")
+	w.hooks.wait(t, "LimitReached usernames client")
+	w.hooks.wait(t, "LimitReached reset global")
+}

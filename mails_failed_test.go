@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
@@ -91,25 +90,6 @@ func (s *lostAnswers) CreateResets(ctx context.Context, m recovery.Mint) ([]stri
 	return nil, errors.Join(err, errStore)
 }
 
-// Who claims another's address without a proof keeps nobody from being mailed, and is not mailed
-// either. Of user names the exact one is meant, whatever is proven.
-func TestUnverifiedNamesakes(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.put("20", "Anna", "Anna@example.com")
-	stranger := w.account("21", "anna", "anna@example.com")
-	stranger.EmailVerified = false
-	w.users.Put(stranger, "hash of old")
-	for _, r := range []recovery.ResetRequest{{Username: "Anna"}, {Email: "anna@example.com"}, {Email: "ANNA@example.com"}} {
-		is.NoErr(errOf(w.RequestReset(w.ctx, r)))
-		mails := w.deliver()
-		is.Equal(len(mails), 1)
-		is.Equal(mails[0].To, "Anna@example.com")
-	}
-	w.ask("anna")
-	is.Equal(len(w.deliver()), 0)
-}
-
 // One mail that fails does not have a flood of names that nobody has come back.
 func TestFewJobsComeBackForOneMailThatFails(t *testing.T) {
 	inBubble(t, recovery.Options{Tick: time.Second}, func(_ *testing.T, is *is.I, w *world) {
@@ -125,37 +105,82 @@ func TestFewJobsComeBackForOneMailThatFails(t *testing.T) {
 	})
 }
 
-// Portal.Allow is asked about so many accounts of one address, not about a thousand.
-func TestAllowIsAskedAboutFew(t *testing.T) {
-	asked := 0
-	portals := map[string]recovery.Portal{"p": {URL: "https://portal.example/", Allow: func(context.Context, recovery.Account) (bool, error) {
-		asked++
-		return false, nil
-	}}}
-	inBubble(t, recovery.Options{Portals: portals}, func(_ *testing.T, is *is.I, w *world) {
-		for i := range 500 {
-			w.put(fmt.Sprint(1000+i), fmt.Sprint("many", i), "many@example.com")
-		}
-		is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "many@example.com", Portal: "p", Client: client})))
-		is.Equal(len(w.deliver()), 0)
-		synctest.Wait()
-		is.Equal(asked, 50)
-	})
+// What certainly was not mailed leaves no token; what may have been leaves one that works.
+func TestTokensOfMailsThatFail(t *testing.T) {
+	for name, c := range map[string]struct {
+		send  func(context.Context) error
+		alive bool
+	}{
+		"an error":          {func(context.Context) error { return errDown }, false},
+		"refused for good":  {func(context.Context) error { return recovery.ErrPermanent }, false},
+		"uncertain":         {func(context.Context) error { return fmt.Errorf("no answer: %w", recovery.ErrUncertain) }, true},
+		"too slow":          {hangs, true},
+		"an error too late": {func(ctx context.Context) error { _ = hangs(ctx); return errDown }, true},
+		"a panic":           {func(context.Context) error { panic("boom") }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+				var tokens []string
+				svc, err := recovery.New(w.users, mailerFunc(func(ctx context.Context, m recovery.Message) error {
+					for _, r := range m.Resets {
+						tokens = append(tokens, r.Token.Reveal())
+					}
+					return c.send(ctx)
+				}), &recovery.Options{Now: time.Now, Logger: w.logger()})
+				is.NoErr(err)
+				w.askEmail("alice@example.com")
+				_, err = svc.Deliver(w.ctx)
+				is.NoErr(err)
+				is.Equal(len(tokens), 2)
+				for _, token := range tokens {
+					is.NoErr(w.deadOrAlive(token, c.alive))
+				}
+				is.Equal(w.resets() > 0, c.alive)
+			})
+		})
+	}
 }
 
-// What Deliver claims late is leased from then on: nobody else takes it up meanwhile.
-func TestDeliverLeasesFromTheClaim(t *testing.T) {
-	inBubble(t, recovery.Options{Workers: 1, SendTimeout: 10 * time.Second}, func(_ *testing.T, is *is.I, w *world) {
-		w.mail.Fail(func(recovery.Message) error { time.Sleep(9 * time.Second); return nil })
-		for range 10 {
-			w.ask("billybob")
-		}
-		done := make(chan error, 1)
-		go func() { _, err := w.Deliver(w.ctx); done <- err }()
-		time.Sleep(85 * time.Second) // the last but one is on its way
-		_, err := w.service(w.users, recovery.Options{Now: time.Now, SendTimeout: 10 * time.Second, Workers: 2}).Deliver(w.ctx)
-		is.NoErr(err)
-		is.NoErr(<-done)
-		is.Equal(len(w.mail.Messages()), 10)
-	})
+// A mail that fails does not void what was mailed before; the first that is accepted does.
+func TestMailThatFailsVoidsNothing(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	first := w.token("alice")
+	w.advance(time.Minute)
+	w.mail.Fail(func(recovery.Message) error { return errDown })
+	w.ask("alice")
+	w.deliver()
+	is.NoErr(w.deadOrAlive(first, true))
+	w.mail.Fail(nil)
+	w.advance(time.Minute)
+	is.Equal(len(w.deliver()), 1)
+	is.NoErr(w.deadOrAlive(first, false))
+}
+
+// An account that a newer mail went to is left out of an older one's retry.
+func TestSupersededAccountsAreLeftOut(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.mail.Fail(func(recovery.Message) error { return errDown })
+	w.askEmail("alice@example.com")
+	w.deliver()
+	w.mail.Fail(nil)
+	w.advance(time.Second / 2) // before the retry
+	newer := w.token("alice")
+	w.advance(time.Minute)
+	mails := w.deliver()
+	is.Equal(len(mails), 1)
+	is.Equal(namesOf(mails[0]), []string{"alicia"})
+	is.NoErr(w.deadOrAlive(newer, true))
+	is.Equal(w.resets(), 2)
+}
+
+// A mail that certainly did not leave has left no code, either.
+func TestCodesOfMailsThatFail(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.mail.Fail(func(recovery.Message) error { return errDown })
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "alice@example.com", Code: true})))
+	w.deliver()
+	is.Equal(w.resets(), 0)
 }

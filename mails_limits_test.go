@@ -15,24 +15,11 @@ import (
 	"example.com/recovery"
 )
 
-// Limits that are counted when a mail is about to leave. The others are out of the way.
-var deskOnly = recovery.Limits{
-	PerClient:         recovery.Limit{Burst: 100_000, Every: time.Millisecond},
-	Global:            recovery.Limit{Burst: 100_000, Every: time.Millisecond},
-	CompletePerClient: recovery.Limit{Burst: 100_000, Every: time.Millisecond},
-}
-
 // atDesk runs f with the default limits of the desk.
 func atDesk(t *testing.T, f func(is *is.I, w *world)) {
 	t.Helper()
 	no := recovery.Portal{URL: "https://portal.example/", Allow: func(context.Context, recovery.Account) (bool, error) { return false, nil }}
 	inBubble(t, recovery.Options{Workers: 1, Limits: deskOnly, Portals: map[string]recovery.Portal{"no": no}}, func(_ *testing.T, is *is.I, w *world) { f(is, w) })
-}
-
-// mailed works the queue off and returns how many mails were sent.
-func (w *world) mailed() int {
-	w.is.Helper()
-	return len(w.deliver())
 }
 
 // A client network causes one mail a minute for an account. Whoever is over a limit is told

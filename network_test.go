@@ -130,3 +130,12 @@ func TestCallsWithoutAnAddressOrLimits(t *testing.T) {
 	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"})))
 	is.Equal(w.log.String(), "")
 }
+
+func TestClientIsStoredNormalised(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr("::ffff:192.0.2.1")})))
+	is.Equal(w.deliver()[0].Client, netip.MustParseAddr("192.0.2.1"))
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr("fe80::1%eth0")})))
+	is.Equal(w.deliver()[0].Client, netip.MustParseAddr("fe80::1"))
+}

@@ -1,7 +1,6 @@
 package recovery_test
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"runtime"
@@ -115,26 +114,6 @@ func TestNewDoesNotKeepTheOptions(t *testing.T) {
 	opts.Portals["b"] = recovery.Portal{URL: "http://evil.example/"}
 	is.Equal(reasons(w.complete(tokenText, "Abcdefx-12")), "too_short")
 	is.True(errors.Is(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "b"})), recovery.ErrInvalidRequest))
-}
-
-func TestErrorsDoNotOverlap(t *testing.T) {
-	is := is.New(t)
-	all := []error{
-		recovery.ErrInvalidToken, recovery.ErrInvalidRequest, recovery.ErrInvalidPassword, recovery.ErrLimited,
-		recovery.ErrDenied, recovery.ErrBusy, recovery.ErrPermanent, recovery.ErrUncertain, recovery.ErrPasswordMismatch,
-		recovery.ErrUnsupportedHash, recovery.ErrLeaseLost, context.Canceled,
-	}
-	for typed, matches := range map[error]error{
-		&recovery.FieldError{}:    recovery.ErrInvalidRequest,
-		&recovery.PasswordError{}: recovery.ErrInvalidPassword,
-		&recovery.LimitError{}:    recovery.ErrLimited,
-		&recovery.TokenError{}:    recovery.ErrInvalidToken,
-	} {
-		for _, target := range all {
-			is.Equal(errors.Is(typed, target), target == matches)
-		}
-		is.True(strings.HasPrefix(typed.Error(), "recovery: "))
-	}
 }
 
 func TestOptionsInForce(t *testing.T) {

@@ -305,24 +305,6 @@ func TestNoticesSetNoPace(t *testing.T) {
 	})
 }
 
-// When ctx ends, DeliverJob does not wait: what was drawn is kept to, but for the time.
-func TestDeliverJobWithoutPretending(t *testing.T) {
-	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
-		w.sends(30*time.Second, nil)
-		w.ask("billybob")
-		w.deliver()
-		w.store.added()
-		w.ask("nobody")
-		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
-		defer cancel()
-		start := time.Now()
-		_, err := w.DeliverJob(ctx, w.store.added()[0])
-		is.NoErr(err)
-		is.Equal(time.Since(start), time.Second)
-		is.Equal(w.waiting(), 0)
-	})
-}
-
 // A mail system that accepts nothing is asked by four jobs a tick, and by all places again after
 // the first mail that it accepts or refuses for good.
 func TestBrokenMailSystemIsProbed(t *testing.T) {

@@ -1,20 +1,27 @@
 package recovery_test
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
 	"golang.org/x/crypto/bcrypt"
 
 	"example.com/recovery"
+	"example.com/recovery/mailer/mailertest"
+	"example.com/recovery/store/memstore"
 )
 
 func TestHashPassword(t *testing.T) {
@@ -246,5 +253,135 @@ func TestVerifyArgon2idBounds(t *testing.T) {
 			is.Equal(errors.Is(err, recovery.ErrPasswordMismatch), c.ok)
 			is.Equal(errors.Is(err, recovery.ErrUnsupportedHash), !c.ok)
 		})
+	}
+}
+
+// The most that a stored hash may ask for, and one beyond. Its salt is too short, so that nothing is
+// computed: what is said tells which of the two was looked at last.
+func TestVerifyArgon2idMostExpensive(t *testing.T) {
+	for params, fault := range map[string]string{
+		"m=262144,t=1,p=1": "salt",
+		"m=262145,t=1,p=1": "parameters",
+		"m=262144,t=4,p=1": "salt", // 1 GiB × passes
+		"m=262144,t=5,p=1": "parameters",
+		"m=65536,t=16,p=1": "salt",
+		"m=65537,t=16,p=1": "parameters",
+	} {
+		t.Run(params, func(t *testing.T) {
+			is := is.New(t)
+			err := recovery.VerifyPassword("$argon2id$v=19$"+params+"$AAAA$AAAAAAAAAAAAAAAAAAAAAA", goodPassword)
+			is.True(errors.Is(err, recovery.ErrUnsupportedHash))
+			is.True(strings.Contains(err.Error(), "argon2id "+fault+" must be"))
+		})
+	}
+}
+
+func TestHashPasswordHasSaltAndKeyOfTheirLength(t *testing.T) {
+	is := is.New(t)
+	hash, err := recovery.HashPassword(goodPassword)
+	is.NoErr(err)
+	parts := strings.Split(hash, "$")
+	for part, want := range map[string]int{parts[4]: 16, parts[5]: 32} {
+		b, err := base64.RawStdEncoding.DecodeString(part)
+		is.NoErr(err)
+		is.Equal(len(b), want)
+	}
+}
+
+func TestBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		hashing, release := make(chan struct{}), make(chan struct{})
+		w := newWorld(t, &recovery.Options{
+			HashConcurrency: 1, HashWait: 20 * time.Millisecond,
+			Hasher: recovery.Hasher{Hash: func(password string) (string, error) { hashing <- struct{}{}; <-release; return "new", nil }},
+		})
+		first, second := w.token("alice"), w.token("billybob")
+		done := make(chan error)
+		go func() { done <- w.complete(first, goodPassword) }()
+		<-hashing
+		is.True(errors.Is(w.complete(second, goodPassword), recovery.ErrBusy))
+		ctx, cancel := context.WithCancel(w.ctx)
+		time.AfterFunc(time.Millisecond, cancel)
+		_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: second, Password: goodPassword})
+		is.Equal(err, context.Canceled)
+		close(release)
+		is.NoErr(<-done)
+		is.NoErr(w.deadOrAlive(second, true)) // who got ErrBusy keeps the token
+		go func() { <-hashing }()
+		is.NoErr(w.complete(second, goodPassword)) // the slot is free again
+	})
+}
+
+func TestHashSlotSurvivesAPanic(t *testing.T) {
+	is := is.New(t)
+	var once sync.Once
+	w := newWorld(t, &recovery.Options{HashConcurrency: 1, Hasher: recovery.Hasher{Hash: func(string) (string, error) {
+		once.Do(func() { panic("boom") })
+		return "new", nil
+	}}})
+	token := w.token("alice")
+	func() {
+		defer func() { is.True(recover() != nil) }()
+		_ = w.complete(token, goodPassword)
+	}()
+	is.NoErr(w.complete(token, goodPassword))
+}
+
+func TestDefaultHashIsVerifiable(t *testing.T) {
+	is := is.New(t)
+	users, mail := memstore.New(), &mailertest.Recorder{}
+	users.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}, "x")
+	svc, err := recovery.New(users, mail, &recovery.Options{Logger: slog.New(slog.DiscardHandler)})
+	is.NoErr(err)
+	is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"})))
+	n, err := svc.Deliver(t.Context())
+	is.NoErr(err)
+	is.Equal(n, 1)
+	m, _ := mail.Last()
+	_, err = svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: tokenOf(m), Password: goodPassword})
+	is.NoErr(err)
+	hash, _ := users.PasswordHash("1")
+	is.NoErr(recovery.VerifyPassword(hash, goodPassword))
+}
+
+// bcrypt takes 72 bytes. What is longer is told as such, before anybody is asked for a second
+// factor.
+func TestBcrypt(t *testing.T) {
+	is := is.New(t)
+	var approved atomic.Int32
+	w := newWorld(t, nil)
+	svc := w.service(w.store, recovery.Options{Hasher: recovery.Bcrypt(10), Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
+		approved.Add(1)
+		return nil
+	}})
+	is.Equal(svc.Options().Policy.MaxBytes, 72)
+	complete := func(token, password string) error {
+		_, err := svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: password})
+		return err
+	}
+	token := w.token("alice")
+	long := "Ab1-" + strings.Repeat("語", 30)
+	is.Equal(len(long), 94) // in 34 characters
+	err := complete(token, long)
+	is.Equal(reasons(err), "too_many_bytes")
+	is.Equal(err.Error(), "recovery: the password must be at most 72 bytes long")
+	is.Equal(approved.Load(), int32(0))
+
+	most := "Ab1-" + strings.Repeat("語", 22) + "xy"
+	is.Equal(len(most), 72)
+	is.NoErr(complete(token, most))
+	is.True(strings.HasPrefix(w.hash("1"), "$2a$10$"))
+	is.NoErr(recovery.VerifyPassword(w.hash("1"), most))
+	is.Equal(recovery.VerifyPassword(w.hash("1"), most[:71]), recovery.ErrPasswordMismatch)
+
+	// The policy may be stricter, and is never looser.
+	for bytes, want := range map[int]int{0: 72, 40: 40, 1024: 72} {
+		svc := w.service(w.store, recovery.Options{Hasher: recovery.Bcrypt(10), Policy: &recovery.Policy{MaxBytes: bytes}})
+		is.Equal(svc.Options().Policy.MaxBytes, want)
+	}
+	for _, cost := range []int{0, 4, 9, 17, 31} {
+		_, err := recovery.New(w.store, w.mail, &recovery.Options{Hasher: recovery.Bcrypt(cost)})
+		is.Equal(err.Error(), fmt.Sprintf("recovery: Options.Hasher must have a bcrypt cost from 10 to 16, is %d", cost))
 	}
 }

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/matryer/is"
 
@@ -177,61 +175,6 @@ func TestPasswordBounds(t *testing.T) {
 	}
 }
 
-func TestBreached(t *testing.T) {
-	boom := errors.New("boom with " + goodPassword)
-	for _, c := range []struct {
-		name     string
-		answer   func(ctx context.Context, password string) (bool, error)
-		closed   bool
-		wantErr  error
-		wantName string
-	}{
-		{"clean", func(context.Context, string) (bool, error) { return false, nil }, true, nil, ""},
-		{"leaked", func(context.Context, string) (bool, error) { return true, nil }, false, recovery.ErrInvalidPassword, "breached"},
-		{"fails open", func(context.Context, string) (bool, error) { return true, boom }, false, nil, ""},
-		{"fails closed", func(context.Context, string) (bool, error) { return false, boom }, true, recovery.ErrBusy, ""},
-		{"hangs", func(ctx context.Context, _ string) (bool, error) { <-ctx.Done(); return false, ctx.Err() }, true, recovery.ErrBusy, ""},
-		{"hangs for good", func(context.Context, string) (bool, error) { select {} }, false, nil, ""},
-		{"panics", func(context.Context, string) (bool, error) { panic("boom with " + goodPassword) }, true, recovery.ErrBusy, ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			is := is.New(t)
-			var asked atomic.Int32
-			w := newWorld(t, &recovery.Options{Policy: &recovery.Policy{
-				BreachTimeout: 20 * time.Millisecond, BreachFailClosed: c.closed,
-				Breached: func(ctx context.Context, password string) (bool, error) {
-					is.Equal(password, goodPassword)
-					asked.Add(1)
-					return c.answer(ctx, password)
-				},
-			}})
-			is.True(errors.Is(w.complete(tokenText, goodPassword), recovery.ErrInvalidToken))
-			is.Equal(asked.Load(), int32(0)) // the service must not be asked for a token that is not live
-			token := w.token("alice")
-			err := w.complete(token, goodPassword)
-			is.True(errors.Is(err, c.wantErr))
-			is.Equal(reasons(err), c.wantName)
-			is.Equal(asked.Load(), int32(1))
-			if err != nil {
-				is.NoErr(w.deadOrAlive(token, true)) // the token must live
-			}
-			is.True(!strings.Contains(w.log.String(), goodPassword)) // no password in the log
-		})
-	}
-}
-
-func TestBreachedCallerLeaves(t *testing.T) {
-	is := is.New(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	w := newWorld(t, &recovery.Options{Policy: &recovery.Policy{
-		Breached: func(ctx context.Context, _ string) (bool, error) { cancel(); <-ctx.Done(); return false, ctx.Err() },
-	}})
-	token := w.token("alice")
-	_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
-	is.True(errors.Is(err, context.Canceled))
-	is.Equal(w.hash("1"), "hash of old")
-}
-
 // What a page shows before a password is chosen is what a rejection says afterwards.
 func TestRules(t *testing.T) {
 	list := func(p *recovery.Policy) string {
@@ -262,4 +205,23 @@ func TestRules(t *testing.T) {
 			is.True(texts[r]) // every reason is one of the rules, word for word
 		}
 	}
+}
+
+// The rule about bytes is shown where a password within MaxLength can break it.
+func TestRuleAboutBytes(t *testing.T) {
+	is := is.New(t)
+	shown := func(p recovery.Policy) string {
+		for _, r := range p.Rules() {
+			if r.Name == "too_many_bytes" {
+				return fmt.Sprint(r.Limit, " ", r.Text)
+			}
+		}
+		return ""
+	}
+	is.Equal(shown(recovery.Policy{}), "")
+	is.Equal(shown(recovery.Policy{MaxBytes: 72}), "72 must be at most 72 bytes long")
+	is.Equal(shown(recovery.Policy{MaxBytes: 256}), "") // 64 characters of four bytes
+	is.Equal(shown(recovery.Policy{MaxBytes: 255}), "255 must be at most 255 bytes long")
+	_, err := recovery.New(newWorld(t, nil).store, nil, &recovery.Options{Policy: &recovery.Policy{MinLength: 12, MaxBytes: 11}})
+	is.True(strings.Contains(err.Error(), "recovery: Options.Policy.MaxBytes must be from MinLength to 1024, is 11"))
 }

@@ -3,9 +3,6 @@ package recovery_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/netip"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +10,8 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
-	"example.com/recovery/internal/spy"
+	"example.com/recovery/mailer/mailertest"
+	"example.com/recovery/store/memstore"
 )
 
 func TestResetPassword(t *testing.T) {
@@ -59,120 +57,6 @@ func TestResetPassword(t *testing.T) {
 	is.Equal(w.log.String(), "")
 }
 
-func TestResetByEmailHasATokenForEachAccount(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.askEmail("ALICE@example.com")
-	mails := w.deliver()
-	is.Equal(len(mails), 1) // one mail
-	is.Equal(mails[0].To, "alice@example.com")
-	tokens := map[string]string{}
-	for _, r := range mails[0].Resets {
-		tokens[r.Username] = r.Token.Reveal()
-	}
-	is.Equal(len(tokens), 2)
-	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Username: "alice", Token: tokens["alicia"], Password: goodPassword})
-	is.True(errors.Is(err, recovery.ErrInvalidToken)) // each token resets its own account only
-	w.hooks.wait(t, "TokenRefused other_account")
-	is.NoErr(w.complete(tokens["alicia"], goodPassword))
-	is.Equal(w.hash("1"), "hash of old")
-	is.Equal(w.hash("2"), "hash of "+goodPassword)
-	is.NoErr(w.deadOrAlive(tokens["alice"], true))
-}
-
-func TestRetrieveUsername(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com", Locale: "en"})))
-	mails := w.deliver()
-	is.Equal(len(mails), 1)
-	is.Equal(mails[0].Kind, recovery.MessageUsernames)
-	is.Equal(mails[0].To, "alice@example.com")
-	is.Equal(mails[0].Usernames, []string{"alice", "alicia"})
-	is.True(len(mails[0].Resets) == 0)
-}
-
-// S13: one address with many accounts.
-func TestManyAccountsOfOneAddress(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	for i := range 1200 {
-		a := w.account(fmt.Sprintf("u%04d", i), fmt.Sprintf("user%04d", i), "many@example.com")
-		a.Locale = "ja"
-		w.users.Put(a, "hash of old")
-	}
-	is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "many@example.com", Locale: "en"})))
-	mails := w.deliver()
-	is.Equal(len(mails), 1)
-	is.Equal(len(mails[0].Usernames), 50)
-	is.Equal(mails[0].MoreNames, 950)
-	is.Equal(mails[0].Locale, "ja") // the account's goes first
-	w.hooks.wait(t, "JobDropped too_many")
-
-	w.askEmail("many@example.com")
-	mails = w.deliver()
-	is.Equal(len(mails), 1)
-	is.Equal(len(mails[0].Resets), 10)
-	is.Equal(mails[0].MoreResets, 990)
-	for i, r := range mails[0].Resets {
-		is.Equal(r.Username, fmt.Sprintf("user%04d", i))
-		is.NoErr(w.deadOrAlive(r.Token.Reveal(), true))
-	}
-}
-
-// S13: whoever makes accounts with the address of somebody else, which stay unverified, does not keep that
-// one out.
-func TestAttack_S13_CrowdedOut(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.users.Put(w.account("z", "zoe", "zoe@example.com"), "hash of old")
-	for i := range 1001 {
-		a := w.account(fmt.Sprintf("u%04d", i), fmt.Sprintf("user%04d", i), "zoe@example.com")
-		a.EmailVerified = false
-		w.users.Put(a, "hash of old")
-	}
-	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "zoe@example.com"})))
-	is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "zoe@example.com"})))
-	mails := w.deliver()
-	is.Equal(len(mails), 2)
-	for _, m := range mails {
-		for _, r := range m.Resets {
-			m.Usernames = append(m.Usernames, r.Username)
-		}
-		is.Equal(m.Usernames, []string{"zoe"})
-	}
-}
-
-// A store may find more that only look like the one that is meant than the Service asks for.
-func TestTooManyFound(t *testing.T) {
-	for _, c := range []struct {
-		n, eligible int
-		want        bool
-	}{{999, 999, false}, {1000, 1000, false}, {1001, 1001, true}, {2000, 2000, true}, {2000, 1000, false}} {
-		t.Run(fmt.Sprint(c), func(t *testing.T) {
-			is := is.New(t)
-			w := newWorld(t, nil)
-			var alike []recovery.Account
-			for i := range c.n {
-				a := w.account(fmt.Sprintf("u%04d", i), "billyböb", "other@example.com")
-				a.EmailVerified = i < c.eligible
-				alike = append(alike, a)
-			}
-			svc := w.service(&looseStore{Store: w.users, accounts: alike}, recovery.Options{})
-			for _, name := range []string{"billybob", "billybab"} { // events come in order
-				is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: name})))
-				_, err := svc.Deliver(w.ctx)
-				is.NoErr(err)
-			}
-			for begin := time.Now(); w.hooks.count("JobDropped no_account") < 2; time.Sleep(time.Millisecond) {
-				is.True(time.Since(begin) < 10*time.Second) // both were dropped
-			}
-			is.Equal(w.hooks.seen("JobDropped too_many"), c.want)
-			is.True(!w.hooks.seen("JobRetried"))
-		})
-	}
-}
-
 func TestFieldErrors(t *testing.T) {
 	w := newWorld(t, nil)
 	reset := func(r recovery.ResetRequest) func() error {
@@ -215,84 +99,6 @@ func TestFieldErrors(t *testing.T) {
 	is.Equal(w.users.Dump(), "")
 }
 
-var (
-	errHash  = errors.New("hashing failed")
-	errStore = errors.New("store failed")
-)
-
-func TestStoreErrorsAreWrappedAndScrubbed(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	token := w.token("alice")
-	w.store.failWith(func(string) error {
-		return fmt.Errorf("%w at Alice@Example.com alice@example.com %s %s", errStore, token, goodPassword)
-	})
-	err := errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com"}))
-	is.True(errors.Is(err, errStore))
-	is.True(strings.HasPrefix(err.Error(), "recovery: add the request: store failed at [redacted] [redacted] "))
-	err = w.complete(token, goodPassword)
-	is.True(errors.Is(err, errStore))
-	is.True(errors.Is(err, errStore))
-	is.True(!strings.Contains(err.Error(), token))
-	is.True(!strings.Contains(fmt.Sprintf("%#v %d", err, err), goodPassword))
-
-	// Once the account is known, so are its address and the new hash.
-	w.store.failAt("Redeem", fmt.Errorf("%w at alice@example.com %s hash of %s", errStore, token, goodPassword))
-	err = w.complete(token, goodPassword)
-	is.Equal(err.Error(), "recovery: complete the reset: store failed at [redacted] [redacted] [redacted]")
-}
-
-// Errors need not be text: what stands beside a secret is kept, byte for byte.
-func TestSecretsAmongBytesAreScrubbed(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.store.failWith(func(string) error {
-		return errors.New("Alice@example.com \xff\xfe ALICE@EXAMPLE.COM \xff\x80 alice@Example.com\xff")
-	})
-	err := errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"}))
-	is.Equal(err.Error(), "recovery: add the request: [redacted] \xff\xfe [redacted] \xff\x80 [redacted]\xff")
-}
-
-// Secrets are taken out however they are quoted.
-func TestQuotedSecretsAreScrubbed(t *testing.T) {
-	is := is.New(t)
-	const password = "Corr\"ct h0rse&%"
-	w := newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(password string) (string, error) {
-		return "", fmt.Errorf("%w: %q %s %s", errHash, password, url.QueryEscape(password), url.PathEscape(password))
-	}}})
-	err := w.complete(w.token("alice"), password)
-	is.True(errors.Is(err, errHash))
-	is.Equal(err.Error(), "recovery: hash the password: hashing failed: \"[redacted]\" [redacted] [redacted]")
-}
-
-func TestClientIsStoredNormalised(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr("::ffff:192.0.2.1")})))
-	is.Equal(w.deliver()[0].Client, netip.MustParseAddr("192.0.2.1"))
-	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr("fe80::1%eth0")})))
-	is.Equal(w.deliver()[0].Client, netip.MustParseAddr("fe80::1"))
-}
-
-// The Store is asked for what was typed and for its canonical form, both without spaces around them.
-func TestAccountsAreLookedUpWithoutSpaces(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	var query recovery.AccountQuery
-	svc := w.service(spy.On(w.users, func(ctx context.Context, _ string, arg any, call func(context.Context) error) error {
-		if q, ok := arg.(recovery.AccountQuery); ok {
-			query = q
-		}
-		return call(ctx)
-	}), recovery.Options{})
-	is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "  AliCe "})))
-	_, err := svc.Deliver(w.ctx)
-	is.NoErr(err)
-	is.Equal(query.Typed, "AliCe")
-	is.Equal(query.Canonical, "alice")
-	is.Equal(query.Max, 1001) // to see whether there are more than are mailed
-}
-
 func TestLocalesThatAreTags(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
@@ -313,16 +119,6 @@ func TestStoreErrorOfACallerWhoLeft(t *testing.T) {
 	is.True(errors.Is(errOf(w.RequestReset(ctx, recovery.ResetRequest{Username: "alice"})), errStore))
 }
 
-// So does what the hashing says.
-func TestHashErrorOfACallerWhoLeft(t *testing.T) {
-	is := is.New(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	w := newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(string) (string, error) { cancel(); return "", errHash }}})
-	_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword})
-	is.True(errors.Is(err, errHash))
-	is.Equal(err.Error(), "recovery: hash the password: hashing failed")
-}
-
 func TestCallsEndWithTheirContext(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
@@ -333,34 +129,341 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 	is.Equal(w.users.Dump(), "")
 }
 
-func TestClientAndGlobalLimits(t *testing.T) {
+// Whoever works is not reported as missing.
+func TestWorkersAreNotMissing(t *testing.T) {
+	for name, work := range map[string]func(w *world) (stop func()){
+		"Run": func(w *world) func() { return w.run() },
+		"DeliverJob": func(w *world) func() {
+			_, err := w.DeliverJob(w.ctx, "no such request")
+			w.is.NoErr(err)
+			return func() {}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+				stop := work(w)
+				time.Sleep(time.Second)
+				w.ask("alice")
+				time.Sleep(time.Minute)
+				stop()
+				is.Equal(w.log.String(), "")
+			})
+		})
+	}
+}
+
+// Nobody waits for the Store longer than StoreTimeout, whatever is asked.
+func TestStoreTimeout(t *testing.T) {
+	approve := func(context.Context, recovery.Account, recovery.CompleteRequest) error { return recovery.ErrDenied }
+	for method, call := range map[string]func(*world, string) error{
+		"Enqueue": func(w *world, _ string) error {
+			return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client}))
+		},
+		"TakeLimits": func(w *world, token string) error { return w.complete(token, goodPassword) },
+		"FindReset":  func(w *world, token string) error { return w.complete(token, goodPassword) },
+		"Redeem": func(w *world, token string) error {
+			svc := w.service(w.store, recovery.Options{Now: time.Now, StoreTimeout: 3 * time.Second})
+			_, err := svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
+			return err
+		},
+		"Stats": func(w *world, _ string) error { _, err := w.Stats(w.ctx); return err },
+	} {
+		t.Run(method, func(t *testing.T) {
+			opts := recovery.Options{StoreTimeout: 3 * time.Second, Approve: approve, Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 9, Every: time.Second}}}
+			inBubble(t, opts, func(_ *testing.T, is *is.I, w *world) {
+				token := w.token("alice")
+				w.store.Around = func(ctx context.Context, m string, _ any, call func(context.Context) error) error {
+					if m == method {
+						return hangs(ctx)
+					}
+					return call(ctx)
+				}
+				start := time.Now()
+				err := call(w, token)
+				is.True(errors.Is(err, context.DeadlineExceeded))
+				is.True(strings.HasPrefix(err.Error(), "recovery: "))
+				is.Equal(time.Since(start), 3*time.Second)
+				is.NoErr(w.deadOrAlive(token, true))
+			})
+		})
+	}
+}
+
+// newTenants is a world in which acme has an alice, too, on the same address, and a carol.
+func newTenants(t *testing.T, opts *recovery.Options) *world {
+	t.Helper()
+	w := newWorld(t, opts)
+	for id, name := range map[string]string{"11": "alice", "12": "carol"} {
+		a := w.account(id, name, name+"@example.com")
+		a.Tenant = "acme"
+		w.users.Put(a, "hash of old")
+	}
+	return w
+}
+
+// S18: the same name in two tenants is two people, and a request means one tenant's.
+func TestAttack_S18_NamesakesOfTenants(t *testing.T) {
 	is := is.New(t)
-	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{
-		PerClient: recovery.Limit{Burst: 2, Every: time.Minute},
-		Global:    recovery.Limit{Burst: 7, Every: time.Hour},
+	w := newTenants(t, &recovery.Options{OnReset: func(context.Context, recovery.Account) error { return nil }})
+	_, err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Tenant: "acme", Client: client})
+	is.NoErr(err)
+	mails := w.deliver()
+	is.Equal(len(mails), 1)
+	is.Equal(mails[0].Tenant, "acme")
+	is.Equal(len(mails[0].Resets), 1)
+	account, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: tokenOf(mails[0]), Username: "alice", Password: goodPassword})
+	is.NoErr(err)
+	is.Equal(account.Tenant, "acme")
+	is.Equal(w.hash("11"), "hash of "+goodPassword)
+	is.Equal(w.hash("1"), "hash of old")
+	notice := w.deliver()
+	is.Equal(len(notice), 1)
+	is.Equal(notice[0].Tenant, "acme")
+
+	_, err = w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com", Tenant: "acme", Client: client})
+	is.NoErr(err)
+	is.Equal(w.deliver()[0].Usernames, []string{"alice"}) // not alicia, who is of no tenant
+
+	for _, tenant := range []string{"", "Acme", "acme ", "other"} {
+		_, err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: "carol", Tenant: tenant, Client: client})
+		is.NoErr(err)
+		is.Equal(len(w.deliver()), 0)
+	}
+	w.hooks.wait(t, "OnResetCalled")
+	w.hooks.mu.Lock()
+	defer w.hooks.mu.Unlock()
+	for _, event := range w.hooks.values {
+		if e, ok := event.(recovery.JobEvent); ok && e.Account.ID != "" {
+			is.Equal(e.Tenant, "acme") // no event names another tenant's account
+			is.Equal(e.Account.Tenant, "acme")
+		}
+	}
+}
+
+// A tenant's requests use up nothing of another tenant's mailbox, though the address is the same;
+// but a client has what it has, whatever tenant it names.
+func TestLimitsOfTenants(t *testing.T) {
+	is := is.New(t)
+	w := newTenants(t, &recovery.Options{Limits: recovery.Limits{
+		PerClient: recovery.Limit{Burst: 3, Every: time.Minute}, PerMailbox: recovery.Limit{Burst: 1, Every: time.Hour},
 	}})
-	ask := func(addr string) error {
-		return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: netip.MustParseAddr(addr)}))
+	ask := func(tenant string) int {
+		_, err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Tenant: tenant, Client: client})
+		is.NoErr(err)
+		return len(w.deliver())
 	}
-	refused := func(err error, scope recovery.Scope, after time.Duration) {
-		is.Helper()
-		var e *recovery.LimitError
-		is.True(errors.As(err, &e))
-		is.Equal(*e, recovery.LimitError{Scope: scope, RetryAfter: after})
-	}
-	is.NoErr(ask("192.0.2.1"))
-	is.NoErr(ask("::ffff:192.0.2.1")) // the same client
-	refused(ask("192.0.2.1"), recovery.ScopeClient, time.Minute)
-	refused(ask("::ffff:192.0.2.1"), recovery.ScopeClient, time.Minute)
-	refused(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "nobody@example.com", Client: netip.MustParseAddr("192.0.2.1")})), recovery.ScopeClient, time.Minute)
-	is.NoErr(ask("192.0.2.2"))
-	is.NoErr(ask("2001:db8:0:1::1"))
-	is.NoErr(ask("2001:db8:0:1:ffff::2%eth0")) // the same /64
-	refused(ask("2001:db8:0:1:8000::3"), recovery.ScopeClient, time.Minute)
-	is.NoErr(ask("2001:db8:0:2::1"))
-	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice"})))
-	refused(ask("192.0.2.3"), recovery.ScopeGlobal, time.Hour)
+	is.Equal(ask("acme"), 1)
+	is.Equal(ask("acme"), 0)
+	is.Equal(ask(""), 1)
+	_, err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Tenant: "third", Client: client})
+	is.True(errors.Is(err, recovery.ErrLimited))
 	w.hooks.wait(t, "LimitReached reset client")
-	w.hooks.wait(t, "LimitReached usernames client")
-	w.hooks.wait(t, "LimitReached reset global")
+	w.hooks.mu.Lock()
+	defer w.hooks.mu.Unlock()
+	is.Equal(w.hooks.values[len(w.hooks.values)-1].(recovery.LimitEvent).Tenant, "third")
+}
+
+func TestMalformedTenants(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	for _, tenant := range []string{strings.Repeat("t", 65), "a\nb", "a\x00", "\u200b", "\xff"} {
+		_, reset := w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Tenant: tenant})
+		_, names := w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com", Tenant: tenant})
+		for _, err := range []error{reset, names} {
+			is.Equal(err.Error(), "recovery: tenant must be at most 64 bytes of visible text")
+			is.True(errors.Is(err, recovery.ErrInvalidRequest))
+		}
+	}
+	_, err := recovery.New(w.users, w.mail, &recovery.Options{Portals: map[string]recovery.Portal{
+		"p": {URL: "https://portal.example/", Tenants: []string{"a\nb"}},
+	}})
+	is.Equal(err.Error(), `recovery: Options.Portals["p"] must have Tenants of at most 64 bytes of visible text`)
+}
+
+// S35: a portal is for its tenants. Who names another's is told so, whoever is meant.
+func TestAttack_S35_PortalsOfTenants(t *testing.T) {
+	is := is.New(t)
+	portals := map[string]recovery.Portal{
+		"acme": {URL: "https://acme.example/reset", Tenants: []string{"acme", "acme-test"}},
+		"":     {URL: "https://portal.example/reset", Tenants: []string{""}},
+	}
+	_, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{Portals: portals})
+	is.NoErr(err) // Tenants are enough, without Allow
+
+	w := newTenants(t, &recovery.Options{Portals: portals})
+	for _, name := range []string{"alice", "carol", "nobody"} {
+		_, err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Tenant: "other", Portal: "acme"})
+		is.Equal(err.Error(), "recovery: portal must be one that the application configured")
+		_, err = w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Tenant: "acme"}) // whose default is not theirs
+		is.True(errors.Is(err, recovery.ErrInvalidRequest))
+	}
+	_, err = w.RequestReset(w.ctx, recovery.ResetRequest{Username: "carol", Tenant: "acme", Portal: "acme"})
+	is.NoErr(err)
+	is.True(strings.HasPrefix(w.deliver()[0].Resets[0].Link, "https://acme.example/reset#token="))
+
+	// The portal was another tenant's by the time that the mail would have been sent.
+	_, err = w.RequestReset(w.ctx, recovery.ResetRequest{Username: "carol", Tenant: "acme", Portal: "acme"})
+	is.NoErr(err)
+	portals["acme"] = recovery.Portal{URL: "https://acme.example/reset", Tenants: []string{"acme-test"}}
+	svc := w.service(w.store, recovery.Options{Portals: portals})
+	_, err = svc.Deliver(w.ctx)
+	is.NoErr(err)
+	is.Equal(len(w.mail.Messages()), 1)
+	w.hooks.wait(t, "JobDropped portal")
+}
+
+// What a client network had of one tenant's mails is not counted against another tenant's.
+func TestNetworkHasMailsOfEachTenant(t *testing.T) {
+	is := is.New(t)
+	w := newTenants(t, &recovery.Options{Limits: recovery.Limits{PerRequester: recovery.Limit{Burst: 1, Every: time.Hour}}})
+	ask := func(tenant string) int {
+		w.advance(2 * time.Minute)
+		is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Tenant: tenant, Client: client})))
+		return len(w.deliver())
+	}
+	is.Equal(ask("acme"), 1)
+	is.Equal(ask("acme"), 0)
+	is.Equal(ask(""), 1)
+}
+
+// What is asked for must not change what the caller sees or what the Store is asked: the same calls
+// with the same arguments, but for the identifier and what chance decides.
+func TestRequestsAreUniform(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{
+		Workers: 1, // in order, so that no mail is superseded before it is sent
+		Limits: recovery.Limits{
+			PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
+		},
+	})
+	unverified := w.account("6", "uverifie", "uverifie@example.com")
+	unverified.EmailVerified = false
+	w.users.Put(unverified, "hash of old")
+	disabled := w.account("4", "disabled", "disabled@example.com")
+	disabled.Active = false
+	w.users.Put(disabled, "hash of old")
+	noPassword := w.account("7", "federate", "federate@example.com")
+	noPassword.HasPassword = false
+	w.users.Put(noPassword, "hash of old")
+
+	tenants := w.account("8", "billybob", "billybob@acme.example")
+	tenants.Tenant = "acme"
+	w.users.Put(tenants, "hash of old")
+
+	// All of one length, so that the recorded lengths are equal.
+	names := map[string]string{
+		"known": "billybob", "unknown": "nobodyxx", "disabled": "disabled", "unverified": "uverifie",
+		"without password": "federate", "throttled": "throttle", "throttled unknown": "throttlx",
+	}
+	w.put("5", "throttle", "throttle@example.com")
+	for _, name := range []string{"throttle", "throttlx"} {
+		is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Client: client})))
+		is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: name + "@example.com", Client: client})))
+		for range 2 {
+			is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: name + "@example.com", Client: client})))
+		}
+	}
+	w.deliver()
+	w.store.calls()
+	sent := len(w.mail.Messages())
+
+	traces := map[string]map[string]string{}
+	for class, name := range names {
+		email := name + "@example.com"
+		for call, f := range map[string]func() error{
+			"reset by user name": func() error {
+				return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Client: client}))
+			},
+			"reset by address": func() error { return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: email, Client: client})) },
+			"reset with a code in a tenant": func() error {
+				return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Tenant: "acme", Code: true, Client: client}))
+			},
+			"user names": func() error {
+				return errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: email, Client: client}))
+			},
+		} {
+			is.NoErr(f())
+			if traces[call] == nil {
+				traces[call] = map[string]string{}
+			}
+			traces[call][class] = w.store.calls()
+		}
+	}
+	for call, byClass := range traces {
+		for class, trace := range byClass {
+			if trace != byClass["unknown"] {
+				t.Errorf("%s, %s:\n%s\nunknown:\n%s", call, class, trace, byClass["unknown"])
+			}
+			is.Equal(strings.Count(trace, "\n"), 0) // one call of the Store
+			is.True(strings.HasPrefix(trace, "Enqueue "))
+		}
+	}
+	is.Equal(len(w.mail.Messages()), sent) // nothing is mailed by a call
+	is.Equal(len(w.deliver()), 4)          // billybob's token and names, where federate logs in, and the tenant's token
+}
+
+func TestThrottledIsSilent(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 1000, Every: time.Second}}})
+	mailed := 0
+	for minute := range 120 {
+		for _, name := range []string{"alice", " ALICE", "nobody"} {
+			w.ask(name)
+		}
+		mailed += len(w.deliver())
+		if minute == 59 {
+			is.Equal(mailed, 6) // six an hour
+		}
+		w.advance(time.Minute)
+	}
+	is.Equal(mailed, 7)
+	w.hooks.wait(t, "JobThrottled")
+	is.True(!strings.Contains(w.users.Dump(), "alice")) // what is finished is gone
+}
+
+func TestKindsOfIdentifiersAreApart(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.put("8", "victim@example.com", "attacker@example.com") // a user name that is another's address: S12
+	w.put("9", "victim", "victim@example.com")
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "victim@example.com"})))
+	mails := w.deliver()
+	is.Equal(len(mails), 1)
+	is.Equal(mails[0].To, "victim@example.com")
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "victim@example.com"})))
+	mails = w.deliver()
+	is.Equal(len(mails), 1)
+	is.Equal(mails[0].To, "attacker@example.com")
+	is.NoErr(w.deadOrAlive(tokenOf(mails[0]), true))
+}
+
+func TestMissingWorkerIsReportedOnce(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		token := w.token("alice")
+		svc := w.service(w.users, recovery.Options{Now: time.Now})
+		_, err := svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
+		is.NoErr(err)
+		time.Sleep(time.Minute)
+		is.Equal(strings.Count(w.log.String(), "neither Run nor Deliver was called"), 1) // a notice waits
+	})
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		w.ask("alice")
+		time.Sleep(10*time.Second - time.Millisecond)
+		is.Equal(w.log.String(), "")
+		time.Sleep(2 * time.Millisecond)
+		is.True(w.log.String() != "")
+		for range 5 {
+			w.ask("alice")
+			time.Sleep(20 * time.Second)
+		}
+		is.Equal(strings.Count(w.log.String(), "neither Run nor Deliver was called"), 1)
+	})
+	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
+		w.ask("alice")
+		w.deliver()
+		time.Sleep(time.Minute)
+		w.ask("alice")
+		time.Sleep(time.Minute)
+		is.Equal(w.log.String(), "")
+	})
 }

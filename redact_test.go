@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base32"
 	"encoding/gob"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -193,4 +195,101 @@ func TestQuotedAddressesAreTakenOut(t *testing.T) {
 		is.True(strings.Contains(w.log.String(), "a job failed"))
 		is.True(!strings.Contains(strings.ToLower(w.log.String()), "da..me"))
 	}
+}
+
+// A portal's error is told without the address that it was asked about.
+func TestPortalErrorIsScrubbed(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Portals: map[string]recovery.Portal{"p": {URL: "https://portal.example/",
+		Allow: func(_ context.Context, a recovery.Account) (bool, error) {
+			return false, errors.New("nothing about " + a.Email)
+		}}}})
+	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alicia", Portal: "p"})))
+	is.Equal(len(w.deliver()), 0)
+	w.hooks.wait(t, "JobRetried")
+	event, _ := w.hooks.last("JobRetried").(recovery.JobEvent)
+	is.Equal(event.Err.Error(), "nothing about [redacted]")
+	is.True(strings.Contains(w.log.String(), "nothing about [redacted]"))
+}
+
+// The Mailer's, and the application's, errors are told without the address, of a notice too.
+// Mail systems repeat an address as it was sent, in small letters or with the domain's A-label.
+func TestAddressesAreScrubbedInEveryForm(t *testing.T) {
+	for stored, repeated := range map[string]string{
+		"Alice@Example.COM":      "550 5.1.1 <alice@example.com>: Recipient address rejected",
+		"alice@example.com":      "550 5.1.1 <ALICE@EXAMPLE.COM>: Recipient address rejected",
+		"ALICE@bücher.example":   "550 5.1.1 <alice@xn--bcher-kva.example>: Recipient address rejected",
+		"alice@XN--bcher-kva.de": "550 5.1.1 <Alice@xn--BCHER-KVA.de>: Recipient address rejected",
+	} {
+		t.Run(stored, func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, nil)
+			w.put("9", "ally", stored)
+			w.mail.Fail(func(recovery.Message) error { return errors.New(repeated) })
+			is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "ally"})))
+			_, err := w.Deliver(w.ctx)
+			is.NoErr(err)
+			w.hooks.wait(t, "JobRetried")
+			is.True(strings.Contains(w.log.String(), "550 5.1.1 <[redacted]>: Recipient address rejected"))
+			local, _, _ := strings.Cut(stored, "@")
+			is.True(!strings.Contains(strings.ToLower(w.log.String()), strings.ToLower(local)+"@"))
+		})
+	}
+}
+
+func TestErrorsAfterACompletionAreScrubbed(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{OnReset: func(_ context.Context, a recovery.Account) error { return errors.New("no sessions of " + a.Email) }})
+	is.NoErr(w.complete(w.token("alice"), goodPassword))
+	w.put("1", "alice", "new@example.com") // the notice goes to the address before
+	w.mail.Fail(func(m recovery.Message) error { return errors.New("no mail for " + m.To) })
+	w.deliver()
+	is.True(strings.Contains(w.log.String(), "no mail for [redacted]"))
+	is.True(strings.Contains(w.log.String(), "no sessions of [redacted]"))
+	is.True(!strings.Contains(w.log.String(), "@example.com"))
+}
+
+func TestStoreErrorsAreWrappedAndScrubbed(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	token := w.token("alice")
+	w.store.failWith(func(string) error {
+		return fmt.Errorf("%w at Alice@Example.com alice@example.com %s %s", errStore, token, goodPassword)
+	})
+	err := errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com"}))
+	is.True(errors.Is(err, errStore))
+	is.True(strings.HasPrefix(err.Error(), "recovery: add the request: store failed at [redacted] [redacted] "))
+	err = w.complete(token, goodPassword)
+	is.True(errors.Is(err, errStore))
+	is.True(errors.Is(err, errStore))
+	is.True(!strings.Contains(err.Error(), token))
+	is.True(!strings.Contains(fmt.Sprintf("%#v %d", err, err), goodPassword))
+
+	// Once the account is known, so are its address and the new hash.
+	w.store.failAt("Redeem", fmt.Errorf("%w at alice@example.com %s hash of %s", errStore, token, goodPassword))
+	err = w.complete(token, goodPassword)
+	is.Equal(err.Error(), "recovery: complete the reset: store failed at [redacted] [redacted] [redacted]")
+}
+
+// Errors need not be text: what stands beside a secret is kept, byte for byte.
+func TestSecretsAmongBytesAreScrubbed(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.store.failWith(func(string) error {
+		return errors.New("Alice@example.com \xff\xfe ALICE@EXAMPLE.COM \xff\x80 alice@Example.com\xff")
+	})
+	err := errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"}))
+	is.Equal(err.Error(), "recovery: add the request: [redacted] \xff\xfe [redacted] \xff\x80 [redacted]\xff")
+}
+
+// Secrets are taken out however they are quoted.
+func TestQuotedSecretsAreScrubbed(t *testing.T) {
+	is := is.New(t)
+	const password = "Corr\"ct h0rse&%"
+	w := newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(password string) (string, error) {
+		return "", fmt.Errorf("%w: %q %s %s", errHash, password, url.QueryEscape(password), url.PathEscape(password))
+	}}})
+	err := w.complete(w.token("alice"), password)
+	is.True(errors.Is(err, errHash))
+	is.Equal(err.Error(), "recovery: hash the password: hashing failed: \"[redacted]\" [redacted] [redacted]")
 }

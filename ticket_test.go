@@ -19,21 +19,6 @@ import (
 	"example.com/recovery"
 )
 
-// code asks for a code and returns the ticket and what was mailed.
-func (w *world) code(username string) (ticket string, mail recovery.Message) {
-	w.is.Helper()
-	receipt, err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: username, Code: true, Client: client})
-	w.is.NoErr(err)
-	mails := w.deliver()
-	w.is.Equal(len(mails), 1)
-	return receipt.Ticket.Reveal(), mails[0]
-}
-
-func (w *world) completeByCode(ticket, code, password string) error {
-	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Ticket: ticket, Code: code, Password: password, Client: client})
-	return err
-}
-
 // Everybody gets a receipt, and its ID ties what the caller logs to what the hooks are told.
 func TestReceipts(t *testing.T) {
 	is := is.New(t)
@@ -397,16 +382,6 @@ func TestAttack_S38_ExpectedHits(t *testing.T) {
 	want, spread := rounds*p, math.Sqrt(rounds*p*(1-p))
 	t.Logf("%d of %d tickets were hit, %.0f were expected, and %.1f is the standard deviation", found, rounds, want, spread)
 	is.True(math.Abs(float64(found)-want) < 5*spread) // by chance alone once in a million runs
-}
-
-// A mail that certainly did not leave has left no code, either.
-func TestCodesOfMailsThatFail(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.mail.Fail(func(recovery.Message) error { return errDown })
-	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Email: "alice@example.com", Code: true})))
-	w.deliver()
-	is.Equal(w.resets(), 0)
 }
 
 // No letter of a code is likelier than another.

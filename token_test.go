@@ -11,8 +11,6 @@ import (
 	"example.com/recovery"
 )
 
-const tokenText = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
-
 func TestParseToken(t *testing.T) {
 	is := is.New(t)
 	token, err := recovery.ParseToken(tokenText)

@@ -5,6 +5,7 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -128,21 +129,6 @@ func TestCompletionThatLeavesWhileItWaits(t *testing.T) {
 	})
 }
 
-// A caller who has left already gets no turn.
-func TestCompletionOfACallerWhoLeft(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	token := w.token("alice")
-	w.store.calls()
-	ctx, cancel := context.WithCancel(w.ctx)
-	cancel()
-	for range 20 {
-		_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
-		is.Equal(err, context.Canceled)
-	}
-	is.Equal(w.store.calls(), "") // nothing was looked up
-}
-
 // The turn is passed on whatever becomes of a completion.
 func TestTurnSurvivesAPanic(t *testing.T) {
 	is := is.New(t)
@@ -200,4 +186,33 @@ func (s *twiceStore) FindReset(ctx context.Context, d recovery.Digest, at time.T
 		s.busy++
 	}
 	return s.Store.FindReset(ctx, d, at)
+}
+
+// 64 completions of one token at once: one winner, whose hash is stored, and one notice.
+func TestAttack_S40_OneWinner(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	token := w.token("alice")
+	var wg sync.WaitGroup
+	errs := make([]error, 64)
+	start := make(chan struct{})
+	for i := range errs {
+		wg.Go(func() {
+			<-start
+			errs[i] = w.complete(token, fmt.Sprintf("Correct-h0rse-%d", i))
+		})
+	}
+	close(start)
+	wg.Wait()
+	winners := 0
+	for i, err := range errs {
+		if err == nil {
+			winners++
+			is.Equal(w.hash("1"), fmt.Sprintf("hash of Correct-h0rse-%d", i))
+		} else {
+			is.Equal(err, recovery.ErrInvalidToken)
+		}
+	}
+	is.Equal(winners, 1)
+	is.Equal(len(w.deliver()), 1)
 }

@@ -145,3 +145,82 @@ func TestDeliverDoesNotEndWithWhatWasAdded(t *testing.T) {
 		is.Equal(done, 43)
 	})
 }
+
+// What Deliver claims late is leased from then on: nobody else takes it up meanwhile.
+func TestDeliverLeasesFromTheClaim(t *testing.T) {
+	inBubble(t, recovery.Options{Workers: 1, SendTimeout: 10 * time.Second}, func(_ *testing.T, is *is.I, w *world) {
+		w.mail.Fail(func(recovery.Message) error { time.Sleep(9 * time.Second); return nil })
+		for range 10 {
+			w.ask("billybob")
+		}
+		done := make(chan error, 1)
+		go func() { _, err := w.Deliver(w.ctx); done <- err }()
+		time.Sleep(85 * time.Second) // the last but one is on its way
+		_, err := w.service(w.users, recovery.Options{Now: time.Now, SendTimeout: 10 * time.Second, Workers: 2}).Deliver(w.ctx)
+		is.NoErr(err)
+		is.NoErr(<-done)
+		is.Equal(len(w.mail.Messages()), 10)
+	})
+}
+
+// Deliver claims until nothing is due, and as much as it has free places.
+func TestDeliverClaimsUntilNothingIsDue(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	for range 7 {
+		w.ask("billybob")
+	}
+	store, claims := w.claims()
+	n, err := w.service(store, recovery.Options{Workers: 1}).Deliver(w.ctx)
+	is.NoErr(err)
+	is.Equal(n, 7)
+	all := claims()
+	is.Equal(sizes(all, recovery.LaneMail), []int{1, 1, 1, 1, 1, 1, 1, 1, 1}) // the last two find nothing
+	is.Equal(sizes(all, recovery.LaneNotice), []int{1, 1})
+	is.Equal(sizes(all, recovery.LaneOnReset), []int{1, 1})
+}
+
+// A job engine's job is claimed alone.
+func TestJobIsClaimedAlone(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	store, claims := w.claims()
+	w.ask("alice")
+	id := w.store.added()[0]
+	_, err := w.service(store, recovery.Options{}).DeliverJob(w.ctx, id)
+	is.NoErr(err)
+	all := claims()
+	is.Equal(len(all), 1)
+	is.Equal(all[0].JobID, id)
+	is.Equal(all[0].Max, 1)
+	is.Equal(all[0].Until.Sub(all[0].At), 2*time.Minute) // four times SendTimeout
+}
+
+// That a caller leaves is no failure of the Store.
+func TestClaimOfACallerWhoLeft(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	ctx, cancel := context.WithCancel(w.ctx)
+	cancel()
+	_, err := w.DeliverJob(ctx, "any")
+	is.Equal(err, context.Canceled)
+	is.Equal(w.log.String(), "")
+}
+
+// When ctx ends, DeliverJob does not wait: what was drawn is kept to, but for the time.
+func TestDeliverJobWithoutPretending(t *testing.T) {
+	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
+		w.sends(30*time.Second, nil)
+		w.ask("billybob")
+		w.deliver()
+		w.store.added()
+		w.ask("nobody")
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := w.DeliverJob(ctx, w.store.added()[0])
+		is.NoErr(err)
+		is.Equal(time.Since(start), time.Second)
+		is.Equal(w.waiting(), 0)
+	})
+}

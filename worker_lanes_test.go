@@ -2,7 +2,6 @@ package recovery_test
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,27 +10,6 @@ import (
 
 	"example.com/recovery"
 )
-
-// many puts n accounts into the store, and returns their user names.
-func (w *world) many(n int) (names []string) {
-	for i := range n {
-		name := fmt.Sprintf("user%04d", i)
-		w.put("u"+name, name, name+"@example.com")
-		names = append(names, name)
-	}
-	return names
-}
-
-// completeAll has all accounts recovered, so that notices, and calls of OnReset, wait.
-func (w *world) completeAll(names []string) {
-	w.is.Helper()
-	for _, name := range names {
-		w.ask(name)
-	}
-	for _, m := range w.deliver() {
-		w.is.NoErr(w.complete(tokenOf(m), goodPassword))
-	}
-}
 
 // mailWithin asks for a reset and expects its mail within so long.
 func (w *world) mailWithin(d time.Duration) {
