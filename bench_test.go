@@ -14,7 +14,8 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// BenchmarkRequestReset is the whole request path on memstore with all limits counted and none reached.
+// BenchmarkRequestReset is the whole request path on memstore with all limits counted and none
+// reached.
 func BenchmarkRequestReset(b *testing.B) {
 	svc, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{
 		Logger: slog.New(slog.DiscardHandler),

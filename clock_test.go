@@ -2,7 +2,6 @@ package recovery_test
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -226,52 +225,6 @@ func TestStoreClockThatFails(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 				is.Equal(w.apart(svc, s), time.Duration(0))
 				is.Equal(s.asked.Load(), int32(5))
-			})
-		})
-	}
-}
-
-// The way to the Store and back is taken into account.
-func TestStoreClockIsReadInTheMiddle(t *testing.T) {
-	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
-		svc, s := w.timing(recovery.Options{Now: ahead(5 * time.Minute)})
-		s.now = func(context.Context) (time.Time, error) {
-			time.Sleep(200 * time.Millisecond)
-			now := time.Now()
-			time.Sleep(200 * time.Millisecond)
-			return now, nil
-		}
-		is.Equal(w.apart(svc, s), time.Duration(0))
-	})
-}
-
-// Two instances whose clocks differ by ten minutes count one limit alike, and supersede in the
-// order in which they were asked.
-func TestInstancesWhoseClocksDiffer(t *testing.T) {
-	for _, off := range []time.Duration{-recovery.MaxClockSkew, recovery.MaxClockSkew} {
-		t.Run(fmt.Sprint(off), func(t *testing.T) {
-			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
-				limits := recovery.Limits{PerClient: recovery.Limit{Burst: 2, Every: time.Minute}}
-				right, _ := w.timing(recovery.Options{Now: time.Now, Limits: limits})
-				wrong, _ := w.timing(recovery.Options{Now: ahead(off), Limits: limits})
-				passed := 0
-				var last string
-				for i := range 40 {
-					svc := right
-					if i%2 == 0 {
-						svc = wrong
-					}
-					if errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client})) == nil {
-						passed++
-						_, err := svc.Deliver(w.ctx)
-						is.NoErr(err)
-						m, _ := w.mail.Last()
-						last = tokenOf(m)
-					}
-					time.Sleep(15 * time.Second)
-				}
-				is.Equal(passed, 11) // two, and one a minute
-				is.NoErr(w.deadOrAlive(last, true))
 			})
 		})
 	}

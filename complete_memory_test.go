@@ -21,8 +21,9 @@ func heap() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// 1,000 completions at once hold no more memory than the slots for hashing, 19 MiB each, and 32 MiB:
-// with random tokens, and with live ones, of which some are hashed and the others get ErrBusy. S82.
+// 1,000 completions at once hold no more memory than the slots for hashing, 19 MiB each, and
+// 32 MiB: with random tokens, and with live ones, of which some are hashed and the others get
+// ErrBusy. S82.
 func TestAttack_S82_MemoryOfManyCompletions(t *testing.T) {
 	const completions, slot, slack = 1000, 19 << 20, 32 << 20
 	w := newWorld(t, nil)

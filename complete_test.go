@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -138,8 +138,7 @@ func onceFailing() func(string) (string, error) {
 func TestEmptyHashIsRefused(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(string) (string, error) { return "", nil }}})
-	token := w.token("alice")
-	err := w.complete(token, goodPassword)
+	err := w.complete(w.token("alice"), goodPassword)
 	is.Equal(err.Error(), "recovery: Options.Hasher returned an empty hash")
 	is.Equal(w.hash("1"), "hash of old")
 }
@@ -159,10 +158,8 @@ func TestTokenExpiresDuringHash(t *testing.T) {
 func TestIneligibleAccountFromTheStore(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
-	token := w.token("alice")
 	svc := w.service(&forgetfulStore{w.users}, recovery.Options{})
-	_, err := svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword})
-	is.Equal(err, recovery.ErrInvalidToken)
+	is.Equal(errOf(svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword})), recovery.ErrInvalidToken)
 	w.hooks.wait(t, "TokenRefused account_gone")
 }
 
@@ -174,34 +171,33 @@ func (s *forgetfulStore) FindReset(ctx context.Context, d recovery.Digest, at ti
 	return r, a, err
 }
 
+// Nothing is hashed for a token that is dead, and Approve is not asked about it.
 func TestOnlyLiveTokensAreHashed(t *testing.T) {
 	is := is.New(t)
-	hashed := 0
-	w := newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(string) (string, error) { hashed++; return "new", nil }}})
+	hashed, approved := 0, 0
+	w := newWorld(t, &recovery.Options{
+		Hasher:  recovery.Hasher{Hash: func(string) (string, error) { hashed++; return "new", nil }},
+		Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error { approved++; return nil },
+	})
 	token := w.token("alice")
-	for i := range 1000 {
-		guess := fmt.Sprintf("%s%04d", tokenText[:48], i)
-		guess = strings.NewReplacer("0", "a", "1", "b", "8", "c", "9", "d").Replace(guess[:51]) + "a"
-		is.True(errors.Is(w.complete(guess, goodPassword), recovery.ErrInvalidToken))
+	for _, guess := range []string{"x", tokenText, token[1:] + "a"} {
+		is.Equal(w.complete(guess, goodPassword), recovery.ErrInvalidToken)
 	}
 	is.True(errors.Is(w.complete(token, "short"), recovery.ErrInvalidPassword))
-	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Username: "alicia", Password: goodPassword})
-	is.True(errors.Is(err, recovery.ErrInvalidToken))
-	is.Equal(hashed, 0)
+	is.Equal(errOf(w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Username: "alicia", Password: goodPassword})), recovery.ErrInvalidToken)
+	is.Equal([]int{hashed, approved}, []int{0, 0})
 	is.NoErr(w.complete(token, goodPassword))
-	is.Equal(hashed, 1)
-	is.True(errors.Is(w.complete(token, goodPassword), recovery.ErrInvalidToken))
-	is.Equal(hashed, 1)
+	is.Equal(w.complete(token, goodPassword), recovery.ErrInvalidToken)
+	is.Equal([]int{hashed, approved}, []int{1, 1})
 }
 
-// So does what the hashing says.
+// What the hashing says goes before the caller's leaving.
 func TestHashErrorOfACallerWhoLeft(t *testing.T) {
 	is := is.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	w := newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(string) (string, error) { cancel(); return "", errHash }}})
 	_, err := w.CompleteReset(ctx, recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword})
 	is.True(errors.Is(err, errHash))
-	is.Equal(err.Error(), "recovery: hash the password: hashing failed")
 }
 
 // A caller who has left already gets no turn.
@@ -217,4 +213,22 @@ func TestCompletionOfACallerWhoLeft(t *testing.T) {
 		is.Equal(err, context.Canceled)
 	}
 	is.Equal(w.store.calls(), "") // nothing was looked up
+}
+
+func TestCompletionsAreLimited(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{
+		CompletePerClient: recovery.Limit{Burst: 5, Every: time.Minute},
+	}})
+	token := w.token("alice")
+	for range 50 {
+		is.True(errors.Is(w.complete(token, "short"), recovery.ErrInvalidPassword)) // costs nothing, counts nothing
+	}
+	for _, refused := range []string{tokenText, "malformed", "", tokenText, "malformed"} {
+		is.Equal(w.complete(refused, goodPassword), recovery.ErrInvalidToken) // each is counted
+	}
+	is.True(errors.Is(w.complete(token, goodPassword), recovery.ErrLimited))
+	w.hooks.wait(t, "LimitReached complete client")
+	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword, Client: netip.MustParseAddr("192.0.2.99")})
+	is.NoErr(err) // another client, and the token lives
 }

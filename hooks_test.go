@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,36 +30,15 @@ func withHooks(t *testing.T, log *spy.Log, hooks recovery.Hooks) (*recovery.Serv
 	return svc, mail
 }
 
-func TestHookThatBlocks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		log := &spy.Log{}
-		release := make(chan struct{})
-		var seen atomic.Int32
-		svc, mail := withHooks(t, log, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { <-release; seen.Add(1) }})
-		start := time.Now()
-		for range 3000 {
-			_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
-			is.Equal(err, recovery.ErrInvalidToken)
-			synctest.Wait() // the first hook blocks
-		}
-		is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"})))
-		_, err := svc.Deliver(t.Context())
-		is.NoErr(err)
-		is.Equal(len(mail.Messages()), 1)
-		is.Equal(time.Since(start), time.Duration(0)) // no answer and no mail waited
-		is.Equal(strings.Count(log.String(), "events are being dropped"), 1)
-		close(release)
-		synctest.Wait()
-		is.Equal(seen.Load(), int32(1024+1)) // those that waited, and the one that blocked
-		_, err = svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
-		is.Equal(err, recovery.ErrInvalidToken)
-		synctest.Wait()
-		is.Equal(seen.Load(), int32(1024+2)) // events flow again
-	})
+// refuse has a token refused, which a hook is told of.
+func refuse(t *testing.T, svc *recovery.Service) {
+	t.Helper()
+	_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
+	is.New(t).Equal(err, recovery.ErrInvalidToken)
 }
 
 // A flood of what a stranger can cause does not push out what matters, and does not go before it.
+// No answer and no mail waits for a hook.
 func TestFloodDoesNotPushOutWhatMatters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -71,17 +49,16 @@ func TestFloodDoesNotPushOutWhatMatters(t *testing.T) {
 			TokenRefused:    func(recovery.ResetEvent) { <-release; events = append(events, "refused") },
 			PasswordChanged: func(recovery.ResetEvent) { events = append(events, "changed") },
 		})
-		is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"})))
-		_, err := svc.Deliver(t.Context())
-		is.NoErr(err)
-		m, _ := mail.Last()
+		start := time.Now()
 		for range 3000 {
-			_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
-			is.Equal(err, recovery.ErrInvalidToken)
+			refuse(t, svc)
 			synctest.Wait() // the first hook blocks
 		}
-		_, err = svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: tokenOf(m), Password: goodPassword})
-		is.NoErr(err)
+		is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "alice"})))
+		is.NoErr(errOf(svc.Deliver(t.Context())))
+		m, _ := mail.Last()
+		is.NoErr(errOf(svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: tokenOf(m), Password: goodPassword})))
+		is.Equal(time.Since(start), time.Duration(0))
 		const lost = 3000 - 1 - 1024
 		stats, err := svc.Stats(t.Context())
 		is.NoErr(err)
@@ -101,19 +78,18 @@ func TestLostEventsAreToldOnce(t *testing.T) {
 		log := &spy.Log{}
 		release := make(chan struct{})
 		svc, _ := withHooks(t, log, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { <-release }})
-		refuse := func(times int) (told int) {
-			for range times {
-				_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
-				is.Equal(err, recovery.ErrInvalidToken)
+		told := func(refused int) int {
+			for range refused {
+				refuse(t, svc)
 			}
 			synctest.Wait()
 			return strings.Count(log.String(), "events are being dropped")
 		}
 		for before := range 2 {
-			is.Equal(refuse(1), before)    // it blocks
-			is.Equal(refuse(1024), before) // these wait
-			is.Equal(refuse(1), before+1)
-			is.Equal(refuse(1), before+1)
+			is.Equal(told(1), before)    // it blocks
+			is.Equal(told(1024), before) // these wait
+			is.Equal(told(1), before+1)
+			is.Equal(told(1), before+1)
 			for range 1025 {
 				release <- struct{}{}
 			}
@@ -122,44 +98,28 @@ func TestLostEventsAreToldOnce(t *testing.T) {
 	})
 }
 
-func TestHookThatPanics(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		log := &spy.Log{}
-		calls := 0
-		svc, _ := withHooks(t, log, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { calls++; panic("secret " + goodPassword) }})
-		for range 3 {
-			_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
-			is.Equal(err, recovery.ErrInvalidToken)
-		}
-		synctest.Wait()
-		is.Equal(calls, 3)
-		is.Equal(strings.Count(log.String(), "a hook panicked"), 3)
-		is.True(!strings.Contains(log.String(), goodPassword)) // what it panicked with is not logged
-	})
-}
-
-func TestHookThatEndsItsGoroutine(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		calls := 0
-		svc, _ := withHooks(t, &spy.Log{}, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { calls++; runtime.Goexit() }})
-		for range 3 {
-			_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
-			is.Equal(err, recovery.ErrInvalidToken)
-		}
-		synctest.Wait()
-		is.Equal(calls, 3)
-	})
-}
-
-func TestNoHooks(t *testing.T) {
-	is := is.New(t)
-	svc, mail := withHooks(t, &spy.Log{}, recovery.Hooks{})
-	is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "nobody"})))
-	_, err := svc.Deliver(t.Context())
-	is.NoErr(err)
-	is.Equal(len(mail.Messages()), 0)
+// A hook that panics, or ends its goroutine, keeps nothing from the next one.
+func TestHookThatDoesNotReturn(t *testing.T) {
+	for name, c := range map[string]struct {
+		end    func()
+		logged int
+	}{"a panic": {func() { panic("secret " + goodPassword) }, 3}, "the goroutine": {runtime.Goexit, 0}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				log := &spy.Log{}
+				calls := 0
+				svc, _ := withHooks(t, log, recovery.Hooks{TokenRefused: func(recovery.ResetEvent) { calls++; c.end() }})
+				for range 3 {
+					refuse(t, svc)
+				}
+				synctest.Wait()
+				is.Equal(calls, 3)
+				is.Equal(strings.Count(log.String(), "a hook panicked"), c.logged)
+				is.True(!strings.Contains(log.String(), goodPassword)) // what it panicked with is not logged
+			})
+		})
+	}
 }
 
 // A job is reported as started once: not when it is tried again.
@@ -194,9 +154,7 @@ func TestEventsOfARequest(t *testing.T) {
 		is.Equal(w.accountsTold("JobDropped inactive"), []string{"4"})
 	})
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
-		disabled := w.account("5", "ali", "alice@example.com")
-		disabled.Active = false
-		w.users.Put(disabled, "hash of old")
+		w.put("5", "ali", "alice@example.com", inactive)
 		is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com"})))
 		w.deliver()
 		is.Equal(w.told(), []string{"JobDropped inactive", "JobStarted", "MailSent"})

@@ -4,41 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/matryer/is"
 
 	"example.com/recovery"
-	"example.com/recovery/internal/spy"
 )
-
-// OnReset has a context that ends, and no error of its own ends the calls.
-func TestOnResetIsTriedWhateverItReturns(t *testing.T) {
-	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
-		calls := 0
-		svc := w.service(w.store, recovery.Options{Now: time.Now, OnReset: func(ctx context.Context, _ recovery.Account) error {
-			if calls++; calls == 1 {
-				<-ctx.Done()
-				return fmt.Errorf("could not tell the user: %w", recovery.ErrPermanent)
-			}
-			return nil
-		}})
-		_, err := svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword})
-		is.NoErr(err)
-		start := time.Now()
-		_, err = svc.Deliver(w.ctx)
-		is.NoErr(err)
-		is.Equal(time.Since(start), 30*time.Second) // SendTimeout
-		time.Sleep(time.Minute)
-		_, err = svc.Deliver(w.ctx)
-		is.NoErr(err)
-		is.Equal(calls, 2)
-	})
-}
 
 // The notice goes to the address that the account had when its password was changed.
 func TestNoticeGoesToTheOldAddress(t *testing.T) {
@@ -59,59 +32,46 @@ func TestNoticeGoesToTheOldAddress(t *testing.T) {
 	}
 }
 
+// OnReset is called until it returns nil, whatever it returns before, and each time with a context
+// that ends.
 func TestOnReset(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
 		var calls []string
-		svc := w.service(w.store, recovery.Options{Now: time.Now, OnReset: func(_ context.Context, a recovery.Account) error {
+		svc := w.service(w.store, recovery.Options{Now: time.Now, OnReset: func(ctx context.Context, a recovery.Account) error {
 			calls = append(calls, a.ID+" "+a.Username)
 			switch len(calls) {
 			case 1:
 				return errDown
 			case 2:
 				panic("boom")
+			case 3:
+				return fmt.Errorf("%w: %w", hangs(ctx), recovery.ErrPermanent)
 			}
 			return nil
 		}})
-		_, err := svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword})
-		is.NoErr(err)
-		for range 5 {
-			_, err := svc.Deliver(w.ctx)
-			is.NoErr(err)
+		complete := func(username string) {
+			is.NoErr(errOf(svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: w.token(username), Password: goodPassword})))
+		}
+		complete("alice")
+		for _, took := range []time.Duration{0, 0, 30 * time.Second, 0, 0} { // SendTimeout
+			start := time.Now()
+			is.NoErr(errOf(svc.Deliver(w.ctx)))
+			is.Equal(time.Since(start), took)
 			time.Sleep(time.Minute)
 		}
-		is.Equal(calls, []string{"1 alice", "1 alice", "1 alice"}) // until it returns nil
+		is.Equal(calls, []string{"1 alice", "1 alice", "1 alice", "1 alice"})
 		w.hooks.wait(t, "OnResetCalled")
 
 		// The call survives a process that does not know it, and the end of the account.
-		_, err = svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: w.token("billybob"), Password: goodPassword})
-		is.NoErr(err)
+		complete("billybob")
 		w.users.Remove("3")
 		w.deliver()
 		is.True(strings.Contains(w.log.String(), "Options.OnReset is not set in this process"))
 		time.Sleep(time.Minute)
-		_, err = svc.Deliver(w.ctx)
-		is.NoErr(err)
+		is.NoErr(errOf(svc.Deliver(w.ctx)))
 		is.Equal(calls[len(calls)-1], "3 ")
 		is.Equal(w.waiting(), 0)
 	})
-}
-
-// A queue that holds what no version of the library put there loses nothing else.
-func TestMalformedRequestsAreDropped(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	now := w.time()
-	for i, r := range []recovery.Job{
-		{Kind: recovery.JobReset, By: recovery.ByEmail, Identifier: "no address"},
-		{Kind: "from the future", By: recovery.ByUsername, Identifier: "alice"},
-	} {
-		r.ID, r.RequestedAt, r.Turn = fmt.Sprint("id-", i), now, now
-		is.NoErr(w.users.Enqueue(w.ctx, r, nil))
-	}
-	w.ask("alice")
-	is.Equal(len(w.deliver()), 1)
-	w.hooks.wait(t, "JobDropped malformed")
-	is.Equal(w.waiting(), 0)
 }
 
 // The hooks are told why a request failed, without addresses and tokens.
@@ -153,26 +113,23 @@ func TestUnknownKindIsNotMailed(t *testing.T) {
 	}
 }
 
-// What fails is tried again: no request ends because the Store, or a portal, had no answer. The reason
-// is told without addresses.
+// What fails is tried again: no request ends because the Store, or a portal, had no answer. The
+// reason is told without addresses.
 func TestFailuresAreTriedAgain(t *testing.T) {
+	const afterwards = "of the work afterwards"
 	for name, c := range map[string]struct {
 		method string // of the Store, "" is the portal
-		call   func(w *world)
-		mails  int
+		call   func(w *world) error
 	}{
-		"FindAccounts": {"FindAccounts", func(w *world) { w.ask("Alice") }, 1},
-		"CreateResets": {"CreateResets", func(w *world) { w.ask("Alice") }, 1},
-		"of user names": {"FindAccounts", func(w *world) {
-			w.is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com"})))
-		}, 1},
-		"of the work afterwards": {"FindAccounts", func(w *world) {
-			token := w.token("alice")
-			w.is.NoErr(w.complete(token, goodPassword))
-		}, 1},
-		"a portal": {"", func(w *world) {
-			w.is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "Alice", Portal: "p"})))
-		}, 1},
+		"FindAccounts": {"FindAccounts", func(w *world) error { w.ask("Alice"); return nil }},
+		"CreateResets": {"CreateResets", func(w *world) error { w.ask("Alice"); return nil }},
+		"of user names": {"FindAccounts", func(w *world) error {
+			return errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "Alice@Example.com"}))
+		}},
+		afterwards: {"FindAccounts", func(w *world) error { return w.complete(w.token("alice"), goodPassword) }},
+		"a portal": {"", func(w *world) error {
+			return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "Alice", Portal: "p"}))
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -189,7 +146,7 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 				}}},
 				OnReset: func(context.Context, recovery.Account) error { resets++; return nil },
 			})
-			c.call(w)
+			is.NoErr(c.call(w))
 			w.store.failWith(func(method string) error {
 				if failing && method == c.method {
 					return failure()
@@ -202,117 +159,13 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 			is.Equal(resets, 0)
 			event, _ := w.hooks.last("JobRetried").(recovery.JobEvent)
 			is.True(errors.Is(event.Err, errStore))
-			if c.method != "FindAccounts" || name != "of the work afterwards" { // there the account is not known yet
+			if name != afterwards { // there the account is not known yet
 				is.True(!strings.Contains(event.Err.Error()+w.log.String(), "lice@"))
 			}
 			failing = false
 			w.advance(time.Minute)
-			is.Equal(len(w.deliver()), c.mails)
+			is.Equal(len(w.deliver()), 1)
+			is.Equal(resets == 1, name == afterwards)
 		})
 	}
-}
-
-// Every foreign call of the worker has a context that ends.
-func TestDeadlines(t *testing.T) {
-	inBubble(t, recovery.Options{SendTimeout: 9 * time.Second}, func(t *testing.T, is *is.I, w *world) {
-		is.NoErr(w.complete(w.token("alice"), goodPassword))
-		var mu sync.Mutex
-		var took []time.Duration
-		note := func(ctx context.Context) error {
-			start := time.Now()
-			err := hangs(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			took = append(took, time.Since(start))
-			return err
-		}
-		hanging := ""
-		store := spy.On(w.users, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
-			if method == hanging {
-				return note(ctx)
-			}
-			return call(ctx)
-		})
-		allow := func(ctx context.Context, _ recovery.Account) (bool, error) { return true, note(ctx) }
-		svc, err := recovery.New(store, mailerFunc(func(ctx context.Context, _ recovery.Message) error { return note(ctx) }), &recovery.Options{
-			Now: time.Now, SendTimeout: 9 * time.Second, Logger: slog.New(slog.DiscardHandler), Portals: map[string]recovery.Portal{"p": {URL: "https://portal.example/", Allow: allow}},
-		})
-		is.NoErr(err)
-		deliver := func(want ...time.Duration) {
-			is.Helper()
-			took = nil
-			_, err := svc.Deliver(w.ctx)
-			is.True(err == nil || errors.Is(err, context.DeadlineExceeded))
-			is.Equal(took, want)
-			time.Sleep(25 * time.Hour) // until everything is due again
-		}
-		const sends, stores = 9 * time.Second, 5 * time.Second
-		deliver(sends) // the notice: Mailer.Send
-		hanging = "Claim"
-		deliver(stores, stores, stores) // of each lane
-		hanging = "FindAccounts"
-		deliver(stores)
-		hanging = "Finish"
-		deliver(sends, stores)
-		hanging = "Purge"
-		deliver(sends, stores)
-		hanging = "Now" // once a minute
-		deliver(500*time.Millisecond, sends)
-		hanging = ""
-		is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Portal: "p"})))
-		deliver(sends, 2*sends) // the notice again, and Allow: twice SendTimeout for all of a job
-	})
-}
-
-func TestPermanentFailure(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.mail.Fail(func(recovery.Message) error { return fmt.Errorf("550 no such user: %w", recovery.ErrPermanent) })
-	w.ask("alice")
-	is.Equal(len(w.deliver()), 0)
-	w.hooks.wait(t, "JobFailed")
-	is.Equal(w.waiting(), 0) // not tried again
-	is.True(strings.Contains(w.log.String(), "failed for good"))
-}
-
-func TestStoreFailures(t *testing.T) {
-	for _, method := range []string{"FindAccounts", "CreateResets"} {
-		t.Run(method, func(t *testing.T) {
-			is := is.New(t)
-			w := newWorld(t, nil)
-			w.ask("alice")
-			is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "billybob@example.com"})))
-			w.store.failWith(func(m string) error {
-				if m == method {
-					panic("boom at alice@example.com")
-				}
-				return nil
-			})
-			w.deliver()
-			w.hooks.wait(t, "JobRetried")
-			is.True(!strings.Contains(w.log.String(), "alice@example.com"))
-			w.store.failWith(nil)
-			w.advance(time.Minute)
-			w.deliver()
-			is.Equal(len(w.mail.Messages()), 2)
-		})
-	}
-}
-
-func TestNoticeAndOnResetSurviveStoreFailures(t *testing.T) {
-	is := is.New(t)
-	called := 0
-	w := newWorld(t, &recovery.Options{OnReset: func(context.Context, recovery.Account) error { called++; return nil }})
-	is.NoErr(w.complete(w.token("alice"), goodPassword))
-	w.store.failWith(func(m string) error {
-		if m == "FindAccounts" {
-			return errStore
-		}
-		return nil
-	})
-	is.Equal(len(w.deliver()), 0)
-	w.store.failWith(nil)
-	w.advance(time.Minute)
-	is.Equal(len(w.deliver()), 1)
-	is.Equal(called, 1)
 }

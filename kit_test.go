@@ -54,9 +54,7 @@ func newWorld(t *testing.T, opts *recovery.Options) *world {
 	w.put("1", "alice", "alice@example.com")
 	w.put("2", "alicia", "alice@example.com")
 	w.put("3", "billybob", "billybob@example.com")
-	mallory := w.account("4", "mallory", "mallory@example.com")
-	mallory.Active = false
-	w.users.Put(mallory, "hash of old")
+	w.put("4", "mallory", "mallory@example.com", inactive)
 	var o recovery.Options
 	if opts != nil {
 		o = *opts
@@ -96,8 +94,21 @@ func (w *world) account(id, username, email string) recovery.Account {
 	return recovery.Account{ID: id, Username: username, Email: email, Active: true, HasPassword: true, EmailVerified: true}
 }
 
-func (w *world) put(id, username, email string) {
-	w.users.Put(w.account(id, username, email), "hash of old")
+// put adds an account, or changes it.
+func (w *world) put(id, username, email string, changes ...func(*recovery.Account)) {
+	a := w.account(id, username, email)
+	for _, change := range changes {
+		change(&a)
+	}
+	w.users.Put(a, "hash of old")
+}
+
+func inactive(a *recovery.Account)   { a.Active = false }
+func unverified(a *recovery.Account) { a.EmailVerified = false }
+func noPassword(a *recovery.Account) { a.HasPassword = false }
+
+func inTenant(tenant string) func(*recovery.Account) {
+	return func(a *recovery.Account) { a.Tenant = tenant }
 }
 
 func (w *world) time() time.Time {
@@ -256,6 +267,16 @@ func (s *traceStore) failAt(failing string, err error) {
 		}
 		return nil
 	})
+}
+
+// hangAt has the calls of one method hang until their context ends.
+func (s *traceStore) hangAt(hanging string) {
+	s.Around = func(ctx context.Context, method string, arg any, call func(context.Context) error) error {
+		if method == hanging {
+			return hangs(ctx)
+		}
+		return s.record(ctx, method, arg, call)
+	}
 }
 
 // added returns and forgets the IDs of the jobs that were added.

@@ -2,7 +2,6 @@ package recovery_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -24,6 +23,7 @@ func TestOneMailHasTenResets(t *testing.T) {
 			w.askEmail("many@example.com")
 			mails := w.deliver()
 			is.Equal(len(mails), 1)
+			is.Equal(mails[0].Kind, recovery.MessageResetLink)
 			is.Equal(len(mails[0].Resets), n-more)
 			is.Equal(mails[0].MoreResets, more)
 			for i, r := range mails[0].Resets {
@@ -62,18 +62,6 @@ func TestOnlyTheOwnTokensAreSuperseded(t *testing.T) {
 			is.NoErr(w.deadOrAlive(second, true))
 		})
 	}
-}
-
-// A token is valid from when it is made, however long its request waited.
-func TestRetriedTokenHasItsWholeTime(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	w.ask("alice")
-	asked := w.time()
-	w.advance(30 * time.Minute)
-	m := w.deliver()[0]
-	is.Equal(m.RequestedAt, asked)
-	is.Equal(m.ExpiresAt, w.time().Add(16*time.Hour))
 }
 
 func TestAccountsWithoutUserName(t *testing.T) {
@@ -122,6 +110,7 @@ func TestMailsSayWhenTheyAreSent(t *testing.T) {
 	w.advance(20 * time.Minute)
 	began := w.time()
 	m := w.deliver()[0]
+	is.Equal(m.RequestedAt, began.Add(-20*time.Minute))
 	is.Equal(m.SentAt, began.Add(50*time.Second))
 	is.Equal(m.ExpiresAt, began.Add(16*time.Hour))
 	is.Equal(m.CodesExpireAt, began.Add(15*time.Minute))
@@ -140,7 +129,7 @@ func TestResetByEmailHasATokenForEachAccount(t *testing.T) {
 	}
 	is.Equal(len(tokens), 2)
 	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Username: "alice", Token: tokens["alicia"], Password: goodPassword})
-	is.True(errors.Is(err, recovery.ErrInvalidToken)) // each token resets its own account only
+	is.Equal(err, recovery.ErrInvalidToken) // each token resets its own account only
 	w.hooks.wait(t, "TokenRefused other_account")
 	is.NoErr(w.complete(tokens["alicia"], goodPassword))
 	is.Equal(w.hash("1"), "hash of old")
@@ -176,14 +165,4 @@ func TestManyAccountsOfOneAddress(t *testing.T) {
 	is.Equal(mails[0].MoreNames, 950)
 	is.Equal(mails[0].Locale, "ja") // the account's goes first
 	w.hooks.wait(t, "JobDropped too_many")
-
-	w.askEmail("many@example.com")
-	mails = w.deliver()
-	is.Equal(len(mails), 1)
-	is.Equal(len(mails[0].Resets), 10)
-	is.Equal(mails[0].MoreResets, 990)
-	for i, r := range mails[0].Resets {
-		is.Equal(r.Username, fmt.Sprintf("user%04d", i))
-		is.NoErr(w.deadOrAlive(r.Token.Reveal(), true))
-	}
 }

@@ -15,12 +15,6 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-func TestNewNilOptions(t *testing.T) {
-	is := is.New(t)
-	_, err := recovery.New(memstore.New(), &mailertest.Recorder{}, nil)
-	is.NoErr(err)
-}
-
 // S85: New says everything that is wrong at once.
 func TestAttack_S85_NewListsEveryFault(t *testing.T) {
 	is := is.New(t)
@@ -48,6 +42,7 @@ func TestAttack_S85_NewListsEveryFault(t *testing.T) {
 			"empty":                 {Allow: everybody},
 			strings.Repeat("n", 65): {URL: "https://portal.example/", Allow: everybody},
 			"for-whom":              {URL: "https://portal.example/"},
+			"tenant":                {URL: "https://portal.example/", Tenants: []string{"a\nb"}},
 			"ok":                    {URL: "https://portal.example/reset?lang=en", Allow: everybody},
 			"ok-local":              {URL: "http://localhost:8080/reset", Allow: everybody},
 			"ok-loopback":           {URL: "http://127.0.0.1:8080/reset", Allow: everybody},
@@ -86,6 +81,7 @@ func TestAttack_S85_NewListsEveryFault(t *testing.T) {
 		`recovery: Options.Portals["` + strings.Repeat("n", 65) + `"] must have a name of at most 64 bytes`,
 		`recovery: Options.Portals["relative"] must have an absolute https URL`,
 		`recovery: Options.Portals["scheme"] must have an absolute https URL`,
+		`recovery: Options.Portals["tenant"] must have Tenants of at most 64 bytes of visible text`,
 		`recovery: Options.Portals["unparsable"] must have an absolute https URL`,
 		`recovery: Options.Portals["unprintable"] must have a URL of visible ASCII characters`,
 		`recovery: Options.Portals["user"] must have a URL without a user name or password`,
@@ -95,43 +91,25 @@ func TestAttack_S85_NewListsEveryFault(t *testing.T) {
 	is.Equal(strings.Split(err.Error(), "\n"), want)
 }
 
-// One portal needs no Allow: it is for all accounts.
-func TestOnePortalIsForEverybody(t *testing.T) {
-	is := is.New(t)
-	_, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{Portals: map[string]recovery.Portal{"p": {URL: "https://portal.example/"}}})
-	is.NoErr(err)
-}
-
-func TestNewDoesNotKeepTheOptions(t *testing.T) {
+// Who changes the options that New got, or those that Options returns, changes none of the
+// Service's.
+func TestOptionsAreCopied(t *testing.T) {
 	is := is.New(t)
 	opts := &recovery.Options{
-		Policy:  &recovery.Policy{MinLength: 12, Words: []string{"Contoso"}},
+		Application: "Example", Policy: &recovery.Policy{Words: []string{"Contoso"}},
 		Portals: map[string]recovery.Portal{"a": {URL: "https://portal.example/"}},
 	}
 	w := newWorld(t, opts)
-	opts.Policy.MinLength, opts.Policy.Words[0] = 8, "Fabrikam"
-	is.Equal(w.Options().Policy.Words, []string{"Contoso"})
-	opts.Portals["b"] = recovery.Portal{URL: "http://evil.example/"}
-	is.Equal(reasons(w.complete(tokenText, "Abcdefx-12")), "too_short")
+	for _, o := range []recovery.Options{*opts, w.Options()} {
+		o.Policy.MinLength, o.Policy.Words[0] = 8, "Fabrikam"
+		o.Portals["b"] = recovery.Portal{URL: "http://evil.example/"}
+		is.Equal(w.Options().Application, "Example")
+		is.Equal(w.Options().Policy.MinLength, 10) // the default
+		is.Equal(w.Options().Policy.Words, []string{"Contoso"})
+		is.Equal(len(w.Options().Portals), 1)
+	}
+	is.Equal(reasons(w.complete(tokenText, "Abcdefx-1")), "too_short")
 	is.True(errors.Is(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "b"})), recovery.ErrInvalidRequest))
-}
-
-func TestOptionsInForce(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, &recovery.Options{
-		Application: "Example", Policy: &recovery.Policy{Words: []string{"word"}},
-		Portals: map[string]recovery.Portal{"page": {URL: "https://example.com/"}},
-	})
-	o := w.Options()
-	is.Equal(o.Application, "Example")
-	is.Equal(o.TokenTTL, 16*time.Hour)
-	is.Equal(o.Policy.MinLength, 10)
-	o.Policy.MinLength, o.Policy.Words[0] = 99, "other"
-	delete(o.Portals, "page")
-	again := w.Options()
-	is.Equal(again.Policy.MinLength, 10) // what is returned is a copy
-	is.Equal(again.Policy.Words, []string{"word"})
-	is.Equal(len(again.Portals), 1)
 }
 
 // The defaults are those that the documentation names.
@@ -202,6 +180,7 @@ func TestBoundsOfOptions(t *testing.T) {
 		{Burst: 1, Every: 0}: false, {Burst: 1, Every: time.Microsecond}: true, {Burst: 1, Every: 24 * time.Hour}: true,
 		{Burst: 365, Every: 24 * time.Hour}: true, {Burst: 366, Every: 24 * time.Hour}: false, {Burst: 1e6, Every: 24 * time.Hour}: false,
 		{Burst: 1, Every: 24*time.Hour + time.Microsecond}: false, {Burst: 1, Every: -time.Microsecond}: false,
+		{Burst: 1, Every: time.Microsecond + 1}: false, // states are stored in microseconds
 	} {
 		try(t, recovery.Options{Limits: recovery.Limits{Global: limit}}, ok)
 		try(t, recovery.Options{Limits: recovery.Limits{PerMailbox: limit}}, ok)
@@ -219,16 +198,4 @@ func TestBoundsOfOptions(t *testing.T) {
 	} {
 		try(t, recovery.Options{Portals: map[string]recovery.Portal{"p": {URL: url}}}, ok)
 	}
-	is := is.New(t)
-	w := newWorld(t, nil)
-	is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Locale: strings.Repeat("x", 35)}))) // one more is tried in TestFieldErrors
-}
-
-// States are stored in microseconds.
-func TestLimitsOfPartsOfAMicrosecond(t *testing.T) {
-	is := is.New(t)
-	_, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{
-		Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 1, Every: 1001}},
-	})
-	is.True(err != nil && strings.Contains(err.Error(), "Limits.PerClient must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is 1 and 1.001µs"))
 }

@@ -267,18 +267,6 @@ func TestJobWithoutAMailComesBackAsAMailWould(t *testing.T) {
 	})
 }
 
-// A mail that is refused for good does not come back, and nobody else does.
-func TestRefusedMailsBringNobodyBack(t *testing.T) {
-	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
-		w.sends(3*time.Second, recovery.ErrPermanent)
-		w.ask("billybob")
-		w.deliver()
-		w.ask("nobody")
-		is.Equal(w.delivery(), 3*time.Second)
-		is.Equal(w.waiting(), 0)
-	})
-}
-
 // A request that waited too long is dropped at once: it is dropped whoever is meant.
 func TestOldJobsTakeNoTime(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {

@@ -47,7 +47,7 @@ func TestStatsOfAStoreThatFails(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
 	w.store.failAt("Stats", errStore)
-	_, err := w.Stats(w.ctx)
+	err := errOf(w.Stats(w.ctx))
 	is.True(errors.Is(err, errStore))
 	is.Equal(err.Error(), "recovery: read the queue: store failed")
 }
@@ -70,18 +70,6 @@ func TestStatsForWhoHasGone(t *testing.T) {
 		is.Equal(err, context.Canceled)
 		is.Equal(stats, recovery.Stats{})
 	}
-}
-
-// A Store that hangs is not ctx that ended.
-func TestStatsOfAStoreThatHangs(t *testing.T) {
-	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
-		store := spy.On(w.users, func(ctx context.Context, _ string, _ any, _ func(context.Context) error) error { return hangs(ctx) })
-		start := time.Now()
-		_, err := w.service(store, recovery.Options{Now: time.Now}).Stats(w.ctx)
-		is.Equal(time.Since(start), 5*time.Second)
-		is.True(err != context.DeadlineExceeded)
-		is.True(strings.HasPrefix(err.Error(), "recovery: read the queue: "))
-	})
 }
 
 // What was dropped as too old is counted.

@@ -9,8 +9,8 @@ import (
 	"example.com/recovery"
 )
 
-// A Version is of one hash and one address: none of another pair is the same, also if their texts are
-// one after the other.
+// A Version is of one hash and one address: that of another pair differs, also if the two texts
+// make one.
 func TestVersion(t *testing.T) {
 	is := is.New(t)
 	version := recovery.NewVersion("hash", "alice@example.com")

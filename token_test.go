@@ -89,21 +89,3 @@ func TestTokensDiffer(t *testing.T) {
 	}
 	is.Equal(len(seen), len(mails)) // no token may come twice
 }
-
-func FuzzParseToken(f *testing.F) {
-	f.Add(tokenText)
-	f.Add(" " + tokenText + "\r\n")
-	f.Add(tokenText[:51] + "b")
-	f.Fuzz(func(t *testing.T, text string) {
-		token, err := recovery.ParseToken(text)
-		if err != nil {
-			if !token.IsZero() || !errors.Is(err, recovery.ErrInvalidToken) {
-				t.Fatalf("%q: %v", text, err)
-			}
-			return
-		}
-		if token.Reveal() != strings.Trim(text, " \t\r\n") {
-			t.Fatalf("%q is read as %q", text, token.Reveal())
-		}
-	})
-}

@@ -25,6 +25,8 @@ func TestDeliverSaysThatItsContextEnded(t *testing.T) {
 	is.Equal(err, context.Canceled)
 	calls := w.store.calls()
 	is.True(!strings.Contains(calls, "Claim") && !strings.Contains(calls, "Purge"))
+	is.Equal(errOf(w.DeliverJob(ctx, "any")), context.Canceled)
+	is.Equal(w.log.String(), "") // it is no failure of the Store
 	is.Equal(len(w.deliver()), 1)
 }
 
@@ -57,11 +59,6 @@ func TestDeliverJob(t *testing.T) {
 	w.mail.Fail(nil)
 	is.True(deliver(ids[0]).IsZero()) // when to call is the engine's business
 	is.Equal(len(w.mail.Messages()), 2)
-
-	w.store.added()
-	w.askEmail("alice@example.com")
-	is.True(deliver(w.store.added()[0]).IsZero())
-	is.Equal(len(w.mail.Messages()), 3)
 	is.Equal(w.waiting(), 0)
 }
 
@@ -190,21 +187,9 @@ func TestJobIsClaimedAlone(t *testing.T) {
 	_, err := w.service(store, recovery.Options{}).DeliverJob(w.ctx, id)
 	is.NoErr(err)
 	all := claims()
-	is.Equal(len(all), 1)
-	is.Equal(all[0].JobID, id)
-	is.Equal(all[0].Max, 1)
-	is.Equal(all[0].Until.Sub(all[0].At), 2*time.Minute) // four times SendTimeout
-}
-
-// That a caller leaves is no failure of the Store.
-func TestClaimOfACallerWhoLeft(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, nil)
-	ctx, cancel := context.WithCancel(w.ctx)
-	cancel()
-	_, err := w.DeliverJob(ctx, "any")
-	is.Equal(err, context.Canceled)
-	is.Equal(w.log.String(), "")
+	is.Equal(all, []recovery.Claim{{ // until four times SendTimeout
+		JobID: id, LeaseID: all[0].LeaseID, At: w.time(), Until: w.time().Add(2 * time.Minute), Max: 1,
+	}})
 }
 
 // When ctx ends, DeliverJob does not wait: what was drawn is kept to, but for the time.

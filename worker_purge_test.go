@@ -2,7 +2,6 @@ package recovery_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -133,37 +132,4 @@ func TestPurgeLeavesRoomForSkew(t *testing.T) {
 	_, err := svc.Deliver(w.ctx)
 	is.NoErr(err)
 	is.Equal(asked, spy.Purge{Before: w.time().Add(-recovery.MaxClockSkew), Ahead: w.time().Add(24*time.Hour + 2*recovery.MaxClockSkew), Max: 500})
-}
-
-func TestPurge(t *testing.T) {
-	many := recovery.Limit{Burst: 10000, Every: time.Millisecond}
-	inBubble(t, recovery.Options{Tick: time.Second, Limits: recovery.Limits{
-		PerClient: many, Global: many, PerAccount: many, PerRequester: many, PerMailbox: many,
-	}}, func(t *testing.T, is *is.I, w *world) {
-		for range 600 {
-			w.ask("alice")
-			w.ask("billybob")
-		}
-		stop := w.run()
-		time.Sleep(time.Minute)
-		is.True(w.users.Dump() != "")
-		w.mail.Reset()
-		time.Sleep(17 * time.Hour)
-		stop()
-		is.Equal(w.users.Dump(), "") // nothing is left, in more than one batch
-	})
-}
-
-// A worker whose clock is ahead must not forget limits that still count for the others.
-func TestPurgeOfAWorkerThatIsAhead(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 1, Every: time.Minute}}})
-	ahead := w.service(w.users, recovery.Options{Now: func() time.Time { return w.time().Add(recovery.MaxClockSkew) }})
-	for i := range 3 {
-		err := errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client}))
-		is.Equal(errors.Is(err, recovery.ErrLimited), i > 0) // one a minute
-		_, err = ahead.Deliver(w.ctx)
-		is.NoErr(err)
-		w.advance(10 * time.Second)
-	}
 }

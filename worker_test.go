@@ -3,9 +3,9 @@ package recovery_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -60,26 +60,20 @@ func TestRunFinishesWhatItClaimed(t *testing.T) {
 // ends.
 func TestRunEnds(t *testing.T) {
 	for _, timeout := range []time.Duration{time.Second, 10 * time.Second, time.Minute} {
-		t.Run(timeout.String(), func(t *testing.T) {
-			inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
-				store := spy.On(w.users, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
-					if method == "Finish" {
-						return hangs(ctx)
-					}
-					return call(ctx)
-				})
-				ctx, cancel := context.WithCancel(w.ctx)
-				svc := w.service(store, recovery.Options{Now: time.Now, SendTimeout: timeout, Portals: map[string]recovery.Portal{"p": {
-					URL: "https://portal.example/", Allow: func(ctx context.Context, _ recovery.Account) (bool, error) {
-						cancel()
-						return false, hangs(ctx)
-					}}}})
-				is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "p"})))
-				start := time.Now()
-				is.NoErr(svc.Run(ctx))
-				is.True(time.Since(start) > 2*timeout)                      // Allow hung
-				is.True(time.Since(start) <= 3*timeout+10*time.Millisecond) // Tick
-			})
+		var stop context.CancelFunc
+		portals := map[string]recovery.Portal{"p": {URL: "https://portal.example/", Allow: func(ctx context.Context, _ recovery.Account) (bool, error) {
+			stop()
+			return false, hangs(ctx)
+		}}}
+		inBubble(t, recovery.Options{SendTimeout: timeout, Portals: portals}, func(t *testing.T, is *is.I, w *world) {
+			is.NoErr(errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Portal: "p"})))
+			w.store.hangAt("Finish")
+			var ctx context.Context
+			ctx, stop = context.WithCancel(w.ctx)
+			start := time.Now()
+			is.NoErr(w.Run(ctx))
+			is.True(time.Since(start) > 2*timeout)                      // Allow hung
+			is.True(time.Since(start) <= 3*timeout+10*time.Millisecond) // Tick
 		})
 	}
 }
@@ -94,6 +88,58 @@ func TestRunEndsWithoutPretending(t *testing.T) {
 		is.NoErr(w.Run(ctx))
 		is.Equal(time.Since(start), time.Minute+time.Second) // not a whole Tick more
 		is.Equal(w.waiting(), 0)
+	})
+}
+
+// Every foreign call of the worker has a context that ends.
+func TestDeadlines(t *testing.T) {
+	inBubble(t, recovery.Options{SendTimeout: 9 * time.Second}, func(t *testing.T, is *is.I, w *world) {
+		is.NoErr(w.complete(w.token("alice"), goodPassword))
+		var mu sync.Mutex
+		var took []time.Duration
+		note := func(ctx context.Context) error {
+			start := time.Now()
+			err := hangs(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			took = append(took, time.Since(start))
+			return err
+		}
+		hanging := ""
+		store := spy.On(w.users, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
+			if method == hanging {
+				return note(ctx)
+			}
+			return call(ctx)
+		})
+		allow := func(ctx context.Context, _ recovery.Account) (bool, error) { return true, note(ctx) }
+		svc, err := recovery.New(store, mailerFunc(func(ctx context.Context, _ recovery.Message) error { return note(ctx) }), &recovery.Options{
+			Now: time.Now, SendTimeout: 9 * time.Second, Logger: slog.New(slog.DiscardHandler), Portals: map[string]recovery.Portal{"p": {URL: "https://portal.example/", Allow: allow}},
+		})
+		is.NoErr(err)
+		deliver := func(want ...time.Duration) {
+			is.Helper()
+			took = nil
+			_, err := svc.Deliver(w.ctx)
+			is.True(err == nil || errors.Is(err, context.DeadlineExceeded))
+			is.Equal(took, want)
+			time.Sleep(25 * time.Hour) // until everything is due again
+		}
+		const sends, stores = 9 * time.Second, 5 * time.Second
+		deliver(sends) // the notice: Mailer.Send
+		hanging = "Claim"
+		deliver(stores, stores, stores) // of each lane
+		hanging = "FindAccounts"
+		deliver(stores)
+		hanging = "Finish"
+		deliver(sends, stores)
+		hanging = "Purge"
+		deliver(sends, stores)
+		hanging = "Now" // once a minute
+		deliver(500*time.Millisecond, sends)
+		hanging = ""
+		is.NoErr(errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob", Portal: "p"})))
+		deliver(sends, 2*sends) // the notice again, and Allow: twice SendTimeout for all of a job
 	})
 }
 
@@ -114,63 +160,25 @@ func TestOutcomeIsTriedAgain(t *testing.T) {
 	is.Equal(w.log.String(), "")
 	is.Equal(w.waiting(), 0)
 
-	w.store.failWith(func(method string) error {
-		if method == "Finish" {
-			return recovery.ErrLeaseLost
-		}
-		return nil
-	})
+	w.store.failAt("Finish", recovery.ErrLeaseLost)
 	w.ask("billybob")
 	is.Equal(len(w.deliver()), 1)
 	is.Equal(w.log.String(), "") // another worker has it: nothing to say
-}
-
-func TestHangingMailHoldsUpOnePlace(t *testing.T) {
-	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
-		var mails atomic.Int32
-		w.mail.Fail(func(m recovery.Message) error {
-			if mails.Add(1) > 1 {
-				return nil
-			}
-			time.Sleep(30 * time.Second)
-			return errDown
-		})
-		stop := w.run()
-		defer stop()
-		w.ask("alice")
-		time.Sleep(time.Second)
-		for i := range 20 {
-			w.ask("billybob")
-			time.Sleep(260 * time.Millisecond)
-			synctest.Wait()
-			is.Equal(len(w.mail.Messages()), i+1) // others flow
-		}
-	})
 }
 
 // S47, S48: the mail system is down for a day.
 func TestAttack_S48_MailDownForADay(t *testing.T) {
 	const requests, notices, workers = 500, 50, 3
 	inBubble(t, recovery.Options{Workers: workers, Tick: 500 * time.Millisecond}, func(t *testing.T, is *is.I, w *world) {
-		for i := range requests + notices {
-			w.put(fmt.Sprint(1000+i), fmt.Sprintf("user%04d", i), fmt.Sprintf("user%04d@example.com", i))
-		}
-		for i := range notices {
-			w.ask(fmt.Sprintf("user%04d", i))
-		}
-		for _, m := range w.deliver() {
-			is.NoErr(w.complete(tokenOf(m), goodPassword))
-		}
+		names := w.many(requests + notices)
+		w.completeAll(names[:notices])
 		sent := len(w.mail.Messages())
-
 		var tries, atOnce, most atomic.Int32
-		down := atomic.Bool{}
+		var down atomic.Bool
 		down.Store(true)
 		w.mail.Fail(func(recovery.Message) error {
 			tries.Add(1)
-			if n := atOnce.Add(1); n > most.Load() {
-				most.Store(n)
-			}
+			most.Store(max(most.Load(), atOnce.Add(1)))
 			defer atOnce.Add(-1)
 			time.Sleep(20 * time.Millisecond)
 			if down.Load() {
@@ -180,8 +188,8 @@ func TestAttack_S48_MailDownForADay(t *testing.T) {
 		})
 		stop := w.run()
 		defer stop()
-		for i := range requests {
-			w.ask(fmt.Sprintf("user%04d", notices+i))
+		for _, name := range names[notices:] {
+			w.ask(name)
 		}
 		time.Sleep(59 * time.Minute)
 		is.Equal(w.waiting(), requests+notices) // all are waiting
@@ -209,39 +217,11 @@ func TestAttack_S48_MailDownForADay(t *testing.T) {
 	})
 }
 
-// S44: killed between the mail system's acceptance and Finish.
-func TestAttack_S44_OutcomeLost(t *testing.T) {
-	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
-		w.store.failWith(func(method string) error {
-			if method == "Finish" {
-				return errStore
-			}
-			return nil
-		})
-		w.ask("alice")
-		first := w.deliver()
-		is.Equal(len(first), 1)
-		is.True(strings.Contains(w.log.String(), "it will be repeated"))
-		w.store.failWith(nil)
-		is.Equal(len(w.deliver()), 0) // still leased
-		time.Sleep(2 * time.Minute)
-		second := w.deliver()
-		is.Equal(len(second), 1)
-		is.Equal(second[0].ID, first[0].ID)
-		for _, m := range []recovery.Message{first[0], second[0]} {
-			parsed, _ := recovery.ParseToken(tokenOf(m))
-			_, _, err := w.users.FindReset(t.Context(), parsed.Digest(), time.Now())
-			is.NoErr(err) // whichever mail the user opens has a token that works
-		}
-	})
-}
-
 func TestClaimFailures(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
 		w.ask("alice")
 		w.store.failWith(func(string) error { return errStore })
-		_, err := w.Deliver(w.ctx)
-		is.True(errors.Is(err, errStore))
+		is.True(errors.Is(errOf(w.Deliver(w.ctx)), errStore))
 		stop := w.run()
 		time.Sleep(5*time.Minute - time.Second)
 		w.store.failWith(nil)

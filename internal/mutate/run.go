@@ -24,7 +24,7 @@ type stage struct {
 // Slow tests of the core, which seldom are the only ones to notice, and tests that no mutant can
 // break.
 const (
-	slowTests  = "MemoryOfManyCompletions|MailDownForADay|^TestPurge$|OutcomeIsTriedAgain"
+	slowTests  = "MemoryOfManyCompletions|MailDownForADay|OutcomeIsTriedAgain"
 	faultTests = "EveryFaultOfEveryCall" // of sqlstore
 	otherTests = "^TestOnlySMTPMailerImportsGoMail$|^TestCoreImportsLittle$"
 
