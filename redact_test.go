@@ -276,3 +276,30 @@ func TestQuotedSecretsAreScrubbed(t *testing.T) {
 	is.True(errors.Is(err, errHash))
 	is.Equal(err.Error(), "recovery: hash the password: hashing failed: \"[redacted]\" [redacted] [redacted]")
 }
+
+// An answer of this library in an error of the application is not the library's: it decides
+// nothing.
+func TestForeignErrorsDoNotDecide(t *testing.T) {
+	ours := []error{
+		recovery.ErrInvalidToken, recovery.ErrInvalidPassword, recovery.ErrInvalidRequest, recovery.ErrLimited, recovery.ErrDenied, recovery.ErrChallenged,
+	}
+	for _, foreign := range append(ours,
+		&recovery.FieldError{Field: "x", Rule: "for alice@example.com"}, &recovery.PasswordError{}, &recovery.LimitError{}, &recovery.TokenError{}, &recovery.ChallengeError{},
+	) {
+		t.Run(fmt.Sprintf("%T %v", foreign, foreign), func(t *testing.T) {
+			is := is.New(t)
+			w := newWorld(t, &recovery.Options{Hasher: recovery.Hasher{Hash: func(string) (string, error) {
+				return "", fmt.Errorf("%w: %w", errHash, foreign)
+			}}})
+			err := w.complete(w.token("alice"), goodPassword)
+			is.True(strings.HasPrefix(err.Error(), "recovery: hash the password: hashing failed: "))
+			is.True(!strings.Contains(err.Error(), "alice@"))
+			is.True(errors.Is(err, errHash)) // what else is in it is found
+			for _, sentinel := range ours {
+				is.True(!errors.Is(err, sentinel))
+			}
+			target := reflect.New(reflect.TypeOf(foreign)).Interface()
+			is.Equal(errors.As(err, target), reflect.TypeOf(foreign) == reflect.TypeOf(errHash)) // a sentinel has no type of its own
+		})
+	}
+}

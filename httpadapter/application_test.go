@@ -138,24 +138,6 @@ func TestLongestTenant(t *testing.T) {
 	}
 }
 
-// Who names the portal of another tenant hears so, whoever is meant: S35.
-func TestPortalOfAnotherTenant(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, NewRackspace, recovery.Options{Portals: map[string]recovery.Portal{
-		"cloud_control": {URL: "https://portal.example/reset", Tenants: []string{"acme"}},
-	}}, Options{Tenant: ofHeader})
-	ask := func(username, tenant string) string {
-		return w.send("POST", forgotPath, []string{isJSON, "X-Tenant: " + tenant},
-			`{"RAX-AUTH:forgotPasswordCredentials":{"username":"`+username+`","portal":"cloud_control"}}`)
-	}
-	first := ask("billybob", "other")
-	is.True(isStatus(first, 400))
-	is.True(strings.Contains(first, "portal must be one that the application configured"))
-	is.Equal(ask("nobody", "other"), first)
-	is.Equal(w.log.String(), "")
-	is.True(isStatus(ask("billybob", "acme"), 204))
-}
-
 // Who names no portal cannot mend that the default one is for other tenants.
 func TestDefaultPortalOfAnotherTenant(t *testing.T) {
 	for _, d := range doors {
@@ -267,39 +249,6 @@ func TestReasonsAreText(t *testing.T) {
 		}
 		is.True(!strings.Contains(response, "\nSet-Cookie"))
 		is.True(strings.Count(response, "</message>") <= 1 || !strings.Contains(d.name, "XML"))
-	}
-}
-
-// bcrypt takes 72 bytes, which are fewer characters in most languages.
-func TestPasswordsForBcrypt(t *testing.T) {
-	for _, d := range doors {
-		t.Run(d.name, func(t *testing.T) {
-			is := is.New(t)
-			w := newWorld(t, d.build, recovery.Options{Hasher: recovery.Bcrypt(10)}, Options{})
-			token := w.token("billybob")
-			response := d.complete(w, token, "Aa1-"+strings.Repeat("ぱ", 30)) // 94 bytes, 34 characters
-			is.True(isStatus(response, 400))
-			is.True(strings.Contains(response, "the password must be at most 72 bytes long"))
-			is.True(d.name != "Xandr" || strings.Contains(response, `"error_description":"too_many_bytes"`))
-			is.True(isStatus(d.complete(w, token, "Aa1-ab"+strings.Repeat("ぱ", 22)), 200, 204)) // 72 bytes
-		})
-	}
-}
-
-// White space of every script around a name is none of it, so that such a name alone is empty.
-func TestBlankIdentifiers(t *testing.T) {
-	for _, d := range doors {
-		t.Run(d.name, func(t *testing.T) {
-			is := is.New(t)
-			w := newWorld(t, d.build, recovery.Options{}, Options{})
-			empty := d.ask(w, "")
-			is.True(isStatus(empty, 400))
-			for _, blank := range []string{" ", "\u3000", "\u00a0\u2003\u3000"} {
-				is.Equal(d.ask(w, blank), empty)
-			}
-			is.True(isStatus(d.ask(w, "\u3000billybob\u00a0"), 200, 204))
-			is.Equal(w.recipients(), []string{":billybob@example.com"})
-		})
 	}
 }
 

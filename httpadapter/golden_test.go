@@ -38,7 +38,6 @@ type world struct {
 	log     *bytes.Buffer
 	handler http.Handler
 	fail    func() error // what the store fails with
-	hang    bool         // the store does not answer
 }
 
 type constructor func(*recovery.Service, *Options) http.Handler
@@ -74,18 +73,11 @@ func newWorld(t *testing.T, build constructor, coreOpts recovery.Options, opts O
 }
 
 // broken returns what a request's call of the store fails with, or nil.
-func (w *world) broken(ctx context.Context, method string) error {
-	if method != "Enqueue" && method != "FindReset" {
+func (w *world) broken(_ context.Context, method string) error {
+	if w.fail == nil || method != "Enqueue" && method != "FindReset" {
 		return nil
 	}
-	if w.hang {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	if w.fail != nil {
-		return w.fail()
-	}
-	return nil
+	return w.fail()
 }
 
 func (w *world) deliver() []recovery.Message {

@@ -104,26 +104,6 @@ var rackspaceVectors = []vector{
 
 func TestRackspaceGolden(t *testing.T) { golden(t, NewRackspace, "rackspace.txt", rackspaceVectors) }
 
-// Whoever is named, the response is the same byte for byte, but for the name that was sent.
-func TestRackspaceIsUniform(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, NewRackspace, recovery.Options{Limits: recovery.Limits{
-		PerClient: recovery.Limit{Burst: 1000, Every: time.Second},
-	}}, Options{})
-	var first string
-	for _, name := range []string{"billybob", "nobody", "mallory", "alice"} {
-		for range 2 { // the second is over the limit of its account
-			response := w.send("POST", forgotPath, []string{isJSON}, strings.Replace(forgotJSON, "billybob", name, 1))
-			response = strings.Replace(response, "X-User-Name: "+name, "X-User-Name: (as sent)", 1)
-			if first == "" {
-				first = response
-			}
-			is.Equal(response, first)
-		}
-	}
-	is.Equal(len(w.deliver()), 2)
-}
-
 // The stored name stands in a header and may hold anything.
 func TestRackspaceNeutralisesTheStoredName(t *testing.T) {
 	for name, want := range map[string]string{
