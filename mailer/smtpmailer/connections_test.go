@@ -378,17 +378,6 @@ func TestCloseLetsASendFinish(t *testing.T) {
 	is.True(eventually(func() bool { _, open, _, _ := f.counts(); return open == 0 })) // and keeps nothing
 }
 
-func TestCancellationEndsASend(t *testing.T) {
-	is := is.New(t)
-	noLeak(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	f.set(map[string]act{"RCPT": func(p *peer) bool { cancel(); return hang(p) }})
-	err := m.Send(ctx, message(t))
-	is.True(errors.Is(err, context.Canceled)) // at once, not at the default timeout
-}
-
 func TestEndedContextCostsNoConnection(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t, false)
@@ -420,18 +409,4 @@ func TestServerThatIsDown(t *testing.T) {
 	err := m.Send(t.Context(), message(t))
 	is.Equal(classOf(err), temporary)                                   // it may come up again
 	is.True(strings.HasPrefix(err.Error(), "smtpmailer: connecting: ")) // the step
-}
-
-// A reply too many is not taken for the reply to the next mail.
-func TestReplyTooManyEndsTheConnection(t *testing.T) {
-	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
-	f.set(map[string]act{"end": func(p *peer) bool { p.took(); return say("250 ok\r\n250 ok\r\n550 5.1.1 no such user")(p) }})
-	is.NoErr(m.Send(t.Context(), message(t)))
-	f.set(nil)
-	is.NoErr(m.Send(t.Context(), message(t)))
-	dials, _, _, _ := f.counts()
-	is.Equal(dials, 2)
-	is.Equal(len(f.got()), 2)
 }
