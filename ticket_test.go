@@ -13,6 +13,11 @@ import (
 	"example.com/recovery"
 )
 
+func (w *world) completeByCode(ticket, code, password string) error {
+	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Ticket: ticket, Code: code, Password: password, Client: client})
+	return err
+}
+
 // Everybody gets a receipt, and its ID ties what the caller logs to what the hooks are told.
 func TestReceipts(t *testing.T) {
 	is := is.New(t)
