@@ -97,9 +97,7 @@ func TestLocalPartRules(t *testing.T) {
 		strings.Repeat("x", 65) + "@b":      "must have at most 64 bytes before the @",
 		strings.Repeat("\u0958", 11) + "@b": "must have at most 64 bytes before the @",
 	} {
-		_, err := recovery.CanonicalEmail(typed)
-		is.Equal(err, &recovery.FieldError{Field: "email", Rule: rule})
+		is.Equal(errOf(recovery.CanonicalEmail(typed)), &recovery.FieldError{Field: "email", Rule: rule})
 	}
-	_, err := recovery.CanonicalEmail(`"` + strings.Repeat("x", 64) + `"@b`)
-	is.NoErr(err) // the quotes do not count
+	is.NoErr(errOf(recovery.CanonicalEmail(`"` + strings.Repeat("x", 64) + `"@b`))) // the quotes do not count
 }

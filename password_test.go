@@ -288,8 +288,7 @@ func TestBcrypt(t *testing.T) {
 		svc := w.service(w.store, recovery.Options{Hasher: recovery.Bcrypt(10), Policy: &recovery.Policy{MaxBytes: bytes}})
 		is.Equal(svc.Options().Policy.MaxBytes, want)
 	}
-	_, err = recovery.New(w.store, w.mail, &recovery.Options{Hasher: recovery.Bcrypt(16)})
-	is.NoErr(err)
+	is.NoErr(errOf(recovery.New(w.store, w.mail, &recovery.Options{Hasher: recovery.Bcrypt(16)})))
 	for _, cost := range []int{0, 4, 9, 17, 31} {
 		_, err := recovery.New(w.store, w.mail, &recovery.Options{Hasher: recovery.Bcrypt(cost)})
 		is.Equal(err.Error(), fmt.Sprintf("recovery: Options.Hasher must have a bcrypt cost from 10 to 16, is %d", cost))

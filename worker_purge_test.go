@@ -43,8 +43,7 @@ func TestPurgeIsNowAndThen(t *testing.T) {
 		{0, 1}, {0, 1}, {10*time.Minute - time.Microsecond, 1}, {time.Microsecond, 2}, {0, 2}, {-time.Microsecond, 3}, {-time.Hour, 4}, {time.Minute, 4},
 	} {
 		w.advance(c.later)
-		_, err := svc.Deliver(w.ctx)
-		is.NoErr(err)
+		is.NoErr(errOf(svc.Deliver(w.ctx)))
 		is.Equal(store.calls, c.calls)
 	}
 }
@@ -65,8 +64,7 @@ func TestPurgeGoesOnWhileBatchesAreFull(t *testing.T) {
 			is := is.New(t)
 			w := newWorld(t, nil)
 			store, svc := w.purging(c.answers)
-			_, err := svc.Deliver(w.ctx)
-			is.NoErr(err)
+			is.NoErr(errOf(svc.Deliver(w.ctx)))
 			is.Equal(store.calls, c.calls)
 			is.Equal(strings.Contains(w.log.String(), "the store could not be purged"), c.logged)
 		})
@@ -79,8 +77,7 @@ func TestPurgeThatIsStopped(t *testing.T) {
 	w := newWorld(t, nil)
 	ctx, cancel := context.WithCancel(w.ctx)
 	store, svc := w.purging(func(int) (int, error) { cancel(); return 0, ctx.Err() })
-	_, err := svc.Deliver(ctx)
-	is.Equal(err, context.Canceled)
+	is.Equal(errOf(svc.Deliver(ctx)), context.Canceled)
 	is.Equal(store.calls, 1)
 	is.Equal(w.log.String(), "")
 }
@@ -95,8 +92,7 @@ func TestPurgeRestsBetweenBatches(t *testing.T) {
 			time.Sleep(time.Duration(call) * 100 * time.Millisecond)
 			return min(500, 1499-500*(call-1)), nil
 		}}
-		_, err := w.service(store, recovery.Options{Now: time.Now}).Deliver(w.ctx)
-		is.NoErr(err)
+		is.NoErr(errOf(w.service(store, recovery.Options{Now: time.Now}).Deliver(w.ctx)))
 		is.Equal(began, []time.Duration{0, 500 * time.Millisecond, 1500 * time.Millisecond})
 		is.Equal(time.Since(start), 1800*time.Millisecond) // and none after the last
 	})
@@ -129,7 +125,6 @@ func TestPurgeLeavesRoomForSkew(t *testing.T) {
 		}
 		return call(ctx)
 	}), recovery.Options{})
-	_, err := svc.Deliver(w.ctx)
-	is.NoErr(err)
+	is.NoErr(errOf(svc.Deliver(w.ctx)))
 	is.Equal(asked, spy.Purge{Before: w.time().Add(-recovery.MaxClockSkew), Ahead: w.time().Add(24*time.Hour + 2*recovery.MaxClockSkew), Max: 500})
 }
