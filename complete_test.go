@@ -227,8 +227,10 @@ func TestCompletionsAreLimited(t *testing.T) {
 	for _, refused := range []string{tokenText, "malformed", "", tokenText, "malformed"} {
 		is.Equal(w.complete(refused, goodPassword), recovery.ErrInvalidToken) // each is counted
 	}
-	is.True(errors.Is(w.complete(token, goodPassword), recovery.ErrLimited))
+	mapped := recovery.CompleteRequest{Token: token, Password: goodPassword, Client: netip.MustParseAddr("::ffff:192.0.2.10")}
+	is.True(errors.Is(errOf(w.CompleteReset(w.ctx, mapped)), recovery.ErrLimited))
 	w.hooks.wait(t, "LimitReached complete client")
+	is.Equal(w.hooks.last("LimitReached complete client").(recovery.LimitEvent).Client, client) // the same, however it is written
 	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword, Client: netip.MustParseAddr("192.0.2.99")})
 	is.NoErr(err) // another client, and the token lives
 }
