@@ -116,7 +116,7 @@ func TestFailuresOfApproveAreNotCounted(t *testing.T) {
 				var err error
 				func() {
 					defer func() { is.Equal(recover() != nil, name == "a panic") }()
-					err = w.complete(token, goodPassword)
+					_, err = w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword, Factor: "4711", Client: client})
 				}()
 				if name == "a panic" {
 					continue
@@ -226,17 +226,18 @@ func TestSecondFactor(t *testing.T) {
 
 // The sentinel alone is a challenge, too: nobody guesses on because of it.
 func TestBareChallengesAreCounted(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, &recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
-		return fmt.Errorf("app: %w", recovery.ErrChallenged)
-	}})
-	r := recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword, Factor: "0815"}
-	for range recovery.MaxTries {
-		_, err := w.CompleteReset(w.ctx, r)
-		challenge, ok := errors.AsType[*recovery.ChallengeError](err)
-		is.True(ok && challenge.Name != "" && challenge.Text != "")
+	for _, bare := range []error{recovery.ErrChallenged, (*recovery.ChallengeError)(nil)} {
+		is := is.New(t)
+		w := newWorld(t, &recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
+			return fmt.Errorf("app: %w", bare)
+		}})
+		r := recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword, Factor: "0815"}
+		for range recovery.MaxTries {
+			challenge, ok := errors.AsType[*recovery.ChallengeError](errOf(w.CompleteReset(w.ctx, r)))
+			is.True(ok && challenge.Name != "" && challenge.Text != "")
+		}
+		is.Equal(errOf(w.CompleteReset(w.ctx, r)), recovery.ErrInvalidToken)
 	}
-	is.Equal(errOf(w.CompleteReset(w.ctx, r)), recovery.ErrInvalidToken)
 }
 
 // The token and the code of a mail have their tries together.
@@ -255,16 +256,16 @@ func TestFactorsOfATokenAndItsCode(t *testing.T) {
 	}
 }
 
-// A factor and a ticket are secrets, also as an application cleans them.
+// A factor, a ticket and a code are secrets, also as an application cleans them.
 func TestFactorsAreNotTold(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{Approve: func(_ context.Context, _ recovery.Account, r recovery.CompleteRequest) error {
-		return errors.New("no answer for " + strings.ReplaceAll(r.Factor, " ", "") + strings.TrimSpace(r.Ticket))
+		return errors.New("no answer for " + strings.ReplaceAll(r.Factor, " ", "") + strings.TrimSpace(r.Ticket) + strings.ReplaceAll(r.Code, "-", ""))
 	}})
 	ticket, m := w.code("alice")
 	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{
 		Ticket: " " + ticket + "\n", Code: m.Resets[0].Code, Password: goodPassword, Factor: "471 147"})
-	is.Equal(err.Error(), "recovery: approve: no answer for [redacted][redacted]")
+	is.Equal(err.Error(), "recovery: approve: no answer for [redacted][redacted][redacted]")
 	is.Equal(fmt.Sprintf("%+v", recovery.CompleteRequest{Factor: "471147"}), "[redacted]")
 }
 

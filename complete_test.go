@@ -163,6 +163,15 @@ func TestIneligibleAccountFromTheStore(t *testing.T) {
 	w.hooks.wait(t, "TokenRefused account_gone")
 }
 
+// A Store that gives no reason is one that knows no such token.
+func TestStoreWithoutATokenReason(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	w.store.failAt("FindReset", fmt.Errorf("no row: %w", recovery.ErrInvalidToken))
+	is.Equal(w.complete(tokenText, goodPassword), recovery.ErrInvalidToken)
+	w.hooks.wait(t, "TokenRefused unknown")
+}
+
 type forgetfulStore struct{ *memstore.Store }
 
 func (s *forgetfulStore) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (recovery.Reset, recovery.Account, error) {

@@ -166,7 +166,8 @@ func TestCodeAndTokenAreOne(t *testing.T) {
 	w.drain()
 
 	ticket, m = w.code("alice")
-	is.NoErr(w.complete(tokenOf(m), goodPassword))
+	both := recovery.CompleteRequest{Token: tokenOf(m), Ticket: ticket, Password: goodPassword, Client: client} // which may be in a cookie
+	is.NoErr(errOf(w.CompleteReset(w.ctx, both)))
 	is.Equal(w.completeByCode(ticket, m.Resets[0].Code, otherPassword), recovery.ErrInvalidToken)
 	is.Equal(w.hash("1"), "hash of "+goodPassword)
 }

@@ -64,6 +64,24 @@ func TestCompletionsOfOneTokenWaitForEachOther(t *testing.T) {
 		})
 }
 
+// So do completions with one ticket, whatever their codes are: guesses do not overtake each other.
+func TestCompletionsOfOneTicketWaitForEachOther(t *testing.T) {
+	a := &approval{}
+	inBubble(t, recovery.Options{Approve: a.approve}, func(_ *testing.T, is *is.I, w *world) {
+		a.release = make(chan struct{}) // of the bubble
+		ticket, m := w.code("alice")
+		var wg sync.WaitGroup
+		wg.Go(func() { is.NoErr(w.completeByCode(ticket, m.Resets[0].Code, goodPassword)) })
+		synctest.Wait()
+		w.store.calls()
+		wg.Go(func() { is.Equal(w.completeByCode(ticket, "BCDF-GHJK", goodPassword), recovery.ErrInvalidToken) })
+		synctest.Wait()
+		is.Equal(w.store.calls(), "") // the guess waits
+		close(a.release)
+		wg.Wait()
+	})
+}
+
 // Completions of different tokens do not wait for each other.
 func TestCompletionsOfOtherTokensGoOn(t *testing.T) {
 	a := &approval{}
