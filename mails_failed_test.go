@@ -46,13 +46,18 @@ func TestMailsThatMayHaveLeftAreCharged(t *testing.T) {
 	})
 }
 
-// A Mailer that panics may have sent: the mail is tried again as seldom, and its token lives.
+// A Mailer that panics may have sent: the mail is tried again as seldom, and its token lives. A job
+// without a mail comes back as seldom.
 func TestMailerThatPanicsMayHaveSent(t *testing.T) {
 	inBubble(t, recovery.Options{Tick: time.Second}, func(_ *testing.T, is *is.I, w *world) {
 		tries := 0
 		w.mail.Fail(func(recovery.Message) error { tries++; panic("after it was sent") })
 		stop := w.run()
 		w.ask("alice")
+		time.Sleep(2 * time.Second)
+		w.ask("nobody")
+		time.Sleep(10 * time.Minute)
+		is.Equal(w.waiting(), 2)
 		time.Sleep(2 * time.Hour)
 		stop()
 		is.Equal(tries, 3) // as after ErrUncertain

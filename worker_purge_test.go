@@ -109,6 +109,7 @@ func TestPurgeThatRestsIsStopped(t *testing.T) {
 		start := time.Now()
 		is.NoErr(svc.Run(ctx))
 		is.Equal(time.Since(start), 6*time.Second)
+		is.Equal(store.calls, 1)
 		is.Equal(len(w.mail.Messages()), 1)
 	})
 }
