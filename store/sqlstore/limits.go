@@ -11,7 +11,8 @@ import (
 	"example.com/recovery"
 )
 
-// take takes the charges, or returns the error of Charges.Take.
+// take takes the charges, or returns the error of Charges.Take. Those of a call are locked with its
+// batch already, those of a Mint are not.
 func (w *work) take(ctx context.Context, at time.Time, charges recovery.Charges) error {
 	if err := w.lock(ctx, charges); err != nil {
 		return err
@@ -32,8 +33,8 @@ func (w *work) refund(ctx context.Context, charges recovery.Charges) error {
 }
 
 // lock locks the limits that are not locked yet, in the order that all transactions use, and reads
-// their states. It stores missing ones first, with a state that is long over, to have a row to
-// lock.
+// their states. PostgreSQL and MySQL store missing ones first, with a state that is long over, to
+// have a row to lock.
 func (w *work) lock(ctx context.Context, charges recovery.Charges) error {
 	missing := map[recovery.Digest]bool{}
 	for _, c := range charges {

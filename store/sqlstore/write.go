@@ -49,7 +49,7 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 			return err
 		}
 		j.Turn = charges.Turn(j.RequestedAt, w.limits)
-		w.jobs = append(w.jobs, j)
+		w.jobs = append(w.jobs, j) // flush stores it
 		return nil
 	}})
 }
@@ -123,7 +123,7 @@ func (s *Store) runCalls(ctx context.Context, calls []*call) error {
 	if s.dialect == PostgreSQL { // MySQL's writes and locking reads see the latest state at every level
 		opts = readCommitted
 	}
-	err := s.transact(ctx, opts, batch{ctx, s, calls}.run)
+	err := s.transact(ctx, opts, func(tx txn) error { return s.makeCalls(ctx, tx, calls) })
 	if errors.Is(err, errNothing) {
 		return nil
 	}
@@ -133,39 +133,32 @@ func (s *Store) runCalls(ctx context.Context, calls []*call) error {
 	return err
 }
 
-// A batch is calls that share a transaction.
-type batch struct {
-	ctx   context.Context
-	store *Store
-	calls []*call
-}
-
-// run makes the calls, one after the other.
-func (b batch) run(tx txn) error {
-	w := &work{txn: tx, store: b.store, limits: map[recovery.Digest]time.Time{}, stored: map[recovery.Digest]time.Time{}}
-	if b.store.sql.lockDatabase != "" {
-		if _, err := tx.ExecContext(b.ctx, b.store.sql.lockDatabase); err != nil {
+// makeCalls makes the calls in a transaction, one after the other.
+func (s *Store) makeCalls(ctx context.Context, tx txn, calls []*call) error {
+	w := &work{txn: tx, store: s, limits: map[recovery.Digest]time.Time{}, stored: map[recovery.Digest]time.Time{}}
+	if s.sql.lockDatabase != "" {
+		if _, err := tx.ExecContext(ctx, s.sql.lockDatabase); err != nil {
 			return err
 		}
 	}
 	var charges recovery.Charges
-	for _, c := range b.calls {
+	for _, c := range calls {
 		charges = append(charges, c.charges...)
 	}
-	if err := w.lock(b.ctx, charges); err != nil {
+	if err := w.lock(ctx, charges); err != nil {
 		return err
 	}
 	refused := 0
-	for i, c := range b.calls {
+	for i, c := range calls {
 		err := error(nil)
-		if len(b.calls) == 1 {
-			err = c.runIn(b.ctx, w)
+		if len(calls) == 1 {
+			err = c.runIn(ctx, w)
 		} else {
 			err = groupcommit.Call(i, func() error {
-				if err := c.runIn(b.ctx, w); err != nil {
+				if err := c.runIn(ctx, w); err != nil {
 					return err
 				}
-				return b.ctx.Err() // or the others would fail because of it
+				return ctx.Err() // or the others would fail because of it
 			})
 		}
 		if err != nil {
@@ -175,10 +168,10 @@ func (b batch) run(tx txn) error {
 			refused++
 		}
 	}
-	if refused == len(b.calls) {
+	if refused == len(calls) {
 		return errNothing
 	}
-	return w.flush(b.ctx)
+	return w.flush(ctx)
 }
 
 // runIn makes the call within a transaction. It has the context of its own caller: what runs may
