@@ -44,17 +44,18 @@
 //
 // Limits at the door are about who asks, never about who is meant. Limits on the mails to one
 // person count only mails that are about to leave: an unknown name, a portal that says no or a
-// dropped request uses nothing up. So a person over these limits already has a mail with a live
-// token. A network that caused no recent mail to the mailbox goes first: with the default [Limits]
-// your request is mailed as long as fewer than 9 other networks ask for you.
+// dropped request uses nothing up. So a person over these limits has been mailed live tokens; they
+// are still there unless they were used, or outlived a short Options.TokenTTL. A network that caused
+// no recent mail to the mailbox goes first: with the default [Limits] your request is mailed as long
+// as fewer than 9 other networks ask for you.
 //
 // The queue has three lanes: mails that people wait for, notices, and calls of OnReset. Each has
 // places of its own, so a mail server that hangs delays no call of OnReset, and the other way
-// round. In the first lane, clients that asked for little go before those that asked for much, and
-// new requests before old ones. Even if a flood uses up Limits.Global, a person's mail leaves
-// within a minute, as long as Workers / (time of a mail, rounded up to Ticks) is at least the rate
-// of Limits.Global. With slower mails it still goes before the requests of networks that have many
-// waiting.
+// round. In the first lane, clients that asked for little go before those that asked for much;
+// between equals, new requests go before old ones. Even if a flood uses up Limits.Global, a person's
+// mail leaves within a minute, as long as Workers / (time of a mail, rounded up to Ticks) is at
+// least the rate of Limits.Global. With slower mails it still goes before the requests of networks
+// that have many waiting.
 //
 // # Tokens
 //
@@ -69,7 +70,7 @@
 //
 // A code is eight letters ("WDJB-MJHT", without vowels), valid for 15 minutes. It works together
 // with the [Ticket] of its own request, which RequestReset returns to whoever asked, for every name
-// alike. So somebody who only reads your mail over your shoulder has no ticket. A stranger who asks
+// alike. So somebody who can read your mail but did not ask has no ticket. A stranger who asks
 // for your account has a ticket, but only [MaxTries] tries among 20⁸ codes. Keep the ticket in a
 // cookie or the memory of an app. The Store has the ticket's SHA-256 while the request waits, and
 // one digest of both after that: SECURITY.md says what risk remains.

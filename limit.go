@@ -26,7 +26,7 @@ const overtaking = maxStoreTimeout
 // Take counts one event at now against a key whose state is tat. If it may pass, wait is zero and
 // next is the key's new state. Otherwise wait, more than zero, is how long until it may, and the
 // state does not change. The state of a key that is not stored is the zero time. An event that
-// others overtook waits longer, by as much as they are newer.
+// is older than one that was counted before waits longer, by the difference.
 //
 // A state too far ahead to come from events at about now was made by a wrong clock. It counts as no
 // state, and refuses nobody.
@@ -55,8 +55,8 @@ type Charge struct {
 	Limit Limit
 
 	// Repeat, if not zero, replaces Limit.Burst while the state of the key Share is after now.
-	// Share stands for the client network: one that caused a recent mail goes after those that did
-	// not.
+	// Share is the Key of another of the Charges and stands for the client network: one that caused
+	// a recent mail goes after those that did not.
 	Repeat int
 	Share  Digest
 

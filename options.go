@@ -122,8 +122,9 @@ type Options struct {
 // IPv4 address inside NAT64, 6to4 or Teredo counts as itself. All calls without a Client count as
 // one client.
 //
-// The others are about who is mailed, and only a hook is told. They count only mails that are about
-// to leave: a person over them already has such a mail, and the token in it is alive. A client
+// The others are about who is mailed, and only a hook is told. Only a mail that is about to
+// leave counts: a person over them has had such mails, whose tokens are alive until they are used
+// or TokenTTL is over. A client
 // network is an IPv4 address or an IPv6 /48.
 type Limits struct {
 	// PerClient limits RequestReset and RetrieveUsername together, per client: default 20 at once,

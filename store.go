@@ -9,7 +9,7 @@ import (
 )
 
 // A Store keeps accounts, tokens and the queue. The comments on its methods are for implementers;
-// package storetest checks every sentence that says "must".
+// package storetest checks them.
 //
 // Every method must be one transaction: it happens whole or not at all, and concurrent calls must
 // have the result of some order of them. Every method must be safe for concurrent use, must return
@@ -26,7 +26,8 @@ type Store interface {
 type Accounts interface {
 	// FindAccounts returns the accounts that the query may mean, at most query.Max: those that are
 	// Eligible first, then those that are Active with a verified address, then the rest; each part
-	// ordered by ID. So no number of accounts that get no mail keeps out one that does.
+	// ordered by ID. Accounts that get no mail must not push out, at
+	// Max, one that does.
 	//
 	// It must return every account of query.Tenant whose stored identifier is byte for byte
 	// query.Typed or query.Canonical, and none of another tenant. It may return others of the
@@ -43,8 +44,8 @@ type Resets interface {
 	// mint.LeaseID. It must leave out every reset that is superseded: the mail of a newer request
 	// of the same Requester was accepted for its account (Outcome.MailedAccountIDs). It must return
 	// the IDs of those accounts, each once. If there were resets and none is left, it must change
-	// nothing. Newer means a later RequestedAt, but not later than mint.At plus MaxClockSkew, or
-	// the same and a greater JobID.
+	// nothing. A request is newer if its RequestedAt is later, or the same and its JobID
+	// greater. One that is later than mint.At plus MaxClockSkew does not count.
 	//
 	// Unless the job's Charged is set, it must take mint.Charges and set Charged: a retry is not
 	// counted again. If they may not be taken it must return Charges.Take's error and change
