@@ -3,10 +3,12 @@ package catalogue
 import (
 	"context"
 	"database/sql"
+	"flag"
 	"fmt"
 	"log"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -153,6 +155,8 @@ func (l lasting) TempDir() string {
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", strconv.Itoa(len(kinds))) // who waits for a database leaves the processor to others
 	code := m.Run()
 	for _, f := range slices.Backward(atEnd.do) {
 		f()

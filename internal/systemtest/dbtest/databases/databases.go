@@ -32,7 +32,6 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 	_ "modernc.org/sqlite"
 
-	"example.com/recovery/internal/race"
 	"example.com/recovery/store/sqlstore"
 )
 
@@ -62,14 +61,13 @@ func (s Server) Create(t testing.TB) *sql.DB {
 	return s.Place(t).Open(t)
 }
 
-// Servers are all kinds that are tried. The race detector makes SQLite in Go ten times slower, and
-// leaves SQLite in C as it is: what takes long is tried with that one then.
+// Servers are all kinds that are tried.
 var Servers = []Server{
-	{Name: "SQLite", Dialect: sqlstore.SQLite, Place: NewSQLite, Again: race.Enabled},
+	{Name: "SQLite", Dialect: sqlstore.SQLite, Place: NewSQLite},
 	{Name: "PostgreSQL with pgx", Dialect: sqlstore.PostgreSQL, Place: func(t testing.TB) Place { return NewPostgres(t, "pgx", nil) }},
 	{Name: "PostgreSQL with lib_pq", Dialect: sqlstore.PostgreSQL, Place: func(t testing.TB) Place { return NewPostgres(t, "postgres", nil) }, Again: true},
 	{Name: "MariaDB", Dialect: sqlstore.MySQL, Place: func(t testing.TB) Place { return NewMySQL(t, nil) }},
-	{Name: "SQLite with mattn", Dialect: sqlstore.SQLite, Place: NewMattn, Again: !race.Enabled},
+	{Name: "SQLite with mattn", Dialect: sqlstore.SQLite, Place: NewMattn, Again: true},
 }
 
 // OnEach runs f for every server with every driver, each with a database of its own, all at once.
