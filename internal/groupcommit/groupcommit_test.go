@@ -379,3 +379,48 @@ func TestGoexitBesideOneSetApart(t *testing.T) {
 		is.NoErr(<-bad) // alone it comes through
 	})
 }
+
+func TestCallWhoseContextHasEndedIsNotMade(t *testing.T) {
+	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
+		is := is.New(t)
+		ended, leave := context.WithCancel(t.Context())
+		leave()
+		is.Equal(g.Do(ended, "a", false), context.Canceled)
+		is.Equal(len(d.batches), 0)
+	})
+}
+
+// One batch runs at a time, and every call is made once.
+func TestCallsRace(t *testing.T) {
+	is := is.New(t)
+	var mu sync.Mutex
+	seen := map[string]int{}
+	running := false
+	g := New(8, time.Minute, func(_ context.Context, calls []string) error {
+		mu.Lock()
+		is.True(!running)
+		running = true
+		mu.Unlock()
+		runtime.Gosched()
+		mu.Lock()
+		defer mu.Unlock()
+		running = false
+		for _, call := range calls {
+			seen[call]++
+		}
+		return nil
+	})
+	var callers sync.WaitGroup
+	for caller := range 16 {
+		callers.Go(func() {
+			for i := range 100 {
+				is.NoErr(g.Do(t.Context(), fmt.Sprint(caller, " ", i), i%7 == 0))
+			}
+		})
+	}
+	callers.Wait()
+	is.Equal(len(seen), 1600)
+	for _, n := range seen {
+		is.Equal(n, 1)
+	}
+}
