@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,68 +14,6 @@ import (
 )
 
 // Attacks on the completion of a reset.
-
-func redeemWith(s *recovery.Service, token, factor string, from netip.Addr) error {
-	_, err := s.CompleteReset(context.Background(), recovery.CompleteRequest{
-		Token: token, Password: goodPassword, Factor: factor, Client: from,
-	})
-	return err
-}
-
-// factorIs is an Options.Approve that wants the factor, and counts.
-func factorIs(factor string, tries *atomic.Int32) func(context.Context, recovery.Account, recovery.CompleteRequest) error {
-	return func(_ context.Context, _ recovery.Account, r recovery.CompleteRequest) error {
-		tries.Add(1)
-		time.Sleep(10 * time.Millisecond)
-		if r.Factor != factor {
-			return &recovery.ChallengeError{Name: "totp"}
-		}
-		return nil
-	}
-}
-
-// clientOfA48 returns an address in the i-th /64 of one /48.
-func clientOfA48(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("2001:db8:48:%x::1", i)) }
-
-// S36: one token, and a second factor of four digits guessed from 236 networks, at two instances.
-func TestAttack_S36_SecondFactorGuessed(t *testing.T) {
-	for _, atOnce := range []bool{false, true} {
-		t.Run(fmt.Sprintf("at once %v", atOnce), func(t *testing.T) {
-			inRig(t, recovery.Options{}, func(r *rig) {
-				var tries, found atomic.Int32
-				opts := recovery.Options{Approve: factorIs("4711", &tries)}
-				instances := []*recovery.Service{r.service(opts), r.service(opts)}
-				r.put("alice")
-				token := r.token(r.Service, "alice")
-				r.store.fail(func(_ context.Context, method string) error {
-					if method == "TakeLimits" { // the other instance looks at the token meanwhile
-						time.Sleep(time.Millisecond)
-					}
-					return nil
-				})
-				guess := func(i int) {
-					if redeemWith(instances[i%2], token, fmt.Sprintf("%04d", i), clientOfA48(i/20)) == nil {
-						found.Store(int32(i + 1))
-					}
-				}
-				var wg sync.WaitGroup
-				for i := 0; i < 236*20 && found.Load() == 0; i++ {
-					if atOnce {
-						wg.Go(func() { guess(i) })
-					} else {
-						guess(i)
-					}
-				}
-				wg.Wait()
-				t.Logf("found at try %d (0: not); Approve was asked %d times", found.Load(), tries.Load())
-				r.is.Equal(found.Load(), int32(0))
-				r.is.Equal(tries.Load(), int32(recovery.MaxTries)) // counted by all instances together
-				err := redeemWith(r.service(opts), token, "4711", owner)
-				r.is.True(errors.Is(err, recovery.ErrInvalidToken)) // the token is dead
-			})
-		})
-	}
-}
 
 // S37: one token is completed 600 times at once. In real time: what the library waits with may be a
 // mutex.

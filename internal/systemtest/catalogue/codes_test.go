@@ -187,7 +187,7 @@ func TestAttack_S38_WhatUsesNoTry(t *testing.T) {
 		}
 		s.fails.Store("")
 		for _, method := range []string{"TakeLimits", "FindReset", "Redeem"} {
-			s.trace.fail(failOn(method))
+			s.trace.fail(failOn(method, errForeign))
 			try(unavailable, right)
 			s.trace.fail(panicOn(method))
 			try(broken, right)
@@ -218,7 +218,7 @@ func TestAttack_S38_WhatUsesNoTry(t *testing.T) {
 func TestAttack_S38_TryThatIsNotGivenBack(t *testing.T) {
 	everywhere(t, generous, func(s *site) {
 		own := s.typed[s.token("billybob")]
-		s.trace.fail(failOn("RefundLimits"))
+		s.trace.fail(failOn("RefundLimits", errForeign))
 		named := recovery.CompleteRequest{Ticket: own.ticket, Code: own.code, Password: newPassword, Username: "victim"}
 		for range recovery.MaxTries {
 			s.is.Equal(s.completes(named).outcome, badToken)

@@ -258,9 +258,13 @@ func TestAttack_S66_FloodOfOneMailbox(t *testing.T) {
 			s.advance(time.Minute)
 			s.client = s.client.Next()
 			s.is.Equal(e.byName(names[i%2]).outcome, accepted)
+			if e.names != nil {
+				s.is.Equal(e.names(mailbox).outcome, accepted)
+			}
 			mails = append(mails, s.deliver()...)
 		}
 		s.is.Equal(len(mails)-usernameMails(mails), tokens+20) // one per six minutes
+		s.is.True(usernameMails(mails) <= 3)                   // one an hour
 		for _, m := range mails {
 			s.is.Equal(m.To, mailbox)
 		}

@@ -175,12 +175,7 @@ func TestAttack_S84_LogOfTheEntries(t *testing.T) {
 			}
 			for _, method := range []string{"Enqueue", "FindReset"} {
 				s.mount() // or only the first fault of a minute has a line
-				s.trace.fail(func(m string) error {
-					if m == method {
-						return errors.New(v.Value)
-					}
-					return nil
-				})
+				s.trace.fail(failOn(method, errors.New(v.Value)))
 				before := len(s.log.String())
 				op := "recovery: add the request: "
 				if method == "Enqueue" {
@@ -219,14 +214,6 @@ func TestAttack_S84_LogOfTheWorker(t *testing.T) {
 			e = s.direct()
 		}
 		begin()
-		failing := func(method string, err error) {
-			s.trace.fail(func(m string) error {
-				if m == method {
-					return err
-				}
-				return nil
-			})
-		}
 		try := func(what string, v vector, attr string, do func()) {
 			s.is.Helper()
 			before := [3]int{len(log.text.String()), len(log.json.String()), len(log.given.String())}
@@ -280,7 +267,7 @@ func TestAttack_S84_LogOfTheWorker(t *testing.T) {
 			})
 			s.advance(10 * time.Minute)
 			try("the look-up", v, "error", func() {
-				failing("FindAccounts", hostile)
+				s.trace.fail(failOn("FindAccounts", hostile))
 				_, _ = s.Deliver(s.ctx)
 			})
 			if v.Value != "" && len(v.Value) > 3 {
@@ -296,10 +283,10 @@ func TestAttack_S84_LogOfTheWorker(t *testing.T) {
 				})
 			}
 			try("the claim", v, "error", func() {
-				failing("Claim", hostile)
+				s.trace.fail(failOn("Claim", hostile))
 				_, _ = s.Deliver(s.ctx)
 			})
-			failing("", nil)
+			s.trace.fail(nil)
 			s.advance(10 * time.Minute)
 			before := len(s.mail.Messages())
 			s.deliver()

@@ -115,8 +115,7 @@ func TestAttack_S35_PortalOfOthers(t *testing.T) {
 			s.is.Equal(s.through(e, "billybob", portal).outcome, malformed)
 		}
 		s.is.Equal(s.trace.calls(), nil)
-		s.flush()
-		s.is.Equal(strings.Count(s.events.String(), "JobDropped portal "), 4)
+		s.is.Equal(s.ended("JobDropped portal "), 4)
 		s.sound()
 	})
 }

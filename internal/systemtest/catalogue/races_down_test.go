@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -37,12 +36,7 @@ func TestAttack_S45_DatabaseFails(t *testing.T) {
 			text, ok := written(v.Value, token)
 			s.is.True(ok)
 			for _, method := range []string{"TakeLimits", "FindReset", "Redeem", "Enqueue"} {
-				s.trace.fail(func(m string) error {
-					if m == method {
-						return errors.New(text)
-					}
-					return nil
-				})
+				s.trace.fail(failOn(method, errors.New(text)))
 				call, got := "complete", answer{}
 				if method == "Enqueue" { // which knows neither token nor password
 					call, text = "reset", strings.NewReplacer("{}", "billybob", newPassword, "").Replace(v.Value)
@@ -224,14 +218,12 @@ func TestAttack_S47_NoWorker(t *testing.T) {
 			}
 			s.direct().names("victim@example.com")
 			s.advance(idle)
-			s.flush()
-			dropped := strings.Count(s.events.String(), "JobDropped too_old ")
+			dropped := s.ended("JobDropped too_old ")
 			to := map[recovery.MessageKind]int{}
 			for _, m := range s.deliver() {
 				to[m.Kind]++
 			}
-			s.flush()
-			dropped = strings.Count(s.events.String(), "JobDropped too_old ") - dropped
+			dropped = s.ended("JobDropped too_old ") - dropped
 			s.is.Equal(to[recovery.MessagePasswordChanged], 1) // the notice is sent, however late
 			if v.Want == "mailed" {
 				s.is.Equal([]int{to[recovery.MessageResetToken] + to[recovery.MessageResetLink], to[recovery.MessageUsernames], dropped}, []int{waiting, 1, 0})
@@ -277,11 +269,7 @@ func TestAttack_S48_NoMailServer(t *testing.T) {
 			s.advance(24 * time.Hour)
 			s.is.Equal(len(s.deliver()), 0) // nothing is left
 		}
-		s.flush()
-		ended := slices.DeleteFunc(strings.Split(s.events.String(), "\n"), func(line string) bool {
-			return !strings.HasPrefix(line, "JobFailed ") && !strings.HasPrefix(line, "JobDropped too_old ")
-		})
-		s.is.Equal(len(ended), 2*3) // each request with an event
+		s.is.Equal(s.ended("JobFailed ")+s.ended("JobDropped too_old "), 2*3) // each request with an event
 		s.sound("3")
 	})
 }

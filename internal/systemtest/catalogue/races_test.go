@@ -241,12 +241,7 @@ func TestAttack_S44_OutcomeLost(t *testing.T) {
 			everywhere(t, quick, func(s *site) {
 				ctx, kill := context.WithCancel(s.ctx)
 				s.mail.Fail(func(recovery.Message) error { kill(); return nil })
-				s.trace.fail(func(method string) error {
-					if method == "Finish" {
-						return errors.New("killed")
-					}
-					return nil
-				})
+				s.trace.fail(failOn("Finish", errors.New("killed")))
 				s.direct().byName("billybob")
 				_, err := s.Deliver(ctx)
 				s.is.True(errors.Is(err, context.Canceled))

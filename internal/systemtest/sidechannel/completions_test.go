@@ -81,6 +81,11 @@ var dead = []struct {
 		a.HasPassword = false
 		w.is.NoErr(w.put(a, oldHash))
 	}},
+	{"of an unverified address", recovery.TokenAccountGone, func(w *world, s *subject, a recovery.Account) {
+		w.unsent(s, a, 16*time.Hour)
+		a.EmailVerified = false
+		w.is.NoErr(w.put(a, oldHash))
+	}},
 	{"of a deleted account", recovery.TokenAccountGone, func(w *world, s *subject, a recovery.Account) {
 		w.unsent(s, a, 16*time.Hour)
 		w.is.NoErr(w.drop(a.ID))

@@ -2,11 +2,8 @@ package smtptest
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/mail"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/emersion/go-smtp"
@@ -67,31 +64,6 @@ func TestWaysToReachAServer(t *testing.T) {
 	}
 }
 
-func TestWrongPasswordIsTriedAgain(t *testing.T) {
-	is := is.New(t)
-	s := newServer(t, nil)
-	m, _ := newMailer(t, s, func(o *smtpmailer.Options) { o.Password = "wrong" })
-	err := m.Send(t.Context(), message(t, recovery.MessageResetToken, "en"))
-	reply, ok := errors.AsType[*smtpmailer.ReplyError](err)
-	is.True(ok)                                     // a reply
-	is.Equal(reply.Step, "AUTH")                    // to AUTH
-	is.True(!errors.Is(err, recovery.ErrPermanent)) // the operator can correct it
-	is.Equal(len(s.mails()), 0)                     // nothing was sent
-}
-
-func TestUnknownRecipientIsRefusedForGood(t *testing.T) {
-	is := is.New(t)
-	s := newServer(t, nil)
-	m, _ := newMailer(t, s, nil)
-	msg := message(t, recovery.MessageResetToken, "en")
-	msg.To = "nobody@example.com"
-	err := m.Send(t.Context(), msg)
-	is.True(errors.Is(err, recovery.ErrPermanent))                              // for good
-	is.Equal(err.Error(), "smtpmailer: RCPT TO: the server replied 550 5.1.1")  // without the address
-	is.NoErr(m.Send(t.Context(), message(t, recovery.MessageResetToken, "en"))) // others are not concerned
-	is.Equal(len(s.mails()), 1)                                                 // and arrive
-}
-
 // An address against the grammar is sent in quotes, which are no part of it: what the server and a
 // reader of the header find in them is the address.
 func TestAddressesThatNeedQuotes(t *testing.T) {
@@ -122,27 +94,4 @@ func TestAddressesThatNeedQuotes(t *testing.T) {
 			is.True(strings.Contains(got.data, "\r\nTo: <\""+local+"\"@")) // in quotes, once
 		})
 	}
-}
-
-func TestManyAtOnce(t *testing.T) {
-	is := is.New(t)
-	s := newServer(t, nil)
-	m, _ := newMailer(t, s, func(o *smtpmailer.Options) { o.Connections = 4 })
-	var wg sync.WaitGroup
-	for i := range 100 {
-		wg.Go(func() {
-			msg := message(t, kinds[i%len(kinds)], locales[i%len(locales)])
-			msg.To = fmt.Sprintf("user%d@example.com", i)
-			if err := m.Send(t.Context(), msg); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	seen := map[string]bool{}
-	for _, e := range s.mails() {
-		seen[e.to] = true
-	}
-	is.Equal(len(s.mails()), 100) // every mail
-	is.Equal(len(seen), 100)      // to its recipient
 }
