@@ -61,8 +61,7 @@ func ask(p *peer, challenge string) string {
 
 func TestPlain(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	var got string
 	f.set(offer("LOGIN PLAIN", func(p *peer) bool { got = p.rest; return say("235 ok")(p) }))
 	is.NoErr(m.Send(t.Context(), message(t)))                                                        // logged in
@@ -71,8 +70,7 @@ func TestPlain(t *testing.T) {
 
 func TestLogin(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	var user, pass string
 	f.set(offer("LOGIN", func(p *peer) bool {
 		user, pass = ask(p, "Username:"), ask(p, "Password:")
@@ -96,8 +94,7 @@ func TestXOAUTH2(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			f := newFake(t, false)
-			m := newMailer(t, f, func(o *Options) {
+			f, m := newPair(t, func(o *Options) {
 				o.Password = ""
 				o.AccessToken = func(ctx context.Context) (string, error) {
 					_, ok := ctx.Deadline()
@@ -123,8 +120,7 @@ func TestXOAUTH2(t *testing.T) {
 
 func TestRefusedAccessToken(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, func(o *Options) {
+	f, m := newPair(t, func(o *Options) {
 		o.Password = ""
 		o.AccessToken = func(context.Context) (string, error) { return "ya29.token-text", nil }
 	})
@@ -209,8 +205,7 @@ func TestSCRAM(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			f := newFake(t, false)
-			m := newMailer(t, f, nil)
+			f, m := newPair(t, nil)
 			f.set(offer(c.offered, c.dialogue))
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()

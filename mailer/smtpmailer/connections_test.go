@@ -37,21 +37,18 @@ func once(first act, otherwise act) act {
 
 func TestConnectionIsKept(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	for range 5 {
 		is.NoErr(m.Send(t.Context(), message(t))) // sent
 	}
-	dials, _, _, _ := f.counts()
-	is.Equal(dials, 1)        // over one connection
+	is.Equal(f.dialed(), 1)   // over one connection
 	is.Equal(len(f.got()), 5) // each
 }
 
 func TestNoMoreConnectionsThanAllowed(t *testing.T) {
 	is := is.New(t)
 	noLeak(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, func(o *Options) { o.Connections = 3 })
+	f, m := newPair(t, func(o *Options) { o.Connections = 3 })
 	var wg sync.WaitGroup
 	for i := range 45 {
 		wg.Go(func() {
@@ -84,8 +81,7 @@ func TestEveryPlaceOfTheWorkerHasAConnection(t *testing.T) {
 	is.NoErr(err) // the default options
 	places := service.Options().Workers * 5 / 4
 
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	var arrived atomic.Int32
 	all := make(chan bool)
 	f.set(map[string]act{"end": func(p *peer) bool {
@@ -113,20 +109,18 @@ func TestEveryPlaceOfTheWorkerHasAConnection(t *testing.T) {
 	for range 10 {
 		is.NoErr(m.Send(t.Context(), message(t)))
 	}
-	dials, _, _, _ = f.counts()
-	is.Equal(dials, places) // the kept ones are used
+	is.Equal(f.dialed(), places) // the kept ones are used
 	began := time.Now()
 	is.NoErr(m.Close())
-	is.True(time.Since(began) < quitTimeout)                                           // all say goodbye at once
-	is.True(eventually(func() bool { _, open, _, _ := f.counts(); return open == 0 })) // none is left
-	is.Equal(count(f.verbs(), "tls QUIT"), places)                                     // politely
+	is.True(time.Since(began) < quitTimeout)       // all say goodbye at once
+	is.True(eventually(f.idle))                    // none is left
+	is.Equal(count(f.verbs(), "tls QUIT"), places) // politely
 }
 
 // A relay that admits few connections defers the mails beyond them, and loses none.
 func TestRelayThatAdmitsFewConnections(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	var admitted atomic.Int32
 	f.set(map[string]act{"banner": func(p *peer) bool {
 		if admitted.Add(1) > 5 {
@@ -155,36 +149,28 @@ func TestRelayThatAdmitsFewConnections(t *testing.T) {
 // What ended before the final dot is certain: the tokens of such a mail are deleted.
 func TestOnlyTheFinalDotMakesUncertain(t *testing.T) {
 	for _, step := range []string{"banner", "EHLO", "STARTTLS", "handshake", "AUTH", "MAIL", "RCPT", "DATA", "end"} {
-		for name, end := range map[string]func(context.CancelFunc) act{
-			"the context ends":    func(cancel context.CancelFunc) act { return func(p *peer) bool { cancel(); return hang(p) } },
-			"the connection ends": func(context.CancelFunc) act { return shut },
-		} {
-			t.Run(step+"/"+name, func(t *testing.T) {
-				is := is.New(t)
-				noLeak(t)
-				f := newFake(t, false)
-				m := newMailer(t, f, nil)
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-				defer cancel()
-				f.set(map[string]act{step: end(cancel)})
-				err := m.Send(ctx, message(t))
-				is.True(err != nil)
-				is.Equal(len(f.got()), 0) // the server has nothing
-				if step == "end" {
-					is.Equal(classOf(err), uncertain) // which nobody can tell here
-				} else {
-					is.Equal(classOf(err), temporary)
-				}
-				is.Equal(errors.Is(err, context.Canceled), name == "the context ends") // as recovery.Mailer wants it
-			})
-		}
+		t.Run(step, func(t *testing.T) {
+			is := is.New(t)
+			noLeak(t)
+			f, m := newPair(t, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			f.set(map[string]act{step: func(p *peer) bool { cancel(); return hang(p) }})
+			err := m.Send(ctx, message(t))
+			is.Equal(len(f.got()), 0) // the server has nothing
+			if step == "end" {
+				is.Equal(classOf(err), uncertain) // which nobody can tell here
+			} else {
+				is.Equal(classOf(err), temporary)
+			}
+			is.True(errors.Is(err, context.Canceled)) // as recovery.Mailer wants it
+		})
 	}
 }
 
 func TestWhoWaitsForAConnectionWaitsForTheContext(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, func(o *Options) { o.Connections = 1 })
+	f, m := newPair(t, func(o *Options) { o.Connections = 1 })
 	busy, release := make(chan bool), make(chan bool)
 	f.set(map[string]act{"RCPT": func(p *peer) bool { close(busy); <-release; return say("250 ok")(p) }})
 	first := make(chan error, 1)
@@ -223,8 +209,7 @@ func TestDeadConnectionIsReplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
 			noLeak(t)
-			f := newFake(t, false)
-			m := newMailer(t, f, nil)
+			f, m := newPair(t, nil)
 			answered := map[string]act{}
 			for step, a := range acts {
 				answered[step] = a
@@ -237,9 +222,8 @@ func TestDeadConnectionIsReplaced(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 			defer cancel()
 			is.NoErr(m.Send(ctx, message(t))) // over another one
-			dials, _, _, _ := f.counts()
-			is.Equal(dials, 2)        // once more
-			is.Equal(len(f.got()), 2) // each mail once
+			is.Equal(f.dialed(), 2)           // once more
+			is.Equal(len(f.got()), 2)         // each mail once
 		})
 	}
 }
@@ -252,8 +236,7 @@ func TestNothingIsRepeatedBehindTheFinalDot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			f := newFake(t, false)
-			m := newMailer(t, f, nil)
+			f, m := newPair(t, nil)
 			is.NoErr(m.Send(t.Context(), message(t))) // the connection is kept
 			f.set(map[string]act{"end": end})
 			want := uncertain
@@ -268,8 +251,7 @@ func TestNothingIsRepeatedBehindTheFinalDot(t *testing.T) {
 
 func TestRefusedRecipientLeavesTheConnection(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	is.NoErr(m.Send(t.Context(), message(t))) // a good one
 	f.set(map[string]act{"RCPT": say("550 5.1.1 no")})
 	is.Equal(classOf(m.Send(t.Context(), message(t))), permanent) // a bad one
@@ -278,16 +260,14 @@ func TestRefusedRecipientLeavesTheConnection(t *testing.T) {
 	is.NoErr(m.Send(t.Context(), message(t))) // a good one again
 	verbs := f.verbs()
 	is.Equal(verbs[len(verbs)-4:], []string{"tls RSET", "tls MAIL", "tls RCPT", "tls DATA"}) // from a clean start
-	dials, _, _, _ := f.counts()
-	is.Equal(dials, 1) // over the same connection
+	is.Equal(f.dialed(), 1)                                                                  // over the same connection
 }
 
 func TestDeferredRecipientIsNotAskedForTwice(t *testing.T) {
 	for _, step := range []string{"RCPT", "DATA"} {
 		t.Run(step, func(t *testing.T) {
 			is := is.New(t)
-			f := newFake(t, false)
-			m := newMailer(t, f, nil)
+			f, m := newPair(t, nil)
 			is.NoErr(m.Send(t.Context(), message(t))) // the connection is kept
 			f.set(map[string]act{step: say("450 4.2.1 later")})
 			is.Equal(classOf(m.Send(t.Context(), message(t))), temporary) // the worker comes again
@@ -298,21 +278,18 @@ func TestDeferredRecipientIsNotAskedForTwice(t *testing.T) {
 
 func TestWordyServerKeepsItsConnection(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	f.set(map[string]act{"MAIL": say(strings.Repeat("250-x\r\n", 20<<10) + "250 ok")}) // 140 kB
 	for range 3 {
 		is.NoErr(m.Send(t.Context(), message(t))) // each has room for the replies
 	}
-	dials, _, _, _ := f.counts()
-	is.Equal(dials, 1) // over one connection
+	is.Equal(f.dialed(), 1) // over one connection
 }
 
 // Only the first answer of a kept connection has to come early.
 func TestKeptConnectionMayTakeItsTime(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	is.NoErr(m.Send(t.Context(), message(t))) // the connection is kept
 	f.set(map[string]act{"end": func(p *peer) bool { time.Sleep(1300 * time.Millisecond); return accept(p) }})
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
@@ -324,13 +301,12 @@ func TestKeptConnectionMayTakeItsTime(t *testing.T) {
 func TestIdleConnectionEnds(t *testing.T) {
 	is := is.New(t)
 	noLeak(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	m.opts.IdleTimeout = 30 * time.Millisecond
-	is.NoErr(m.Send(t.Context(), message(t)))                                          // sent
-	is.True(eventually(func() bool { _, open, _, _ := f.counts(); return open == 0 })) // ended by itself
-	is.True(slices.Contains(f.verbs(), "tls QUIT"))                                    // politely
-	is.NoErr(m.Send(t.Context(), message(t)))                                          // and made anew when needed
+	is.NoErr(m.Send(t.Context(), message(t)))       // sent
+	is.True(eventually(f.idle))                     // ended by itself
+	is.True(slices.Contains(f.verbs(), "tls QUIT")) // politely
+	is.NoErr(m.Send(t.Context(), message(t)))       // and made anew when needed
 }
 
 func TestCloseEndsTheConnections(t *testing.T) {
@@ -338,8 +314,7 @@ func TestCloseEndsTheConnections(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
 			noLeak(t)
-			f := newFake(t, false)
-			m := newMailer(t, f, nil)
+			f, m := newPair(t, nil)
 			f.set(map[string]act{"QUIT": quit})
 			is.NoErr(m.Send(t.Context(), message(t))) // the connection is kept
 			closed := make(chan error, 1)
@@ -350,8 +325,8 @@ func TestCloseEndsTheConnections(t *testing.T) {
 			case <-time.After(quitTimeout + 10*time.Second):
 				t.Fatal("Close does not return")
 			}
-			is.True(eventually(func() bool { _, open, _, _ := f.counts(); return open == 0 })) // none is left
-			is.Equal(count(f.verbs(), "tls QUIT"), 1)                                          // goodbye was said
+			is.True(eventually(f.idle))               // none is left
+			is.Equal(count(f.verbs(), "tls QUIT"), 1) // goodbye was said
 			_, _, _, wrote := f.counts()
 			is.True(wrote < 16<<20) // bytes of a goodbye; nobody listens to more
 			err := m.Send(t.Context(), message(t))
@@ -365,8 +340,7 @@ func TestCloseEndsTheConnections(t *testing.T) {
 func TestCloseLetsASendFinish(t *testing.T) {
 	is := is.New(t)
 	noLeak(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	busy, release := make(chan bool), make(chan bool)
 	f.set(map[string]act{"RCPT": func(p *peer) bool { close(busy); <-release; return say("250 ok")(p) }})
 	sent := make(chan error, 1)
@@ -374,28 +348,25 @@ func TestCloseLetsASendFinish(t *testing.T) {
 	<-busy
 	is.NoErr(m.Close()) // meanwhile
 	close(release)
-	is.NoErr(<-sent)                                                                   // it goes on
-	is.True(eventually(func() bool { _, open, _, _ := f.counts(); return open == 0 })) // and keeps nothing
+	is.NoErr(<-sent)            // it goes on
+	is.True(eventually(f.idle)) // and keeps nothing
 }
 
 func TestEndedContextCostsNoConnection(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 10 {
 		is.NoErr(m.Send(t.Context(), message(t)))                     // the connection is kept
 		is.True(errors.Is(m.Send(ctx, message(t)), context.Canceled)) // it has ended already
 	}
-	dials, _, _, _ := f.counts()
-	is.Equal(dials, 1) // the same all the time
+	is.Equal(f.dialed(), 1) // the same all the time
 }
 
 func TestSendHasATimeoutOfItsOwn(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	m.opts.Timeout = 100 * time.Millisecond
 	f.set(map[string]act{"banner": hang})
 	is.True(errors.Is(m.Send(context.Background(), message(t)), context.DeadlineExceeded)) // without a deadline of the caller's
@@ -403,8 +374,7 @@ func TestSendHasATimeoutOfItsOwn(t *testing.T) {
 
 func TestServerThatIsDown(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	is.NoErr(f.listener.Close())
 	err := m.Send(t.Context(), message(t))
 	is.Equal(classOf(err), temporary)                                   // it may come up again

@@ -132,6 +132,12 @@ func (f *fake) counts() (dials, open, most int, wrote int64) {
 	return f.dials, len(f.conns), f.most, f.wrote
 }
 
+// dialed returns how many connections were made.
+func (f *fake) dialed() int { dials, _, _, _ := f.counts(); return dials }
+
+// idle reports whether no connection is open.
+func (f *fake) idle() bool { _, open, _, _ := f.counts(); return open == 0 }
+
 func (f *fake) serve(conn net.Conn) {
 	p := &peer{fake: f, raw: conn, conn: conn, r: bufio.NewReader(conn)}
 	if f.implicit && !p.do("handshake", p.handshake) {

@@ -242,7 +242,7 @@ func testHostile(t *testing.T, c hostileCase, never ...string) {
 	is.NoErr(m.Send(ctx, message(t))) // the next mail to a healthy server
 	is.Equal(len(f.got()), before+1)  // arrives once
 	is.NoErr(m.Close())
-	is.True(eventually(func() bool { _, open, _, _ := f.counts(); return open == 0 })) // no connection is left
+	is.True(eventually(f.idle)) // no connection is left
 }
 
 // checkQuiet checks the texts of err and of all that it wraps.

@@ -38,6 +38,12 @@ func newMailer(t testing.TB, f *fake, change func(*Options)) *Mailer {
 	return m
 }
 
+// newPair returns a fake server with STARTTLS and a Mailer for it.
+func newPair(t testing.TB, change func(*Options)) (*fake, *Mailer) {
+	f := newFake(t, false)
+	return f, newMailer(t, f, change)
+}
+
 func message(t testing.TB) recovery.Message {
 	is := is.New(t)
 	is.Helper()

@@ -96,8 +96,7 @@ func TestRecipients(t *testing.T) {
 	} {
 		t.Run(to, func(t *testing.T) {
 			is := is.New(t)
-			f := newFake(t, false)
-			m := newMailer(t, f, nil)
+			f, m := newPair(t, nil)
 			msg := message(t)
 			msg.To = to
 			err := m.Send(t.Context(), msg)
@@ -117,8 +116,7 @@ func TestRecipients(t *testing.T) {
 
 func TestAddressOutsideASCIINeedsTheServersConsent(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	msg := message(t)
 	msg.To = "jürgen@example.com"
 	err := m.Send(t.Context(), msg)
@@ -139,15 +137,13 @@ func TestAddressOutsideASCIINeedsTheServersConsent(t *testing.T) {
 
 func TestTheRenderersRefusalIsKept(t *testing.T) {
 	is := is.New(t)
-	f := newFake(t, false)
-	m := newMailer(t, f, nil)
+	f, m := newPair(t, nil)
 	msg := message(t)
 	msg.ExpiresAt = time.Time{}
 	err := m.Send(t.Context(), msg)
 	is.Equal(classOf(err), permanent)                   // a broken message stays broken
 	is.True(strings.HasPrefix(err.Error(), "mailer: ")) // in the Renderer's words
-	dials, _, _, _ := f.counts()
-	is.Equal(dials, 0) // nobody is asked
+	is.Equal(f.dialed(), 0)                             // nobody is asked
 }
 
 func FuzzMail(f *testing.F) {

@@ -60,8 +60,7 @@ func TestAttack_S63_Smuggling(t *testing.T) {
 			}
 			own, err := mailer.New(&mailer.Options{Templates: templates})
 			is.NoErr(err) // an operator may write such templates
-			f := newFake(t, false)
-			m := newMailer(t, f, nil)
+			f, m := newPair(t, nil)
 			for _, m.renderer = range []*mailer.Renderer{plain, own} {
 				for _, kind := range kinds {
 					msg := message(t)
