@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -197,6 +198,36 @@ func (r *rig) mailed(email string, client netip.Addr, since time.Time, most time
 			return mail{}, time.Since(since)
 		}
 	}
+}
+
+// served asks s for a reset and waits for the mail. What is refused, or does not come, takes more
+// than most.
+func (r *rig) served(s *recovery.Service, name string, from netip.Addr, most time.Duration) (mail, time.Duration) {
+	since := time.Now()
+	if askName(s, name, from) != nil {
+		return mail{}, most + 1
+	}
+	return r.mailed(name+"@example.com", from, since, most)
+}
+
+// crowd adds user0 and so on, and has each ask.
+func (r *rig) crowd(n int) {
+	r.is.Helper()
+	for i := range n {
+		name := fmt.Sprintf("user%d", i)
+		r.put(name)
+		r.is.NoErr(askName(r.Service, name, network(i)))
+	}
+}
+
+// crowdMails returns how many of a crowd were mailed, and how many mails more came.
+func (r *rig) crowdMails(n int) (mailed, repeated int) {
+	for i := range n {
+		mails := len(r.post.mails(fmt.Sprintf("user%d@example.com", i)))
+		mailed += min(mails, 1)
+		repeated += max(mails-1, 0)
+	}
+	return mailed, repeated
 }
 
 // resets returns how many tokens are stored.

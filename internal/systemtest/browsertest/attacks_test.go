@@ -52,8 +52,7 @@ func TestAttack_S70_CrossSiteForm(t *testing.T) {
 // A script on another site: S70.
 func TestAttack_S70_CrossSiteFetch(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	b.visit(evil(t, "<!doctype html><title>x</title>"))
 	form := url.Values{"by": {"username"}, "username": {"billybob"}, "email": {""}}.Encode()
 	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded"} {
@@ -71,8 +70,7 @@ func TestAttack_S70_CrossSiteFetch(t *testing.T) {
 // A text/plain body from the pages' own origin is refused too: S70.
 func TestAttack_S70_PlainText(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	b.visit(s.base + "username")
 	eval[bool](b, `document.querySelector("form").enctype = "text/plain", true`)
 	b.fill("#email", "alice@example.com")
@@ -114,8 +112,7 @@ func TestAttack_S71_FramedPage(t *testing.T) {
 // A page opened by another site, with a fragment and parameters of its choice: S71.
 func TestAttack_S71_NothingIsReflected(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	const mark = `<img src=x onerror=document.title="hacked">`
 	for _, path := range []string{"", "password", "username", "reset", "done", "password-sent", "nothing"} {
 		b.visit(s.base + path + "?email=" + url.QueryEscape(mark) + "&next=https://evil.example#" + url.PathEscape(mark))
@@ -137,9 +134,8 @@ func TestAttack_S71_NothingIsReflected(t *testing.T) {
 // Whoever opened the page gets no hold of it.
 func TestOpenerIsCutOff(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
+	s, b := fresh(t)
 	link, _ := s.link("billybob")
-	b := open(t, profile{})
 	b.visit(evil(t, fmt.Sprintf(`<!doctype html><title>x</title><a href="%s">go</a>`, link)))
 	closed := eval[bool](b, fmt.Sprintf(`new Promise((done) => {
 		const w = open(%q), start = Date.now();

@@ -24,8 +24,7 @@ func (b *tab) submit(password string) int64 {
 // A password that only the server can reject costs no second look into the mail.
 func TestRejectedPasswordKeepsTheToken(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	link, token := s.link("billybob")
 	b.visit(link)
 	is.Equal(b.submit("My-Billybob-26!"), int64(422))
@@ -48,15 +47,10 @@ func TestRejectedPasswordKeepsTheToken(t *testing.T) {
 	b.quiet()
 }
 
-// A link as it was pasted costs no second look either.
-// Where the browser keeps nothing, the link works all the same.
-// A page of one's own has what New demands, and may have nothing else.
-// The script takes the token out of the address bar for a field only.
 // Reloading, and going away and back, lose nothing.
 func TestReloadKeepsTheToken(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	link, token := s.link("billybob")
 	b.visit(link)
 	b.do(chromedp.Reload())
@@ -70,8 +64,7 @@ func TestReloadKeepsTheToken(t *testing.T) {
 
 func TestBackAfterTheEnd(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	link, token := s.link("billybob")
 	b.visit(link)
 	is.Equal(b.submit(newPassword), int64(200))
@@ -87,8 +80,7 @@ func TestBackAfterTheEnd(t *testing.T) {
 // Back from "check your mail" leads to the form, and asking again works.
 func TestBackToAskAgain(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	b.visit(s.base + "password")
 	b.fill("#email", "nobody@example.com")
 	b.click("button[type=submit]")
@@ -102,8 +94,7 @@ func TestBackToAskAgain(t *testing.T) {
 // A second press while the first is under way is no second request.
 func TestDoubleSubmit(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	pressTwice := func(says string) {
 		t.Helper()
 		s.slow.Store(int64(time.Second))
@@ -131,8 +122,7 @@ func TestDoubleSubmit(t *testing.T) {
 // An answer that never comes leaves no button that cannot be pressed.
 func TestButtonIsReadyAgain(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	b.beforePages(`window.setTimeout = (f, after) => { window.later = [f, after] }`)
 	b.visit(s.base + "username")
 	b.fill("#email", "alice@example.com")
@@ -195,8 +185,6 @@ func TestAttack_S30_ScannerRunsTheScript(t *testing.T) {
 	is.Equal(b.submit(newPassword), int64(200))
 }
 
-// A new link opened in the tab that shows what became of the old one: the address differs in the
-// fragment only, so that the browser loads nothing by itself.
 // What the script says while one types is what the server says afterwards.
 func TestScriptMirrorsThePolicy(t *testing.T) {
 	for name, core := range map[string]recovery.Options{
@@ -243,9 +231,8 @@ func TestScriptMirrorsThePolicy(t *testing.T) {
 // The script keeps a form back that the server would reject, and says why beside the field.
 func TestFaultsAreShownBeforeSending(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
+	s, b := fresh(t)
 	link, _ := s.link("billybob")
-	b := open(t, profile{})
 	b.visit(link)
 	b.do(clickOn("button[type=submit]"))
 	is.Equal(b.text("#password-error"), "This password does not meet the requirements marked below.")
@@ -279,8 +266,7 @@ func TestFaultsAreShownBeforeSending(t *testing.T) {
 
 func TestEveryFaultBeforeSendingAtOnce(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	b.visit(s.base + "reset")
 	b.fill("#password", "short")
 	b.do(clickOn("button[type=submit]"))
@@ -296,9 +282,8 @@ func TestEveryFaultBeforeSendingAtOnce(t *testing.T) {
 // After a moment's failure the way back has the token still.
 func TestStoreDownForAMoment(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
+	s, b := fresh(t)
 	link, token := s.link("billybob")
-	b := open(t, profile{})
 	b.visit(link)
 	s.fault.Store(&storeDown)
 	is.Equal(b.submit(newPassword), int64(503))
@@ -311,8 +296,7 @@ func TestStoreDownForAMoment(t *testing.T) {
 
 func TestKeyboardOnly(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	b.visit(s.base)
 	focus := func() string {
 		return eval[string](b, `(() => { const e = document.activeElement; return e.id || e.value || e.getAttribute("href") || e.type || e.tagName })()`)

@@ -87,6 +87,12 @@ func serve(t *testing.T, core recovery.Options, opts portal.Options) *site {
 	return s
 }
 
+// fresh returns pages with the default options and a tab to look at them.
+func fresh(t *testing.T) (*site, *tab) {
+	t.Helper()
+	return serve(t, recovery.Options{}, portal.Options{}), open(t, profile{})
+}
+
 // link has a link mailed and returns it, and the token in it.
 func (s *site) link(username string) (link, token string) {
 	s.t.Helper()

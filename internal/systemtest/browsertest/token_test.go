@@ -12,10 +12,10 @@ import (
 	"example.com/recovery/httpadapter/portal"
 )
 
+// A link as it was pasted costs no second look into the mail.
 func TestPastedLinkIsKept(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	link, token := s.link("billybob")
 	b.visit(s.base + "reset")
 	b.fill("#token", "\u3000<"+link+">\u200b")
@@ -25,10 +25,10 @@ func TestPastedLinkIsKept(t *testing.T) {
 	is.Equal(s.password("3"), newPassword)
 }
 
+// Where the browser keeps nothing, the link works all the same.
 func TestStorageIsOff(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	b.beforePages(`Object.defineProperty(window, "sessionStorage", {get() { throw new DOMException("off", "SecurityError") }})`)
 	link, token := s.link("billybob")
 	b.visit(link)
@@ -47,6 +47,7 @@ func TestStorageIsOff(t *testing.T) {
 	b.quiet()
 }
 
+// A page of one's own has what New demands, and may have nothing else.
 func TestPageOfOnesOwn(t *testing.T) {
 	is := is.New(t)
 	s := serve(t, recovery.Options{}, portal.Options{Templates: fstest.MapFS{"reset.html": {Data: []byte(`<form method="post" action="reset">
@@ -67,10 +68,10 @@ func TestPageOfOnesOwn(t *testing.T) {
 	b.quiet()
 }
 
+// The script takes the token out of the address bar for a field only.
 func TestTokenStaysWithoutAField(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	for _, page := range []string{
 		`<body data-page="reset"><form><input name="token"></form>`,
 		`<body data-page="reset"><form><input name="token" id="token"><input id="password"></form>`,
@@ -87,10 +88,11 @@ func TestTokenStaysWithoutAField(t *testing.T) {
 	b.quiet()
 }
 
+// A new link opened in the tab that shows what became of the old one: the address differs in the
+// fragment only, so that the browser loads nothing by itself.
 func TestNewLinkOnTheErrorPage(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	b.visit(s.base + "reset#token=" + noToken)
 	is.Equal(b.submit(newPassword), int64(422))
 	is.Equal(b.text("h1"), "This link or token cannot be used")
@@ -103,8 +105,7 @@ func TestNewLinkOnTheErrorPage(t *testing.T) {
 
 func TestIncompleteLink(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	_, token := s.link("billybob")
 	b.visit(s.base + "reset#token=" + token[:40])
 	is.Equal(b.url(), s.base+"reset")
@@ -119,8 +120,7 @@ func TestIncompleteLink(t *testing.T) {
 
 func TestAnotherTokenInstead(t *testing.T) {
 	is := is.New(t)
-	s := serve(t, recovery.Options{}, portal.Options{})
-	b := open(t, profile{})
+	s, b := fresh(t)
 	_, token := s.link("billybob")
 	b.visit(s.base + "reset#token=" + noToken)
 	b.do(clickOn("#token-change"))

@@ -100,7 +100,7 @@ func TestAttack_S36_FactorsAtOnce(t *testing.T) {
 // Whoever only asks what is needed uses up nothing, through whichever entry, and is told the same
 // each time.
 func TestAttack_S36_AskingForTheChallenge(t *testing.T) {
-	onEveryEntry(t, twoFactors, func(s *site, e *entry) {
+	onEntries(t, apart, twoFactors, func(s *site, e *entry) {
 		s.client = elsewhere(1)
 		token := s.token("billybob")
 		for range 3 * recovery.MaxTries {

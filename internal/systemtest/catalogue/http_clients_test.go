@@ -45,7 +45,7 @@ func (e *entry) calls() map[string]func() answer {
 
 // httpApart is apart for a row about requests of HTTP.
 func httpApart(k kind, e *entry) bool {
-	return overHTTP(k, e) && (k.name == "memstore" || e.name == "Xandr")
+	return e.send != nil && (k.name == "memstore" || e.name == "Xandr")
 }
 
 // What middleware leaves in RemoteAddr may have no port, or be no address at all. Nobody is

@@ -51,7 +51,7 @@ func TestAttack_S78_Panics(t *testing.T) {
 		o.Hooks.PasswordChanged = func(e recovery.ResetEvent) { hooks.PasswordChanged(e); boom("hook") }
 		generous(s, o)
 	}
-	onEveryEntry(t, with, func(s *site, e *entry) {
+	onEntries(t, apart, with, func(s *site, e *entry) {
 		token := s.token("victim")
 		shown := func(got answer, panicked bool, what string) {
 			if panicked && e.name != "direct" {

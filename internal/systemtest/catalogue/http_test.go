@@ -114,7 +114,7 @@ func TestAttack_S74_WrongMediaTypes(t *testing.T) { tryRow(t, "S74", "bodies") }
 // A method that is named elsewhere than in the request line is not heard, and a body of a method that
 // reads is not read.
 func TestAttack_S76_MethodOverrides(t *testing.T) {
-	onEntries(t, overHTTP, nil, func(s *site, e *entry) {
+	onEntries(t, httpApart, nil, func(s *site, e *entry) {
 		token := s.token("victim")
 		s.trace.calls()
 		path, media, body := s.forms(e.name)
@@ -158,7 +158,7 @@ func TestAttack_S77_ClientAddresses(t *testing.T) {
 		}
 	}
 	forged := []string{"X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "X-Client-IP", "X-Cluster-Client-IP", "Forwarded", "Fastly-Client-IP", "X-Originating-IP", "X-Remote-Addr", "X-Azure-ClientIP", "Via"}
-	onEveryEntry(t, limits, func(s *site, e *entry) {
+	onEntries(t, apart, limits, func(s *site, e *entry) {
 		for _, c := range []struct {
 			what string
 			addr func(i int) string

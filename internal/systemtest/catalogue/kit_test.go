@@ -186,12 +186,9 @@ func onEntries(t *testing.T, about func(kind, *entry) bool, with func(*site, *re
 	})
 }
 
-// apart is for a row that is long, and about the entry or the store but not about both: every entry
-// on memstore, every store through the direct call.
+// apart is for a row that is about the entry or the store but not about both: every entry on
+// memstore, every store through the direct call.
 func apart(k kind, e *entry) bool { return k.name == "memstore" || e.name == "direct" }
-
-// overHTTP is for a row that is about requests of HTTP.
-func overHTTP(_ kind, e *entry) bool { return e.send != nil }
 
 func quickHash(password string) string {
 	return fmt.Sprintf("quick$%x", sha256.Sum256([]byte(password)))

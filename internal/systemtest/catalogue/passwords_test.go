@@ -168,7 +168,7 @@ func checkLog(t *testing.T, text string) (records []map[string]string) {
 
 // What a database answers gets into the logs of the adapters.
 func TestAttack_S84_LogOfTheEntries(t *testing.T) {
-	onEveryEntry(t, generous, func(s *site, e *entry) {
+	onEntries(t, apart, generous, func(s *site, e *entry) {
 		for i, v := range s.vectors("passwords", "S84") {
 			if !s.turn(e, i) {
 				continue
