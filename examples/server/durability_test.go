@@ -54,6 +54,13 @@ func (p *process) ask(username string) {
 	is.New(p.t).Equal(status, http.StatusOK)
 }
 
+// complete sets a new password with a token and returns the status.
+func (p *process) complete(token string) int {
+	p.t.Helper()
+	status, _ := p.do("PUT", "/account-recovery", fmt.Sprintf(`{"account-recovery":{"password":"New-passw0rd-2","token":%q}}`, token))
+	return status
+}
+
 func TestDurableKilledAfterTheAnswer(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -143,12 +150,8 @@ func TestAttack_S44_DurableKilledAfterAcceptance(t *testing.T) {
 			is.Equal(mails[0].id, mails[1].id) // the same mail
 			tokens := []string{mails[0].token(), mails[1].token()}
 			is.True(tokens[0] != "" && tokens[1] != "" && tokens[0] != tokens[1]) // with a token of its own
-			complete := func(token string) int {
-				status, _ := p.do("PUT", "/account-recovery", fmt.Sprintf(`{"account-recovery":{"password":"New-passw0rd-2","token":%q}}`, token))
-				return status
-			}
-			is.Equal(complete(tokens[use]), http.StatusOK)
-			is.True(complete(tokens[1-use]) != http.StatusOK) // until one is used
+			is.Equal(p.complete(tokens[use]), http.StatusOK)
+			is.True(p.complete(tokens[1-use]) != http.StatusOK) // until one is used
 			p.stop(syscall.SIGTERM)
 		})
 	}

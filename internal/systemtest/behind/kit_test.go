@@ -118,7 +118,7 @@ func accountOf(name string) recovery.Account {
 }
 
 func askName(s *recovery.Service, name string, from netip.Addr) error {
-	return errOf(s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Client: from}))
+	return spy.Err(s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Client: from}))
 }
 
 // askCode is askName, for a mail with a code, too.
@@ -128,15 +128,15 @@ func askCode(s *recovery.Service, name string, from netip.Addr) (ticket string, 
 }
 
 func askEmail(s *recovery.Service, email string, from netip.Addr) error {
-	return errOf(s.RequestReset(context.Background(), recovery.ResetRequest{Email: email, Client: from}))
+	return spy.Err(s.RequestReset(context.Background(), recovery.ResetRequest{Email: email, Client: from}))
 }
 
 func askPortal(s *recovery.Service, name, portal string, from netip.Addr) error {
-	return errOf(s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Portal: portal, Client: from}))
+	return spy.Err(s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Portal: portal, Client: from}))
 }
 
 func askUsernames(s *recovery.Service, email string, from netip.Addr) error {
-	return errOf(s.RetrieveUsername(context.Background(), recovery.UsernameRequest{Email: email, Client: from}))
+	return spy.Err(s.RetrieveUsername(context.Background(), recovery.UsernameRequest{Email: email, Client: from}))
 }
 
 func redeem(s *recovery.Service, token string, from netip.Addr) error {
@@ -381,6 +381,3 @@ func long(t *testing.T) {
 		t.Skip("too long for the race detector: run it without -race")
 	}
 }
-
-// errOf is for calls of which a test wants the error alone.
-func errOf[T any](_ T, err error) error { return err }

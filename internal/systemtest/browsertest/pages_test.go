@@ -146,16 +146,7 @@ func TestEveryPage(t *testing.T) {
 				if page == "error" {
 					problems[b.text(".lead")] = true
 				}
-				for _, l := range looks {
-					b.look(l, 800)
-					width := eval[int64](b, "document.documentElement.scrollWidth")
-					if width > l.width {
-						t.Errorf("%s is %d wide in %d", state.name, width, l.width)
-					}
-					for _, v := range b.violations() {
-						t.Errorf("%s, %v: %s (%s): %v", state.name, l, v.ID, v.Help, v.Nodes)
-					}
-				}
+				b.examine(state.name, looks)
 				if *screenshots {
 					for _, l := range []look{{"light", 1280}, {"dark", 1280}, {"light", 390}, {"dark", 390}} {
 						b.shoot(l, fmt.Sprintf("%s-%s-%s-%d.png", state.name, lang, l.scheme, l.width))
@@ -176,15 +167,7 @@ func TestExamplePages(t *testing.T) {
 	e := startExample(t)
 	b := open(t, profile{})
 	examine := func(name string) {
-		for _, l := range []look{{"light", 1280}, {"dark", 1280}, {"light", 320}, {"dark", 320}} {
-			b.look(l, 800)
-			if width := eval[int64](b, "document.documentElement.scrollWidth"); width > l.width {
-				t.Errorf("%s is %d wide in %d", name, width, l.width)
-			}
-			for _, v := range b.violations() {
-				t.Errorf("%s, %v: %s (%s): %v", name, l, v.ID, v.Help, v.Nodes)
-			}
-		}
+		b.examine(name, []look{{"light", 1280}, {"dark", 1280}, {"light", 320}, {"dark", 320}})
 		b.do(chromedp.ResetViewport())
 	}
 	for _, path := range []string{"/", "/login", "/mailbox"} {
@@ -209,6 +192,20 @@ func TestExamplePages(t *testing.T) {
 		b.fill("#password", password)
 		is.Equal(b.click("button"), status)
 		examine(b.text("h1"))
+	}
+}
+
+// examine wants the page to be without faults, and no wider than the window.
+func (b *tab) examine(name string, looks []look) {
+	b.t.Helper()
+	for _, l := range looks {
+		b.look(l, 800)
+		if width := eval[int64](b, "document.documentElement.scrollWidth"); width > l.width {
+			b.t.Errorf("%s is %d wide in %d", name, width, l.width)
+		}
+		for _, v := range b.violations() {
+			b.t.Errorf("%s, %v: %s (%s): %v", name, l, v.ID, v.Help, v.Nodes)
+		}
 	}
 }
 

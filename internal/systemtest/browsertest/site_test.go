@@ -98,7 +98,7 @@ func (s *site) link(username string) (link, token string) {
 	s.t.Helper()
 	is := is.New(s.t)
 	s.deliver() // an older request beside it could be mailed last, with a token that is superseded
-	is.NoErr(errOf(s.RequestReset(s.t.Context(), recovery.ResetRequest{Username: username, Portal: "web"})))
+	is.NoErr(spy.Err(s.RequestReset(s.t.Context(), recovery.ResetRequest{Username: username, Portal: "web"})))
 	s.deliver()
 	for _, m := range s.mail.Messages() {
 		if m.Kind == recovery.MessageResetLink {
@@ -215,6 +215,3 @@ func (e *example) mails(n int) (mails []mail) {
 	})
 	return mails
 }
-
-// errOf is for calls of which a test wants the error alone.
-func errOf[T any](_ T, err error) error { return err }

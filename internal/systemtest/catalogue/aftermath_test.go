@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // mailTimes is a mail system that takes its time for a mail, and notes when it came to whom.
@@ -177,12 +178,12 @@ func TestAttack_S57_NoticeThatHangs(t *testing.T) {
 func (s *site) named() map[string]func() error {
 	reset := func(name string) func() error {
 		return func() error {
-			return errOf(s.RequestReset(s.ctx, recovery.ResetRequest{Username: name, Client: s.client}))
+			return spy.Err(s.RequestReset(s.ctx, recovery.ResetRequest{Username: name, Client: s.client}))
 		}
 	}
 	names := func(address string) func() error {
 		return func() error {
-			return errOf(s.RetrieveUsername(s.ctx, recovery.UsernameRequest{Email: address, Client: s.client}))
+			return spy.Err(s.RetrieveUsername(s.ctx, recovery.UsernameRequest{Email: address, Client: s.client}))
 		}
 	}
 	return map[string]func() error{

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // An answer is what a caller gets: what it comes to, and all of it but the date.
@@ -103,10 +104,10 @@ func (s *site) entry(name string) *entry {
 // direct is the Service itself. Its mails have codes, too.
 func (s *site) direct() *entry {
 	e := &entry{name: "direct"}
-	e.byName = func(name string) answer { return s.called(errOf(s.request(recovery.ResetRequest{Username: name}))) }
-	e.byEmail = func(email string) answer { return s.called(errOf(s.request(recovery.ResetRequest{Email: email}))) }
+	e.byName = func(name string) answer { return s.called(spy.Err(s.request(recovery.ResetRequest{Username: name}))) }
+	e.byEmail = func(email string) answer { return s.called(spy.Err(s.request(recovery.ResetRequest{Email: email}))) }
 	e.names = func(email string) answer {
-		return s.called(errOf(s.RetrieveUsername(s.ctx, recovery.UsernameRequest{Email: email, Tenant: s.tenant, Client: s.client})))
+		return s.called(spy.Err(s.RetrieveUsername(s.ctx, recovery.UsernameRequest{Email: email, Tenant: s.tenant, Client: s.client})))
 	}
 	e.completeAs = func(username, token, password string) answer {
 		return s.completes(recovery.CompleteRequest{Username: username, Token: token, Password: password})

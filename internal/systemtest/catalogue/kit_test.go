@@ -20,6 +20,7 @@ import (
 	"example.com/recovery/httpadapter"
 	"example.com/recovery/httpadapter/portal"
 	"example.com/recovery/internal/spy"
+	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/mailer/mailertest"
 )
 
@@ -212,7 +213,7 @@ func (s *site) putAll(accounts []recovery.Account) {
 		}
 	}
 	if s.db != nil {
-		s.is.NoErr(insert(s.ground, accounts, hash))
+		s.is.NoErr(databases.PutAll(s.db, s.dialect, accounts, hash))
 	}
 }
 
@@ -253,7 +254,7 @@ func (s *site) token(username string) string {
 	s.withCode(username)
 	mails := s.deliver()
 	s.is.Equal(len(mails), 1) // one mail to one account
-	return tokenOf(mails[0])
+	return spy.Token(mails[0])
 }
 
 // withCode asks for a reset with a code, and returns the ticket.
@@ -274,14 +275,6 @@ func (s *site) request(r recovery.ResetRequest) (recovery.Receipt, error) {
 	defer s.mu.Unlock()
 	s.tickets[receipt.ID] = receipt.Ticket.Reveal()
 	return receipt, err
-}
-
-// tokenOf returns the token for the first account of a mail, "" if it has none.
-func tokenOf(m recovery.Message) string {
-	if len(m.Resets) == 0 {
-		return ""
-	}
-	return m.Resets[0].Token.Reveal()
 }
 
 // codeOf returns its code, "" if it has none.
@@ -361,6 +354,3 @@ func (s *site) serve() *httptest.Server {
 	}
 	return s.server
 }
-
-// errOf is for calls of which a test wants the error alone.
-func errOf[T any](_ T, err error) error { return err }

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 	"example.com/recovery/store/sqlstore"
 )
@@ -105,7 +106,7 @@ func TestAttack_S61_LineBreaksInHeaders(t *testing.T) {
 			var got answer
 			switch e.name {
 			case "direct":
-				got = s.called(errOf(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "victim", Locale: v.Value})))
+				got = s.called(spy.Err(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "victim", Locale: v.Value})))
 				s.is.Equal(got.outcome, map[bool]string{true: accepted, false: malformed}[languageTag.MatchString(v.Value)])
 			default:
 				_, _, body := s.forms(e.name)

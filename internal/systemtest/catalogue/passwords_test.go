@@ -294,7 +294,7 @@ func TestAttack_S84_LogOfTheWorker(t *testing.T) {
 			s.is.Equal(len(mails), 1) // the mail came in the end
 			try("the breach service", v, "error", func() {
 				fault = hostile
-				s.lives(e, "3", tokenOf(mails[0]))
+				s.lives(e, "3", spy.Token(mails[0]))
 				fault = nil
 			})
 			s.sound("3")

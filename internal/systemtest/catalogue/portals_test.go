@@ -11,6 +11,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -77,7 +78,7 @@ func (s *site) through(e *entry, username, portal string) answer {
 	case "Rackspace XML":
 		return e.send("reset", `<forgotPasswordCredentials xmlns="`+raxSpace+`" username="`+quoteXML(username)+`" portal="`+quoteXML(portal)+`"/>`)
 	}
-	return s.called(errOf(s.request(recovery.ResetRequest{Username: username, Portal: portal})))
+	return s.called(spy.Err(s.request(recovery.ResetRequest{Username: username, Portal: portal})))
 }
 
 func namesPortals(_ kind, e *entry) bool {
@@ -106,7 +107,7 @@ func TestAttack_S35_PortalOfOthers(t *testing.T) {
 			for _, m := range mails {
 				s.is.Equal(len(m.Resets), 1)
 				s.is.Equal(m.Resets[0].Username, c.username)
-				s.is.Equal(m.Resets[0].Link, c.link+"#token="+tokenOf(m)) // the portal's own page
+				s.is.Equal(m.Resets[0].Link, c.link+"#token="+spy.Token(m)) // the portal's own page
 			}
 			s.is.Equal(strings.Contains(strings.Join(s.trace.calls(), " "), "CreateResets"), c.link != "") // no token is made
 		}
@@ -197,7 +198,7 @@ func TestAttack_S35_PortalChangesItsTenants(t *testing.T) {
 // Of an address's accounts, those get a link that the portal is for.
 func TestAttack_S35_SomeAccountsOfAnAddress(t *testing.T) {
 	everywhere(t, staffed, func(s *site) {
-		err := errOf(s.RequestReset(s.ctx, recovery.ResetRequest{Email: "alice@example.com", Portal: "staff", Client: s.client}))
+		err := spy.Err(s.RequestReset(s.ctx, recovery.ResetRequest{Email: "alice@example.com", Portal: "staff", Client: s.client}))
 		s.is.Equal(s.called(err).outcome, accepted)
 		mails := s.deliver()
 		s.is.Equal(len(mails), 1)

@@ -75,7 +75,7 @@ func TestAttack_S45_DatabaseFailsAfterTheEffect(t *testing.T) {
 		s.trace.Store.Store = s.Store
 		mails := s.deliver()
 		s.is.Equal(len(mails), 1) // what was stored is mailed
-		token := tokenOf(mails[0])
+		token := spy.Token(mails[0])
 		if e.name == "code" { // the mail had one, but the caller got no ticket
 			s.advance(time.Second)
 			token = s.again(billybob)
@@ -112,7 +112,7 @@ func TestAttack_S45_DatabaseFailsTheWorker(t *testing.T) {
 				s.trace.fail(nil)
 				mails := s.mail.Messages()[before:]
 				s.is.Equal(len(mails), 1)
-				s.lives(s.direct(), "3", tokenOf(mails[0]))
+				s.lives(s.direct(), "3", spy.Token(mails[0]))
 				s.deliver()
 			}
 		}
@@ -250,7 +250,7 @@ func TestAttack_S48_NoMailServer(t *testing.T) {
 			s.lives(s.direct(), "3", token) // its notice waits
 			s.mail.Fail(func(m recovery.Message) error {
 				s.mailed(m)
-				return fmt.Errorf("connection refused for %s with %s", m.To, tokenOf(m)+" "+codeOf(m))
+				return fmt.Errorf("connection refused for %s with %s", m.To, spy.Token(m)+" "+codeOf(m))
 			})
 			s.direct().byName("attacker")
 			s.entry("portal").names("alice@example.com")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // together calls f(0) … f(n-1) at once and returns what they return.
@@ -70,7 +71,7 @@ func TestAttack_S40_TokensOfOneRequest(t *testing.T) {
 	everywhere(t, patient, func(s *site) {
 		var tokens []string
 		s.mail.Fail(func(m recovery.Message) error { // so that the tokens stay alive
-			tokens = append(tokens, tokenOf(m))
+			tokens = append(tokens, spy.Token(m))
 			return recovery.ErrUncertain
 		})
 		s.direct().byName("billybob")
@@ -122,7 +123,7 @@ func TestAttack_S41_RequestRacesCompletion(t *testing.T) {
 				case recovery.MessagePasswordChanged:
 					notices++
 				default:
-					newer = tokenOf(m)
+					newer = spy.Token(m)
 				}
 			}
 			s.secret(newer)
@@ -190,7 +191,7 @@ func TestAttack_S42_FiveHundredRequestsAtOnce(t *testing.T) {
 		mails := s.deliverTogether()
 		s.is.Equal(len(mails), 1)
 		s.is.Equal(len(mails)+s.ended("JobThrottled ")+s.ended("JobDropped superseded "), atOnce)
-		s.lives(s.direct(), "3", tokenOf(mails[len(mails)-1]))
+		s.lives(s.direct(), "3", spy.Token(mails[len(mails)-1]))
 		s.sound("3")
 	})
 }
@@ -209,13 +210,13 @@ func TestAttack_S42_FiveHundredClientsAtOnce(t *testing.T) {
 			client := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
 			switch i % 4 {
 			case 0:
-				return s.called(errOf(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "alice", Client: client})))
+				return s.called(spy.Err(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "alice", Client: client})))
 			case 1:
-				return s.called(errOf(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "alicia", Client: client})))
+				return s.called(spy.Err(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "alicia", Client: client})))
 			case 2:
-				return s.called(errOf(s.RequestReset(s.ctx, recovery.ResetRequest{Email: "alice@example.com", Client: client})))
+				return s.called(spy.Err(s.RequestReset(s.ctx, recovery.ResetRequest{Email: "alice@example.com", Client: client})))
 			}
-			return s.called(errOf(s.RetrieveUsername(s.ctx, recovery.UsernameRequest{Email: "alice@example.com", Client: client})))
+			return s.called(spy.Err(s.RetrieveUsername(s.ctx, recovery.UsernameRequest{Email: "alice@example.com", Client: client})))
 		}) {
 			s.is.Equal(got.outcome, accepted)
 		}
@@ -256,10 +257,10 @@ func TestAttack_S44_OutcomeLost(t *testing.T) {
 				s.is.Equal(len(mails), 2) // it repeats once
 				s.is.Equal(mails[0].ID, mails[1].ID)
 				for _, m := range mails {
-					s.secret(tokenOf(m))
+					s.secret(spy.Token(m))
 				}
-				s.lives(s.direct(), "3", tokenOf(mails[use])) // whichever is opened
-				s.dies(s.direct(), tokenOf(mails[1-use]))
+				s.lives(s.direct(), "3", spy.Token(mails[use])) // whichever is opened
+				s.dies(s.direct(), spy.Token(mails[1-use]))
 				s.sound("3")
 			})
 		})

@@ -63,7 +63,7 @@ func onServer(d sqlstore.Dialect) func(t *testing.T) ground {
 		t.Helper()
 		if g, ok := opened.Load(d); ok {
 			g := g.(ground)
-			g.empty(t)
+			databases.Empty(t, g.db)
 			return g
 		}
 		server := serverOf(d)
@@ -86,46 +86,6 @@ func onServer(d sqlstore.Dialect) func(t *testing.T) ground {
 func serverOf(d sqlstore.Dialect) databases.Server {
 	i := slices.IndexFunc(databases.Servers, func(s databases.Server) bool { return s.Dialect == d && !s.Again })
 	return databases.Servers[i]
-}
-
-// empty deletes all rows of the application and the store.
-func (g ground) empty(t *testing.T) {
-	t.Helper()
-	is := is.New(t)
-	tx, err := g.db.Begin()
-	is.NoErr(err)
-	defer tx.Rollback()
-	for _, table := range []string{"users", "recovery_limits", "recovery_jobs", "recovery_resets"} {
-		_, err := tx.Exec("DELETE FROM " + table)
-		is.NoErr(err)
-	}
-	is.NoErr(tx.Commit())
-}
-
-// insert adds accounts that are not there yet, in statements of many rows.
-func insert(g ground, accounts []recovery.Account, hash string) error {
-	for some := range slices.Chunk(accounts, 100) {
-		rows := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?), ", len(some)), ", ")
-		var values []any
-		for _, a := range some {
-			status, password, verified := "disabled", 0, any(nil)
-			if a.Active {
-				status = "active"
-			}
-			if a.HasPassword {
-				password = 1
-			}
-			if a.EmailVerified {
-				verified = 1
-			}
-			values = append(values, a.ID, a.Tenant, a.Username, a.Email, hash, a.Locale, status, password, verified, a.SignIn)
-		}
-		query := "INSERT INTO users (id, tenant, username, email, password_hash, locale, status, local_password, verified_at, sign_in) VALUES " + rows
-		if _, err := g.db.Exec(databases.Bind(g.dialect, query), values...); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // A lasting is a test whose cleanups wait for the end of the package: it makes what all tests

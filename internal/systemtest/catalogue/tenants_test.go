@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // tenanted has accounts of further tenants: billybob's namesake is one of acme, with his address,
@@ -96,7 +97,7 @@ func TestAttack_S18_Namesakes(t *testing.T) {
 					s.is.Equal(mails[0].Usernames, []string{"billybob"}) // once, not twice
 				} else {
 					s.is.Equal(len(mails[0].Resets), 1)
-					tokens[tenant] = tokenOf(mails[0])
+					tokens[tenant] = spy.Token(mails[0])
 				}
 				s.told(tenant)
 			}

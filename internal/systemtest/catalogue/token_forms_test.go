@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 func TestAttack_S27_WrittenOtherwise(t *testing.T) {
@@ -162,10 +163,10 @@ func TestAttack_S29_AnswersNeverHaveTheToken(t *testing.T) {
 // What a browser sends for a link of a mail, and a server writes into its access log, has no token.
 func TestAttack_S29_LinksKeepTheTokenFromServers(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
-		s.is.NoErr(errOf(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "billybob", Portal: "web"})))
+		s.is.NoErr(spy.Err(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "billybob", Portal: "web"})))
 		mails := s.deliver()
 		s.is.Equal(len(mails), 1)
-		token := tokenOf(mails[0])
+		token := spy.Token(mails[0])
 		link, err := url.Parse(mails[0].Resets[0].Link)
 		s.is.NoErr(err)
 		s.is.Equal(link.Fragment, "token="+token)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // generous has limits counted, so that they are in the tables, and never reached.
@@ -152,7 +153,7 @@ func TestAttack_S22_NewerMailForAnotherNetwork(t *testing.T) {
 		mails := s.deliver() // what waited is mailed, though the mail for the other network overtook it
 		s.is.Equal(len(mails), 1)
 		s.is.Equal(mails[0].ID, waits)
-		older = tokenOf(mails[0])
+		older = spy.Token(mails[0])
 		s.advance(time.Minute)
 		theirs := s.token("billybob")
 		s.client = own
@@ -231,7 +232,7 @@ func TestAttack_S22_RetriesOfOneRequest(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		var tried []string
 		s.mail.Fail(func(m recovery.Message) error {
-			tried = append(tried, tokenOf(m))
+			tried = append(tried, spy.Token(m))
 			return fmt.Errorf("too slow: %w", recovery.ErrUncertain)
 		})
 		s.direct().byName("billybob")
@@ -363,7 +364,7 @@ func TestAttack_S25_QueuedMail(t *testing.T) {
 		s.put(billybob)
 		var tried []string
 		s.mail.Fail(func(m recovery.Message) error {
-			tried = append(tried, tokenOf(m))
+			tried = append(tried, spy.Token(m))
 			return errors.New("connection refused")
 		})
 		e.byEmail("billybob@example.com")

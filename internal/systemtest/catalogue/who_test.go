@@ -10,6 +10,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/store/sqlstore"
 )
@@ -37,7 +38,7 @@ func TestAttack_S03_AttackersAddressBesideTheName(t *testing.T) {
 			for _, r := range []recovery.ResetRequest{
 				{Username: "victim", Email: "attacker@evil.example"}, {Username: "attacker", Email: "victim@example.com"}, {Username: "victim", Email: "victim@example.com"}, {Username: " ", Email: "attacker@evil.example"},
 			} {
-				s.is.Equal(s.called(errOf(s.RequestReset(s.ctx, r))).outcome, malformed)
+				s.is.Equal(s.called(spy.Err(s.RequestReset(s.ctx, r))).outcome, malformed)
 			}
 			s.is.Equal(len(s.trace.calls()), 0)
 		}
@@ -166,7 +167,7 @@ func TestAttack_S12_NameIsAnothersAddress(t *testing.T) {
 					s.is.Equal(mails[0].Usernames, []string{"victim"}) // not the name of whoever took the address for a name
 					continue
 				}
-				s.is.Equal(e.complete(tokenOf(mails[0]), newPassword).outcome, accepted)
+				s.is.Equal(e.complete(spy.Token(mails[0]), newPassword).outcome, accepted)
 				s.is.Equal(s.verifies("9", newPassword), a.kind == "username")
 				s.is.Equal(s.verifies("8", newPassword), a.kind == "email")
 				s.deliver() // the notice

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 const nestedPassword = "Nested-h0rse"
@@ -50,10 +51,10 @@ func (w *world) reenter() {
 	complete()
 	// Last, because a completion voids what a worker may have mailed meanwhile.
 	ask(recovery.MessageResetToken, func() error {
-		return errOf(w.RequestReset(ctx, recovery.ResetRequest{Username: "quinn", Client: nestedClient}))
+		return spy.Err(w.RequestReset(ctx, recovery.ResetRequest{Username: "quinn", Client: nestedClient}))
 	})
 	ask(recovery.MessageUsernames, func() error {
-		return errOf(w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: quinnAddress}))
+		return spy.Err(w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: quinnAddress}))
 	})
 	_, err := w.DeliverJob(ctx, "00000000-0000-7000-8000-000000000000")
 	answered(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -53,7 +54,7 @@ func TestRandomSourceThatFails(t *testing.T) {
 			uuid.SetRand(noRandomness{})
 			svc, users, _ := quietService()
 			defer func() { fmt.Printf("%v, %q\n", recover(), users.Dump()) }()
-			fmt.Println(errOf(svc.RequestReset(context.Background(), recovery.ResetRequest{Username: "alice"})))
+			fmt.Println(spy.Err(svc.RequestReset(context.Background(), recovery.ResetRequest{Username: "alice"})))
 		}, "no randomness, \"\"\n", ""},
 	}
 	if name := os.Getenv("RECOVERY_TEST_RANDOM"); name != "" {
@@ -100,7 +101,7 @@ func ticketAndToken() (ticket, token string) {
 		panic(err)
 	}
 	m, _ := mail.Last()
-	return receipt.Ticket.Reveal(), tokenOf(m)
+	return receipt.Ticket.Reveal(), spy.Token(m)
 }
 
 // A source of IDs may also fail now and then. The answers must be as uniform as without, and what is

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 const (
@@ -56,7 +57,7 @@ var scenarios = []scenario{{
 	name: "a link to a portal", subjects: people, want: []string{"ok"},
 	act: func(w *world) {
 		w.asked(recovery.MessageResetLink, []string{"alice"}, func(ctx context.Context) error {
-			return errOf(w.RequestReset(ctx, recovery.ResetRequest{Username: w.subject, Portal: "web", Client: client}))
+			return spy.Err(w.RequestReset(ctx, recovery.ResetRequest{Username: w.subject, Portal: "web", Client: client}))
 		})
 		w.deliver()
 	},
@@ -64,7 +65,7 @@ var scenarios = []scenario{{
 	name: "the user names of an address", subjects: addresses, want: []string{"ok"},
 	act: func(w *world) {
 		w.asked(recovery.MessageUsernames, []string{"alice", "alicia"}, func(ctx context.Context) error {
-			return errOf(w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: w.subject, Client: client}))
+			return spy.Err(w.RetrieveUsername(ctx, recovery.UsernameRequest{Email: w.subject, Client: client}))
 		})
 		w.deliver()
 	},
@@ -253,7 +254,7 @@ var scenarios = []scenario{{
 
 func (w *world) askByAddress() {
 	w.asked(recovery.MessageResetToken, []string{"alice", "alicia"}, func(ctx context.Context) error {
-		return errOf(w.RequestReset(ctx, recovery.ResetRequest{Email: w.subject, Client: client}))
+		return spy.Err(w.RequestReset(ctx, recovery.ResetRequest{Email: w.subject, Client: client}))
 	})
 }
 

@@ -300,7 +300,7 @@ func (w *world) asked(kind recovery.MessageKind, expects []string, f func(ctx co
 
 func (w *world) ask(username string) {
 	w.asked(recovery.MessageResetToken, []string{username}, func(ctx context.Context) error {
-		return errOf(w.RequestReset(ctx, recovery.ResetRequest{Username: username, Client: client}))
+		return spy.Err(w.RequestReset(ctx, recovery.ResetRequest{Username: username, Client: client}))
 	})
 }
 
@@ -381,7 +381,7 @@ func (w *world) deliver() {
 
 // token returns a token of the account, made without faults.
 func (w *world) token(username string, from netip.Addr) string {
-	if err := errOf(w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username, Client: from})); err != nil {
+	if err := spy.Err(w.RequestReset(w.t.Context(), recovery.ResetRequest{Username: username, Client: from})); err != nil {
 		w.t.Fatal(err)
 	}
 	if _, err := w.Deliver(w.t.Context()); err != nil {
@@ -390,7 +390,7 @@ func (w *world) token(username string, from netip.Addr) string {
 	for _, m := range slices.Backward(w.mail.Messages()) {
 		if len(m.Resets) > 0 && m.Resets[0].Username == username {
 			time.Sleep(time.Hour) // until the limits forget it
-			return tokenOf(m)
+			return spy.Token(m)
 		}
 	}
 	w.t.Fatal("there must be a mail with a token")
@@ -447,14 +447,3 @@ func (w *world) heal() {
 	}
 	synctest.Wait()
 }
-
-// tokenOf returns the first token of a mail, "" if it has none.
-func tokenOf(m recovery.Message) string {
-	if len(m.Resets) == 0 {
-		return ""
-	}
-	return m.Resets[0].Token.Reveal()
-}
-
-// errOf is for calls of which a test wants the error alone.
-func errOf[T any](_ T, err error) error { return err }

@@ -18,6 +18,7 @@ import (
 	"example.com/recovery"
 	"example.com/recovery/httpadapter"
 	"example.com/recovery/httpadapter/portal"
+	"example.com/recovery/internal/spy"
 )
 
 // A subject is who a request names, and for a completion with which token, or ticket and code.
@@ -74,13 +75,13 @@ const (
 // requests are all ways to ask for a mail.
 var requests = []action{
 	{name: "direct, reset with a code", direct: func(svc *recovery.Service, s subject, who netip.Addr) error {
-		return errOf(svc.RequestReset(context.Background(), recovery.ResetRequest{Username: s.username, Tenant: tenant, Code: true, Client: who}))
+		return spy.Err(svc.RequestReset(context.Background(), recovery.ResetRequest{Username: s.username, Tenant: tenant, Code: true, Client: who}))
 	}},
 	{name: "direct, reset by address", direct: func(svc *recovery.Service, s subject, who netip.Addr) error {
-		return errOf(svc.RequestReset(context.Background(), recovery.ResetRequest{Email: s.email, Tenant: tenant, Client: who, Portal: "web", Locale: "ja"}))
+		return spy.Err(svc.RequestReset(context.Background(), recovery.ResetRequest{Email: s.email, Tenant: tenant, Client: who, Portal: "web", Locale: "ja"}))
 	}},
 	{name: "direct, user names", direct: func(svc *recovery.Service, s subject, who netip.Addr) error {
-		return errOf(svc.RetrieveUsername(context.Background(), recovery.UsernameRequest{Email: s.email, Tenant: tenant, Client: who}))
+		return spy.Err(svc.RetrieveUsername(context.Background(), recovery.UsernameRequest{Email: s.email, Tenant: tenant, Client: who}))
 	}},
 	{name: "Xandr, reset", handler: xandr, write: func(s subject) message {
 		return message{"POST", xandrPath, fmt.Sprintf(`{"account-recovery":{"username":%q}}`, s.username), nil}

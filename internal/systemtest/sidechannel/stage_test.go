@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -194,26 +193,13 @@ func (o opened) fill(all []recovery.Account) error {
 		}
 		return nil
 	}
-	const columns = "(tenant, username, email, password_hash, locale, status, local_password, verified_at, id)"
 	tx, err := o.db.Begin()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	for some := range slices.Chunk(all, 200) {
-		insert := "INSERT INTO users " + columns + " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)" +
-			strings.Repeat(", (?, ?, ?, ?, ?, ?, ?, ?, ?)", len(some)-1)
-		var values []any
-		for _, a := range some {
-			status := "disabled"
-			if a.Active {
-				status = "active"
-			}
-			values = append(values, a.Tenant, a.Username, a.Email, oldHash, "", status, 1, 1, a.ID)
-		}
-		if _, err := tx.Exec(databases.Bind(o.dialect, insert), values...); err != nil {
-			return err
-		}
+	if err := databases.PutAll(tx, o.dialect, all, oldHash); err != nil {
+		return err
 	}
 	if err := tx.Commit(); err != nil {
 		return err

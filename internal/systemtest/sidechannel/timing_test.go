@@ -12,6 +12,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/internal/race"
+	"example.com/recovery/internal/spy"
 )
 
 // mode is "full" if everything is to be measured, or how often, to see whether it works.
@@ -127,7 +128,7 @@ func resetWithCode(s subject) recovery.ResetRequest {
 func (g *stage) reset(t testing.TB) func(recovery.ResetRequest) {
 	ctx := context.Background()
 	return func(r recovery.ResetRequest) {
-		if err := errOf(g.svc.RequestReset(ctx, r)); err != nil {
+		if err := spy.Err(g.svc.RequestReset(ctx, r)); err != nil {
 			t.Error(err)
 		}
 	}

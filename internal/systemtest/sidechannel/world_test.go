@@ -232,6 +232,3 @@ func (o observation) differences(from observation) (text string) {
 
 // client is who asks where it does not matter who does.
 var client = netip.MustParseAddr("192.0.2.10")
-
-// errOf is for calls of which a test wants the error alone.
-func errOf[T any](_ T, err error) error { return err }

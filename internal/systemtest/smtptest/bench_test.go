@@ -13,6 +13,7 @@ import (
 	gomail "github.com/wneessen/go-mail"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 	"example.com/recovery/mailer/smtpmailer"
 	"example.com/recovery/store/memstore"
@@ -143,7 +144,7 @@ func deliver(b *testing.B, m *smtpmailer.Mailer) time.Duration {
 		store.Put(recovery.Account{
 			ID: fmt.Sprint(i), Username: fmt.Sprintf("user%d", i), Email: address(i), Active: true, HasPassword: true, EmailVerified: true,
 		}, "hash")
-		if err := errOf(svc.RequestReset(b.Context(), recovery.ResetRequest{Email: address(i)})); err != nil {
+		if err := spy.Err(svc.RequestReset(b.Context(), recovery.ResetRequest{Email: address(i)})); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -154,6 +155,3 @@ func deliver(b *testing.B, m *smtpmailer.Mailer) time.Duration {
 	}
 	return time.Since(start)
 }
-
-// errOf is for calls of which a test wants the error alone.
-func errOf[T any](_ T, err error) error { return err }

@@ -94,31 +94,46 @@ func Bind(d sqlstore.Dialect, query string) string {
 
 // Put adds an account or changes it.
 func Put(db *sql.DB, d sqlstore.Dialect, a recovery.Account, hash string) error {
-	status, local, verified := "disabled", 0, any(nil)
-	if a.Active {
-		status = "active"
+	return PutAll(db, d, []recovery.Account{a}, hash)
+}
+
+// PutAll does so with many, in few statements. db is an [sql.DB] or an [sql.Tx].
+func PutAll(db interface {
+	Exec(query string, args ...any) (sql.Result, error)
+}, d sqlstore.Dialect, accounts []recovery.Account, hash string) error {
+	for some := range slices.Chunk(accounts, 100) {
+		var values []any
+		for _, a := range some {
+			status, local, verified := "disabled", 0, any(nil)
+			if a.Active {
+				status = "active"
+			}
+			if a.HasPassword {
+				local = 1
+			}
+			if a.EmailVerified {
+				verified = 1
+			}
+			signIn := any(a.SignIn)
+			if a.SignIn == "" {
+				signIn = nil // reads as ""
+			}
+			values = append(values, a.Tenant, a.Username, a.Email, hash, a.Locale, status, local, signIn, verified, a.ID)
+		}
+		insert := "INSERT INTO users (tenant, username, email, password_hash, locale, status, local_password, sign_in, verified_at, id) VALUES " +
+			strings.Repeat("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?), ", len(some)-1) + "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+		if d == sqlstore.MySQL {
+			insert += `ON DUPLICATE KEY UPDATE tenant = VALUES(tenant), sign_in = VALUES(sign_in), username = VALUES(username), email = VALUES(email), password_hash = VALUES(password_hash),
+				locale = VALUES(locale), status = VALUES(status), local_password = VALUES(local_password), verified_at = VALUES(verified_at)`
+		} else {
+			insert += `ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, sign_in = excluded.sign_in, username = excluded.username, email = excluded.email, password_hash = excluded.password_hash,
+				locale = excluded.locale, status = excluded.status, local_password = excluded.local_password, verified_at = excluded.verified_at`
+		}
+		if _, err := db.Exec(Bind(d, insert), values...); err != nil {
+			return err
+		}
 	}
-	if a.HasPassword {
-		local = 1
-	}
-	if a.EmailVerified {
-		verified = 1
-	}
-	signIn := any(a.SignIn)
-	if a.SignIn == "" {
-		signIn = nil // reads as ""
-	}
-	insert := `INSERT INTO users (tenant, username, email, password_hash, locale, status, local_password, sign_in, verified_at, id)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) `
-	if d == sqlstore.MySQL {
-		insert += `ON DUPLICATE KEY UPDATE tenant = VALUES(tenant), sign_in = VALUES(sign_in), username = VALUES(username), email = VALUES(email), password_hash = VALUES(password_hash),
-			locale = VALUES(locale), status = VALUES(status), local_password = VALUES(local_password), verified_at = VALUES(verified_at)`
-	} else {
-		insert += `ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, sign_in = excluded.sign_in, username = excluded.username, email = excluded.email, password_hash = excluded.password_hash,
-			locale = excluded.locale, status = excluded.status, local_password = excluded.local_password, verified_at = excluded.verified_at`
-	}
-	_, err := db.Exec(Bind(d, insert), a.Tenant, a.Username, a.Email, hash, a.Locale, status, local, signIn, verified, a.ID)
-	return err
+	return nil
 }
 
 // Dump returns all rows of the store's tables, ordered.
@@ -192,8 +207,13 @@ func PasswordHash(db *sql.DB, d sqlstore.Dialect, id string) (hash string, err e
 // Empty deletes all rows of the application and the store.
 func Empty(t testing.TB, db *sql.DB) {
 	t.Helper()
+	is := is.New(t)
+	tx, err := db.Begin()
+	is.NoErr(err)
+	defer tx.Rollback()
 	for _, table := range []string{"users", "recovery_limits", "recovery_jobs", "recovery_resets"} {
-		_, err := db.Exec("DELETE FROM " + table)
-		is.New(t).NoErr(err)
+		_, err := tx.Exec("DELETE FROM " + table)
+		is.NoErr(err)
 	}
+	is.NoErr(tx.Commit())
 }
