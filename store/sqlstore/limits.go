@@ -53,33 +53,30 @@ func (w *work) lock(ctx context.Context, charges recovery.Charges) error {
 		}
 	}
 	for _, some := range keys.pieces(w.store.dialect) {
-		found, err := w.QueryContext(ctx, some.expand(w.store.sql.lockLimits), some.args(w.store.dialect)...)
+		found, err := readLimits(w.QueryContext(ctx, some.expand(w.store.sql.lockLimits), some.args(w.store.dialect)...))
 		if err != nil {
 			return err
 		}
-		if err := w.readLimits(found); err != nil {
-			return err
+		for _, l := range found {
+			if l.tat != 0 { // zero: the row was made to be locked
+				w.limits[l.key], w.stored[l.key] = fromMicro(l.tat), fromMicro(l.tat)
+			}
 		}
 	}
 	return nil
 }
 
-func (w *work) readLimits(found *sql.Rows) error {
-	defer found.Close()
-	for found.Next() {
-		var id []byte
-		var tat int64
-		if err := found.Scan(&id, &tat); err != nil {
-			return err
-		}
-		if tat != 0 { // zero: the row was made to be locked
-			var key recovery.Digest
-			copy(key[:], id)
-			w.limits[key], w.stored[key] = fromMicro(tat), fromMicro(tat)
-		}
-	}
-	return found.Err()
+type storedLimit struct {
+	key recovery.Digest
+	tat int64
 }
+
+var readLimits = collect(func(row *sql.Rows) (l storedLimit, err error) {
+	var id []byte
+	err = row.Scan(&id, &l.tat)
+	copy(l.key[:], id)
+	return l, err
+})
 
 // slot is the minute of a state. The limits are indexed by the minute, not by the state, so most
 // updates touch no index, even of the one row that all requests count against.

@@ -159,22 +159,11 @@ func notInCharset(err error) bool {
 	return false
 }
 
-func scanAccounts(rows *sql.Rows, err error) (found []recovery.Account, _ error) {
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var a recovery.Account
-		var hash string
-		var active, hasPassword, verified int
-		err := rows.Scan(&a.ID, &a.Tenant, &a.Username, &a.Email, &hash, &a.Locale, &a.SignIn, &active, &hasPassword, &verified)
-		if err != nil {
-			return nil, err
-		}
-		a.Active, a.HasPassword, a.EmailVerified = active != 0, hasPassword != 0, verified != 0
-		a.Version = recovery.NewVersion(hash, a.Email)
-		found = append(found, a)
-	}
-	return found, rows.Err()
-}
+var scanAccounts = collect(func(row *sql.Rows) (a recovery.Account, err error) {
+	var hash string
+	var active, hasPassword, verified int
+	err = row.Scan(&a.ID, &a.Tenant, &a.Username, &a.Email, &hash, &a.Locale, &a.SignIn, &active, &hasPassword, &verified)
+	a.Active, a.HasPassword, a.EmailVerified = active != 0, hasPassword != 0, verified != 0
+	a.Version = recovery.NewVersion(hash, a.Email)
+	return a, err
+})

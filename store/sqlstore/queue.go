@@ -66,27 +66,17 @@ func (s *Store) claim(ctx context.Context, w *work, c recovery.Claim, text strin
 	return found, err
 }
 
-func readJobs(rows *sql.Rows, err error) (jobs []recovery.Job, _ error) {
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var j recovery.Job
-		var client string
-		var ticket []byte // NULL is none
-		var requestedAt, turn int64
-		if err := rows.Scan(&j.ID, &j.Kind, &j.By, &j.Identifier, &j.AccountID, &j.Tenant, &ticket, &j.Portal, &j.Locale, &client,
-			&requestedAt, &turn, &j.Charged, &j.Attempts, &j.LeaseID); err != nil {
-			return nil, err
-		}
-		copy(j.Ticket[:], ticket)
-		j.Client, _ = netip.ParseAddr(client) // "" is the zero Addr
-		j.RequestedAt, j.Turn = fromMicro(requestedAt), fromMicro(turn)
-		jobs = append(jobs, j)
-	}
-	return jobs, rows.Err()
-}
+var readJobs = collect(func(row *sql.Rows) (j recovery.Job, err error) {
+	var client string
+	var ticket []byte // NULL is none
+	var requestedAt, turn int64
+	err = row.Scan(&j.ID, &j.Kind, &j.By, &j.Identifier, &j.AccountID, &j.Tenant, &ticket, &j.Portal, &j.Locale, &client,
+		&requestedAt, &turn, &j.Charged, &j.Attempts, &j.LeaseID)
+	copy(j.Ticket[:], ticket)
+	j.Client, _ = netip.ParseAddr(client) // "" is the zero Addr
+	j.RequestedAt, j.Turn = fromMicro(requestedAt), fromMicro(turn)
+	return j, err
+})
 
 // noLease is the LeaseID of jobs that nobody holds.
 const noLease = ""
@@ -199,22 +189,12 @@ func (s *Store) Stats(ctx context.Context) (stats []recovery.LaneStats, err erro
 	return stats, nil
 }
 
-func readStats(rows *sql.Rows, err error) (stats []recovery.LaneStats, _ error) {
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var of recovery.LaneStats
-		var oldest int64
-		if err := rows.Scan(&of.Lane, &of.Jobs, &oldest); err != nil {
-			return nil, err
-		}
-		of.Oldest = fromMicro(oldest)
-		stats = append(stats, of)
-	}
-	return stats, rows.Err()
-}
+var readStats = collect(func(row *sql.Rows) (of recovery.LaneStats, err error) {
+	var oldest int64
+	err = row.Scan(&of.Lane, &of.Jobs, &oldest)
+	of.Oldest = fromMicro(oldest)
+	return of, err
+})
 
 // Now implements [recovery.Queue]. SQLite's clock is that of the machine.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {

@@ -79,3 +79,24 @@ func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(txn) error
 	}
 	return err
 }
+
+// collect returns a function that reads what a query found, each row with scan.
+func collect[T any](scan func(*sql.Rows) (T, error)) func(*sql.Rows, error) ([]T, error) {
+	return func(rows *sql.Rows, err error) (all []T, _ error) {
+		if err != nil {
+			return nil, err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			one, err := scan(rows)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, one)
+		}
+		if err := rows.Err(); err != nil {
+			return nil, err
+		}
+		return all, nil
+	}
+}
