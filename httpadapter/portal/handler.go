@@ -35,6 +35,7 @@ type handler struct {
 	assets  map[string]asset
 	policy  string      // Content-Security-Policy
 	failed  outage.Line // calls
+	foreign outage.Line // forms of other sites
 }
 
 // A reply is a whole response, so that nothing is written before everything is decided.
@@ -159,6 +160,8 @@ func (a asset) reply(r *http.Request) reply {
 // post reads a form and acts on it.
 func (h *handler) post(w http.ResponseWriter, r *http.Request, l *locale, name string) reply {
 	if h.opts.CrossOrigin.Check(r) != nil {
+		h.foreign.Failed(h.opts.Logger.Warn,
+			"portal: a form was refused as another site's; if it was yours, set portal.Options.CrossOrigin: a proxy may have changed Host")
 		answer := h.refuse(l, http.StatusForbidden, "cross_site")
 		answer.page.Retry = name
 		return answer
@@ -171,7 +174,8 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, l *locale, name s
 		return h.refuse(l, status, "request")
 	}
 	fields, err := decodeForm(body, formFields[name]...)
-	if err != nil {
+	if err != nil || name == "password" && fields["by"] != "email" && fields["by"] != "username" {
+		h.opts.Logger.Debug("portal: a form does not have the fields of its page", "page", name, "fields", formFields[name])
 		return h.refuse(l, http.StatusBadRequest, "request")
 	}
 	switch name {
@@ -207,17 +211,12 @@ func (h *handler) requestReset(r *http.Request, l *locale, fields map[string]str
 	}
 	// Read only the chosen field. The other one may hold what was typed before the choice changed,
 	// and one user's name may be another's address.
-	switch p.By {
-	case "email":
+	if p.By == "email" {
 		if request.Email = p.Email; isBlank(p.Email) {
 			p.EmailError = l.must("email.empty")
 		}
-	case "username":
-		if request.Username = p.Username; isBlank(p.Username) {
-			p.UsernameError = l.must("username.empty")
-		}
-	default:
-		return h.refuse(l, http.StatusBadRequest, "request")
+	} else if request.Username = p.Username; isBlank(p.Username) {
+		p.UsernameError = l.must("username.empty")
 	}
 	if p.Failed() {
 		return reply{status: http.StatusUnprocessableEntity, page: p}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -228,6 +230,19 @@ func TestLongestBody(t *testing.T) {
 			w.handler.ServeHTTP(response, r)
 			is.New(t).Equal(response.Code, status)
 		}
+	}
+}
+
+// The log names the fields that a page has, and nothing of the form that came.
+func TestFormOfAnotherPage(t *testing.T) {
+	for path, fields := range map[string]string{"/password": "[by email username]", "/username": "[email]", "/reset": "[token password repeat]"} {
+		is := is.New(t)
+		w := newWorld(t, recovery.Options{}, Options{})
+		logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		w.handler = must(t)(New(w.Service, &Options{Logger: logger}))
+		is.Equal(w.post(path, url.Values{"by": {"secret"}, "email": {""}, "username": {"secret"}}).Code, 400)
+		is.True(strings.Contains(w.log.String(), fields))
+		is.True(!strings.Contains(w.log.String(), "secret"))
 	}
 }
 

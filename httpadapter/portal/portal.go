@@ -24,7 +24,14 @@
 //	GET        done               the password was changed
 //	GET        portal.css, portal.js
 //
-// HEAD is answered like GET, and neither changes anything. Other answers than 200 are:
+// HEAD is answered like GET, and neither changes anything. A POST has the page's fields, each once
+// and no others, URL-encoded (application/x-www-form-urlencoded):
+//
+//	password   by ("email" or "username"), email and username; one of the two may be empty
+//	username   email
+//	reset      token, password, repeat
+//
+// Other answers than 200 are:
 //
 //	303  the form was accepted: the next page
 //	403  the form is from another site; or Options.Approve of package recovery denied the reset or
@@ -35,7 +42,8 @@
 //	503  may work later, with Retry-After: the store failed or took too long, too many passwords are
 //	     being hashed, or Options.Approve failed without denying
 //
-// Statuses 400, 404, 405, 413 and 415 are for requests that no browser sends by itself.
+// Statuses 400, 404, 405, 413 and 415 are for requests that no browser sends by itself. For a form
+// with other fields, a line at the level Debug names those that the page has.
 //
 // # Without JavaScript
 //
@@ -109,7 +117,13 @@ type Options struct {
 	// are a strong and a pale blue.
 	Accent, AccentDark string
 	// CSS is appended to the style sheet; at most 64 KiB. Images that it names must come from the
-	// pages' own origin or the logo's; fonts are not loaded.
+	// pages' own origin or the logo's; fonts are not loaded. These custom properties of :root hold
+	// all colours, and keep their names: --page and --card, the backgrounds; --text and --muted;
+	// --line and --edge, the borders of boxes and of fields; --accent, --error and --good. Dark pages
+	// have values of their own:
+	//
+	//	:root { --page: #fff8f0 }
+	//	@media (prefers-color-scheme: dark) { :root { --page: #14100c } }
 	CSS string
 
 	// Templates replaces single files of the pages, or adds languages. The files are those of the
@@ -144,7 +158,8 @@ type Options struct {
 	Tenant func(*http.Request) string
 
 	// CrossOrigin decides which forms come from these pages. The default trusts the request's own
-	// host. Supply your own if a proxy changes the Host header and the pages are not on https.
+	// host. Supply your own if a proxy changes the Host header: browsers that send no Sec-Fetch-Site,
+	// which is all of them where the pages are not on https, would be refused with 403.
 	CrossOrigin *http.CrossOriginProtection
 
 	// BodyTimeout is how long a form may take to arrive: default 10 seconds. It replaces the
@@ -152,8 +167,8 @@ type Options struct {
 	// http.ResponseController can set; a middleware's ResponseWriter must have Unwrap.
 	BodyTimeout time.Duration
 
-	// Logger gets panics, faults of Tenant and, at most once a minute, errors of the store: default
-	// slog.Default().
+	// Logger gets panics, faults of Tenant and, at most once a minute each, errors of the store and
+	// forms refused as another site's: default slog.Default().
 	Logger *slog.Logger
 }
 
