@@ -2,33 +2,64 @@ package recovery_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter"
+	"example.com/recovery/mailer"
 	"example.com/recovery/mailer/mailertest"
+	"example.com/recovery/mailer/smtpmailer"
 	"example.com/recovery/store/memstore"
 )
 
-// The worker beside a server. At SIGTERM it finishes what it has begun; wait for that.
+// A server with the worker beside it. At SIGTERM the server ends first, then the worker finishes
+// what it has begun, then the mailer closes its connections.
+//
+// 3 × SendTimeout must be below the time that the orchestrator grants, which is 30 seconds in
+// Kubernetes: the default SendTimeout of 30 seconds makes 90. Here all takes at most 3 + 3 × 8 + 2.
 func ExampleService_Run() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	svc, err := recovery.New(memstore.New(), &mailertest.Recorder{}, nil)
+	renderer, err := mailer.New(nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- svc.Run(ctx) }()
+	mails, err := smtpmailer.New(renderer, &smtpmailer.Options{Host: "smtp.example.com", From: "accounts@example.com"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	svc, err := recovery.New(memstore.New(), mails, &recovery.Options{SendTimeout: 8 * time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := &http.Server{
+		Addr: "localhost:0", Handler: httpadapter.NewXandr(svc, nil),
+		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+	}
+	served, worked := make(chan error, 1), make(chan error, 1)
+	go func() { served <- server.ListenAndServe() }()
+	worker, stopWorker := context.WithCancel(context.Background()) // not ctx: the worker ends last
+	defer stopWorker()
+	go func() { worked <- svc.Run(worker) }()
 
-	// Serve HTTP here until ctx ends.
-	stop()
-
-	fmt.Println(<-done)
+	stop() // leave this out: SIGTERM does it
+	select {
+	case <-ctx.Done():
+	case err := <-served:
+		log.Print(err)
+	}
+	drain, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	err = server.Shutdown(drain)
+	stopWorker()
+	fmt.Println(errors.Join(err, <-worked, mails.Close()))
 	// Output: <nil>
 }
 
@@ -85,7 +116,7 @@ func ExampleOptions_onReset() {
 	// Output: end all sessions of account 1
 }
 
-// For a readiness check or an alarm: what waits, and since when.
+// For an alarm: what waits, and since when.
 func ExampleService_Stats() {
 	ctx := context.Background()
 	svc, err := recovery.New(memstore.New(), &mailertest.Recorder{}, nil)

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Stats are for readiness checks and alarms: docs/running.md says on what.
+// Stats are for alarms: docs/running.md says on what. They are not for a readiness probe: the queue
+// grows in all processes at once when the mail system is down.
 type Stats struct {
 	// Lanes is what waits, in the whole Store: LaneMail, LaneNotice and LaneOnReset, in this order.
 	// An empty lane has no Oldest.

@@ -24,6 +24,11 @@ import (
 var migrations embed.FS
 
 // Migrations with goose. The files are part of the program, and have a version table of their own.
+// Instances that start at once need a lock. On PostgreSQL give NewProvider also
+//
+//	goose.WithSessionLocker(locker) // locker, err := lock.NewPostgresSessionLocker()
+//
+// Elsewhere run goose in one job, before the instances start.
 func Example_goose() {
 	ctx := context.Background()
 	db, err := sql.Open("sqlite", "file:/goose.db?vfs=memdb&_pragma=busy_timeout(5000)")
