@@ -11,9 +11,17 @@ import (
 	"example.com/recovery"
 )
 
-// logIn verifies a password. A bcrypt hash is replaced by argon2id, as this is when the password is
-// known. replace must do nothing if the hash is not the old one any more: the password was reset.
+// nobodys is a hash of the kind that most accounts have. Make your own: HashPassword(rand.Text()).
+const nobodys = "$argon2id$v=19$m=19456,t=2,p=1$rq4oayll84KE/nMmNUf30Q$dhptcuA6xTKnGdJ4uRFAI1ZD1AION0Jd9BfNZrkoSvU"
+
+// logIn verifies a password. The hash is "" if nobody has the name, or the account no password. A
+// bcrypt hash is replaced by argon2id, as this is when the password is known. replace must do
+// nothing if the hash is not the old one any more: the password was reset.
 func logIn(hash, password string, replace func(old, hash string) error) error {
+	if hash == "" {
+		_ = recovery.VerifyPassword(nobodys, password) // takes the time that it takes for others
+		return recovery.ErrPasswordMismatch
+	}
 	if err := recovery.VerifyPassword(hash, password); err != nil {
 		return err
 	}
@@ -27,7 +35,7 @@ func logIn(hash, password string, replace func(old, hash string) error) error {
 	return replace(hash, rehashed) // UPDATE users SET password = $2 WHERE id = $3 AND password = $1
 }
 
-// A log-in for argon2id and bcrypt, which rehashes what is bcrypt.
+// A log-in for argon2id and bcrypt, which rehashes what is bcrypt and does not tell who exists.
 func ExampleVerifyPassword() {
 	old, err := bcrypt.GenerateFromPassword([]byte("Correct-h0rse-7"), bcrypt.MinCost)
 	if err != nil {
@@ -40,7 +48,10 @@ func ExampleVerifyPassword() {
 	fmt.Println(errors.Is(err, recovery.ErrPasswordMismatch), stored[:4])
 	err = logIn(stored, "Correct-h0rse-7", replace)
 	fmt.Println(err, stored[:9])
+	err = logIn("", "Correct-h0rse-7", replace)
+	fmt.Println(err)
 	// Output:
 	// true $2a$
 	// <nil> $argon2id
+	// recovery: the password does not match
 }

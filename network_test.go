@@ -122,6 +122,7 @@ func TestCallsWithoutAnAddressAreOneClient(t *testing.T) {
 	w.ask("alice") // who has an address is another
 	is.Equal(errOf(w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: tokenText, Password: goodPassword})), recovery.ErrInvalidToken)
 	is.Equal(strings.Count(w.log.String(), "without the address of its client"), 1)
+	is.True(strings.Contains(w.log.String(), "Options.ClientAddr"))
 
 	w = newWorld(t, nil) // without limits an address is of no use, and its absence not worth a line
 	is.NoErr(ask())

@@ -37,7 +37,8 @@ type Options struct {
 	Policy *Policy
 
 	// Hasher turns a new password into what the Store keeps; default [HashPassword], which is
-	// argon2id. The application's log-in must understand it.
+	// argon2id. The application's log-in must understand it. With package sqlstore set its
+	// Options.HashLength to the length of these hashes: 60 for [Bcrypt].
 	Hasher Hasher
 	// HashConcurrency is how many passwords are hashed at once: default GOMAXPROCS, at most 1,024.
 	// Each default hash takes 19 MiB, and at most one more such block waits to be freed, unless the

@@ -66,7 +66,7 @@ type Hasher struct {
 // Bcrypt returns a Hasher for bcrypt with a cost from 10 to 16: less is no protection, and more
 // takes seconds. bcrypt hashes 72 bytes of a password, so longer ones are rejected, by the policy.
 // Use it in place of [HashPassword] if the application already has bcrypt hashes; [VerifyPassword]
-// reads both.
+// reads both. With package sqlstore set its Options.HashLength to 60.
 func Bcrypt(cost int) Hasher {
 	h := Hasher{MaxBytes: maxBcryptBytes}
 	h.Hash = func(password string) (string, error) {
@@ -86,6 +86,9 @@ func Bcrypt(cost int) Hasher {
 //
 // bcrypt looks at 72 bytes and, in many implementations, stops at a NUL: a longer password, or one
 // with a NUL, never matches a bcrypt hash.
+//
+// For a name that nobody has, and for an account without a password, verify against a fixed hash
+// and refuse: otherwise the time of the answer tells who exists.
 func VerifyPassword(hash, password string) error {
 	if strings.HasPrefix(hash, "$argon2id$") {
 		h, err := parseArgon2id(hash)

@@ -205,7 +205,8 @@ func (s *Service) guard(op string, f func() error) (err error) {
 // client returns the address in the form in which it is stored and counted.
 func (s *Service) client(a netip.Addr) netip.Addr {
 	if !a.IsValid() && !s.opts.Limits.InsecureOff && s.noClient.CompareAndSwap(false, true) {
-		s.opts.Logger.Warn("recovery: a call came without the address of its client; all such calls count as one client")
+		s.opts.Logger.Warn("recovery: a call came without the address of its client; all such calls count as one client: " +
+			"set Client of the request, or have Options.ClientAddr of httpadapter and portal return a valid address")
 	}
 	return a.Unmap().WithZone("")
 }

@@ -153,7 +153,8 @@ type Options struct {
 	SupportURL string
 
 	// Templates replaces or adds templates, as the package documentation describes. The default is
-	// the built-in ones.
+	// the built-in ones, in the folder templates beside the source. Their colours are the button's,
+	// in pieces.html, and the grey of lines, in pieces.html and in each language's .html files.
 	Templates fs.FS
 
 	// Location is the time zone in which dates are shown. The default is UTC.

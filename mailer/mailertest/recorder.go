@@ -8,7 +8,7 @@
 //	var mails mailertest.Recorder
 //	service, err := recovery.New(store, &mails, nil)
 //	…
-//	err = service.RequestReset(ctx, recovery.ResetRequest{Username: "billybob"})
+//	_, err = service.RequestReset(ctx, recovery.ResetRequest{Username: "billybob"})
 //	…
 //	_, err = service.Deliver(ctx)
 //	m, ok := mails.Last()

@@ -82,13 +82,17 @@ func (t Table) columns() (all []field) {
 
 func (c *tableCheck) checkColumns(hashLength int) {
 	for _, f := range c.table.columns() {
+		advice := ""
+		if strings.Contains(f.column, "(") {
+			advice = ": name a column, as it cannot be an expression"
+		}
 		if err := c.try("SELECT " + c.column(f.column) + c.from() + " WHERE 1 = 0"); err != nil {
-			c.fault("Table.%s: the column %q: %w", f.name, f.column, err)
+			c.fault("Table.%s: the column %q: %w%s", f.name, f.column, err, advice)
 			continue
 		}
 		typ, ok := c.rel.columnNamed(c.dialect, f.column)
 		if !ok {
-			c.fault("Table.%s: %q is not a column of the table", f.name, f.column)
+			c.fault("Table.%s: %q is not a column of the table%s", f.name, f.column, advice)
 			continue
 		}
 		switch f.name {
@@ -126,7 +130,7 @@ func (c *tableCheck) checkHash(f field, typ columnType, length int) {
 	case !c.dialect.isText(typ.name):
 		c.fault("Table.PasswordHash: the column %q is %s: it must be a text", f.column, typ)
 	case typ.length > 0 && typ.length < length:
-		c.fault("Table.PasswordHash: the column %q holds %d characters, and a hash has up to %d (Options.HashLength): make it VARCHAR(255)",
+		c.fault("Table.PasswordHash: the column %q holds %d characters, and a hash has up to %d: make it VARCHAR(255), or set Options.HashLength: 60 is bcrypt's",
 			f.column, typ.length, length)
 	}
 }

@@ -37,12 +37,12 @@
 //   - [Store.Migrate] makes them, safely when many instances start at once. It needs the right to
 //     create tables, unless they are up to date, and writes its versions into recovery_migrations.
 //   - [WriteMigrations] writes .sql files, up and down, for goose, for golang-migrate or for any
-//     tool that runs SQL. Migrate then finds complete tables, and changes nothing.
+//     tool that runs SQL.
 //
-// Call Migrate at the start in both cases: its error names a missing table or column and says what
-// to do. Down files drop the tables, and the requests and tokens in them. The store needs SELECT,
-// INSERT, UPDATE and DELETE on its tables; of the user table it needs SELECT and, for the password
-// column, UPDATE.
+// At every start call Migrate, or Check where a tool migrates: the error names a missing table or
+// column and says what to do. Down files drop the tables, and the requests and tokens in them. The
+// store needs SELECT, INSERT, UPDATE and DELETE on its tables; of the user table it needs SELECT
+// and, for the password column, UPDATE.
 //
 // Times are BIGINT microseconds since 1970 in UTC. Only the statement of [Store.Now] reads the
 // database's clock, which all instances follow. On SQLite it is the clock of the machine.
@@ -177,7 +177,7 @@ type Options struct {
 	Attempts int
 
 	// HashLength is how many characters a password hash has at most, for Check: default 97, as
-	// recovery.HashPassword makes them; 60 for bcrypt.
+	// recovery.HashPassword makes them. Set 60 with recovery.Bcrypt.
 	HashLength int
 
 	// Logger gets the warnings of Check: default slog.Default().

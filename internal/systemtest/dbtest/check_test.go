@@ -89,6 +89,9 @@ var mistakes = []mistake{
 	{"no such canonical user name", all, nil, nil, func(t *sqlstore.Table) { t.CanonicalUsername = "lower" }, []string{`Table.CanonicalUsername: the column "lower": `}},
 	{"no such canonical address", all, nil, nil, func(t *sqlstore.Table) { t.CanonicalEmail = "lower" }, []string{`Table.CanonicalEmail: the column "lower": `}},
 
+	{"an expression as a column", all, nil, nil, func(t *sqlstore.Table) { t.CanonicalEmail = "lower(email)" },
+		[]string{`Table.CanonicalEmail: the column "lower(email)": `, "cannot be an expression"}},
+
 	{"a condition that names no column", all, nil, nil, func(t *sqlstore.Table) { t.Active = "disabled_at IS NULL" }, []string{`Table.Active: "disabled_at IS NULL": `}},
 	{"a condition that is no SQL", all, nil, nil, func(t *sqlstore.Table) { t.EmailVerified = "verified_at IS" }, []string{`Table.EmailVerified: "verified_at IS": `}},
 	{"a text column as a condition", all, nil, nil, func(t *sqlstore.Table) { t.Active = "status" }, []string{`Table.Active: "status" is VARCHAR`, "not a condition", "status = 'active'"}},
@@ -103,7 +106,7 @@ var mistakes = []mistake{
 	{"a sign-in that is no SQL", all, nil, nil, func(t *sqlstore.Table) { t.SignIn = "provider" }, []string{`Table.SignIn: "provider": `}},
 
 	{"a hash that does not fit", big, []string{"VARCHAR(97)", "VARCHAR(60)"}, nil, nil,
-		[]string{`Table.PasswordHash: the column "hash" holds 60 characters, and a hash has up to 97`}},
+		[]string{`Table.PasswordHash: the column "hash" holds 60 characters, and a hash has up to 97: make it VARCHAR(255), or set Options.HashLength: 60 is bcrypt's`}},
 	{"a hash that does not fit a domain", pgsql, []string{"hash        VARCHAR(97)", "hash        secret"}, []string{}, nil,
 		[]string{`Table.PasswordHash: the column "hash" holds 60 characters`}},
 	{"a hash that is binary", pgsql, []string{"VARCHAR(97)", "BYTEA"}, nil, nil, []string{`Table.PasswordHash: the column "hash" is BYTEA: it must be a text`}},

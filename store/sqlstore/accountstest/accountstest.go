@@ -49,8 +49,8 @@ type Fixture struct {
 	// Put adds an account with all its fields, or replaces the one with its ID. It ignores the
 	// Version. If the application cannot have such an account, it must do nothing and return an
 	// error that wraps [errors.ErrUnsupported]: an account with a tenant where there are none, a
-	// second one with an address that must be unique, or one with an ID that the column would
-	// change.
+	// second one with an address or a user name that must be unique, or one with an ID that the
+	// column would change.
 	Put func(account recovery.Account, passwordHash string) error
 	// Remove deletes an account.
 	Remove func(id string) error
@@ -192,7 +192,8 @@ func (b *bench) try(a recovery.Account, hash string) bool {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return false
 	}
-	b.ok(err, "Put")
+	b.want(err == nil, "Put: unexpected error: %v; if the application cannot have such an account, say a second one with a name"+
+		" that must be unique, return errors.ErrUnsupported", err)
 	return true
 }
 

@@ -29,6 +29,12 @@ func fixture(t *testing.T) accountstest.Fixture {
 				VALUES ($1, $2, $3, $4, $5, $6)
 				ON CONFLICT (id) DO UPDATE SET name = $2, email = $3, password = $4, disabled = $5, email_verified = $6`,
 				a.ID, a.Username, a.Email, hash, !a.Active, a.EmailVerified)
+			if e, ok := errors.AsType[interface {
+				error
+				SQLState() string
+			}](err); ok && e.SQLState() == "23505" {
+				return errors.ErrUnsupported // the name or the address must be unique
+			}
 			return err
 		},
 		Remove: func(id string) error {
@@ -40,6 +46,7 @@ func fixture(t *testing.T) accountstest.Fixture {
 			return hash, err
 		},
 		ID: strconv.Itoa, // the column is a number
+		// HashLength: 60, for bcrypt
 	}
 }
 
