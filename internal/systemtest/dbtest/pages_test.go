@@ -34,6 +34,19 @@ func (u users) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) err
 	return err
 }
 
+// startSession starts a session, unless the hash that the log-in verified was replaced meanwhile.
+func startSession(ctx context.Context, db *sql.DB, session, userID, verified string) error {
+	result, err := db.ExecContext(ctx, `INSERT INTO sessions (id, user_id)
+		SELECT $1, id FROM users WHERE id = $2 AND password = $3 FOR SHARE`, session, userID, verified)
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(errors.New("the password was changed: log in again"), err)
+	}
+	return nil
+}
+
 // people are the tables users (id bigint, name, password, disabled) and emails (user_id, address,
 // main, verified). Everybody has one main address.
 type people struct{}
@@ -248,6 +261,40 @@ func TestPageKeepsThePasswordIfSessionsCannotEnd(t *testing.T) {
 	is.NoErr(err)
 	_, err = store.Redeem(t.Context(), redemption)
 	is.NoErr(err) // the token lives on
+}
+
+// A log-in verified the old password, and starts its session while a reset is being committed.
+func TestPageStartsNoSessionBesideAReset(t *testing.T) {
+	for _, s := range databases.Servers {
+		if s.Dialect != sqlstore.PostgreSQL {
+			continue
+		}
+		t.Run(s.Name, func(t *testing.T) {
+			is := is.New(t)
+			db := s.Create(t)
+			_, err := db.Exec(`CREATE TABLE users (id bigint PRIMARY KEY, password text); INSERT INTO users VALUES (1, 'old');
+				CREATE TABLE sessions (id text, user_id bigint)`)
+			is.NoErr(err)
+			is.NoErr(startSession(t.Context(), db, "before", "1", "old"))
+			reset, err := db.Begin()
+			is.NoErr(err)
+			_, err = reset.Exec("UPDATE users SET password = 'new'")
+			is.NoErr(err)
+			_, err = reset.Exec("DELETE FROM sessions")
+			is.NoErr(err)
+
+			done := make(chan error, 1)
+			go func() { done <- startSession(t.Context(), db, "beside", "1", "old") }()
+			for waiting := 0; waiting == 0 && len(done) == 0; {
+				is.NoErr(db.QueryRow(`SELECT count(*) FROM pg_stat_activity
+					WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO sessions%'`).Scan(&waiting))
+			}
+			is.NoErr(reset.Commit())
+			is.True(<-done != nil)
+			is.NoErr(startSession(t.Context(), db, "after", "1", "new"))
+			is.Equal(texts(t, db, "SELECT id FROM sessions"), []string{"after"})
+		})
+	}
 }
 
 func TestPagePassesTheKit(t *testing.T) {
