@@ -27,8 +27,15 @@ func Example_chi() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// chi's middleware finds the client; limits are counted by it.
-	clientAddr := func(r *http.Request) netip.Addr { return middleware.GetClientIPAddr(r.Context()) }
+	// chi's middleware finds the client; limits are counted by it. It finds none for a call that
+	// did not come through the proxy.
+	clientAddr := func(r *http.Request) netip.Addr {
+		if client := middleware.GetClientIPAddr(r.Context()); client.IsValid() {
+			return client
+		}
+		peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+		return peer.Addr()
+	}
 	pages, err := portal.New(svc, &portal.Options{ClientAddr: clientAddr})
 	if err != nil {
 		log.Fatal(err)
@@ -37,6 +44,7 @@ func Example_chi() {
 	router.Use(middleware.ClientIPFromXFF("10.0.0.0/8"))
 	router.Handle("/account-recovery", httpadapter.NewXandr(svc, &httpadapter.Options{ClientAddr: clientAddr}))
 	router.Mount("/recover/", pages)
+	router.Handle("/recover", http.RedirectHandler("/recover/", http.StatusSeeOther))
 
 	w := httptest.NewRecorder()
 	router.ServeHTTP(w, httptest.NewRequest("POST", "/account-recovery", strings.NewReader(`{"account-recovery":{"username":"alice"}}`)))
@@ -44,7 +52,11 @@ func Example_chi() {
 	w = httptest.NewRecorder()
 	router.ServeHTTP(w, httptest.NewRequest("GET", "/recover/password", nil))
 	fmt.Println(w.Code)
+	w = httptest.NewRecorder()
+	router.ServeHTTP(w, httptest.NewRequest("GET", "/recover", nil))
+	fmt.Println(w.Code, w.Header().Get("Location"))
 	// Output:
 	// 200
 	// 200
+	// 303 /recover/
 }

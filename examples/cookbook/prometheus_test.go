@@ -6,6 +6,7 @@ import (
 	"log"
 	"net/http/httptest"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -30,11 +31,54 @@ func metrics(r prometheus.Registerer) recovery.Hooks {
 		JobFailed:       func(e recovery.JobEvent) { count("failed", string(e.Kind)) },
 		LimitReached:    func(e recovery.LimitEvent) { count("limited", string(e.Err.Scope)) },
 		TokenRefused:    func(e recovery.ResetEvent) { count("token_refused", string(e.Reason)) },
+		ResetDenied:     func(recovery.ResetEvent) { count("reset_denied", "") },
 		PasswordChanged: func(recovery.ResetEvent) { count("password_changed", "") },
+		OnResetCalled:   func(recovery.JobEvent) { count("on_reset_called", "") },
 	}
 }
 
-// Counters of the hooks, and a gauge of what waits in the queue.
+// The lanes are those of the whole store: every instance says the same. The counters are those of
+// one process.
+var (
+	waiting    = prometheus.NewDesc("recovery_waiting", "Jobs in the queue: max() over instances, not sum().", []string{"lane"}, nil)
+	oldest     = prometheus.NewDesc("recovery_oldest_seconds", "How long the oldest job waits: max() over instances.", []string{"lane"}, nil)
+	tooOld     = prometheus.NewDesc("recovery_too_old_total", "Requests dropped because they waited too long.", nil, nil)
+	lostEvents = prometheus.NewDesc("recovery_lost_events_total", "Events that no hook was told of.", nil, nil)
+)
+
+// queue is a Collector of Service.Stats, which is called at each scrape. If the store does not
+// answer there are no values: alarm on absent(recovery_waiting), too.
+type queue struct{ svc *recovery.Service }
+
+func (queue) Describe(all chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{waiting, oldest, tooOld, lostEvents} {
+		all <- d
+	}
+}
+
+func (q queue) Collect(all chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	stats, err := q.svc.Stats(ctx)
+	if err != nil {
+		return
+	}
+	gauge := func(d *prometheus.Desc, value float64, lane recovery.Lane) {
+		all <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, string(lane))
+	}
+	for _, l := range stats.Lanes {
+		gauge(waiting, float64(l.Jobs), l.Lane)
+		age := time.Duration(0)
+		if l.Jobs > 0 {
+			age = time.Since(l.Oldest)
+		}
+		gauge(oldest, age.Round(time.Second).Seconds(), l.Lane)
+	}
+	all <- prometheus.MustNewConstMetric(tooOld, prometheus.CounterValue, float64(stats.TooOld))
+	all <- prometheus.MustNewConstMetric(lostEvents, prometheus.CounterValue, float64(stats.LostEvents))
+}
+
+// Counters of the hooks, and gauges of what waits in the queue.
 func Example_prometheus() {
 	registry := prometheus.NewRegistry()
 	hooks := metrics(registry)
@@ -42,15 +86,7 @@ func Example_prometheus() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "recovery_waiting", Help: "Jobs in the queue.",
-	}, func() (jobs float64) {
-		stats, _ := svc.Stats(context.Background())
-		for _, lane := range stats.Lanes {
-			jobs += float64(lane.Jobs)
-		}
-		return jobs
-	}))
+	registry.MustRegister(queue{svc})
 
 	if _, err := svc.RequestReset(context.Background(), recovery.ResetRequest{Username: "alice"}); err != nil {
 		log.Fatal(err)
@@ -65,5 +101,12 @@ func Example_prometheus() {
 	}
 	// Output:
 	// recovery_events_total{event="token_refused",reason="expired"} 1
-	// recovery_waiting 1
+	// recovery_lost_events_total 0
+	// recovery_oldest_seconds{lane="mail"} 0
+	// recovery_oldest_seconds{lane="notice"} 0
+	// recovery_oldest_seconds{lane="on_reset"} 0
+	// recovery_too_old_total 0
+	// recovery_waiting{lane="mail"} 1
+	// recovery_waiting{lane="notice"} 0
+	// recovery_waiting{lane="on_reset"} 0
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net/netip"
 
 	"example.com/recovery"
 	"example.com/recovery/store/memstore"
@@ -27,22 +28,22 @@ func main() {
 		ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true,
 	}, "forgotten")
 	mails := make(inbox, 1)
-
 	svc, err := recovery.New(users, mails, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	go svc.Run(ctx) // sends the mails
 
+	client := netip.MustParseAddr("192.0.2.1") // who asks: limits are counted by it
 	// Alice forgot her password. The answer is the same for a name that nobody has.
-	if _, err := svc.RequestReset(ctx, recovery.ResetRequest{Username: "alice"}); err != nil {
+	if _, err := svc.RequestReset(ctx, recovery.ResetRequest{Username: "alice", Client: client}); err != nil {
 		log.Fatal(err)
 	}
 	mail := <-mails
 	fmt.Printf("%s: a token, valid until %s\n", mail.To, mail.ExpiresAt.Format("2 January 15:04 MST"))
 
 	if _, err := svc.CompleteReset(ctx, recovery.CompleteRequest{
-		Username: "alice", Password: "New-passw0rd-2", Token: mail.Resets[0].Token.Reveal(),
+		Username: "alice", Password: "New-passw0rd-2", Token: mail.Resets[0].Token.Reveal(), Client: client,
 	}); err != nil {
 		log.Fatal(err)
 	}
