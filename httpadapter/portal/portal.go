@@ -119,8 +119,8 @@ type Options struct {
 	// CSS is appended to the style sheet; at most 64 KiB. Images that it names must come from the
 	// pages' own origin or the logo's; fonts are not loaded. These custom properties of :root hold
 	// all colours, and keep their names: --page and --card, the backgrounds; --text and --muted;
-	// --line and --edge, the borders of boxes and of fields; --accent, --error and --good. Dark pages
-	// have values of their own:
+	// --line and --edge, the borders of boxes and of fields; --accent, --error and --good. Dark
+	// pages have values of their own:
 	//
 	//	:root { --page: #fff8f0 }
 	//	@media (prefers-color-scheme: dark) { :root { --page: #14100c } }
@@ -158,8 +158,8 @@ type Options struct {
 	Tenant func(*http.Request) string
 
 	// CrossOrigin decides which forms come from these pages. The default trusts the request's own
-	// host. Supply your own if a proxy changes the Host header: browsers that send no Sec-Fetch-Site,
-	// which is all of them where the pages are not on https, would be refused with 403.
+	// host. Supply your own if a proxy changes the Host header: browsers that send no
+	// Sec-Fetch-Site, as all do where the pages are not on https, would be refused with 403.
 	CrossOrigin *http.CrossOriginProtection
 
 	// BodyTimeout is how long a form may take to arrive: default 10 seconds. It replaces the
