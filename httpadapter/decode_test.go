@@ -54,8 +54,9 @@ var (
 	plain  = regexp.MustCompile(`^[ -~]{1,200}$`)
 )
 
-// closedSet returns the texts of the refusals, less their offsets. The fuzz targets hold every error
-// to be one of them, which makes the tables complete and proves that no error quotes its body.
+// closedSet returns the texts of the refusals, less their offsets. The fuzz targets hold every
+// error to be one of them, which makes the tables complete and proves that no error quotes its
+// body.
 func closedSet(refusals []refusal) map[string]bool {
 	set := make(map[string]bool)
 	for _, r := range refusals {

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// Whatever bytes arrive, the answer is one of those that the format names; the Service is called exactly
-// when it says so, and once; and what the Service was given, written down by the rules of the format, is
-// the same call again.
+// Whatever bytes arrive, the answer is one of those that the format names; the Service is called
+// exactly when it says so, and once; and what the Service was given, written down by the rules of
+// the format, is the same call again.
 func checkBody(t *testing.T, body string, send func(body string) (int, call), write func(call) string, served, refused []int) {
 	t.Helper()
 	status, reached := send(body)

@@ -20,8 +20,8 @@ import (
 
 const liveToken = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
 
-// The entries through which the Service is called, as the fuzz targets see them: each with a recorder of
-// what the Service was asked for.
+// The entries through which the Service is called, as the fuzz targets see them: each with a
+// recorder of what the Service was asked for.
 type entries struct {
 	svc              *recovery.Service
 	xandr, rackspace http.Handler
@@ -35,8 +35,8 @@ type call struct {
 	token, password, username    string // of a completion
 }
 
-// newEntries has one token that may be used, by an application that denies every completion that gets as
-// far as that.
+// newEntries has one token that may be used, by an application that denies every completion that
+// gets as far as that.
 func newEntries(tb testing.TB) *entries {
 	e := &entries{}
 	logger := slog.New(slog.DiscardHandler)
@@ -127,7 +127,8 @@ func (e *entries) direct(f func() error) (reached call, err error) {
 	return e.take(), err
 }
 
-// The texts of one value. A variant writes every character as a reference, the other as few as possible.
+// The texts of one value. A variant writes every character as a reference, the other as few as
+// possible.
 
 func jsonText(s string, references bool) string {
 	var b strings.Builder
@@ -187,8 +188,8 @@ func formText(s string, references bool) string {
 
 const raxAuth = ` xmlns="http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0" `
 
-// inJSON and inXML report whether a format can carry a value. Both decoders refuse U+0000, which JSON
-// could.
+// inJSON and inXML report whether a format can carry a value. Both decoders refuse U+0000, which
+// JSON could.
 func inJSON(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 func inXML(s string) bool {

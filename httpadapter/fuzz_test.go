@@ -97,8 +97,8 @@ func FuzzEmailInEveryFormat(f *testing.F) {
 	})
 }
 
-// One password and one token are the same call, or are refused, whichever way they come. Every call that
-// may succeed is denied by the application, so that the token stays alive.
+// One password and one token are the same call, or are refused, whichever way they come. Every call
+// that may succeed is denied by the application, so that the token stays alive.
 func FuzzCompletionInEveryFormat(f *testing.F) {
 	for _, password := range []string{somePassword, "", " spaces stay ", "long enough\t", "\x00 long enough", "\xff long enough", "<&>\"' long enough", "パスワードを再設定する", "long\ufffeenough", strings.Repeat("x", 1025), "😀😀😀😀😀😀😀😀", "%41+&=;#token=x", "long enough\u0085"} {
 		f.Add(password, liveToken, false)
@@ -147,7 +147,8 @@ func FuzzCompletionInEveryFormat(f *testing.F) {
 	})
 }
 
-// forgiven reports whether the pages, where people paste, take off more of a token than the Service.
+// forgiven reports whether the pages, where people paste, take off more of a token than the
+// Service.
 func forgiven(token string) bool {
 	rest := strings.TrimFunc(token, func(r rune) bool { return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' })
 	return rest != strings.Trim(token, " \t\r\n") || strings.HasPrefix(rest, "<") || strings.Contains(rest, "#token=")

@@ -18,8 +18,8 @@ import (
 	"example.com/recovery/mailer/mailertest"
 )
 
-// PostgreSQL is looked for where RECOVERY_POSTGRES (a URL) says, else on this machine. Each test has a
-// database of its own there, and drops it.
+// PostgreSQL is looked for where RECOVERY_POSTGRES (a URL) says, else on this machine. Each test
+// has a database of its own there, and drops it.
 func newDatabase(t *testing.T) string {
 	is := is.New(t)
 	is.Helper()

@@ -16,8 +16,8 @@ import (
 	"github.com/matryer/is"
 )
 
-// A databaseServer is looked for where its variable says, RECOVERY_POSTGRES (a URL) or RECOVERY_MYSQL
-// (a DSN of go-sql-driver), else on this machine.
+// A databaseServer is looked for where its variable says, RECOVERY_POSTGRES (a URL) or
+// RECOVERY_MYSQL (a DSN of go-sql-driver), else on this machine.
 type databaseServer struct {
 	name, driver, dsn string
 	flag              func(t *testing.T, dsn, database string) string
@@ -30,7 +30,8 @@ var (
 		cmp.Or(os.Getenv("RECOVERY_MYSQL"), "root@tcp(127.0.0.1:3306)/"), mysqlFlag}
 )
 
-// newDatabase makes a database of the test's own, drops it afterwards, and returns the flag -db for it.
+// newDatabase makes a database of the test's own, drops it afterwards, and returns the flag -db for
+// it.
 func newDatabase(t *testing.T, s databaseServer) string {
 	t.Helper()
 	is := is.New(t)

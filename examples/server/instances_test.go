@@ -27,8 +27,8 @@ func startInstances(t *testing.T, flags ...string) []*process {
 	return all
 }
 
-// post asks for a reset from a client's own address of the loopback network, and returns the status, 0
-// if no answer came.
+// post asks for a reset from a client's own address of the loopback network, and returns the
+// status, 0 if no answer came.
 func post(ctx context.Context, c *http.Client, base, username string) int {
 	r, err := http.NewRequestWithContext(ctx, "POST", base+"/account-recovery", strings.NewReader(fmt.Sprintf(`{"account-recovery":{"username":%q}}`, username)))
 	if err != nil {

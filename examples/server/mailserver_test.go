@@ -17,7 +17,8 @@ import (
 	"github.com/matryer/is"
 )
 
-// A mailServer is a real SMTP server in this process, on an address that stays its own while it is down.
+// A mailServer is a real SMTP server in this process, on an address that stays its own while it is
+// down.
 type mailServer struct {
 	t        *testing.T
 	addr     string

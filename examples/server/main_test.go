@@ -294,7 +294,8 @@ func TestStoppedInMemoryWithABacklog(t *testing.T) {
 	is.True(strings.Contains(p.stderr.String(), "server: jobs lost, as they were in memory only: 1"))
 }
 
-// One of two servers on a database sends the mails of both; with high limits nobody is kept waiting.
+// One of two servers on a database sends the mails of both; with high limits nobody is kept
+// waiting.
 func TestWorkerElsewhere(t *testing.T) {
 	is := is.New(t)
 	db := "sqlite:" + filepath.Join(t.TempDir(), "shared.db")

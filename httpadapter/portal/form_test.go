@@ -92,8 +92,8 @@ func TestFormTypes(t *testing.T) {
 	}
 }
 
-// Whatever is accepted is what net/url reads too, has exactly the fields, and survives being encoded
-// again.
+// Whatever is accepted is what net/url reads too, has exactly the fields, and survives being
+// encoded again.
 func FuzzDecodeForm(f *testing.F) {
 	for _, body := range []string{"token=t&password=p&repeat=p", "token=%E3%81%82+&password=&repeat=%25", "token=1&token=2&password=&repeat=", "token=;&password=&repeat=\x00"} {
 		f.Add(body)

@@ -36,8 +36,8 @@ func TestTokensAsTheyArePasted(t *testing.T) {
 	}
 }
 
-// All rules that a password breaks are told at once, as far as they are known without the account: also
-// where the Service has not come to them, or was not asked because another field is at fault.
+// All rules that a password breaks are told at once, as far as they are known without the account:
+// also where the Service has not come to them, or was not asked because another field is at fault.
 func TestAllReasonsAtOnce(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, recovery.Options{Policy: &recovery.Policy{Words: []string{"Wonderland"}}}, Options{})
@@ -81,7 +81,8 @@ func TestBrokenRulesAreMarked(t *testing.T) {
 	is.Equal(marked(w.do("GET", "/reset", "").Body.String()), nil)
 }
 
-// No page speaks of a link that the mail does not have, nor of limits and people that there may not be.
+// No page speaks of a link that the mail does not have, nor of limits and people that there may not
+// be.
 func TestTextsHoldWhateverTheOptions(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, recovery.Options{TokenTTL: 150 * time.Minute}, Options{})

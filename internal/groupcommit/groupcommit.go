@@ -50,8 +50,8 @@ const grace = time.Second
 // must put the answer of a single call into the call.
 //
 // The context of run ends when those of all its callers have ended, and after limit. It has the
-// values of the first caller's. If run does not return within a second of that, its callers get [ErrLeft],
-// and the next batch begins beside it.
+// values of the first caller's. If run does not return within a second of that, its callers get
+// [ErrLeft], and the next batch begins beside it.
 func New[T any](max int, limit time.Duration, run func(ctx context.Context, calls []T) error) *Group[T] {
 	return &Group[T]{run: run, max: max, limit: limit}
 }

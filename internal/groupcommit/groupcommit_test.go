@@ -279,7 +279,8 @@ func TestErrorsAreKept(t *testing.T) {
 	})
 }
 
-// Urgent callers are waited for as others are, and no call that waits is kept back for one that may come.
+// Urgent callers are waited for as others are, and no call that waits is kept back for one that may
+// come.
 func TestUrgentCallersCount(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 		is := is.New(t)

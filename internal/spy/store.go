@@ -52,7 +52,8 @@ func Added(arg any) []recovery.Job {
 	return nil
 }
 
-// Before returns a Store whose calls fail with the error of f, if it has one, and are made otherwise.
+// Before returns a Store whose calls fail with the error of f, if it has one, and are made
+// otherwise.
 func Before(store recovery.Store, f func(ctx context.Context, method string) error) Store {
 	return On(store, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
 		if err := f(ctx, method); err != nil {

@@ -128,8 +128,8 @@ func TestTenantsAreComparedAgain(t *testing.T) {
 	}
 }
 
-// Without tenants there are no accounts of any but "", and the database is not asked for them; nor is
-// it for a kind of identifier that there is not.
+// Without tenants there are no accounts of any but "", and the database is not asked for them; nor
+// is it for a kind of identifier that there is not.
 func TestTableWithoutTenants(t *testing.T) {
 	for _, by := range kinds {
 		for _, query := range []recovery.AccountQuery{{Tenant: "acme", By: by, Max: 9}, {By: "telephone", Max: 9}} {

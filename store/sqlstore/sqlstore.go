@@ -54,8 +54,8 @@
 // write whose affected rows are counted decides, or a locked row, never an earlier read. Rows are
 // locked in one order: accounts by their IDs, then a job, limits by their keys, resets. Only Purge
 // takes a few of each in an order of its own. After a deadlock, a serialization failure or a busy
-// database the whole transaction is tried again, a bounded number of times. Then the caller gets the
-// error, and nothing was done. If the connection is lost or ctx ends while a transaction is
+// database the whole transaction is tried again, a bounded number of times. Then the caller gets
+// the error, and nothing was done. If the connection is lost or ctx ends while a transaction is
 // committed, the error wraps [ErrUnknownOutcome]: trying again is safe. Drivers that do not heed a
 // context everywhere, as go-sql-driver and lib/pq, need a timeout in their DSN.
 //

@@ -114,8 +114,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Of two rows with one ID neither's password is set, not even if there were two only after the account
-// was locked.
+// Of two rows with one ID neither's password is set, not even if there were two only after the
+// account was locked.
 func TestPasswordIsSetInOneRow(t *testing.T) {
 	is := is.New(t)
 	s := newStub(PostgreSQL)
@@ -194,7 +194,8 @@ func TestTextsThatAreTooLong(t *testing.T) {
 	is.Equal(s.kept, nil)
 }
 
-// An account that had newer mail is asked about once, and left out once, with its token and its code.
+// An account that had newer mail is asked about once, and left out once, with its token and its
+// code.
 func TestSupersededAccounts(t *testing.T) {
 	is := is.New(t)
 	s := newStub(SQLite)
@@ -239,8 +240,8 @@ func TestRefundLimits(t *testing.T) {
 	is.Equal(s.kept[len(s.kept)-1], sent(text, full.Key[:], now.UnixMicro(), now.Unix()/60))
 }
 
-// Nothing is left to jobs that were claimed before unless the claim says so, and nothing is asked for
-// when all places are taken.
+// Nothing is left to jobs that were claimed before unless the claim says so, and nothing is asked
+// for when all places are taken.
 func TestSharesOfAClaim(t *testing.T) {
 	for _, again := range []int{0, 1} {
 		is := is.New(t)

@@ -152,7 +152,8 @@ func TestVerdictsOfTriesThatLost(t *testing.T) {
 }
 
 // What one call fails with, be it the application's own code, is not the others'; and nothing of it
-// is kept. So it is if a call hangs for as long as a transaction may last, whatever its context says.
+// is kept. So it is if a call hangs for as long as a transaction may last, whatever its context
+// says.
 func TestCallsThatFailAreMadeAgainAlone(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(context.Context) error
@@ -238,8 +239,8 @@ func TestBatchThatHangs(t *testing.T) {
 	})
 }
 
-// A caller that leaves a batch of several does not know what becomes of its call. What the batch does
-// with it is nobody's: -race sees who writes what.
+// A caller that leaves a batch of several does not know what becomes of its call. What the batch
+// does with it is nobody's: -race sees who writes what.
 func TestCallersThatLeaveTheirBatch(t *testing.T) {
 	for _, m := range methodsOf(SQLite) {
 		t.Run(m.name, func(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 	"unicode/utf8"
 )
 
-// The documentation of package commonpasswords names this release and its licence, so another one is an
-// error: whoever takes it reads what it holds and changes both.
+// The documentation of package commonpasswords names this release and its licence, so another one
+// is an error: whoever takes it reads what it holds and changes both.
 var source = manifest{Name: "@zxcvbn-ts/language-common", Version: "4.1.3", License: "MIT"}
 
 const (

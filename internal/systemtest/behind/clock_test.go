@@ -45,7 +45,8 @@ func eachSkew(t *testing.T, opts recovery.Options, f func(r *rig, wrong *recover
 
 const toldOfClock = "clock differs from the store's"
 
-// pass makes calls, a tenth of them through the wrong instance, and returns how many are let through.
+// pass makes calls, a tenth of them through the wrong instance, and returns how many are let
+// through.
 func (r *rig) pass(wrong *recovery.Service, calls int, pause time.Duration, client func(i int) netip.Addr) (passed int) {
 	for i := range calls {
 		svc := r.Service

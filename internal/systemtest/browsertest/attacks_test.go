@@ -79,8 +79,8 @@ func TestAttack_S70_PlainText(t *testing.T) {
 	is.Equal(len(s.mail.Messages()), 0)
 }
 
-// A frame, on another site and on our own: the browser throws the page away before it loads what the
-// page needs: S71.
+// A frame, on another site and on our own: the browser throws the page away before it loads what
+// the page needs: S71.
 func TestAttack_S71_FramedPage(t *testing.T) {
 	is := is.New(t)
 	s := serve(t, recovery.Options{}, portal.Options{})

@@ -304,7 +304,8 @@ func eval[T any](b *tab, script string) T {
 }
 
 // clickOn clicks with the mouse where the element is, if it can be seen there. It goes without
-// chromedp's own idea of the document, which is lost when a page comes back from the browser's memory.
+// chromedp's own idea of the document, which is lost when a page comes back from the browser's
+// memory.
 func clickOn(selector string) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		at, err := chromedp.Evaluate[[]float64](fmt.Sprintf(`(() => {
@@ -346,8 +347,8 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	t.Fatalf("never came: %s", what)
 }
 
-// A proxy passes requests to this machine on and keeps a record. What the browser asks of its maker is
-// refused.
+// A proxy passes requests to this machine on and keeps a record. What the browser asks of its maker
+// is refused.
 type proxy struct {
 	mu   sync.Mutex
 	seen []request

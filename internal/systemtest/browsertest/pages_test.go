@@ -117,12 +117,12 @@ type look struct {
 	width  int64
 }
 
-// The widths are those of a desktop, of the narrowest phone, and of both sides of where the style sheet
-// changes.
+// The widths are those of a desktop, of the narrowest phone, and of both sides of where the style
+// sheet changes.
 var looks = []look{{"light", 1280}, {"dark", 1280}, {"dark", 545}, {"light", 544}, {"dark", 320}, {"light", 320}}
 
-// All pages, in both languages, light and dark, from the narrowest phone to a desktop: no fault that
-// axe finds, nothing wider than the window, nothing that the Content-Security-Policy refuses.
+// All pages, in both languages, light and dark, from the narrowest phone to a desktop: no fault
+// that axe finds, nothing wider than the window, nothing that the Content-Security-Policy refuses.
 func TestEveryPage(t *testing.T) {
 	for _, lang := range []string{"en", "ja"} {
 		t.Run(lang, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"github.com/matryer/is"
 )
 
-// A vector with a slip of the pen would be one that tries something else. That each is tried is seen by
-// TestMain.
+// A vector with a slip of the pen would be one that tries something else. That each is tried is
+// seen by TestMain.
 func TestVectorsAreWellFormed(t *testing.T) {
 	is := is.New(t)
 	list, err := os.ReadFile("testdata/rows.txt")

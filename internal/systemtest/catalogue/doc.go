@@ -2,11 +2,11 @@
 // TestAttack_S01_… for every row, on every store and through every entry that the row concerns.
 //
 // The stores are memstore, SQLite, PostgreSQL and MariaDB, found as package databases of
-// internal/systemtest/dbtest says. The entries are the Service itself, the Xandr format, Rackspace's
-// JSON and XML, and the pages of the portal. The mails of the Service itself have codes, and what
-// holds for a token is tried with its code, too. A request is driven to its end by hand
-// (Service.Deliver), by a clock that the test sets, so nothing sleeps and nothing depends on the
-// speed of a machine.
+// internal/systemtest/dbtest says. The entries are the Service itself, the Xandr format,
+// Rackspace's JSON and XML, and the pages of the portal. The mails of the Service itself have
+// codes, and what holds for a token is tried with its code, too. A request is driven to its end by
+// hand (Service.Deliver), by a clock that the test sets, so nothing sleeps and nothing depends on
+// the speed of a machine.
 //
 // # Rows
 //

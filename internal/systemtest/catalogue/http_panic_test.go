@@ -20,8 +20,8 @@ func panicOn(method string) func(string) error {
 	}
 }
 
-// panics calls f, and returns whether it panicked: a direct call hands on what the application's own store
-// panics with.
+// panics calls f, and returns whether it panicked: a direct call hands on what the application's
+// own store panics with.
 func panics(f func() answer) (got answer, panicked bool) {
 	defer func() {
 		if recover() != nil {

@@ -14,8 +14,8 @@ import (
 // pages are what the portal answers to.
 var pages = []string{"", "password", "password-sent", "username", "username-sent", "reset", "done", "portal.css", "portal.js", "elsewhere"}
 
-// What another site has a browser send is refused by the pages. The other entries have nothing to protect:
-// they read no cookie, and their answers are for no other origin to read.
+// What another site has a browser send is refused by the pages. The other entries have nothing to
+// protect: they read no cookie, and their answers are for no other origin to read.
 func TestAttack_S70_OtherSites(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		portal := s.portal()
@@ -80,7 +80,8 @@ func TestAttack_S71_FramedCachedReflected(t *testing.T) {
 				s.is.True(!strings.Contains(got.text, "evil") && !strings.Contains(got.text, "alert(1)"))
 			}
 		}
-		// What is refused is not repeated, whatever was wrong with it; but for the pages' own fields, as text.
+		// What is refused is not repeated, whatever was wrong with it; but for the pages' own fields, as
+		// text.
 		for _, name := range entryNames[1:] {
 			e := s.entry(name)
 			path, _, _ := s.forms(name)
@@ -111,8 +112,8 @@ func TestAttack_S73_HostileXML(t *testing.T) { tryRow(t, "S73", "bodies") }
 
 func TestAttack_S74_WrongMediaTypes(t *testing.T) { tryRow(t, "S74", "bodies") }
 
-// A method that is named elsewhere than in the request line is not heard, and a body of a method that
-// reads is not read.
+// A method that is named elsewhere than in the request line is not heard, and a body of a method
+// that reads is not read.
 func TestAttack_S76_MethodOverrides(t *testing.T) {
 	onEntries(t, httpApart, nil, func(s *site, e *entry) {
 		token := s.token("victim")

@@ -148,7 +148,8 @@ func parsed(t *testing.T, line string) map[string]string {
 	return fields
 }
 
-// checkLog checks that the text of a log has as many lines as records, which read as they were written.
+// checkLog checks that the text of a log has as many lines as records, which read as they were
+// written.
 func checkLog(t *testing.T, text string) (records []map[string]string) {
 	t.Helper()
 	for _, r := range strings.ReplaceAll(text, "\n", "") {
@@ -200,7 +201,8 @@ func TestAttack_S84_LogOfTheEntries(t *testing.T) {
 	})
 }
 
-// What mail servers, databases and breach services answer, and what is in a panic, gets to the worker's.
+// What mail servers, databases and breach services answer, and what is in a panic, gets to the
+// worker's.
 func TestAttack_S84_LogOfTheWorker(t *testing.T) {
 	onStores(t, func(t *testing.T, k kind) {
 		log, fault := &scribe{}, error(nil)

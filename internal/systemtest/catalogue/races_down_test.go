@@ -13,7 +13,8 @@ import (
 	"example.com/recovery/internal/spy"
 )
 
-// late has a method fail after its call has taken effect, as a connection that is cut in a COMMIT does.
+// late has a method fail after its call has taken effect, as a connection that is cut in a COMMIT
+// does.
 func late(store recovery.Store, failing string, cut error) recovery.Store {
 	return spy.On(store, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
 		if err := call(ctx); err != nil || method != failing {
@@ -64,7 +65,8 @@ func TestAttack_S45_DatabaseFails(t *testing.T) {
 	})
 }
 
-// Who was told that it failed, while it had been done, finds the token used and the password changed.
+// Who was told that it failed, while it had been done, finds the token used and the password
+// changed.
 func TestAttack_S45_DatabaseFailsAfterTheEffect(t *testing.T) {
 	cut := errors.New("read tcp 127.0.0.1:5432: connection reset by peer")
 	throughEach(t, generous, func(s *site, e *entry) {

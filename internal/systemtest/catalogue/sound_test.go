@@ -40,8 +40,8 @@ func (s *site) sound(changed ...string) {
 
 const window = 8 // bytes of a secret that may not be seen
 
-// finder returns a function that returns the first part of a secret that a text holds, in any of the usual
-// forms.
+// finder returns a function that returns the first part of a secret that a text holds, in any of
+// the usual forms.
 func finder(secrets []string) func(text string) string {
 	long := map[string][]string{} // parts by how they begin
 	var begins [1 << 16]bool      // the first two bytes of these, which most of a text are not
@@ -78,8 +78,8 @@ func finder(secrets []string) func(text string) string {
 
 func leak(text string, secrets []string) string { return finder(secrets)(text) }
 
-// parts are all runs of eight bytes of a secret, as they are and encoded; of a token those of its raw
-// bytes too. A short secret is one part.
+// parts are all runs of eight bytes of a secret, as they are and encoded; of a token those of its
+// raw bytes too. A short secret is one part.
 func parts(secret string) (all []string) {
 	raws := [][]byte{[]byte(secret)}
 	if _, err := recovery.ParseToken(secret); err == nil {

@@ -42,8 +42,8 @@ func TestAttack_S27_WrittenOtherwise(t *testing.T) {
 	})
 }
 
-// A hundred thousand guesses come from one client: tokens of chance, and neighbours of the live one.
-// The databases get fewer, because there each is a transaction.
+// A hundred thousand guesses come from one client: tokens of chance, and neighbours of the live
+// one. The databases get fewer, because there each is a transaction.
 func TestAttack_S28_Guesses(t *testing.T) {
 	with := func(_ *site, o *recovery.Options) {
 		o.Limits.InsecureOff = false

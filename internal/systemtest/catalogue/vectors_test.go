@@ -135,7 +135,8 @@ func (s *site) tryAll(e *entry, file, row string) {
 	t.settle()
 }
 
-// takes reports whether the entry has a way for the vector: its own body, or an identifier of such a kind.
+// takes reports whether the entry has a way for the vector: its own body, or an identifier of such
+// a kind.
 func (e *entry) takes(v vector) bool {
 	if v.Kind == "" {
 		return v.Entry == e.name
@@ -143,7 +144,8 @@ func (e *entry) takes(v vector) bool {
 	return slices.ContainsFunc(e.asks(), func(a ask) bool { return a.kind == v.Kind })
 }
 
-// A trial is the vectors of one row on their way through one entry. The queue is worked off at its end.
+// A trial is the vectors of one row on their way through one entry. The queue is worked off at its
+// end.
 type trial struct {
 	*site
 	entry    *entry
@@ -228,8 +230,8 @@ func (t *trial) unknown(a ask, like string) answer {
 	return known
 }
 
-// works ends a row: an honest request through the entry still gets its one mail, so what was refused was
-// not refused because nothing works.
+// works ends a row: an honest request through the entry still gets its one mail, so what was
+// refused was not refused because nothing works.
 func (s *site) works(e *entry) {
 	s.is.Helper()
 	defer s.attacks.Store(s.attacks.Load()) // these are none

@@ -85,8 +85,8 @@ func TestTablePassesTheKit(t *testing.T) {
 	})
 }
 
-// An overlooks sets passwords, and does not mind a statement after which the database ended the transaction, as
-// MySQL does after a deadlock and SQLite after an interrupt.
+// An overlooks sets passwords, and does not mind a statement after which the database ended the
+// transaction, as MySQL does after a deadlock and SQLite after an interrupt.
 type overlooks struct{ *sqlstore.Mapping }
 
 func (o overlooks) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error {

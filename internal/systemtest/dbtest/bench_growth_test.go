@@ -12,8 +12,8 @@ import (
 
 // These compare little with much. They are run as the other benchmarks are.
 
-// BenchmarkAccounts compares a request and its mail with 1,000 accounts and with many, of which as many
-// are asked for. RECOVERY_ACCOUNTS says how many; the default is 100,000.
+// BenchmarkAccounts compares a request and its mail with 1,000 accounts and with many, of which as
+// many are asked for. RECOVERY_ACCOUNTS says how many; the default is 100,000.
 func BenchmarkAccounts(b *testing.B) {
 	const few = 1000
 	many := fromEnv(b, "RECOVERY_ACCOUNTS", 100_000)
@@ -42,9 +42,9 @@ func BenchmarkAccounts(b *testing.B) {
 	}
 }
 
-// BenchmarkHistory compares a request's whole way through the store (add, claim, finish) with 10 rows
-// in every table and with many. "of-bare" is at least 0.83 where the cost grows by 1.2 at most.
-// RECOVERY_ROWS says how many; the default is 100,000.
+// BenchmarkHistory compares a request's whole way through the store (add, claim, finish) with 10
+// rows in every table and with many. "of-bare" is at least 0.83 where the cost grows by 1.2 at
+// most. RECOVERY_ROWS says how many; the default is 100,000.
 func BenchmarkHistory(b *testing.B) {
 	rows := fromEnv(b, "RECOVERY_ROWS", 100_000)
 	for _, s := range databases.Servers {

@@ -166,8 +166,8 @@ func BenchmarkRequestReset(b *testing.B) {
 	})
 }
 
-// BenchmarkFlood compares the requests of 16 callers, each from an address of its own, beside 4 callers
-// from one address that is over its limit, with the same requests alone.
+// BenchmarkFlood compares the requests of 16 callers, each from an address of its own, beside 4
+// callers from one address that is over its limit, with the same requests alone.
 func BenchmarkFlood(b *testing.B) {
 	benchOnEach(b, func(b *testing.B, s databases.Server, store *sqlstore.Store, db *sql.DB) {
 		svc, err := recovery.New(store, &mailertest.Recorder{}, &recovery.Options{

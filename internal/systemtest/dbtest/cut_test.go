@@ -24,8 +24,8 @@ import (
 // reset is done or not done, the error says so or says that it is unknown, and the same call again
 // comes to a good end.
 //
-// RECOVERY_CUT_STEP is by how much n grows: 48 if it is not set, 1 for every byte and for the second
-// driver of a server too. The last bytes, which have the COMMIT, are all tried.
+// RECOVERY_CUT_STEP is by how much n grows: 48 if it is not set, 1 for every byte and for the
+// second driver of a server too. The last bytes, which have the COMMIT, are all tried.
 func TestAttack_S45_CutConnection(t *testing.T) {
 	step := fromEnv(t, "RECOVERY_CUT_STEP", 48)
 	const last = 48
@@ -58,8 +58,8 @@ func TestAttack_S45_CutConnection(t *testing.T) {
 	})
 }
 
-// The answer to a COMMIT never comes. Some drivers wait for it whatever their context says; the caller
-// does not, and the requests of others go on.
+// The answer to a COMMIT never comes. Some drivers wait for it whatever their context says; the
+// caller does not, and the requests of others go on.
 func TestSilentConnectionStopsNobody(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		if s.Dialect == sqlstore.SQLite {
@@ -104,8 +104,8 @@ type cutter struct {
 	done, unknown, unknownDone, failed int
 }
 
-// complete redeems a new token over a new connection that is cut after n bytes, or not at all if n is
-// negative, and returns how many bytes went the given way.
+// complete redeems a new token over a new connection that is cut after n bytes, or not at all if n
+// is negative, and returns how many bytes went the given way.
 func (c *cutter) complete(up bool, n int) int {
 	c.t.Helper()
 	is := is.New(c.t)

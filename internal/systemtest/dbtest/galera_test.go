@@ -19,12 +19,13 @@ import (
 
 const galeraNodes = 3
 
-// Three nodes of MariaDB with Galera, all of which are written to. It runs with RECOVERY_GALERA=1 and
-// needs mariadb-server, galera-4 and rsync.
+// Three nodes of MariaDB with Galera, all of which are written to. It runs with RECOVERY_GALERA=1
+// and needs mariadb-server, galera-4 and rsync.
 //
-// The connections are as the package comment of sqlstore says. With statements that the server prepares,
-// MariaDB 10.11 loses the error of a transaction that another node aborts between two of its statements:
-// COMMIT then succeeds and commits nothing, and one token in ten or twenty seems to have two winners.
+// The connections are as the package comment of sqlstore says. With statements that the server
+// prepares, MariaDB 10.11 loses the error of a transaction that another node aborts between two of
+// its statements: COMMIT then succeeds and commits nothing, and one token in ten or twenty seems to
+// have two winners.
 func TestGalera(t *testing.T) {
 	if os.Getenv("RECOVERY_GALERA") != "1" {
 		t.Skip("it is run with RECOVERY_GALERA=1")

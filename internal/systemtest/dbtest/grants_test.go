@@ -16,8 +16,8 @@ import (
 	"example.com/recovery/store/storetest"
 )
 
-// The package comment of sqlstore lists what the store needs. The application migrates and keeps its
-// accounts as the owner of the tables; the store runs as a user who has nothing but that list.
+// The package comment of sqlstore lists what the store needs. The application migrates and keeps
+// its accounts as the owner of the tables; the store runs as a user who has nothing but that list.
 func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
 	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)

@@ -207,8 +207,8 @@ func exercise(t *testing.T, store *sqlstore.Store) {
 	is.NoErr(errOf(store.Now(t.Context())))
 }
 
-// How many accounts there are is set by RECOVERY_ACCOUNTS: 100,000 if it is not, which is enough for every
-// planner to prefer an index; the full run is of 1,000,000.
+// How many accounts there are is set by RECOVERY_ACCOUNTS: 100,000 if it is not, which is enough
+// for every planner to prefer an index; the full run is of 1,000,000.
 func TestEveryStatementUsesAnIndex(t *testing.T) {
 	databases.OnEachOnce(t, everyStatementUsesAnIndex)
 }
@@ -302,8 +302,9 @@ func usesIndex(t *testing.T, db *sql.DB, d sqlstore.Dialect, statement string, a
 	return plan, ok
 }
 
-// The rows that all requests count against change with each of them. PostgreSQL would enter them into their
-// indexes anew every time, and leave the old entries for every later look-up to pass over.
+// The rows that all requests count against change with each of them. PostgreSQL would enter them
+// into their indexes anew every time, and leave the old entries for every later look-up to pass
+// over.
 func TestPostgresUpdatesHotLimitsInPlace(t *testing.T) {
 	const requests = 200
 	is := is.New(t)

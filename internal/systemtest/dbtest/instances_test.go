@@ -13,8 +13,8 @@ import (
 	"example.com/recovery/store/storetest"
 )
 
-// The suite again, with every call made by another of several instances, in sessions that begin with
-// other settings too: calls of one instance do not meet in the database, because they share
+// The suite again, with every call made by another of several instances, in sessions that begin
+// with other settings too: calls of one instance do not meet in the database, because they share
 // transactions.
 func TestStoreOfManyInstances(t *testing.T) {
 	run := func(t *testing.T, s databases.Server) {
@@ -31,7 +31,8 @@ func TestStoreOfManyInstances(t *testing.T) {
 	}
 }
 
-// manyStores are stores on one database, as processes that share it have. Each call is another one's.
+// manyStores are stores on one database, as processes that share it have. Each call is another
+// one's.
 type manyStores struct {
 	recovery.Store // reads
 	all            []*sqlstore.Store

@@ -53,8 +53,9 @@ func TestTenInstancesMigrateAtOnce(t *testing.T) {
 }
 
 // migrateAtOnce has many instances, each with connections of its own to the place, migrate an empty
-// database at once. How many times is set by RECOVERY_MIGRATE_ROUNDS: 3 if it is not, 50 in the full
-// run; after the first the database is emptied, not new. db is how the test looks at what they did.
+// database at once. How many times is set by RECOVERY_MIGRATE_ROUNDS: 3 if it is not, 50 in the
+// full run; after the first the database is emptied, not new. db is how the test looks at what they
+// did.
 func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p databases.Place) {
 	t.Helper()
 	is := is.New(t)
@@ -77,8 +78,8 @@ func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p databases.Pla
 	}
 }
 
-// Every statement of a store is tried while its tables are the only ones, and fails if it names another,
-// then beside the tables of a second store, and leaves those as they are.
+// Every statement of a store is tried while its tables are the only ones, and fails if it names
+// another, then beside the tables of a second store, and leaves those as they are.
 func TestPrefixesLiveBesideEachOther(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
@@ -125,8 +126,8 @@ func TestMigrationThatDiedHalfWayIsCompleted(t *testing.T) {
 	}
 }
 
-// A session that waits for the lock at a higher isolation level must still see what was done meanwhile.
-// The rounds above show it by chance; this one always waits.
+// A session that waits for the lock at a higher isolation level must still see what was done
+// meanwhile. The rounds above show it by chance; this one always waits.
 func TestMigrateSeesWhatWasDoneWhileItWaited(t *testing.T) {
 	for _, level := range []string{"repeatable read", "serializable"} {
 		t.Run(level, func(t *testing.T) {

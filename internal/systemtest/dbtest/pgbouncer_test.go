@@ -18,8 +18,8 @@ import (
 	"example.com/recovery/store/storetest"
 )
 
-// poolSize is how many sessions the pooler keeps: fewer than the connections that one test opens, so
-// that the transactions of one connection run in many sessions and many connections share one.
+// poolSize is how many sessions the pooler keeps: fewer than the connections that one test opens,
+// so that the transactions of one connection run in many sessions and many connections share one.
 const poolSize = 4
 
 // A pooler is a pgbouncer in transaction mode before PostgreSQL.
@@ -54,8 +54,8 @@ func startPooler(t *testing.T, server databases.Place) *pooler {
 	return p
 }
 
-// before returns how to connect to the database of a place through the pooler, as the package comment
-// of sqlstore says.
+// before returns how to connect to the database of a place through the pooler, as the package
+// comment of sqlstore says.
 func (p *pooler) before(t *testing.T, server databases.Place) databases.Place {
 	t.Helper()
 	u, err := url.Parse(server.DSN)

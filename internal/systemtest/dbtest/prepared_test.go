@@ -11,8 +11,8 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// Statements that SQLite keeps prepared go on when a migration of the application changes the tables, and
-// with one connection.
+// Statements that SQLite keeps prepared go on when a migration of the application changes the
+// tables, and with one connection.
 func TestTablesChangeWhileInUse(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		if s.Dialect != sqlstore.SQLite {

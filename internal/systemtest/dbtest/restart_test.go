@@ -24,8 +24,8 @@ import (
 )
 
 // A database server is killed in the middle of the work, again and again, and started again. The
-// processes that work on it live on: while it is away their calls fail and say so, afterwards they go
-// on by themselves, and what was promised holds.
+// processes that work on it live on: while it is away their calls fail and say so, afterwards they
+// go on by themselves, and what was promised holds.
 //
 // RECOVERY_SERVER_KILLS is how often it is killed: 5 times if it is not set.
 func TestDatabaseServerKilled(t *testing.T) {
@@ -233,7 +233,8 @@ func (m *mariaDB) command(t *testing.T, options ...string) *exec.Cmd {
 	}, options...)...)
 }
 
-// config is how to connect to a database of the server. The driver says nothing of lost connections.
+// config is how to connect to a database of the server. The driver says nothing of lost
+// connections.
 func (m *mariaDB) config(database string) *mysql.Config {
 	config := mysql.NewConfig()
 	config.User, config.Net, config.Addr, config.DBName = "root", "tcp", m.addr, database

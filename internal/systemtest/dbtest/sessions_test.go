@@ -29,7 +29,8 @@ func mySQL(configure func(*mysql.Config)) func(t testing.TB) databases.Place {
 	return func(t testing.TB) databases.Place { return databases.NewMySQL(t, configure) }
 }
 
-// The clock that is read is the database's, not that of this process: MariaDB lets a session set it.
+// The clock that is read is the database's, not that of this process: MariaDB lets a session set
+// it.
 func TestNowFollowsTheDatabasesClock(t *testing.T) {
 	is := is.New(t)
 	place := databases.NewMySQL(t, func(c *mysql.Config) { c.Params["timestamp"] = "1900000000.25" })

@@ -5,10 +5,10 @@
 // pgbouncer before that PostgreSQL, a PostgreSQL and a MariaDB to be killed, and other versions of
 // PostgreSQL; for these the programs must be installed.
 //
-// RECOVERY_GALERA=1 adds a Galera cluster of three nodes of MariaDB; it needs galera-4 and rsync. How
-// long the tests try is set by RECOVERY_CRASHES, RECOVERY_SERVER_KILLS, RECOVERY_RACE_TOKENS,
-// RECOVERY_MIGRATE_ROUNDS, RECOVERY_MODEL_STEPS, RECOVERY_CUT_STEP and RECOVERY_ACCOUNTS, each explained
-// at its test; without them all take some minutes.
+// RECOVERY_GALERA=1 adds a Galera cluster of three nodes of MariaDB; it needs galera-4 and rsync.
+// How long the tests try is set by RECOVERY_CRASHES, RECOVERY_SERVER_KILLS, RECOVERY_RACE_TOKENS,
+// RECOVERY_MIGRATE_ROUNDS, RECOVERY_MODEL_STEPS, RECOVERY_CUT_STEP and RECOVERY_ACCOUNTS, each
+// explained at its test; without them all take some minutes.
 package dbtest
 
 import (
@@ -21,8 +21,8 @@ import (
 	"example.com/recovery/store/storetest"
 )
 
-// TestMain has all servers tried at once, on however few processors: who waits for a database leaves
-// the processor to others.
+// TestMain has all servers tried at once, on however few processors: who waits for a database
+// leaves the processor to others.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	_ = flag.Set("test.parallel", strconv.Itoa(len(databases.Servers)))

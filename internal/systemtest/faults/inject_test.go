@@ -211,8 +211,8 @@ func (f *faults) calls() int {
 	return len(f.order)
 }
 
-// call makes a call that takes a context, or lets it go wrong. The error repeats all secrets that the
-// function was given, as careless drivers do.
+// call makes a call that takes a context, or lets it go wrong. The error repeats all secrets that
+// the function was given, as careless drivers do.
 func (f *faults) call(ctx context.Context, site string, secrets []string, effect func(context.Context) error) error {
 	if ctx.Value(reentrant{}) != nil {
 		return effect(ctx)
@@ -315,8 +315,8 @@ func (f *faults) Read(p []byte) (int, error) {
 	return rand.Read(p)
 }
 
-// endProgram ends the goroutine where nobody would catch its panic, neither the library nor the caller:
-// the program ends there, and all that counts is what the Store has.
+// endProgram ends the goroutine where nobody would catch its panic, neither the library nor the
+// caller: the program ends there, and all that counts is what the Store has.
 func (f *faults) endProgram() {
 	pcs := make([]uintptr, 100)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs)])

@@ -29,7 +29,8 @@ type reentry struct {
 	counts  map[string]int // of the events of these calls, by hook
 }
 
-// reenter is what such a function does: it makes every call of the Service, for an account of its own.
+// reenter is what such a function does: it makes every call of the Service, for an account of its
+// own.
 func (w *world) reenter() {
 	ctx := context.WithValue(w.t.Context(), reentrant{}, true)
 	w.plant("6", nestedToken)

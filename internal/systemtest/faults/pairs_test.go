@@ -11,9 +11,10 @@ import (
 	"example.com/recovery/internal/race"
 )
 
-// Two faults at once, by two rules: a call and the next one of its site go wrong in the same way, and
-// every call of the Store goes wrong together with every call of the Mailer, in every pair of the modes
-// that leave something different behind. Whether the answers tell who is meant is for TestFaults.
+// Two faults at once, by two rules: a call and the next one of its site go wrong in the same way,
+// and every call of the Store goes wrong together with every call of the Mailer, in every pair of
+// the modes that leave something different behind. Whether the answers tell who is meant is for
+// TestFaults.
 func TestTwoFaults(t *testing.T) {
 	var mu sync.Mutex
 	var count [2]struct{ pairs, happened int }
@@ -47,7 +48,8 @@ func sameCallTwice(order []spot) (plans []plan) {
 	for _, at := range order {
 		next := spot{at.site, at.n + 1}
 		for _, mode := range modesOf(at.site) {
-			// A lasting fault is the next call's already, and a function that calls the Service does so once.
+			// A lasting fault is the next call's already, and a function that calls the Service does so
+			// once.
 			if first := (fault{at, mode}); !first.hits(next) && mode != modeReenter {
 				plans = append(plans, plan{first, {next, mode}})
 			}

@@ -21,8 +21,8 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// Without randomness there is no token, no salt and no ID. crypto/rand ends the program when it has none,
-// so each case is a program of its own.
+// Without randomness there is no token, no salt and no ID. crypto/rand ends the program when it has
+// none, so each case is a program of its own.
 func TestRandomSourceThatFails(t *testing.T) {
 	const first, second = "0123456789abcdef0123456789ABCDEF", "fedcba9876543210FEDCBA9876543210"
 	text := func(secret string) string {
@@ -104,8 +104,8 @@ func ticketAndToken() (ticket, token string) {
 	return receipt.Ticket.Reveal(), spy.Token(m)
 }
 
-// A source of IDs may also fail now and then. The answers must be as uniform as without, and what is
-// accepted must be mailed.
+// A source of IDs may also fail now and then. The answers must be as uniform as without, and what
+// is accepted must be mailed.
 func TestFaultsOfIDs(t *testing.T) {
 	is := is.New(t)
 	combinations := 0

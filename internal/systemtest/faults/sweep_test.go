@@ -17,9 +17,10 @@ import (
 	"example.com/recovery"
 )
 
-// The sweep: every scenario is run once to see which foreign functions the core calls, and then once for
-// every call and every way in which that call can go wrong, each time in a fresh world. Afterwards
-// everything works again, the queue is worked off, and what the library promises must hold.
+// The sweep: every scenario is run once to see which foreign functions the core calls, and then
+// once for every call and every way in which that call can go wrong, each time in a fresh world.
+// Afterwards everything works again, the queue is worked off, and what the library promises must
+// hold.
 func TestFaults(t *testing.T) {
 	var mu sync.Mutex
 	total := count{hit: make(map[string][]mode)}
@@ -80,7 +81,8 @@ func sweep(t *testing.T, s scenario) (count count) {
 	return count
 }
 
-// answering reports whether somebody waited for an answer when the call was made, or it told of one.
+// answering reports whether somebody waited for an answer when the call was made, or it told of
+// one.
 func (w *world) answering(at spot) bool {
 	return strings.HasPrefix(at.site, "Hooks.") ||
 		slices.ContainsFunc(w.asks, func(a ask) bool { return slices.Contains(a.trace, at) }) ||

@@ -21,7 +21,8 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// The address has nothing of the names in it, so that one is not taken out of a text with the other.
+// The address has nothing of the names in it, so that one is not taken out of a text with the
+// other.
 const (
 	sharedAddress   = "liddell@example.com"
 	billybobAddress = "thornton@example.com"
@@ -272,7 +273,8 @@ func (w *world) tried(charges recovery.Charges, n int, err error) {
 
 var errPanicked = errors.New("the call panicked")
 
-// call makes a call with a context of its own, as the handler of a request does: it catches a panic.
+// call makes a call with a context of its own, as the handler of a request does: it catches a
+// panic.
 func (w *world) call(timeout time.Duration, f func(ctx context.Context) error) (took time.Duration, trace []spot, err error) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), timeout)
 	defer cancel()

@@ -150,8 +150,8 @@ func form(page string, values url.Values) message {
 	return message{"POST", "/" + page, values.Encode(), []string{"Content-Type", formType, "Sec-Fetch-Site", "same-origin"}}
 }
 
-// handler returns the entry of that name. who and now may be nil for the connection's address and the
-// real time.
+// handler returns the entry of that name. who and now may be nil for the connection's address and
+// the real time.
 func handler(name string, svc *recovery.Service, who func(*http.Request) netip.Addr, now func() time.Time) (http.Handler, error) {
 	of := func(*http.Request) string { return tenant }
 	opts := &httpadapter.Options{ClientAddr: who, Now: now, Logger: quiet, Tenant: of}
@@ -185,8 +185,8 @@ type browser struct {
 
 func (w *world) browser() *browser { return &browser{w, map[string]net.Conn{}} }
 
-// do does the action and returns all that comes back, byte for byte but the times and the identifier, which
-// one of the formats repeats. How long to wait is left, in seconds.
+// do does the action and returns all that comes back, byte for byte but the times and the
+// identifier, which one of the formats repeats. How long to wait is left, in seconds.
 func (b *browser) do(a action, s subject) string {
 	b.w.is.Helper()
 	if a.handler == "" {

@@ -14,7 +14,8 @@ import (
 	"example.com/recovery/mailer"
 )
 
-// Services that tell what they should not, as they are found in the field. The suite must find each.
+// Services that tell what they should not, as they are found in the field. The suite must find
+// each.
 
 // meant returns the accounts that a request means.
 func meant(ctx context.Context, store recovery.Store, r recovery.Job) []recovery.Account {
@@ -93,7 +94,8 @@ var (
 	}
 )
 
-// knownFound reports whether a difference between known and unknown is among those found for each action.
+// knownFound reports whether a difference between known and unknown is among those found for each
+// action.
 func knownFound(found []string, actions []action) bool {
 	for _, a := range actions {
 		if !slices.ContainsFunc(found, func(text string) bool { return strings.HasPrefix(text, a.name+", known") }) {

@@ -17,13 +17,14 @@ import (
 	"time"
 )
 
-// A measure makes calls in the order of their classes and returns how long those of each class took. The
-// first ones, until everything is warm, are left out. Each call of a class is made longer by its delay. It
-// ends when the limit is over, which the order being random does no harm: there are fewer of each class.
+// A measure makes calls in the order of their classes and returns how long those of each class
+// took. The first ones, until everything is warm, are left out. Each call of a class is made longer
+// by its delay. It ends when the limit is over, which the order being random does no harm: there
+// are fewer of each class.
 type measure func(order []uint8, warm int, delays []time.Duration, limit time.Duration) ([][]time.Duration, error)
 
-// shuffled returns n of each of the classes in random order, and some more at the front, which are to be
-// left out.
+// shuffled returns n of each of the classes in random order, and some more at the front, which are
+// to be left out.
 func shuffled(seed uint64, classes []uint8, n int) (order []uint8, warm int) {
 	r := rand.New(rand.NewPCG(seed, 20))
 	all := slices.Repeat(classes, n)
@@ -32,20 +33,20 @@ func shuffled(seed uint64, classes []uint8, n int) (order []uint8, warm int) {
 	return append(slices.Clone(all[:min(warm, len(all))]), all...), min(warm, len(all))
 }
 
-// spin passes time without giving the processor away. The class is all that its callers know, so it is
-// called for every class alike.
+// spin passes time without giving the processor away. The class is all that its callers know, so it
+// is called for every class alike.
 func spin(d time.Duration) {
 	for start := time.Now(); time.Since(start) < d; {
 	}
 }
 
-// burst is how many calls are made before the queue is worked off. Without that it would grow for as long
-// as is measured, and a worker that never rests would hide what is looked for.
+// burst is how many calls are made before the queue is worked off. Without that it would grow for
+// as long as is measured, and a worker that never rests would hide what is looked for.
 const burst = 200
 
-// here measures calls in this process. The inputs of each class are used in turn, and are all that tells
-// the classes apart. If then is not nil, it is what is timed, with an input of its own, after the call.
-// Between bursts it calls rest.
+// here measures calls in this process. The inputs of each class are used in turn, and are all that
+// tells the classes apart. If then is not nil, it is what is timed, with an input of its own, after
+// the call. Between bursts it calls rest.
 func here[T any](rest func(), inputs [][]T, call func(T), then []T) measure {
 	next, after := make([]int, len(inputs)), 0
 	return func(order []uint8, warm int, delays []time.Duration, limit time.Duration) ([][]time.Duration, error) {
@@ -124,7 +125,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// run sends the requests on one connection, and stops the time of each when the first byte comes back.
+// run sends the requests on one connection, and stops the time of each when the first byte comes
+// back.
 func (p *plan) run(r *report) error {
 	conn, err := net.Dial("tcp", p.Addr)
 	if err != nil {
@@ -179,8 +181,8 @@ func (p *plan) run(r *report) error {
 	return nil
 }
 
-// overHTTP measures requests that a process of its own makes over the loopback interface on a connection
-// that is kept. Each must get the status. A delay is the server's, before it begins.
+// overHTTP measures requests that a process of its own makes over the loopback interface on a
+// connection that is kept. Each must get the status. A delay is the server's, before it begins.
 func overHTTP(t testing.TB, rest func(), h http.Handler, status string, inputs [][]message, then []message) measure {
 	var delays []time.Duration
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -127,8 +127,8 @@ func (q *queue) Finish(ctx context.Context, o recovery.Outcome) error {
 	return err
 }
 
-// rest returns when the worker has nothing to do. Now and then PostgreSQL is vacuumed: what is measured makes
-// dead rows faster than its own worker, if it runs at all, removes them.
+// rest returns when the worker has nothing to do. Now and then PostgreSQL is vacuumed: what is
+// measured makes dead rows faster than its own worker, if it runs at all, removes them.
 func (g *stage) rest() {
 	for g.queue.left.Load() > 0 {
 		time.Sleep(time.Millisecond)

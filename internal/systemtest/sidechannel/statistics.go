@@ -1,20 +1,22 @@
-// Package sidechannel looks for what a caller could learn about accounts from anything but the answer.
+// Package sidechannel looks for what a caller could learn about accounts from anything but the
+// answer.
 //
 // It compares classes of accounts exactly (answers byte for byte, calls of the Store, rows written,
-// allocations, sequences of limits) and in time. The exact part runs over every entry and every store.
-// Times are those of random classes in turn, compared by Welch's t over cropped samples; each run also
-// measures a class against itself and known delays. If the first is found, the machine is too noisy for
-// anything that is found to mean something; if the second are not, nothing is clean. What stays open after
-// some repeats with more samples is called INVALID: that is no success, so the whole run fails; the small one,
-// which has to pass on busy machines, is skipped then, and -v tells.
+// allocations, sequences of limits) and in time. The exact part runs over every entry and every
+// store. Times are those of random classes in turn, compared by Welch's t over cropped samples;
+// each run also measures a class against itself and known delays. If the first is found, the
+// machine is too noisy for anything that is found to mean something; if the second are not, nothing
+// is clean. What stays open after some repeats with more samples is called INVALID: that is no
+// success, so the whole run fails; the small one, which has to pass on busy machines, is skipped
+// then, and -v tells.
 //
-// A small run, which takes seconds, is part of the ordinary tests. The whole one takes about half an
-// hour and wants a machine that does nothing else:
+// A small run, which takes seconds, is part of the ordinary tests. The whole one takes about half
+// an hour and wants a machine that does nothing else:
 //
 //	RECOVERY_SIDE_CHANNELS=full go test -timeout 90m -v -run 'TestAttack_S5[14]_Time' ./internal/systemtest/sidechannel
 //
-// It prints a table. A number in the place of full is how many samples of each class are taken at first.
-// Under the race detector times mean nothing, and only the exact part runs.
+// It prints a table. A number in the place of full is how many samples of each class are taken at
+// first. Under the race detector times mean nothing, and only the exact part runs.
 package sidechannel
 
 import (
@@ -25,8 +27,8 @@ import (
 )
 
 const (
-	// threshold is where |t| is taken for more than chance. One in 150,000 samples without a difference is
-	// beyond it; the largest of all crops is, for about one in a thousand.
+	// threshold is where |t| is taken for more than chance. One in 150,000 samples without a
+	// difference is beyond it; the largest of all crops is, for about one in a thousand.
 	threshold = 4.5
 	// certain is a |t| that chance and a busy machine do not bring about twice.
 	certain = 20
@@ -47,11 +49,11 @@ type comparison struct {
 	typical time.Duration // the median of the first
 }
 
-// compare compares two samples, neither of which may be empty, as Reparaz, Balasch and Verbauwhede do in
-// "Dude, is my code constant time?" (DATE 2017): what takes longest was interrupted by something else, so
-// the samples are cut at percentiles of their union, at many of them because it is not known beforehand
-// where a difference shows best, and the largest t counts. The percentiles get closer to each other
-// towards the end, as there.
+// compare compares two samples, neither of which may be empty, as Reparaz, Balasch and Verbauwhede
+// do in "Dude, is my code constant time?" (DATE 2017): what takes longest was interrupted by
+// something else, so the samples are cut at percentiles of their union, at many of them because it
+// is not known beforehand where a difference shows best, and the largest t counts. The percentiles
+// get closer to each other towards the end, as there.
 func compare(a, b []time.Duration) comparison {
 	c := comparison{n: min(len(a), len(b))}
 	all := slices.Concat(a, b)
@@ -85,8 +87,8 @@ func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsec
 // moments are the size, mean and variance of a sample.
 type moments struct{ n, mean, variance float64 }
 
-// welch returns how many standard errors the mean of b is above that of a (Welch 1947), 0 if there is
-// too little to say.
+// welch returns how many standard errors the mean of b is above that of a (Welch 1947), 0 if there
+// is too little to say.
 func welch(a, b moments) float64 {
 	if a.n < 2 || b.n < 2 {
 		return 0
@@ -146,7 +148,8 @@ type run struct {
 // noisy reports whether a class differs from itself: then nothing that is found means anything.
 func (r run) noisy() bool { return r.same.found() }
 
-// blind reports whether an injected delay was not found: then it means nothing that nothing is found.
+// blind reports whether an injected delay was not found: then it means nothing that nothing is
+// found.
 func (r run) blind() bool {
 	return slices.ContainsFunc(r.injected, func(c comparison) bool { return c.t < threshold })
 }
@@ -166,7 +169,8 @@ func (v verdict) String() string {
 	return [...]string{"unsettled", "clean", "LEAK", "INVALID", "open"}[v]
 }
 
-// judge returns what the runs, each with 4 times as many samples as the one before, say about a pair.
+// judge returns what the runs, each with 4 times as many samples as the one before, say about a
+// pair.
 func judge(pair string, runs []run) verdict {
 	var seen []comparison
 	blind := false

@@ -9,8 +9,8 @@ import (
 	"github.com/matryer/is"
 )
 
-// times are like those of requests: most near 60 µs, some much later because something else ran, and a few
-// very late.
+// times are like those of requests: most near 60 µs, some much later because something else ran,
+// and a few very late.
 func times(seed uint64, n int, more time.Duration) []time.Duration {
 	r := rand.New(rand.NewPCG(seed, 1))
 	sample := make([]time.Duration, n)

@@ -26,8 +26,8 @@ type timed struct {
 	http  size // over HTTP
 }
 
-// A size is how much is measured, and what must be found by that. A smaller delay is injected too, and
-// told.
+// A size is how much is measured, and what must be found by that. A smaller delay is injected too,
+// and told.
 type size struct {
 	n       int // none is not at all
 	limit   time.Duration
@@ -49,7 +49,8 @@ func timedStores() []timed {
 			{sqlite, few, size{300, 2 * time.Second, 1, 50 * us, 100 * us, false}, size{}},
 		}
 	}
-	// As many subjects as are measured at first: one that is asked for again and again has a time of its own.
+	// As many subjects as are measured at first: one that is asked for again and again has a time of
+	// its own.
 	many := scale{accounts: 250_000, pool: 22_000}
 	n := 20_000
 	if mode != "full" {
@@ -229,8 +230,9 @@ const (
 	timedTokens
 )
 
-// elsewhere is why tokens that were real once can be told, by those who hold one, from others: as many rows
-// are read, but their own, which are nearer to the processor than an unknown one's, or farther.
+// elsewhere is why tokens that were real once can be told, by those who hold one, from others: as
+// many rows are read, but their own, which are nearer to the processor than an unknown one's, or
+// farther.
 const elsewhere = "its rows lie elsewhere, and who holds it knows that it was real"
 
 var tokenPairs = []pair{

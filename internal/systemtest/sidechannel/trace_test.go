@@ -12,8 +12,8 @@ import (
 	"example.com/recovery/internal/spy"
 )
 
-// A traced Store writes down the shape of each call: the method and all of its arguments but chance and
-// what the caller chose, of which it takes the lengths.
+// A traced Store writes down the shape of each call: the method and all of its arguments but chance
+// and what the caller chose, of which it takes the lengths.
 type traced struct {
 	spy.Store
 
@@ -90,8 +90,8 @@ func shapes(charges recovery.Charges) string {
 	return strings.Join(all, ",")
 }
 
-// written returns the shape of the rows that are in the second dump of a store and not in the first: the
-// table and the length of every value, one row a line.
+// written returns the shape of the rows that are in the second dump of a store and not in the
+// first: the table and the length of every value, one row a line.
 func written(before, after string) string {
 	old := map[string]bool{}
 	for line := range strings.Lines(before) {

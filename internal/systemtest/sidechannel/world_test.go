@@ -46,8 +46,8 @@ func openMemory(testing.TB) opened {
 	}
 }
 
-// backends are all there are, with every driver. What they write need not be on disk to be compared: it
-// saves the time, and in measurements its noise would only hide what is looked for.
+// backends are all there are, with every driver. What they write need not be on disk to be
+// compared: it saves the time, and in measurements its noise would only hide what is looked for.
 func backends() []backend {
 	sqlite := func(t testing.TB) databases.Place {
 		place := databases.NewSQLite(t)
@@ -142,8 +142,8 @@ type world struct {
 	handlers       map[string]http.Handler
 }
 
-// A leaky store wraps one in another that tells more than it should. It returns a function that waits
-// for what it does in the background.
+// A leaky store wraps one in another that tells more than it should. It returns a function that
+// waits for what it does in the background.
 type leaky func(store recovery.Store, mailer recovery.Mailer) (recovery.Store, func())
 
 // newWorld makes a Service. A leak, if there is one, is between the Service and the trace.

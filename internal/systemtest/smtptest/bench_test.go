@@ -24,13 +24,13 @@ const (
 	connections   = 2 // as many as the worker has
 )
 
-// BenchmarkSend sends mails over two kept connections with TLS, in turns by a bare loop over go-mail,
-// which is handed the finished text, by smtpmailer, which renders it, and by the recovery worker with
-// smtpmailer. "mailer-of-bare" and "worker-of-bare" are their speed as a part of the bare loop's;
-// "worker-of-bare-one" compares the worker with a bare loop over one connection, and
-// "mailer-of-bare-and-render" leaves the templates out of the comparison. One server answers at once,
-// so that every microsecond shows; the other takes 5 ms to accept a mail, as one does that writes it to
-// a disk first.
+// BenchmarkSend sends mails over two kept connections with TLS, in turns by a bare loop over
+// go-mail, which is handed the finished text, by smtpmailer, which renders it, and by the recovery
+// worker with smtpmailer. "mailer-of-bare" and "worker-of-bare" are their speed as a part of the
+// bare loop's; "worker-of-bare-one" compares the worker with a bare loop over one connection, and
+// "mailer-of-bare-and-render" leaves the templates out of the comparison. One server answers at
+// once, so that every microsecond shows; the other takes 5 ms to accept a mail, as one does that
+// writes it to a disk first.
 //
 //	go test -run '^$' -bench Send -benchtime 5x ./internal/systemtest/smtptest
 func BenchmarkSend(b *testing.B) {

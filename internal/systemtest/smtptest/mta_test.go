@@ -35,8 +35,8 @@ import (
 // postfixScript starts and stops Postfix, and says how it is configured.
 const postfixScript = "../../../mailer/smtpmailer/testdata/postfix.sh"
 
-// A postfix is a running Postfix that takes mail for everybody, but only over TLS and after AUTH, and
-// puts all of it into one mailbox.
+// A postfix is a running Postfix that takes mail for everybody, but only over TLS and after AUTH,
+// and puts all of it into one mailbox.
 type postfix struct {
 	dir            string
 	starttls, tls  int // ports of 127.0.0.1

@@ -184,7 +184,8 @@ func dumpTable(b *strings.Builder, db *sql.DB, table, key string) error {
 	return rows.Err()
 }
 
-// HarnessOn does the application's part through db, which may be another connection than the store's.
+// HarnessOn does the application's part through db, which may be another connection than the
+// store's.
 func HarnessOn(d sqlstore.Dialect, store recovery.Store, db *sql.DB) storetest.Harness {
 	return storetest.Harness{
 		Store: store,

@@ -102,7 +102,8 @@ func NewSQLite(t testing.TB) Place {
 	return Place{"sqlite", SQLiteDSN(filepath.Join(t.TempDir(), "recovery.db"))}
 }
 
-// SQLiteDSN opens a file as an application should: a commit is on disk, and writers wait for each other.
+// SQLiteDSN opens a file as an application should: a commit is on disk, and writers wait for each
+// other.
 func SQLiteDSN(path string) string {
 	return fileURL(path) + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
 }
