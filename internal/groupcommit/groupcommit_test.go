@@ -266,19 +266,6 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// What a batch returns is known to every caller, whoever wrote it.
-func TestErrorsAreKept(t *testing.T) {
-	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
-		is := is.New(t)
-		d.breaks(func([]string) error { return Call(0, func() error { return errBroken }) })
-		err := g.Do(t.Context(), "a", false)
-		var one *CallError
-		is.True(errors.As(err, &one))
-		is.True(errors.Is(err, errBroken))
-		is.Equal(len(d.batches), 1) // alone already
-	})
-}
-
 // Urgent callers are waited for as others are, and no call that waits is kept back for one that may
 // come.
 func TestUrgentCallersCount(t *testing.T) {
@@ -339,17 +326,6 @@ func TestBatchThatHangsIsLeft(t *testing.T) {
 				close(stuck)
 			})
 		})
-	}
-}
-
-// A caller alone is told ErrLeft only if its batch hangs, however soon it leaves.
-func TestCallerAloneKnows(t *testing.T) {
-	is := is.New(t)
-	g := New(4, time.Minute, func(ctx context.Context, _ []string) error { return ctx.Err() })
-	for range 20_000 {
-		ctx, cancel := context.WithCancel(t.Context())
-		go cancel()
-		is.True(!errors.Is(g.Do(ctx, "a", false), ErrLeft))
 	}
 }
 

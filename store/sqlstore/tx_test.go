@@ -82,17 +82,3 @@ func TestNothingIsCommittedAfterTheContext(t *testing.T) {
 		is.Equal(s.calls, []string{"begin", "rollback"})
 	})
 }
-
-// The application's mapping may have a bug.
-func TestPanicRollsBack(t *testing.T) {
-	is := is.New(t)
-	s := newStub(SQLite)
-	store, db := s.store(t, nil)
-	func() {
-		defer func() { is.Equal(recover(), "a bug") }()
-		_ = store.write(t.Context(), func(context.Context, *work) error { panic("a bug") })
-	}()
-	is.Equal(db.Stats().InUse, 0) // the connection is back
-	is.Equal(s.calls[len(s.calls)-1], "rollback")
-	is.Equal(s.kept, nil)
-}
