@@ -237,7 +237,9 @@ func TestCompletionsAreLimited(t *testing.T) {
 		is.Equal(w.complete(refused, goodPassword), recovery.ErrInvalidToken) // each is counted
 	}
 	mapped := recovery.CompleteRequest{Token: token, Password: goodPassword, Client: netip.MustParseAddr("::ffff:192.0.2.10")}
+	w.store.calls()
 	is.True(errors.Is(errOf(w.CompleteReset(w.ctx, mapped)), recovery.ErrLimited))
+	is.Equal(w.store.calls(), "TakeLimits") // and nothing is looked up
 	w.hooks.wait(t, "LimitReached complete client")
 	is.Equal(w.hooks.last("LimitReached complete client").(recovery.LimitEvent).Client, client) // the same, however it is written
 	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword, Client: netip.MustParseAddr("192.0.2.99")})

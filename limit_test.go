@@ -335,7 +335,10 @@ func TestClientAndGlobalLimits(t *testing.T) {
 	}
 	is.NoErr(ask("192.0.2.1"))
 	is.NoErr(ask("::ffff:192.0.2.1")) // the same client
+	w.store.calls()
 	refused(ask("192.0.2.1"), recovery.ScopeClient, time.Minute)
+	calls := w.store.calls()
+	is.True(strings.HasPrefix(calls, "Enqueue ") && !strings.Contains(calls, "\n")) // and nothing is looked up
 	refused(ask("::ffff:192.0.2.1"), recovery.ScopeClient, time.Minute)
 	refused(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "nobody@example.com", Client: netip.MustParseAddr("192.0.2.1")})), recovery.ScopeClient, time.Minute)
 	is.NoErr(ask("192.0.2.2"))

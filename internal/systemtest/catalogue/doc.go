@@ -24,7 +24,8 @@
 //	what    what it is, in words
 //	kind    "username" or "email", where value is an identifier for every entry
 //	value   that identifier
-//	entry   where body is for that entry alone: "Xandr", "Rackspace JSON", "Rackspace XML" or "portal"
+//	entry   where body is for that entry alone: "Xandr", "Rackspace JSON", "Rackspace XML" or
+//	        "portal"
 //	call    "reset", "names" or "complete": what the body asks for
 //	types   the Content-Type headers of the body; the format's own if they are left out
 //	header  further header lines

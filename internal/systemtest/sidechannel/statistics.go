@@ -13,7 +13,8 @@
 // A small run, which takes seconds, is part of the ordinary tests. The whole one takes about half
 // an hour and wants a machine that does nothing else:
 //
-//	RECOVERY_SIDE_CHANNELS=full go test -timeout 90m -v -run 'TestAttack_S5[14]_Time' ./internal/systemtest/sidechannel
+//	RECOVERY_SIDE_CHANNELS=full go test -timeout 90m -v -run 'TestAttack_S5[14]_Time' \
+//		./internal/systemtest/sidechannel
 //
 // It prints a table. A number in the place of full is how many samples of each class are taken at
 // first. Under the race detector times mean nothing, and only the exact part runs.
