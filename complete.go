@@ -36,22 +36,11 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	if err := c.check(); err != nil {
 		return Account{}, err
 	}
-	// An application may clean a secret before it quotes it in an error: those forms are secret
-	// too.
-	for _, secret := range []string{r.Password, r.Token, r.Ticket, r.Code, r.Factor} {
-		c.secrets = append(c.secrets, secret, trimSpace(secret), strings.Join(strings.Fields(secret), ""))
+	if err := passwordError(s.opts.Policy.checkText(r.Password)); err != nil {
+		return Account{}, err
 	}
-	s.clock.sync(ctx)
-	c.request.Client = s.client(r.Client)
-	if limits := &s.opts.Limits; !limits.InsecureOff {
-		charges := doorCharges("complete", clientNetworks(c.request.Client), limits.CompletePerClient, Limit{})
-		err := s.foreground(ctx, func(ctx context.Context) error { return s.store.TakeLimits(ctx, s.now(), charges) })
-		if err != nil {
-			return Account{}, c.failed(ctx, "count the completion", err)
-		}
-	}
-	if !c.parse() {
-		return Account{}, c.refuse(TokenMalformed)
+	if err := c.admit(ctx); err != nil {
+		return Account{}, err
 	}
 	// One at a time: a completion that waited finds the token used, and hashes nothing.
 	turn := c.digest
@@ -77,7 +66,26 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	return c.redeem(ctx)
 }
 
-// check looks at what can be judged without the Store.
+// CheckReset reports whether the token or code of r can be used, and returns the account that it
+// belongs to, so that a page can say that a link is dead before somebody thinks up a password. It
+// changes nothing, but counts as a completion for the limits, and a wrong code uses up one of its
+// ticket's MaxTries. The password and the factor are not looked at. Errors are those of
+// [Service.CompleteReset].
+func (s *Service) CheckReset(ctx context.Context, r CompleteRequest) (Account, error) {
+	c := &completion{Service: s, request: r}
+	if err := c.check(); err != nil {
+		return Account{}, err
+	}
+	if err := c.admit(ctx); err != nil {
+		return Account{}, err
+	}
+	if err := c.find(ctx); err != nil {
+		return Account{}, err
+	}
+	return c.account, nil
+}
+
+// check looks at what can be judged without the Store, the password apart.
 func (c *completion) check() (err error) {
 	r := &c.request
 	if r.Username != "" {
@@ -91,7 +99,30 @@ func (c *completion) check() (err error) {
 	if r.Token != "" && r.Code != "" {
 		return &FieldError{"token", "and code must not both be given"}
 	}
-	return passwordError(c.opts.Policy.checkText(r.Password))
+	return nil
+}
+
+// admit counts the call and reads its token or code.
+func (c *completion) admit(ctx context.Context) error {
+	r := &c.request
+	// An application may clean a secret before it quotes it in an error: those forms are secret
+	// too.
+	for _, secret := range []string{r.Password, r.Token, r.Ticket, r.Code, r.Factor} {
+		c.secrets = append(c.secrets, secret, trimSpace(secret), strings.Join(strings.Fields(secret), ""))
+	}
+	c.clock.sync(ctx)
+	r.Client = c.client(r.Client)
+	if limits := &c.opts.Limits; !limits.InsecureOff {
+		charges := doorCharges("complete", clientNetworks(r.Client), limits.CompletePerClient, Limit{})
+		err := c.foreground(ctx, func(ctx context.Context) error { return c.store.TakeLimits(ctx, c.now(), charges) })
+		if err != nil {
+			return c.failed(ctx, "count the completion", err)
+		}
+	}
+	if !c.parse() {
+		return c.refuse(TokenMalformed)
+	}
+	return nil
 }
 
 func (c *completion) byCode() bool {

@@ -58,6 +58,7 @@ func TestTokenDies(t *testing.T) {
 			token := w.token("alice")
 			c.happen(w)
 			before := w.hash("1")
+			is.Equal(errOf(w.CheckReset(w.ctx, recovery.CompleteRequest{Token: token})), recovery.ErrInvalidToken)
 			is.Equal(w.complete(token, goodPassword), recovery.ErrInvalidToken) // the bare error, without a reason
 			w.hooks.wait(t, c.event)
 			is.Equal(w.hash("1"), before)
@@ -133,6 +134,38 @@ func onceFailing() func(string) (string, error) {
 		once.Do(func() { hash, err = "", errHash })
 		return hash, err
 	}
+}
+
+// Looking whether a token is alive tells whose it is, and changes nothing.
+func TestCheckReset(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, &recovery.Options{
+		Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error { return recovery.ErrDenied },
+		Hasher:  recovery.Hasher{Hash: func(string) (string, error) { panic("hashed") }},
+	})
+	r := recovery.CompleteRequest{Token: w.token("alice"), Client: client}
+	before := w.users.Dump()
+	for range recovery.MaxTries + 1 {
+		account, err := w.CheckReset(w.ctx, r)
+		is.NoErr(err)
+		is.Equal(account.Username, "alice")
+	}
+	is.Equal(w.users.Dump(), before)
+	for name, change := range map[string]func(r *recovery.CompleteRequest){
+		"another token":   func(r *recovery.CompleteRequest) { r.Token = tokenText },
+		"another account": func(r *recovery.CompleteRequest) { r.Username = "bob" },
+		"no token":        func(r *recovery.CompleteRequest) { r.Token = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			r := r
+			change(&r)
+			account, err := w.CheckReset(w.ctx, r)
+			is.Equal(err, recovery.ErrInvalidToken)
+			is.Equal(account, recovery.Account{})
+		})
+	}
+	is.True(errors.Is(errOf(w.CheckReset(w.ctx, recovery.CompleteRequest{Token: r.Token, Locale: "\n"})), recovery.ErrInvalidRequest))
 }
 
 func TestEmptyHashIsRefused(t *testing.T) {
@@ -233,13 +266,16 @@ func TestCompletionsAreLimited(t *testing.T) {
 	for range 50 {
 		is.True(errors.Is(w.complete(token, "short"), recovery.ErrInvalidPassword)) // costs nothing, counts nothing
 	}
-	for _, refused := range []string{tokenText, "malformed", "", tokenText, "malformed"} {
+	for _, refused := range []string{tokenText, "malformed", "", "malformed"} {
 		is.Equal(w.complete(refused, goodPassword), recovery.ErrInvalidToken) // each is counted
 	}
+	is.NoErr(errOf(w.CheckReset(w.ctx, recovery.CompleteRequest{Token: token, Client: client}))) // so is a look
 	mapped := recovery.CompleteRequest{Token: token, Password: goodPassword, Client: netip.MustParseAddr("::ffff:192.0.2.10")}
 	w.store.calls()
 	is.True(errors.Is(errOf(w.CompleteReset(w.ctx, mapped)), recovery.ErrLimited))
 	is.Equal(w.store.calls(), "TakeLimits") // and nothing is looked up
+	is.True(errors.Is(errOf(w.CheckReset(w.ctx, mapped)), recovery.ErrLimited))
+	is.Equal(w.store.calls(), "TakeLimits")
 	w.hooks.wait(t, "LimitReached complete client")
 	is.Equal(w.hooks.last("LimitReached complete client").(recovery.LimitEvent).Client, client) // the same, however it is written
 	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: token, Password: goodPassword, Client: netip.MustParseAddr("192.0.2.99")})

@@ -57,7 +57,7 @@ func ExampleService_CompleteReset_errors() {
 		fmt.Print(w.Code, " ", w.Body)
 	}
 	// Output:
-	// 422 The locale must be a language tag of at most 35 letters, digits and hyphens.
+	// 422 The locale must be language tags of letters, digits and hyphens, with a comma between two, and at most 64 bytes.
 	// 422 The password must have at least 10 characters.
 	// 422 This link cannot be used. Ask for a new one.
 	// 429 Too many tries. Come back later.

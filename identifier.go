@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/net/idna"
 	"golang.org/x/text/unicode/norm"
+
+	"example.com/recovery/internal/invisible"
 )
 
 // maxIdentifier bounds user names and addresses, in bytes. It is the longest address that fits the
@@ -17,7 +19,7 @@ const maxIdentifier = 254
 const (
 	maxLocalPart = 64 // bytes, RFC 5321 section 4.5.3.1.1
 	maxTenant    = 64 // bytes
-	maxLocale    = 35 // bytes, RFC 5646 section 4.4.1
+	maxLocale    = 64 // bytes
 )
 
 // CanonicalUsername returns the form in which user names are compared: white space of any script
@@ -112,15 +114,15 @@ func (s *Service) canonical(by IdentifierKind, text string) (string, error) {
 }
 
 func checkTenant(s string) error {
-	if len(s) > maxTenant || !utf8.ValidString(s) || strings.ContainsFunc(s, isInvisible) {
+	if len(s) > maxTenant || invisible.In(s) {
 		return &FieldError{"tenant", "must be at most 64 bytes of visible text"}
 	}
 	return nil
 }
 
 func checkLocale(s string) error {
-	if len(s) > maxLocale || slices.ContainsFunc([]byte(s), func(c byte) bool { return !isLetterDigit(c) && c != '-' }) {
-		return &FieldError{"locale", "must be a language tag of at most 35 letters, digits and hyphens"}
+	if len(s) > maxLocale || slices.ContainsFunc([]byte(s), func(c byte) bool { return !isLetterDigit(c) && c != '-' && c != ',' }) {
+		return &FieldError{"locale", "must be language tags of letters, digits and hyphens, with a comma between two, and at most 64 bytes"}
 	}
 	return nil
 }
@@ -179,21 +181,10 @@ func nfc(s string) string {
 // fold folds the case of a text in NFC and composes again: U+0331 composes with h, but not with H.
 func fold(s string) string { return nfc(lowerASCII(s)) }
 
-// isInvisible reports whether r could make two names look alike, or break a line: control and
-// format characters, line separators, and what Unicode lets a renderer ignore. Collations and mail
-// programs ignore the same characters.
-func isInvisible(r rune) bool {
-	if r < utf8.RuneSelf {
-		return r < 0x20 || r == 0x7f
-	}
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp,
-		unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, unicode.Noncharacter_Code_Point)
-}
-
 // hasInvisible reports whether s has an invisible character where no script needs it.
 func hasInvisible(s string) bool {
 	for i, r := range s {
-		if isInvisible(r) && !isNeeded(r, s[:i], s[i+utf8.RuneLen(r):]) {
+		if invisible.Is(r) && !isNeeded(r, s[:i], s[i+utf8.RuneLen(r):]) {
 			return true
 		}
 	}

@@ -1,10 +1,10 @@
 package recovery
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -115,7 +115,7 @@ func (j *job) callOnReset(ctx context.Context) error {
 func (j *job) message(kind MessageKind, a Account) Message {
 	r := &j.job
 	return Message{
-		ID: r.ID, Kind: kind, To: trimSpace(a.Email), Tenant: r.Tenant, Locale: cmp.Or(a.Locale, r.Locale),
+		ID: r.ID, Kind: kind, To: trimSpace(a.Email), Tenant: r.Tenant, Locale: strings.Trim(a.Locale+","+r.Locale, ","),
 		Application: j.opts.Application, RequestedAt: r.RequestedAt, Client: r.Client,
 	}
 }

@@ -163,6 +163,6 @@ func TestManyAccountsOfOneAddress(t *testing.T) {
 	is.Equal(len(mails), 1)
 	is.Equal(len(mails[0].Usernames), 50)
 	is.Equal(mails[0].MoreNames, 950)
-	is.Equal(mails[0].Locale, "ja") // the account's goes first
+	is.Equal(mails[0].Locale, "ja,en") // the account's goes first
 	w.hooks.wait(t, "JobDropped too_many")
 }

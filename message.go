@@ -38,7 +38,7 @@ type Message struct {
 	Kind          MessageKind
 	To            string         // the stored address of the account
 	Tenant        string         // of the accounts
-	Locale        string         // BCP 47 tag, "" if neither account nor request has one
+	Locale        string         // BCP 47 tags, the preferred first, with a comma between two: the account's and then the request's
 	Application   string         // Options.Application
 	Usernames     []string       // of MessageUsernames and MessagePasswordChanged
 	MoreNames     int            // how many user names were left out of Usernames

@@ -12,7 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"example.com/recovery/internal/invisible"
 )
 
 // Options configure a [Service]. The zero value of every field is its documented, safe default, and
@@ -250,7 +251,7 @@ func (o *Options) settings() (Options, error) {
 	if s.Workers < 1 || s.Workers > 256 {
 		faults = append(faults, fmt.Sprintf("Workers must be from 1 to 256, is %d", s.Workers))
 	}
-	if !utf8.ValidString(s.Application) || strings.ContainsFunc(s.Application, isInvisible) {
+	if invisible.In(s.Application) {
 		faults = append(faults, "Application must be one line of visible text")
 	}
 	faults = append(faults, policy.faults()...)

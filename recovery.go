@@ -82,7 +82,7 @@ type ResetRequest struct {
 	Code     bool       // the mail has a code to type, beside the token or link, for whoever holds Receipt.Ticket
 	Ticket   string     // that of an earlier Receipt, or "": the new Receipt keeps it, so codes mailed before still work
 	Portal   string     // name in Options.Portals, or ""
-	Locale   string     // of whoever asks, a BCP 47 tag or ""; the account's own takes precedence
+	Locale   string     // BCP 47 tags that whoever asks reads, as "de-CH,fr"; the account's own goes first
 	Client   netip.Addr // of whoever asks; all without one count as one client
 }
 
@@ -107,7 +107,7 @@ type CompleteRequest struct {
 	Password string
 	Factor   string // the answer to a [*ChallengeError], for Options.Approve
 	Username string // if set, it must be the user name of the token's account
-	Locale   string // for the notice, if the account has none
+	Locale   string // for the notice, behind the account's own
 	Client   netip.Addr
 }
 

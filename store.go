@@ -273,7 +273,7 @@ type Job struct {
 	Tenant      string         // at most 64 bytes
 	Ticket      Digest         // of the ticket, if a code was asked for; the zero Digest otherwise
 	Portal      string         // name in Options.Portals, at most 64 bytes
-	Locale      string         // at most 35 bytes
+	Locale      string         // at most 64 bytes
 	Client      netip.Addr     // may be the zero Addr
 	RequestedAt time.Time
 

@@ -17,8 +17,8 @@
 // # Languages
 //
 // English (en) and Japanese (ja) are built in. Message.Locale alone chooses the language: the
-// nearest one that is available. If the locale is empty, malformed or far from all of them, the
-// mail is in English. docs/languages.md explains how to add a language.
+// first of its languages that is available, or one near to it. If there is none, the mail is in
+// English. docs/languages.md explains how to add a language.
 //
 // # Templates
 //
@@ -134,6 +134,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 	"time"
 
@@ -247,18 +248,21 @@ func (r *Renderer) Render(m recovery.Message) (Mail, error) {
 	return mail, nil
 }
 
-// maxLocale bounds the tags that are parsed; RFC 5646 section 4.4.1 recommends 35.
-const maxLocale = 64
+// maxTag bounds the tags that are parsed; RFC 5646 section 4.4.1 recommends 35.
+const maxTag = 64
 
-func (r *Renderer) choose(tag string) locale {
-	if tag == "" || len(tag) > maxLocale {
-		return r.locales[0]
+// choose returns the first language of the list that is available, or one near to it.
+func (r *Renderer) choose(list string) locale {
+	var tags []language.Tag
+	for s := range strings.SplitSeq(list, ",") {
+		if len(s) > maxTag {
+			continue
+		}
+		if t, err := language.Parse(s); err == nil {
+			tags = append(tags, t)
+		}
 	}
-	t, err := language.Parse(tag)
-	if err != nil {
-		return r.locales[0]
-	}
-	_, i, _ := r.matcher.Match(t)
+	_, i, _ := r.matcher.Match(tags...)
 	return r.locales[i]
 }
 

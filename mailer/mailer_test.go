@@ -107,6 +107,7 @@ func TestTheNearestLocaleIsChosen(t *testing.T) {
 	for locale, want := range map[string]string{
 		"": "en", "en": "en", "en-GB": "en", "ja": "ja", "ja-JP": "ja", "JA_jp": "ja", "ja-u-ca-japanese": "ja",
 		"fr": "en", "zh-Hant": "en", "und": "en", "not a tag": "en", "ja\r\nBcc: x": "en", "\xff": "en",
+		"fr,ja": "ja", "en,ja": "en", "fr,,not a tag,ja-JP,en": "ja", ",": "en", "ja" + strings.Repeat(",fr", 99): "ja",
 		"ja-x" + strings.Repeat("-abcdefg", 10): "en",
 	} {
 		t.Run(locale, func(t *testing.T) {
