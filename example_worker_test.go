@@ -39,8 +39,12 @@ func ExampleService_Run() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	handler, err := httpadapter.NewXandr(svc, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
 	server := &http.Server{
-		Addr: "localhost:0", Handler: httpadapter.NewXandr(svc, nil),
+		Addr: "localhost:0", Handler: handler,
 		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 	}
 	served, worked := make(chan error, 1), make(chan error, 1)

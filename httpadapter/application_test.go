@@ -8,36 +8,44 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/stage"
 )
 
 // A door is one way to ask for a token and to use it. Each returns the raw response.
 type door struct {
 	name     string
 	build    constructor
-	ask      func(w *world, username string, header ...string) string
+	ask      func(w *world, username string) string
 	complete func(w *world, token, password string) string
+	rejected int // the status of a rejected password
 }
 
 var doors = []door{
-	{"Xandr", NewXandr, func(w *world, username string, header ...string) string {
-		return w.send("POST", "/account-recovery", header, `{"account-recovery":{"username":`+inJSON(username)+`}}`)
+	{"Xandr", NewXandr, func(w *world, username string) string {
+		return w.send("POST", "/account-recovery", nil, `{"account-recovery":{"username":`+inJSON(username)+`}}`)
 	}, func(w *world, token, password string) string {
 		return w.send("PUT", "/account-recovery", nil, `{"account-recovery":{"token":"`+token+`","password":`+inJSON(password)+`}}`)
-	}},
-	{"Rackspace JSON", NewRackspace, func(w *world, username string, header ...string) string {
-		return w.send("POST", forgotPath, append(header, isJSON), `{"RAX-AUTH:forgotPasswordCredentials":{"username":`+inJSON(username)+`}}`)
+	}, 400},
+	{"Rackspace JSON", NewRackspace, func(w *world, username string) string {
+		return w.send("POST", forgotPath, []string{isJSON}, `{"RAX-AUTH:forgotPasswordCredentials":{"username":`+inJSON(username)+`}}`)
 	}, func(w *world, token, password string) string {
 		return w.send("POST", resetPath, []string{isJSON, "X-Auth-Token: " + token}, `{"RAX-AUTH:passwordReset":{"password":`+inJSON(password)+`}}`)
-	}},
-	{"Rackspace XML", NewRackspace, func(w *world, username string, header ...string) string {
-		return w.send("POST", forgotPath, append(header, isXML, wantXML), `<forgotPasswordCredentials`+inSpace+`username="`+inXML(username)+`"/>`)
+	}, 400},
+	{"Rackspace XML", NewRackspace, func(w *world, username string) string {
+		return w.send("POST", forgotPath, []string{isXML, wantXML}, `<forgotPasswordCredentials`+inSpace+`username="`+inXML(username)+`"/>`)
 	}, func(w *world, token, password string) string {
 		return w.send("POST", resetPath, []string{isXML, wantXML, "X-Auth-Token: " + token}, `<passwordReset`+inSpace+`password="`+inXML(password)+`"/>`)
-	}},
+	}, 400},
+	{"JSON", NewJSON, func(w *world, username string) string {
+		return w.send("POST", "/resets", []string{isJSON}, `{"username":`+inJSON(username)+`}`)
+	}, func(w *world, token, password string) string {
+		return w.send("POST", "/completions", []string{isJSON}, `{"token":"`+token+`","password":`+inJSON(password)+`}`)
+	}, 422},
 }
 
 const inSpace = ` xmlns="` + raxAuthSpace + `" `
@@ -60,103 +68,23 @@ func isStatus(response string, statuses ...int) bool {
 	return false
 }
 
-// ofHeader takes the tenant from where a test can say it.
-func ofHeader(r *http.Request) string { return r.Header.Get("X-Tenant") }
-
-func (w *world) recipients() (to []string) {
-	for _, m := range w.deliver() {
-		to = append(to, m.Tenant+":"+m.To)
-	}
-	return to
-}
-
-// Options.Tenant says whose account is meant, and the answer does not tell whether there is one.
-func TestTenant(t *testing.T) {
-	for _, d := range doors {
-		t.Run(d.name, func(t *testing.T) {
-			is := is.New(t)
-			w := newWorld(t, d.build, recovery.Options{}, Options{Tenant: ofHeader})
-			w.users.Put(recovery.Account{ID: "5", Tenant: "acme", Username: "billybob", Email: "bb@acme.example",
-				Active: true, HasPassword: true, EmailVerified: true}, "hash of old")
-			first := d.ask(w, "billybob")
-			is.True(isStatus(first, 200, 204))
-			is.Equal(w.recipients(), []string{":billybob@example.com"})
-			is.Equal(d.ask(w, "billybob", "X-Tenant: acme"), first)
-			is.Equal(w.recipients(), []string{"acme:bb@acme.example"})
-			is.Equal(d.ask(w, "billybob", "X-Tenant: other"), first)
-			is.Equal(w.recipients(), nil)
-		})
-	}
-}
-
 func TestTenantOfUsernames(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, NewXandr, recovery.Options{}, Options{Tenant: ofHeader})
-	ask := func(tenant string) string {
-		return w.send("POST", "/account-recovery", []string{"X-Tenant: " + tenant}, `{"account-recovery":{"email":"billybob@example.com"}}`)
-	}
-	first := ask("")
-	is.Equal(w.recipients(), []string{":billybob@example.com"})
-	is.Equal(ask("acme"), first)
-	is.Equal(w.recipients(), nil)
-}
-
-// A tenant that cannot be is the application's fault, and the caller's answer the same for every
-// name.
-func TestTenantAtFault(t *testing.T) {
-	const secret = "boom at billybob@example.com"
-	for name, c := range map[string]struct {
-		tenant func(*http.Request) string
-		log    string
-	}{
-		"too long":  {func(*http.Request) string { return strings.Repeat("t", 65) }, `error="recovery: tenant must be at most 64 bytes of visible text"`},
-		"invisible": {func(*http.Request) string { return secret + "\x00" }, `error="recovery: tenant must be at most 64 bytes of visible text"`},
-		"panic":     {func(*http.Request) string { panic(secret) }, `msg="httpadapter: panic"`},
-	} {
-		for _, d := range doors {
-			t.Run(d.name+"/"+name, func(t *testing.T) {
-				is := is.New(t)
-				w := newWorld(t, d.build, recovery.Options{}, Options{Tenant: c.tenant})
-				first := d.ask(w, "billybob")
-				is.True(isStatus(first, 500))
-				is.True(!strings.Contains(first, "tenant") && !strings.Contains(first, "boom"))
-				is.Equal(d.ask(w, "nobody"), first)
-				is.Equal(strings.Count(w.log.String(), c.log), 2)
-				is.True(!strings.Contains(w.log.String(), "boom") && !strings.Contains(w.log.String(), "ttt"))
-				is.Equal(w.recipients(), nil)
-			})
-		}
-	}
-}
-
-func TestLongestTenant(t *testing.T) {
-	for _, d := range doors {
+	for _, c := range []struct {
+		build constructor
+		path  string
+		body  string
+	}{{NewXandr, "/account-recovery", `{"account-recovery":{"email":"billybob@example.com"}}`}, {NewJSON, "/usernames", `{"email":"billybob@example.com"}`}} {
 		is := is.New(t)
-		w := newWorld(t, d.build, recovery.Options{}, Options{Tenant: func(*http.Request) string { return strings.Repeat("t", 64) }})
-		is.True(isStatus(d.ask(w, "billybob"), 200, 204))
-		is.Equal(w.log.String(), "")
+		w := newWorld(t, c.build, recovery.Options{}, Options{Tenant: func(r *http.Request) string { return r.Header.Get("X-Tenant") }})
+		w.send("POST", c.path, []string{isJSON}, c.body)
+		is.Equal(w.Recipients(), []string{":billybob@example.com"})
+		w.send("POST", c.path, []string{isJSON, "X-Tenant: acme"}, c.body)
+		is.Equal(w.Recipients(), nil)
 	}
 }
 
-// Who names no portal cannot mend that the default one is for other tenants.
-func TestDefaultPortalOfAnotherTenant(t *testing.T) {
-	for _, d := range doors {
-		t.Run(d.name, func(t *testing.T) {
-			is := is.New(t)
-			w := newWorld(t, d.build, recovery.Options{Portals: map[string]recovery.Portal{
-				"": {URL: "https://portal.example/reset", Tenants: []string{"acme"}},
-			}}, Options{Tenant: ofHeader})
-			first := d.ask(w, "billybob", "X-Tenant: other")
-			is.True(isStatus(first, 500))
-			is.True(!strings.Contains(first, "portal"))
-			is.Equal(d.ask(w, "nobody", "X-Tenant: other"), first)
-			is.Equal(strings.Count(w.log.String(), "recovery: portal must be one that the application configured"), 2)
-			is.True(isStatus(d.ask(w, "nobody", "X-Tenant: acme"), 200, 204))
-		})
-	}
-}
-
-// These formats have no field for a second factor: the answer says that one is needed, and no more.
+// The two old formats have no field for a second factor: the answer says that one is needed, and no
+// more.
 func TestChallenge(t *testing.T) {
 	for _, d := range doors {
 		t.Run(d.name, func(t *testing.T) {
@@ -165,31 +93,30 @@ func TestChallenge(t *testing.T) {
 			w := newWorld(t, d.build, recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
 				return challenge
 			}}, Options{})
-			token := w.token("billybob")
+			token := w.Token("billybob")
 			for range recovery.MaxTries + 1 {
-				response := d.complete(w, token, goodPassword)
+				response := d.complete(w, token, stage.Password)
 				is.True(isStatus(response, 403))
 				is.True(strings.Contains(response, "a second factor is needed"))
+				is.Equal(strings.Contains(response, `"challenge":{"name":"totp-of-7","text":"Enter the code sent to 0123."}`), d.name == "JSON")
+				is.Equal(strings.Contains(response, "totp-of-7") || strings.Contains(response, "0123"), d.name == "JSON")
 				for _, s := range []string{"totp-of-7", "0123", "ask for it"} {
-					is.True(!strings.Contains(response+w.log.String(), s))
+					is.True(!strings.Contains(w.Log.String(), s))
 				}
+				is.True(!strings.Contains(response, "ask for it"))
 			}
 			challenge = nil
-			is.True(isStatus(d.complete(w, token, goodPassword), 200, 204)) // the token is alive
+			is.True(isStatus(d.complete(w, token, stage.Password), 200, 204)) // the token is alive
 		})
 	}
 }
-
-var ownReasons = &recovery.PasswordError{Reasons: []recovery.PasswordReason{
-	{Name: "seen_before", Text: "must not be one of the last 5"}, {Name: "own rule", Text: `must have no <b> & no "quotes"`},
-}}
 
 // rejecting returns the options of an application with reasons of its own, by where they come from.
 // It rejects while the switch is on.
 func rejecting(on *bool) map[string]recovery.Options {
 	rejection := func() error {
 		if *on {
-			return fmt.Errorf("internal detail: %w", ownReasons)
+			return fmt.Errorf("internal detail: %w", stage.OwnReasons)
 		}
 		return nil
 	}
@@ -201,7 +128,7 @@ func rejecting(on *bool) map[string]recovery.Options {
 		}}},
 		"Check": {Policy: &recovery.Policy{Check: func(context.Context, recovery.Account, string) ([]recovery.PasswordReason, error) {
 			if *on {
-				return ownReasons.Reasons, nil
+				return stage.OwnReasons.Reasons, nil
 			}
 			return nil, nil
 		}}},
@@ -214,22 +141,24 @@ func TestReasonsOfTheApplication(t *testing.T) {
 	texts := map[string]string{
 		"Xandr":          `"error":"the password must not be one of the last 5, must have no <b> & no \"quotes\"","error_description":"seen_before,own rule",`,
 		"Rackspace JSON": `"message":"the password must not be one of the last 5, must have no <b> & no \"quotes\""`,
-		"Rackspace XML":  `<message>the password must not be one of the last 5, must have no &lt;b&gt; &amp; no &#34;quotes&#34;</message>`,
+		"JSON": `"detail":"the password must not be one of the last 5, must have no <b> & no \"quotes\"","reasons":[` +
+			`{"name":"seen_before","text":"must not be one of the last 5"},{"name":"own rule","text":"must have no <b> & no \"quotes\""}]`,
+		"Rackspace XML": `<message>the password must not be one of the last 5, must have no &lt;b&gt; &amp; no &#34;quotes&#34;</message>`,
 	}
 	for name, core := range rejecting(&on) {
 		for _, d := range doors {
 			t.Run(d.name+"/"+name, func(t *testing.T) {
 				is := is.New(t)
 				w := newWorld(t, d.build, core, Options{})
-				token := w.token("billybob")
+				token := w.Token("billybob")
 				on = true
-				response := d.complete(w, token, goodPassword)
-				is.True(isStatus(response, 400))
+				response := d.complete(w, token, stage.Password)
+				is.True(isStatus(response, d.rejected))
 				is.True(strings.Contains(response, texts[d.name]))
 				is.True(!strings.Contains(response, "internal detail"))
-				is.Equal(w.log.String(), "")
+				is.Equal(w.Log.String(), "")
 				on = false
-				is.True(isStatus(d.complete(w, token, goodPassword), 200, 204)) // the token is alive
+				is.True(isStatus(d.complete(w, token, stage.Password), 200, 204)) // the token is alive
 			})
 		}
 	}
@@ -242,14 +171,35 @@ func TestReasonsAreText(t *testing.T) {
 		w := newWorld(t, d.build, recovery.Options{Approve: func(context.Context, recovery.Account, recovery.CompleteRequest) error {
 			return &recovery.PasswordError{Reasons: []recovery.PasswordReason{{Name: "a\x00b\xff", Text: "c\x00\r\nSet-Cookie: x=y\xff</message>"}}}
 		}}, Options{})
-		response := d.complete(w, w.token("billybob"), goodPassword)
-		is.True(isStatus(response, 400))
+		response := d.complete(w, w.Token("billybob"), stage.Password)
+		is.True(isStatus(response, d.rejected))
 		for _, s := range []string{"\x00", "\r", "\xff"} {
 			is.True(!strings.Contains(response, s))
 		}
 		is.True(!strings.Contains(response, "\nSet-Cookie"))
 		is.True(strings.Count(response, "</message>") <= 1 || !strings.Contains(d.name, "XML"))
 	}
+}
+
+func TestBusyIsUnavailable(t *testing.T) {
+	is := is.New(t)
+	hashing, release := make(chan struct{}), make(chan struct{})
+	w := newWorld(t, NewXandr, recovery.Options{HashConcurrency: 1, HashWait: time.Millisecond, Hasher: recovery.Hasher{Hash: func(string) (string, error) {
+		close(hashing)
+		<-release
+		return "new", nil
+	}}}, Options{})
+	first, second := w.Token("alice"), w.Token("billybob")
+	body := `{"account-recovery":{"password":"superSecurePassw0rd!","token":"%s"}}`
+	go func() {
+		_, _ = w.CompleteReset(t.Context(), recovery.CompleteRequest{Token: first, Password: stage.Password})
+	}()
+	<-hashing
+	response := w.send("PUT", "/account-recovery", nil, fmt.Sprintf(body, second))
+	close(release)
+	is.True(strings.HasPrefix(response, "HTTP/1.1 503 "))
+	is.True(strings.Contains(response, "\nRetry-After: 1\n"))
+	is.Equal(w.Log.String(), "")
 }
 
 func TestXandrBlankIdentifiers(t *testing.T) {
@@ -264,7 +214,7 @@ func TestXandrBlankIdentifiers(t *testing.T) {
 
 // The header has the name without what was typed around it.
 func TestRackspaceTrimsTheNameInTheHeader(t *testing.T) {
-	for _, d := range doors[1:] {
+	for _, d := range doors[1:3] {
 		is := is.New(t)
 		w := newWorld(t, d.build, recovery.Options{}, Options{})
 		is.True(strings.Contains(d.ask(w, "\u3000BILLYbob\u00a0"), "\nX-User-Name: BILLYbob\n"))

@@ -9,11 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// A field is one string that a document may hold.
+// A field is one string that a document may hold, or true or false.
 type field struct {
-	name  string
-	value string // set by the decoder
-	set   bool   // whether the document has it
+	name   string
+	isBool bool   // then value is "true" or "false"
+	value  string // set by the decoder
+	set    bool   // whether the document has it
 }
 
 // A decodeError says what is wrong with a body and what is allowed. Its text goes into the
@@ -34,6 +35,8 @@ func refuse(format string, args ...any) error {
 // white is the white space of both formats: RFC 8259 section 2 and XML 1.0 section 2.3.
 const white = " \t\r\n"
 
+var byteOrderMark = []byte("\ufeff")
+
 func isWhite(c byte) bool {
 	return c == ' ' || c == '\n' || c == '\r' || c == '\t'
 }
@@ -44,8 +47,6 @@ func checkText(body []byte) error {
 	switch {
 	case len(bytes.TrimLeft(body, white)) == 0:
 		return refuse("the body is empty")
-	case bytes.HasPrefix(body, []byte("\ufeff")):
-		return refuse("the body must not begin with a byte order mark")
 	case !utf8.Valid(body):
 		return refuse("the body must be UTF-8, the byte at offset %d is not", invalidUTF8(body))
 	}
@@ -64,7 +65,7 @@ func invalidUTF8(body []byte) (offset int) {
 }
 
 // claim returns the field of that exact name and marks it as set. kind and place are for the error:
-// a "key" in `"account-recovery"`.
+// a "key" in `"account-recovery"`, or in no place.
 func claim(fields []field, name, kind, place string) (*field, error) {
 	for i := range fields {
 		f := &fields[i]
@@ -77,7 +78,10 @@ func claim(fields []field, name, kind, place string) (*field, error) {
 		f.set = true
 		return f, nil
 	}
-	return nil, refuse("unknown %s in %q; allowed %s", kind, place, allowed(fields))
+	if place != "" {
+		kind += " in " + strconv.Quote(place)
+	}
+	return nil, refuse("unknown %s; allowed %s", kind, allowed(fields))
 }
 
 func allowed(fields []field) string {

@@ -9,7 +9,8 @@ import (
 )
 
 // decodeJSON reads {"root":{"name":"value",…}}: exactly one object with exactly one key, root,
-// whose value is an object of strings for keys in fields. On an error no field is set.
+// whose value is an object with fields. Without a root the fields stand in the object itself. On
+// an error no field is set.
 //
 // It is stricter than encoding/json, which matches keys regardless of case (and "paſſword" with
 // "password"), lets the last of duplicate keys win and repairs what is not Unicode. Each lets an
@@ -19,6 +20,9 @@ func decodeJSON(body []byte, root string, fields []field) error {
 	clearFields(fields)
 	if err := checkText(body); err != nil {
 		return err
+	}
+	if bytes.HasPrefix(body, byteOrderMark) { // RFC 8259 section 8.1
+		return refuse("the body must not begin with a byte order mark")
 	}
 	s := jsonScanner{body: body}
 	if err := s.document(root, fields); err != nil {
@@ -36,8 +40,26 @@ type jsonScanner struct {
 
 func (s *jsonScanner) document(root string, fields []field) error {
 	if !s.skip('{') {
-		return refuse("the body must be a JSON object with the key %q", root)
+		if root == "" {
+			return s.wrong(refuse("the body must be a JSON object"))
+		}
+		return s.wrong(refuse("the body must be a JSON object with the key %q", root))
 	}
+	read := s.root
+	if root == "" {
+		read = s.members
+	}
+	if err := read(root, fields); err != nil {
+		return err
+	}
+	if s.space(); s.pos < len(s.body) {
+		return refuse("nothing may follow the JSON object, something does at offset %d", s.pos)
+	}
+	return nil
+}
+
+// root reads the rest of the object that holds the root.
+func (s *jsonScanner) root(root string, fields []field) error {
 	found := false
 	for first := true; ; first = false {
 		key, more, err := s.key(first)
@@ -54,6 +76,9 @@ func (s *jsonScanner) document(root string, fields []field) error {
 			return refuse("%q appears twice", root)
 		}
 		found = true
+		if !s.skip('{') {
+			return s.wrong(refuse("%q must be an object", root))
+		}
 		if err := s.members(root, fields); err != nil {
 			return err
 		}
@@ -61,17 +86,11 @@ func (s *jsonScanner) document(root string, fields []field) error {
 	if !found {
 		return refuse("%q is missing", root)
 	}
-	if s.space(); s.pos < len(s.body) {
-		return refuse("nothing may follow the JSON object, something does at offset %d", s.pos)
-	}
 	return nil
 }
 
-// members reads the object that holds the fields.
+// members reads the rest of the object that holds the fields.
 func (s *jsonScanner) members(root string, fields []field) error {
-	if !s.skip('{') {
-		return refuse("%q must be an object", root)
-	}
 	for first := true; ; first = false {
 		key, more, err := s.key(first)
 		if err != nil || !more {
@@ -81,15 +100,30 @@ func (s *jsonScanner) members(root string, fields []field) error {
 		if err != nil {
 			return err
 		}
-		if !s.skip('"') {
-			return refuse("%q must be a string", f.name)
-		}
-		value, err := s.text()
-		if err != nil {
+		if err := s.value(f); err != nil {
 			return err
 		}
-		f.value = string(value)
 	}
+}
+
+func (s *jsonScanner) value(f *field) error {
+	if f.isBool {
+		s.space()
+		for _, word := range []string{"true", "false"} {
+			if bytes.HasPrefix(s.body[s.pos:], []byte(word)) {
+				s.pos += len(word)
+				f.value = word
+				return nil
+			}
+		}
+		return s.wrong(refuse("%q must be true or false", f.name))
+	}
+	if !s.skip('"') {
+		return s.wrong(refuse("%q must be a string", f.name))
+	}
+	value, err := s.text()
+	f.value = string(value)
+	return err
 }
 
 // key reads the next key of an object with its colon, or the end of the object: then more is false.
@@ -148,11 +182,12 @@ func (s *jsonScanner) text() ([]byte, error) {
 // name here and another one there.
 func (s *jsonScanner) escape(text []byte) ([]byte, error) {
 	start := s.pos
-	if s.pos += 2; s.pos > len(s.body) {
+	if rest := s.body[start:]; len(rest) < 2 || rest[1] == 'u' && len(rest) < 6 {
 		s.pos = len(s.body)
 		return nil, s.expected("the rest of a string")
 	}
 	c := s.body[start+1]
+	s.pos += 2
 	if i := strings.IndexByte(`"\/bfnrt`, c); i >= 0 {
 		return append(text, "\"\\/\b\f\n\r\t"[i]), nil
 	}
@@ -207,5 +242,13 @@ func (s *jsonScanner) skip(c byte) bool {
 }
 
 func (s *jsonScanner) expected(what string) error {
-	return refuse("not JSON at offset %d: expected %s", s.pos, what)
+	return s.wrong(refuse("not JSON at offset %d: expected %s", s.pos, what))
+}
+
+// wrong returns err about what comes next, unless nothing does.
+func (s *jsonScanner) wrong(err error) error {
+	if s.space(); s.pos == len(s.body) {
+		return refuse("the body ends too early, at offset %d", s.pos)
+	}
+	return err
 }

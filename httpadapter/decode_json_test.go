@@ -107,7 +107,7 @@ var jsonRefusals = []refusal{
 	{"root null", `{"account-recovery":null}`, rootType},
 	{"root string", `{"account-recovery":"U"}`, rootType},
 	{"root array", `{"account-recovery":[{"username":"U"}]}`, rootType},
-	{"root missing its value", `{"account-recovery":`, rootType},
+	{"root missing its value", `{"account-recovery":`, "the body ends too early, at offset 20"},
 
 	{"unknown key", `{"account-recovery":{"login":"U"}}`, unknownKey},
 	{"key in another case", `{"account-recovery":{"Username":"U"}}`, unknownKey},
@@ -121,6 +121,7 @@ var jsonRefusals = []refusal{
 	{"value boolean", `{"account-recovery":{"email":true}}`, `"email" must be a string`},
 	{"value array", `{"account-recovery":{"email":["E","F"]}}`, `"email" must be a string`},
 	{"value object", `{"account-recovery":{"password":{"$ne":""}}}`, `"password" must be a string`},
+	{"value cut off", `{"account-recovery":{"token": `, "the body ends too early, at offset 30"},
 	{"value missing", `{"account-recovery":{"token":}}`, `"token" must be a string`},
 	{"value in single quotes", `{"account-recovery":{"token":'T'}}`, `"token" must be a string`},
 
@@ -130,11 +131,11 @@ var jsonRefusals = []refusal{
 	{"NUL after", curlForm + "\x00", "nothing may follow the JSON object, something does at offset 63"},
 	{"comment after", curlForm + "//", "nothing may follow the JSON object, something does at offset 63"},
 
-	{"ends after an escape", `{"account-recovery":{"username":"\u0041`, "not JSON at offset 39: expected the rest of a string"},
+	{"ends after an escape", `{"account-recovery":{"username":"\u0041`, "the body ends too early, at offset 39"},
 	{"ends after what is no escape", `{"account-recovery":{"username":"\q`,
 		`a backslash must begin one of \" \\ \/ \b \f \n \r \t \uXXXX, the one at offset 33 does not`},
 	{"invalid UTF-8 after a replacement character", "{\"\ufffd\xff", "the body must be UTF-8, the byte at offset 5 is not"},
-	{"only a brace", `{`, "not JSON at offset 1: expected a key in quotes"},
+	{"only a brace", `{`, "the body ends too early, at offset 1"},
 	{"comment before a key", `{/**/"account-recovery":{}}`, "not JSON at offset 1: expected a key in quotes"},
 	{"key without quotes", `{account-recovery:{}}`, "not JSON at offset 1: expected a key in quotes"},
 	{"leading comma", `{"account-recovery":{,"username":"U"}}`, "not JSON at offset 21: expected a key in quotes"},
@@ -142,14 +143,14 @@ var jsonRefusals = []refusal{
 	{"trailing comma outside", `{"account-recovery":{},}`, "not JSON at offset 23: expected a key in quotes"},
 	{"two commas", `{"account-recovery":{"username":"U",,"token":"T"}}`, "not JSON at offset 36: expected a key in quotes"},
 	{"no comma", `{"account-recovery":{"username":"U" "token":"T"}}`, `not JSON at offset 36: expected "," or "}"`},
-	{"unclosed object", `{"account-recovery":{"username":"U"`, `not JSON at offset 35: expected "," or "}"`},
-	{"unclosed body", `{"account-recovery":{"username":"U"}`, `not JSON at offset 36: expected "," or "}"`},
+	{"unclosed object", `{"account-recovery":{"username":"U"`, "the body ends too early, at offset 35"},
+	{"unclosed body", `{"account-recovery":{"username":"U"}`, "the body ends too early, at offset 36"},
 	{"closed by a bracket", `{"account-recovery":{"username":"U"]}`, `not JSON at offset 35: expected "," or "}"`},
 	{"no colon", `{"account-recovery" {}}`, `not JSON at offset 20: expected ":"`},
 	{"no colon after a field", `{"account-recovery":{"username"}}`, `not JSON at offset 31: expected ":"`},
-	{"unclosed value", `{"account-recovery":{"username":"U`, "not JSON at offset 34: expected the rest of a string"},
-	{"unclosed key", `{"account-recovery":{"username`, "not JSON at offset 30: expected the rest of a string"},
-	{"unclosed escape", `{"account-recovery":{"username":"\`, "not JSON at offset 34: expected the rest of a string"},
+	{"unclosed value", `{"account-recovery":{"username":"U`, "the body ends too early, at offset 34"},
+	{"unclosed key", `{"account-recovery":{"username`, "the body ends too early, at offset 30"},
+	{"unclosed escape", `{"account-recovery":{"username":"\`, "the body ends too early, at offset 34"},
 
 	{"line break in a string", "{\"account-recovery\":{\"username\":\"U\nV\"}}", rawControl},
 	{"NUL in a string", "{\"account-recovery\":{\"username\":\"U\x00\"}}", rawControl},
@@ -168,8 +169,8 @@ var jsonRefusals = []refusal{
 	{"escape of an apostrophe", `{"account-recovery":{"username":"\'"}}`, badEscape},
 	{"escape with a sign", `{"account-recovery":{"username":"\u+041"}}`, badEscape},
 	{"escape too short", `{"account-recovery":{"username":"\u41"}}`, badEscape},
-	{"escape cut off by a digit", `{"account-recovery":{"username":"\u004`, badEscape},
-	{"escape cut off", `{"account-recovery":{"username":"\u00`, badEscape},
+	{"escape cut off by a digit", `{"account-recovery":{"username":"\u004`, "the body ends too early, at offset 38"},
+	{"escape cut off", `{"account-recovery":{"username":"\u00`, "the body ends too early, at offset 37"},
 }
 
 func TestDecodeJSONRefuses(t *testing.T) {

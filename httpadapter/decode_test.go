@@ -81,11 +81,11 @@ func TestDecodersForgetWhatFieldsHeldBefore(t *testing.T) {
 	is := is.New(t)
 	fields := []field{{name: "username", value: "old", set: true}, {name: "portal", value: "old", set: true}}
 	is.NoErr(decodeJSON([]byte(`{"r":{"username":"new"}}`), "r", fields))
-	is.Equal(fields, []field{{"username", "new", true}, {"portal", "", false}}) // JSON
+	is.Equal(fields, []field{{name: "username", value: "new", set: true}, {name: "portal", value: "", set: false}}) // JSON
 
 	fields = []field{{name: "username", value: "old", set: true}, {name: "portal", value: "old", set: true}}
 	is.NoErr(decodeXML([]byte(`<r xmlns="s" username="new"/>`), "r", "s", fields))
-	is.Equal(fields, []field{{"username", "new", true}, {"portal", "", false}}) // XML
+	is.Equal(fields, []field{{name: "username", value: "new", set: true}, {name: "portal", value: "", set: false}}) // XML
 
 	fields = []field{{name: "username", value: "old", set: true}}
 	is.True(decodeJSON(nil, "r", fields) != nil) // nothing to read

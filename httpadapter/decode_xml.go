@@ -54,10 +54,15 @@ func (s *xmlScanner) document(fields []field) error {
 		return refuse("the character at offset %d is not allowed in XML", i)
 	}
 	prolog := 0
-	if bytes.HasPrefix(s.body, []byte("<?xml")) {
-		if prolog = len(xmlDeclaration.Find(s.body)); prolog == 0 {
+	if bytes.HasPrefix(s.body, byteOrderMark) { // XML 1.0 section 4.3.3
+		prolog = len(byteOrderMark)
+	}
+	if rest := s.body[prolog:]; bytes.HasPrefix(rest, []byte("<?xml")) {
+		declaration := xmlDeclaration.Find(rest)
+		if declaration == nil {
 			return refuse("the XML declaration must have version 1.0 and, if any, encoding UTF-8")
 		}
+		prolog += len(declaration)
 	}
 
 	var open, closed bool

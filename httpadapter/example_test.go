@@ -14,21 +14,34 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// Both wire formats beside each other, and a third handler below a prefix.
+// All formats beside each other, and one of them below a prefix, too.
 func Example() {
 	svc, err := recovery.New(memstore.New(), &mailertest.Recorder{}, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	xandr := httpadapter.NewXandr(svc, nil)
+	xandr, err := httpadapter.NewXandr(svc, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	rackspace, err := httpadapter.NewRackspace(svc, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	json, err := httpadapter.NewJSON(svc, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/account-recovery", xandr)
-	mux.Handle("/v2.0/users/RAX-AUTH/", httpadapter.NewRackspace(svc, nil))
-	mux.Handle("/api/v1/", http.StripPrefix("/api/v1", xandr))
+	mux.Handle("/api/v1/account-recovery", xandr)
+	mux.Handle("/v2.0/users/RAX-AUTH/", rackspace)
+	mux.Handle("/api/recovery/", json)
 
 	for _, call := range []struct{ path, body string }{
 		{"/account-recovery", `{"account-recovery":{"username":"alice"}}`},
 		{"/api/v1/account-recovery", `{"account-recovery":{"email":"alice@example.com"}}`},
+		{"/api/recovery/completions", `{"token":"abc","password":"Correct-h0rse-7"}`},
 		{"/v2.0/users/RAX-AUTH/forgot-pwd", `{"RAX-AUTH:forgotPasswordCredentials":{"username":"alice"}}`},
 	} {
 		r := httptest.NewRequest("POST", call.path, strings.NewReader(call.body))
@@ -40,6 +53,7 @@ func Example() {
 	// Output:
 	// 200 {"response":{"status":"OK","dbg_info":{"version":"1","warnings":[],"time":0,"output_term":"account-recovery"}}}
 	// 200 {"response":{"status":"OK","dbg_info":{"version":"1","warnings":[],"time":0,"output_term":"account-recovery"}}}
+	// 410 {"type":"https://example.com/recovery/problems/token","title":"The token or code cannot be used","status":410,"detail":"the token or code cannot be used: it is wrong, used, expired or replaced by a newer one"}
 	// 204
 }
 
@@ -59,9 +73,12 @@ func ExampleOptions_tenant() {
 		log.Fatal(err)
 	}
 	tenants := map[string]string{"acme.example.com": "acme", "globex.example.com": "globex"}
-	handler := httpadapter.NewXandr(svc, &httpadapter.Options{
+	handler, err := httpadapter.NewXandr(svc, &httpadapter.Options{
 		Tenant: func(r *http.Request) string { return tenants[r.Host] },
 	})
+	if err != nil {
+		log.Fatal(err)
+	}
 
 	for _, host := range []string{"globex.example.com", "other.example.com"} {
 		body := strings.NewReader(`{"account-recovery":{"username":"alice"}}`)

@@ -50,7 +50,37 @@ func FuzzXandrBody(f *testing.F) {
 				return `{"account-recovery":{"email":` + jsonText(c.identifier, true) + `}}`
 			}
 			return `{"account-recovery":{"username":` + jsonText(c.identifier, true) + `}}`
-		}, served, []int{400, 401, 413})
+		}, served, []int{400, 413})
+	})
+}
+
+func FuzzJSONBody(f *testing.F) {
+	paths := []string{"resets", "usernames", "completions"}
+	for i, s := range []string{
+		`{"username":"billybob","portal":"web","code":true}`, `{"email":"a@b.example"}`, `{"token":"` + liveToken + `","password":"long enough"}`,
+		`{"username":" ALICE","password":"long enough","factor":"7","token":" ` + liveToken + `\n"}`, `{"email":"a@b.example","code":false,"ticket":"x"}`,
+		`{"ticket":"` + liveToken + `","code":"WDJB-MJHT","password":"long enough"}`, `{"code":"true"}`, `{"code":tru}`, "{}", "", "[]", `{"email":"a@b.example"} x`,
+	} {
+		f.Add(uint8(i%3), s)
+		f.Add(uint8(2), s)
+	}
+	e := newEntries(f)
+	f.Fuzz(func(t *testing.T, path uint8, body string) {
+		name, served := paths[int(path)%3], []int{202}
+		if name == "completions" {
+			served = []int{403} // by the application
+		}
+		checkBody(t, body, func(body string) (int, call) { return e.sendJSON(name, body) }, func(c call) string {
+			switch {
+			case c.kind == "complete" && c.username != "":
+				return `{"token":` + jsonText(c.token, true) + `,"username":` + jsonText(c.username, false) + `,"password":` + jsonText(c.password, true) + `}`
+			case c.kind == "complete":
+				return `{"token":` + jsonText(c.token, true) + `,"password":` + jsonText(c.password, false) + `}`
+			case c.kind == "usernames":
+				return `{"email":` + jsonText(c.identifier, true) + `}`
+			}
+			return `{"portal":` + jsonText(c.portal, true) + `,` + jsonText(c.by, true) + `:` + jsonText(c.identifier, false) + `}`
+		}, served, []int{400, 410, 413, 422})
 	})
 }
 

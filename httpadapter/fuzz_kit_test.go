@@ -2,6 +2,7 @@ package httpadapter_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -25,7 +26,7 @@ const liveToken = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
 type entries struct {
 	svc              *recovery.Service
 	xandr, rackspace http.Handler
-	pages            http.Handler
+	json, pages      http.Handler
 	calls            []call // what reached the Service, since take
 }
 
@@ -53,9 +54,13 @@ func newEntries(tb testing.TB) *entries {
 		tb.Fatal(err)
 	}
 	e.svc = svc
-	e.xandr = httpadapter.NewXandr(svc, &httpadapter.Options{Logger: logger})
-	e.rackspace = httpadapter.NewRackspace(svc, &httpadapter.Options{Logger: logger})
-	if e.pages, err = portal.New(svc, &portal.Options{Portal: "web", Logger: logger}); err != nil {
+	var errs [4]error
+	opts := &httpadapter.Options{Logger: logger}
+	e.xandr, errs[0] = httpadapter.NewXandr(svc, opts)
+	e.rackspace, errs[1] = httpadapter.NewRackspace(svc, opts)
+	e.json, errs[2] = httpadapter.NewJSON(svc, opts)
+	e.pages, errs[3] = portal.New(svc, &portal.Options{Portal: "web", Logger: logger})
+	if err := errors.Join(errs[:]...); err != nil {
 		tb.Fatal(err)
 	}
 	return e
@@ -114,6 +119,10 @@ func (e *entries) sendXandr(method, body string) (int, call) {
 
 func (e *entries) sendRackspace(name, media, token, body string) (int, call) {
 	return e.send(e.rackspace, "POST", "/v2.0/users/RAX-AUTH/"+name, body, "Content-Type", media, "X-Auth-Token", token)
+}
+
+func (e *entries) sendJSON(path, body string) (int, call) {
+	return e.send(e.json, "POST", "/api/"+path, body, "Content-Type", "application/json")
 }
 
 func (e *entries) sendForm(page, body string) (int, call) {
@@ -197,6 +206,3 @@ func inXML(s string) bool {
 		return r < ' ' && r != '\t' && r != '\r' && r != '\n' || r == 0xfffe || r == 0xffff
 	})
 }
-
-// errOf is for calls of which a test wants the error alone.
-func errOf[T any](_ T, err error) error { return err }

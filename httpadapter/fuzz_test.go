@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 const somePassword = "superSecurePassw0rd!"
@@ -49,7 +50,7 @@ func FuzzUsernameInEveryFormat(f *testing.F) {
 		if len(name) > 2000 {
 			return
 		}
-		want, err := e.direct(func() error { return errOf(e.svc.RequestReset(t.Context(), recovery.ResetRequest{Username: name})) })
+		want, err := e.direct(func() error { return spy.Err(e.svc.RequestReset(t.Context(), recovery.ResetRequest{Username: name})) })
 		if (err == nil) != (want != call{}) || err != nil && !errors.Is(err, recovery.ErrInvalidRequest) {
 			t.Fatalf("%q: %v, %+q", name, err, want)
 		}
@@ -64,7 +65,9 @@ func FuzzUsernameInEveryFormat(f *testing.F) {
 		if form.call.portal == "web" { // which the pages name of themselves
 			form.call.portal = ""
 		}
-		checkTries(t, name, want, []int{200, 204, 303}, []int{400, 422}, []try{xandr, json, xml, form})
+		own := try{entry: "JSON", carries: inJSON(name)}
+		own.status, own.call = e.sendJSON("resets", `{"username":`+jsonText(name, refs)+`}`)
+		checkTries(t, name, want, []int{200, 202, 204, 303}, []int{400, 422}, []try{xandr, json, xml, own, form})
 	})
 }
 
@@ -80,20 +83,24 @@ func FuzzEmailInEveryFormat(f *testing.F) {
 			return
 		}
 		names, _ := e.direct(func() error {
-			return errOf(e.svc.RetrieveUsername(t.Context(), recovery.UsernameRequest{Email: email}))
+			return spy.Err(e.svc.RetrieveUsername(t.Context(), recovery.UsernameRequest{Email: email}))
 		})
 		xandr := try{entry: "Xandr", carries: inJSON(email)}
 		xandr.status, xandr.call = e.sendXandr("POST", `{"account-recovery":{"email":`+jsonText(email, refs)+`}}`)
 		form := try{entry: "the form for user names", carries: inJSON(email)}
 		form.status, form.call = e.sendForm("username", "email="+formText(email, refs))
-		checkTries(t, email, names, []int{200, 303}, []int{400, 422}, []try{xandr, form})
+		json := try{entry: "JSON", carries: inJSON(email)}
+		json.status, json.call = e.sendJSON("usernames", `{"email":`+jsonText(email, refs)+`}`)
+		checkTries(t, email, names, []int{200, 202, 303}, []int{400, 422}, []try{xandr, json, form})
 
 		reset, _ := e.direct(func() error {
-			return errOf(e.svc.RequestReset(t.Context(), recovery.ResetRequest{Email: email, Portal: "web"}))
+			return spy.Err(e.svc.RequestReset(t.Context(), recovery.ResetRequest{Email: email, Portal: "web"}))
 		})
 		form = try{entry: "the form for a reset", carries: inJSON(email)}
 		form.status, form.call = e.sendForm("password", "username=x&by=email&email="+formText(email, refs))
-		checkTries(t, email, reset, []int{303}, []int{400, 422}, []try{form})
+		json = try{entry: "JSON for a reset", carries: inJSON(email)}
+		json.status, json.call = e.sendJSON("resets", `{"portal":"web","email":`+jsonText(email, refs)+`}`)
+		checkTries(t, email, reset, []int{202, 303}, []int{400, 422}, []try{json, form})
 	})
 }
 
@@ -126,9 +133,9 @@ func FuzzCompletionInEveryFormat(f *testing.F) {
 		case errors.Is(err, recovery.ErrDenied) == (want == call{}):
 			t.Fatalf("%q %q: %v, %+q", password, token, err, want)
 		case errors.Is(err, recovery.ErrInvalidPassword):
-			refused = []int{400, 422}
+			refused = []int{400, 401, 422} // where the token comes first, it may be at fault, too
 		case errors.Is(err, recovery.ErrInvalidToken):
-			refused = []int{401, 422}
+			refused = []int{400, 401, 410, 422}
 		}
 		value := fmt.Sprintf("%q with %q", password, token)
 		xandr := try{entry: "Xandr", carries: inJSON(password) && inJSON(token)}
@@ -139,7 +146,9 @@ func FuzzCompletionInEveryFormat(f *testing.F) {
 		xml.status, xml.call = e.sendRackspace("pwd-reset", "application/xml", token, `<passwordReset`+raxAuth+`password=`+xmlText(password, refs)+`/>`)
 		form := try{entry: "the form", carries: inJSON(password) && inJSON(token)}
 		form.status, form.call = e.sendForm("reset", "password="+formText(password, refs)+"&repeat="+formText(password, !refs)+"&token="+formText(token, refs))
-		tries := []try{xandr, json, xml}
+		own := try{entry: "JSON", carries: inJSON(password) && inJSON(token)}
+		own.status, own.call = e.sendJSON("completions", `{"token":`+jsonText(token, refs)+`,"password":`+jsonText(password, refs)+`}`)
+		tries := []try{xandr, json, xml, own}
 		if !forgiven(token) {
 			tries = append(tries, form)
 		}

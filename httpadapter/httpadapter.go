@@ -52,22 +52,16 @@ package httpadapter
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/netip"
-	"runtime/debug"
-	"strconv"
+	"strings"
 	"time"
 
 	"example.com/recovery"
-	"example.com/recovery/httpadapter/internal/remote"
-	"example.com/recovery/internal/acceptlanguage"
-	"example.com/recovery/internal/outage"
+	"example.com/recovery/httpadapter/internal/exchange"
 )
 
 // Options configure a handler. The zero value of every field is its documented default, and nil
@@ -97,194 +91,52 @@ type Options struct {
 	// slog.Default().
 	Logger *slog.Logger
 
-	// Now is the clock of Rackspace's retryAt: default time.Now.
-	Now func() time.Time
+	// Origins are those of the pages that may call NewJSON from elsewhere, such as
+	// "https://app.example.com"; default none. The other formats ignore it.
+	Origins []string
 
 	// XandrAlways200 makes NewXandr answer every request with status 200, for clients that were
-	// written when the API did so; the body says what happened. NewRackspace ignores it.
+	// written when the API did so; the body says what happened. The other formats ignore it.
 	XandrAlways200 bool
 }
 
-const (
-	maxBody        = 16 << 10
-	retryWhenBusy  = time.Second
-	defaultTimeout = 10 * time.Second
-)
-
-// An answer is a whole response, so that nothing is written before everything is decided.
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
+// handler returns what all formats share. The error joins every fault of o.
+func (o *Options) handler(svc *recovery.Service) (*exchange.Handler, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	return exchange.New("httpadapter", svc, exchange.Options{
+		ClientAddr: o.ClientAddr, Tenant: o.Tenant, BodyTimeout: o.BodyTimeout, Logger: o.Logger,
+	})
 }
 
-// A format is one wire format.
-type format interface {
-	// serve answers a request.
-	serve(a *adapter, w http.ResponseWriter, r *http.Request) answer
-	// broken answers a request on which serve panicked.
-	broken(r *http.Request) answer
+// isAt reports whether the path ends in the segments of end, with or without a slash behind them.
+// What stands before them is where the handler is mounted.
+func isAt(path, end string) bool {
+	return strings.HasSuffix("/"+strings.TrimSuffix(path, "/"), end)
 }
 
-// An adapter is what the formats share.
-type adapter struct {
-	svc    *recovery.Service
-	opts   Options
-	format format
-	failed outage.Line // calls
-}
-
-func newAdapter(svc *recovery.Service, opts *Options, f func(*Options) format) *adapter {
-	if svc == nil {
-		panic("httpadapter: the Service is nil")
+// explain returns what a client is told about err.
+func explain(class exchange.Class, err error) string {
+	switch class {
+	case exchange.BadField:
+		e, _ := errors.AsType[*recovery.FieldError](err)
+		return e.Field + " " + e.Rule
+	case exchange.BadPassword:
+		e, _ := errors.AsType[*recovery.PasswordError](err)
+		return strings.TrimPrefix(e.Error(), "recovery: ")
+	case exchange.BadToken:
+		return "the token is not valid"
+	case exchange.Challenged:
+		return "a second factor is needed, which cannot be given here"
+	case exchange.Denied:
+		return "the request is not allowed"
+	case exchange.Limited:
+		return "too many requests"
+	case exchange.Unavailable:
+		return "the service is not available, try again later"
 	}
-	a := &adapter{svc: svc}
-	if opts != nil {
-		a.opts = *opts
-	}
-	if a.opts.ClientAddr == nil {
-		a.opts.ClientAddr = remote.Addr
-	}
-	if a.opts.Tenant == nil {
-		a.opts.Tenant = func(*http.Request) string { return "" }
-	}
-	if a.opts.BodyTimeout <= 0 {
-		a.opts.BodyTimeout = defaultTimeout
-	}
-	if a.opts.Logger == nil {
-		a.opts.Logger = slog.Default()
-	}
-	if a.opts.Now == nil {
-		a.opts.Now = time.Now
-	}
-	a.format = f(&a.opts)
-	return a
-}
-
-// ServeHTTP implements [http.Handler].
-func (a *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Body != http.NoBody {
-		// Answers that do not wait for the body need a deadline too: net/http reads the rest of it.
-		// net/http also lifts the deadline at the end. Not every ResponseWriter has one.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.opts.BodyTimeout))
-	}
-	reply := a.answer(w, r)
-	header := w.Header()
-	for name, values := range reply.header {
-		header[name] = values
-	}
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(reply.status)
-	_, _ = w.Write(reply.body) // the client may be gone
-}
-
-func (a *adapter) answer(w http.ResponseWriter, r *http.Request) (reply answer) {
-	defer func() {
-		switch v := recover(); {
-		case v == http.ErrAbortHandler:
-			panic(v)
-		case v != nil:
-			// The value may hold anything, even a secret; the stack says where.
-			a.opts.Logger.Error("httpadapter: panic", "stack", string(debug.Stack()))
-			reply = a.format.broken(r)
-		}
-	}()
-	return a.format.serve(a, w, r)
-}
-
-var (
-	errTooLarge = errors.New("the body must be at most 16384 bytes long")
-	errCutOff   = errors.New("the body did not arrive whole and in time")
-)
-
-// readBody returns the body, errTooLarge or errCutOff.
-func (a *adapter) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > maxBody {
-		w.Header().Set("Connection", "close") // instead of reading the announced body
-		return nil, errTooLarge
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, errTooLarge
-	}
-	if err != nil {
-		w.Header().Set("Connection", "close")
-		return nil, errCutOff
-	}
-	return body, nil
-}
-
-// locale returns the language that the caller likes best.
-func locale(r *http.Request) string {
-	tags := acceptlanguage.Tags(r.Header)
-	if len(tags) == 0 {
-		return ""
-	}
-	switch s := tags[0].String(); {
-	case s == "und" || s == "mul" || len(s) > 35: // "mul" is how "*" is read
-		return ""
-	default:
-		return s
-	}
-}
-
-// A failure is the class of an error of package recovery, as far as formats care.
-type failure int
-
-const (
-	failureRequest failure = iota
-	failurePassword
-	failureToken
-	failureChallenge
-	failureDenied
-	failureLimit
-	failureUnavailable
-	failureBroken
-)
-
-// succeeded notes in the log that an outage has ended.
-func (a *adapter) succeeded() {
-	a.failed.Works(a.opts.Logger.Info, "httpadapter: calls succeed again")
-}
-
-// classify returns the class of err, a text for the answer, and how long to wait before a retry.
-// The fields are those of the request. It logs the errors that the answer does not explain.
-func (a *adapter) classify(ctx context.Context, fields []field, err error) (
-	class failure, text string, retry time.Duration,
-) {
-	switch { // first, because these wrap errors of the application
-	case errors.Is(err, recovery.ErrDenied):
-		return failureDenied, "the request is not allowed", 0
-	case errors.Is(err, recovery.ErrChallenged):
-		return failureChallenge, "a second factor is needed, which cannot be given here", 0
-	}
-	if e, ok := errors.AsType[*recovery.FieldError](err); ok {
-		if !isSet(fields, e.Field) {
-			a.opts.Logger.Error("httpadapter: the application's part of a request is not valid", "error", err.Error())
-			return failureBroken, "", 0
-		}
-		return failureRequest, e.Field + " " + e.Rule, 0
-	}
-	if e, ok := errors.AsType[*recovery.LimitError](err); ok {
-		return failureLimit, "too many requests", e.RetryAfter
-	}
-	if e, ok := errors.AsType[*recovery.PasswordError](err); ok {
-		return failurePassword, e.Error()[len("recovery: "):], 0
-	}
-	switch {
-	case errors.Is(err, recovery.ErrInvalidToken):
-		return failureToken, "the token is not valid", 0
-	case errors.Is(err, recovery.ErrBusy) || ctx.Err() != nil:
-	default:
-		a.failed.Failed(a.opts.Logger.Error, "httpadapter: the call failed", "error", err.Error())
-	}
-	return failureUnavailable, "the service is not available, try again later", retryWhenBusy
-}
-
-// seconds formats a Retry-After header: whole seconds, at least one, rounded up.
-func seconds(d time.Duration) string {
-	return strconv.Itoa(max(1, int(math.Ceil(d.Seconds()))))
+	return "internal error"
 }
 
 // mustMarshal returns v as JSON. It leaves & unescaped, because the text does not go into HTML.

@@ -1,7 +1,6 @@
 package httpadapter
 
 import (
-	"errors"
 	"mime"
 	"net/http"
 	"strconv"
@@ -13,43 +12,17 @@ const (
 	xmlType  = "application/xml"
 )
 
-var errMediaType = errors.New("the Content-Type must be application/json or application/xml, in UTF-8 and without a Content-Encoding")
-
-// bodyMedia returns the media type of a body, or errMediaType. It refuses two headers, a list in
-// one, another charset and any other parameter, because a program that reads them differently would
-// read another document.
-func bodyMedia(h http.Header) (string, error) {
-	for _, encoding := range h["Content-Encoding"] {
-		if !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
-			return "", errMediaType
-		}
-	}
-	values := h["Content-Type"]
-	if len(values) != 1 {
-		return "", errMediaType
-	}
-	media, params, err := mime.ParseMediaType(values[0])
-	if err != nil || media != jsonType && media != xmlType {
-		return "", errMediaType
-	}
-	for name, value := range params {
-		if name != "charset" || !strings.EqualFold(value, "utf-8") {
-			return "", errMediaType
-		}
-	}
-	return media, nil
-}
-
 // mediaOf returns the path without its suffix, and the media type of the answer: by the suffix if
 // there is one, else by Accept, else JSON. It is "" if Accept admits neither JSON nor XML.
 func mediaOf(r *http.Request) (path, media string) {
-	if path, ok := strings.CutSuffix(r.URL.Path, ".json"); ok {
+	path = strings.TrimSuffix(r.URL.Path, "/")
+	if path, ok := strings.CutSuffix(path, ".json"); ok {
 		return path, jsonType
 	}
-	if path, ok := strings.CutSuffix(r.URL.Path, ".xml"); ok {
+	if path, ok := strings.CutSuffix(path, ".xml"); ok {
 		return path, xmlType
 	}
-	return r.URL.Path, acceptable(r.Header.Values("Accept"))
+	return path, acceptable(r.Header.Values("Accept"))
 }
 
 // acceptable chooses by RFC 9110 section 12.5.1: the most specific range decides for each type, the

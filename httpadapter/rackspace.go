@@ -3,13 +3,16 @@ package httpadapter
 import (
 	"encoding/xml"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/exchange"
 )
 
 const (
@@ -37,11 +40,18 @@ const (
 //	415  unsupportedMediaType  another Content-Type or a Content-Encoding
 //	500  identityFault         a bug, here or in the application; the log has it
 //	503  serviceUnavailable    the store, the hashing or Options.Approve failed, with Retry-After
-func NewRackspace(svc *recovery.Service, opts *Options) http.Handler {
-	return newAdapter(svc, opts, func(o *Options) format { return rackspace{now: o.Now} })
+func NewRackspace(svc *recovery.Service, opts *Options) (http.Handler, error) {
+	h, err := opts.handler(svc)
+	if err != nil {
+		return nil, err
+	}
+	return &rackspace{Handler: h, core: svc.Options()}, nil
 }
 
-type rackspace struct{ now func() time.Time }
+type rackspace struct {
+	*exchange.Handler
+	core recovery.Options
+}
 
 // A document describes the body of one of the calls.
 type document struct {
@@ -49,25 +59,31 @@ type document struct {
 	fields            []field
 }
 
-func (rs rackspace) serve(a *adapter, w http.ResponseWriter, r *http.Request) answer {
+// ServeHTTP implements [http.Handler].
+func (rs *rackspace) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rs.Serve(w, r, func() exchange.Reply { return rs.answer(w, r) }, func() exchange.Reply { return rs.broken(r) })
+}
+
+func (rs *rackspace) answer(w http.ResponseWriter, r *http.Request) exchange.Reply {
 	path, media := mediaOf(r)
 	if media == "" {
 		return rs.empty(http.StatusNotAcceptable, "")
 	}
-	if path != rackspaceForgot && path != rackspaceReset {
+	isReset := isAt(path, rackspaceReset)
+	if !isReset && !isAt(path, rackspaceForgot) {
 		return rs.fault(media, http.StatusNotFound, "there is nothing at this path")
 	}
 	if r.Method != http.MethodPost {
 		reply := rs.fault(media, http.StatusMethodNotAllowed, "the method must be POST")
-		reply.header.Set("Allow", "POST")
+		reply.Header.Set("Allow", "POST")
 		return reply
 	}
 	d := document{"RAX-AUTH:forgotPasswordCredentials", "forgotPasswordCredentials", []field{{name: "username"}, {name: "portal"}}}
-	if path == rackspaceReset {
+	if isReset {
 		d = document{"RAX-AUTH:passwordReset", "passwordReset", []field{{name: "password"}}}
 	}
-	body, err := a.readBody(w, r)
-	if errors.Is(err, errTooLarge) {
+	body, err := exchange.ReadBody(w, r)
+	if errors.Is(err, exchange.ErrTooLarge) {
 		return rs.fault(media, http.StatusRequestEntityTooLarge, err.Error())
 	}
 	if err == nil {
@@ -79,93 +95,109 @@ func (rs rackspace) serve(a *adapter, w http.ResponseWriter, r *http.Request) an
 	if err != nil {
 		return rs.fault(media, http.StatusBadRequest, err.Error())
 	}
-	if path == rackspaceReset {
-		return rs.reset(a, r, media, d.fields)
+	if isReset {
+		return rs.reset(r, media, d.fields)
 	}
-	return rs.forgot(a, r, media, d.fields)
+	return rs.forgot(r, media, d.fields)
 }
+
+var errMediaType = errors.New("the Content-Type must be application/json or application/xml, in UTF-8 and without a Content-Encoding")
 
 // decode reads the body as its Content-Type says.
 func (d *document) decode(r *http.Request, body []byte) error {
 	if len(body) == 0 && len(r.Header["Content-Type"]) == 0 {
 		return checkText(body) // without a body the type is not at fault
 	}
-	media, err := bodyMedia(r.Header)
-	if err != nil {
-		return err
-	}
-	if media == xmlType {
+	switch exchange.ContentType(r.Header, jsonType, xmlType) {
+	case xmlType:
 		return decodeXML(body, d.xmlRoot, raxAuthSpace, d.fields)
+	case jsonType:
+		return decodeJSON(body, d.jsonRoot, d.fields)
 	}
-	return decodeJSON(body, d.jsonRoot, d.fields)
+	return errMediaType
 }
 
-func (rs rackspace) forgot(a *adapter, r *http.Request, media string, fields []field) answer {
-	username, portal := fields[0], fields[1]
+func (rs *rackspace) forgot(r *http.Request, media string, fields []field) exchange.Reply {
+	username, portal := fields[0], &fields[1]
 	switch {
 	case !username.set:
 		return rs.fault(media, http.StatusBadRequest, "username must be given")
 	case username.value == "":
 		return rs.fault(media, http.StatusBadRequest, "username must not be empty")
-	case portal.set && portal.value == "":
-		return rs.fault(media, http.StatusBadRequest, "portal must not be empty")
+	case portal.value == "":
+		portal.set = false // no portal, just as when it is left out
 	}
-	_, err := a.svc.RequestReset(r.Context(), recovery.ResetRequest{
-		Username: username.value, Tenant: a.opts.Tenant(r), Portal: portal.value, Locale: locale(r), Client: a.opts.ClientAddr(r),
+	_, err := rs.Service.RequestReset(r.Context(), recovery.ResetRequest{
+		Username: username.value, Tenant: rs.Tenant(r), Portal: rs.portal(portal.value),
+		Locale: exchange.Locale(r.Header), Client: rs.ClientAddr(r),
 	})
-	return rs.reply(a, r, media, fields, username.value, err)
+	return rs.reply(r, media, fields, username.value, err)
 }
 
-func (rs rackspace) reset(a *adapter, r *http.Request, media string, fields []field) answer {
+// portal returns the configured spelling of the portal that the client means.
+func (rs *rackspace) portal(name string) string {
+	if _, ok := rs.core.Portals[name]; ok {
+		return name
+	}
+	for _, configured := range slices.Sorted(maps.Keys(rs.core.Portals)) {
+		if strings.EqualFold(configured, name) {
+			return configured
+		}
+	}
+	return name
+}
+
+func (rs *rackspace) reset(r *http.Request, media string, fields []field) exchange.Reply {
 	if !fields[0].set {
 		return rs.fault(media, http.StatusBadRequest, "password must be given")
 	}
-	var token string
+	complete := recovery.CompleteRequest{Password: fields[0].value, Locale: exchange.Locale(r.Header), Client: rs.ClientAddr(r)}
 	if tokens := r.Header["X-Auth-Token"]; len(tokens) == 1 {
-		token = tokens[0] // with two headers, neither counts
+		complete.Token = tokens[0] // with two headers, neither counts
 	}
-	account, err := a.svc.CompleteReset(r.Context(), recovery.CompleteRequest{
-		Token: token, Password: fields[0].value, Locale: locale(r), Client: a.opts.ClientAddr(r),
-	})
-	return rs.reply(a, r, media, fields, account.Username, err)
+	// The token stands before the body, so it is judged before the password.
+	var account recovery.Account
+	err := rs.core.Policy.Validate(complete.Password, rs.core.Application)
+	if err == nil {
+		account, err = rs.Service.CompleteReset(r.Context(), complete)
+	} else if _, tokenErr := rs.Service.CheckReset(r.Context(), complete); tokenErr != nil {
+		err = tokenErr
+	}
+	return rs.reply(r, media, fields, account.Username, err)
 }
 
 // reply answers with what a call returned.
-func (rs rackspace) reply(a *adapter, r *http.Request, media string, fields []field, username string, err error) answer {
-	if err == nil {
-		a.succeeded()
+func (rs *rackspace) reply(r *http.Request, media string, fields []field, username string, err error) exchange.Reply {
+	class, wait := rs.Classify(r.Context(), err, func(field string) bool { return isSet(fields, field) })
+	text := explain(class, err)
+	var reply exchange.Reply
+	switch class {
+	case exchange.OK:
 		reply := rs.empty(http.StatusNoContent, media)
 		if name := strings.TrimSpace(username); isHeaderText(name) {
-			reply.header.Set("X-User-Name", name)
+			reply.Header.Set("X-User-Name", name)
 		}
 		return reply
-	}
-	class, text, retry := a.classify(r.Context(), fields, err)
-	switch class {
-	case failureRequest, failurePassword:
+	case exchange.BadField, exchange.BadPassword:
 		return rs.fault(media, http.StatusBadRequest, text)
-	case failureToken:
+	case exchange.BadToken:
 		return rs.fault(media, http.StatusUnauthorized, text)
-	case failureDenied, failureChallenge:
+	case exchange.Denied, exchange.Challenged:
 		return rs.fault(media, http.StatusForbidden, text)
-	case failureLimit:
-		at := rs.now().UTC().Add(retry + time.Second - 1).Truncate(time.Second)
-		reply := rs.faultAt(media, http.StatusRequestEntityTooLarge, text, at.Format(time.RFC3339))
-		reply.header.Set("Retry-After", seconds(retry))
-		return reply
-	case failureBroken:
+	case exchange.Limited:
+		at := rs.core.Now().UTC().Add(wait + time.Second - 1).Truncate(time.Second)
+		reply = rs.faultAt(media, http.StatusRequestEntityTooLarge, text, at.Format(time.RFC3339))
+	case exchange.Unavailable:
+		reply = rs.fault(media, http.StatusServiceUnavailable, text)
+	default:
 		return rs.broken(r)
 	}
-	reply := rs.fault(media, http.StatusServiceUnavailable, text)
-	reply.header.Set("Retry-After", seconds(retry))
+	reply.Header.Set("Retry-After", exchange.Seconds(wait))
 	return reply
 }
 
-func (rs rackspace) broken(r *http.Request) answer {
+func (rs *rackspace) broken(r *http.Request) exchange.Reply {
 	_, media := mediaOf(r)
-	if media == "" {
-		media = jsonType
-	}
 	return rs.fault(media, http.StatusInternalServerError, "internal error")
 }
 
@@ -190,11 +222,11 @@ type rackspaceFault struct {
 	RetryAt string   `json:"retryAt,omitempty" xml:"retryAt,attr,omitempty"`
 }
 
-func (rs rackspace) fault(media string, status int, text string) answer {
+func (rs *rackspace) fault(media string, status int, text string) exchange.Reply {
 	return rs.faultAt(media, status, text, "")
 }
 
-func (rs rackspace) faultAt(media string, status int, text, retryAt string) answer {
+func (rs *rackspace) faultAt(media string, status int, text, retryAt string) exchange.Reply {
 	reply := rs.empty(status, media)
 	f := rackspaceFault{Code: status, Message: text, RetryAt: retryAt}
 	if media == xmlType {
@@ -203,20 +235,20 @@ func (rs rackspace) faultAt(media string, status int, text, retryAt string) answ
 		if err != nil {
 			panic(err)
 		}
-		reply.body = body
+		reply.Body = body
 	} else {
-		reply.body = mustMarshal(map[string]rackspaceFault{faultNames[status]: f})
+		reply.Body = mustMarshal(map[string]rackspaceFault{faultNames[status]: f})
 	}
 	return reply
 }
 
 // empty returns an answer without a body, whose headers say what it depends on.
-func (rs rackspace) empty(status int, media string) answer {
+func (rs *rackspace) empty(status int, media string) exchange.Reply {
 	header := http.Header{"Vary": {"Accept, Accept-Encoding, X-Auth-Token"}}
 	if media != "" {
 		header.Set("Content-Type", media)
 	}
-	return answer{status: status, header: header}
+	return exchange.Reply{Status: status, Header: header}
 }
 
 // isHeaderText reports whether a stored user name, which may hold anything, can stand in a header.

@@ -1,8 +1,6 @@
 package httpadapter
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +8,8 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/stage"
+	"example.com/recovery/internal/spy"
 )
 
 const (
@@ -49,7 +49,14 @@ var rackspaceVectors = []vector{
 	{name: "unknown portal", core: withPortal, method: "POST", path: forgotPath, header: []string{isJSON},
 		body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": "other"}}`},
 	{name: "empty portal", core: withPortal, method: "POST", path: forgotPath, header: []string{isJSON},
-		body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": ""}}`},
+		body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": ""}}`, mails: "reset_token billybob@example.com"},
+	{name: "portal in another case", core: withPortal, method: "POST", path: forgotPath, header: []string{isJSON},
+		body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": "Cloud_Control"}}`, mails: "reset_link billybob@example.com"},
+	{name: "slash behind the path", method: "POST", path: forgotPath + "/", header: []string{isJSON}, body: forgotJSON, mails: "reset_token billybob@example.com"},
+	{name: "slash behind the suffix", method: "POST", path: forgotPath + ".xml/", header: []string{isJSON}, body: forgotJSON, mails: "reset_token billybob@example.com"},
+	{name: "below a prefix", method: "POST", path: "/identity" + forgotPath, header: []string{isJSON}, body: forgotJSON, mails: "reset_token billybob@example.com"},
+	{name: "byte order mark in XML", method: "POST", path: forgotPath, header: []string{isXML}, body: "\ufeff" + forgotXML, mails: "reset_token billybob@example.com"},
+	{name: "byte order mark in JSON", method: "POST", path: forgotPath, header: []string{isJSON}, body: "\ufeff" + forgotJSON},
 	{name: "no user name", method: "POST", path: forgotPath, header: []string{isJSON}, body: `{"RAX-AUTH:forgotPasswordCredentials": {}}`},
 	{name: "empty user name", method: "POST", path: forgotPath, header: []string{isJSON}, body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": ""}}`},
 	{name: "header injection in the user name", method: "POST", path: forgotPath, header: []string{isJSON}, body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob\r\nSet-Cookie: x=y"}}`},
@@ -60,14 +67,16 @@ var rackspaceVectors = []vector{
 	{name: "unknown token, XML", method: "POST", path: resetPath, header: []string{isXML, wantXML, "X-Auth-Token: abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"}, body: resetXML},
 	{name: "no password", method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: `{"RAX-AUTH:passwordReset": {}}`},
 	{name: "rejected password", method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: `{"RAX-AUTH:passwordReset": {"password": "secret"}}`},
+	{name: "rejected password and unknown token", method: "POST", path: resetPath, header: []string{isJSON, "X-Auth-Token: " + stage.NoToken}, body: `{"RAX-AUTH:passwordReset": {"password": "secret"}}`},
+	{name: "rejected password and no token", method: "POST", path: resetPath, header: []string{isJSON}, body: `{"RAX-AUTH:passwordReset": {"password": "secret"}}`},
 	{name: "rejected password, XML", method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: strings.Replace(resetXML, "superSecurePassw0rd!", "secret", 1)},
-	{name: "denied by the application", core: denyAll, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
-	{name: "challenged by the application", core: challengeAll, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
-	{name: "challenged by the application, XML", core: challengeAll, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
-	{name: "rejected by the application", core: rejectAll, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
-	{name: "rejected by the application, XML", core: rejectAll, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
-	{name: "the application cannot decide", core: approveFails, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
-	{name: "denied by the application, XML", core: denyAll, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
+	{name: "denied by the application", core: stage.Denied, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
+	{name: "challenged by the application", core: stage.Challenged, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
+	{name: "challenged by the application, XML", core: stage.Challenged, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
+	{name: "rejected by the application", core: stage.Rejected, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
+	{name: "rejected by the application, XML", core: stage.Rejected, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
+	{name: "the application cannot decide", core: stage.Unsure, method: "POST", path: resetPath, header: []string{isJSON, hasToken}, body: resetJSON},
+	{name: "denied by the application, XML", core: stage.Denied, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
 	{name: "suffix beats Accept", method: "POST", path: forgotPath + ".xml", header: []string{isJSON, "Accept: application/json"}, body: "{}"},
 	{name: "suffix beats Accept, the other way", method: "POST", path: forgotPath + ".json", header: []string{isXML, "Accept: application/xml"}, body: "<x/>"},
 	{name: "suffix of an accepted request", method: "POST", path: forgotPath + ".xml", header: []string{isJSON}, body: forgotJSON, mails: "reset_token billybob@example.com"},
@@ -92,8 +101,8 @@ var rackspaceVectors = []vector{
 	{name: "DOCTYPE", method: "POST", path: forgotPath, header: []string{isXML, wantXML}, body: `<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>` + resetXML},
 	{name: "body too large", method: "POST", path: forgotPath, header: []string{isJSON}, body: strings.Repeat(" ", 16<<10+1)},
 	{name: "body too large, XML", method: "POST", path: forgotPath, header: []string{isXML, wantXML}, body: strings.Repeat(" ", 16<<10+1)},
-	{name: "over the limit", core: oneRequest, before: askOnce, method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON},
-	{name: "over the limit, XML", core: oneRequest, before: askOnce, method: "POST", path: forgotPath, header: []string{isXML, wantXML}, body: forgotXML},
+	{name: "over the limit", core: stage.OneRequest, before: askOnce, method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON},
+	{name: "over the limit, XML", core: stage.OneRequest, before: askOnce, method: "POST", path: forgotPath, header: []string{isXML, wantXML}, body: forgotXML},
 	{name: "store down", before: storeDown, method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON},
 	{name: "store down, XML", before: storeDown, method: "POST", path: resetPath, header: []string{isXML, wantXML, hasToken}, body: resetXML},
 	{name: "store panics", before: storePanic, method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON},
@@ -117,9 +126,9 @@ func TestRackspaceNeutralisesTheStoredName(t *testing.T) {
 	} {
 		is := is.New(t)
 		w := newWorld(t, NewRackspace, recovery.Options{}, Options{})
-		is.NoErr(errOf(w.RequestReset(t.Context(), recovery.ResetRequest{Email: "victim@example.com"})))
-		w.users.Put(recovery.Account{ID: "9", Username: name, Email: "victim@example.com", Active: true, HasPassword: true, EmailVerified: true}, "hash of old")
-		mails := w.deliver()
+		is.NoErr(spy.Err(w.RequestReset(t.Context(), recovery.ResetRequest{Email: "victim@example.com"})))
+		w.Users.Put(recovery.Account{ID: "9", Username: name, Email: "victim@example.com", Active: true, HasPassword: true, EmailVerified: true}, "hash of old")
+		mails := w.Mails()
 		is.Equal(len(mails), 1)
 		response := w.send("POST", resetPath, []string{isJSON, "X-Auth-Token: " + mails[0].Resets[0].Token.Reveal()}, resetJSON)
 		is.True(strings.HasPrefix(response, "HTTP/1.1 204 "))
@@ -167,39 +176,14 @@ func TestAcceptable(t *testing.T) {
 	}
 }
 
-func TestBodyMedia(t *testing.T) {
-	for contentType, want := range map[string]string{
-		"application/json":                   jsonType,
-		"Application/XML; charset=\"utf-8\"": xmlType,
-		"application/json; charset":          "",
-		"application/json; x=utf-8":          "",
-		"application/json;":                  jsonType,
-		"text/json":                          "",
-		"":                                   "",
-	} {
-		t.Run(contentType, func(t *testing.T) {
-			is := is.New(t)
-			media, err := bodyMedia(http.Header{"Content-Type": {contentType}})
-			is.Equal(media, want)
-			is.Equal(err == nil, want != "")
-		})
-	}
-}
-
 // Retry-After and retryAt are whole seconds, never too early.
 func TestRackspaceRetryAt(t *testing.T) {
-	for name, c := range map[string]struct {
-		nanoseconds int
-		want        string
-	}{"on the second": {0, "2026-11-21T18:31:00Z"}, "just after": {1, "2026-11-21T18:31:01Z"}} {
-		t.Run(name, func(t *testing.T) {
-			is := is.New(t)
-			w := newWorld(t, NewRackspace, recovery.Options{}, Options{})
-			rs := rackspace{now: func() time.Time { return time.Date(2026, 11, 21, 18, 30, 0, c.nanoseconds, time.UTC) }}
-			a := newAdapter(w.Service, nil, func(*Options) format { return rs })
-			reply := rs.reply(a, httptest.NewRequest("POST", forgotPath, nil), jsonType, nil, "", &recovery.LimitError{RetryAfter: time.Minute})
-			is.True(strings.Contains(string(reply.body), c.want))
-			is.Equal(reply.header.Get("Retry-After"), "60")
-		})
+	for nanoseconds, want := range map[int]string{0: "2026-11-21T18:31:00Z", 1: "2026-11-21T18:31:01Z"} {
+		is := is.New(t)
+		w := newWorld(t, NewRackspace, recovery.Options{Now: func() time.Time { return time.Date(2026, 11, 21, 18, 30, 0, nanoseconds, time.UTC) }}, Options{})
+		w.Fail = func() error { return &recovery.LimitError{RetryAfter: time.Minute} }
+		response := w.send("POST", forgotPath, []string{isJSON}, forgotJSON)
+		is.True(strings.Contains(response, want))
+		is.True(strings.Contains(response, "\nRetry-After: 60\n"))
 	}
 }

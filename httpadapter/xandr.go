@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/exchange"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 //	400  SYNTAX   INVALID_JSON      not the JSON that is asked for
 //	400  SYNTAX   INVALID_FIELD     a field is missing, too many, or against its rule
 //	400  SYNTAX   INVALID_PASSWORD  against the policy; error_description lists the reasons' names
-//	401  NOAUTH   INVALID_TOKEN     the token cannot be used, whatever the reason
+//	400  SYNTAX   INVALID_TOKEN     the token cannot be used, whatever the reason
 //	403  UNAUTH   CHALLENGE         Options.Approve of package recovery asks for a second factor
 //	403  UNAUTH                     Options.Approve denied the reset
 //	404  SYNTAX                     another path
@@ -32,11 +33,18 @@ const (
 //	503  SYSTEM   SERVICE_UNAVAILABLE  the store, hashing or Options.Approve failed, with Retry-After
 //
 // dbg_info.time is always 0: a measured time would reveal what the answer hides.
-func NewXandr(svc *recovery.Service, opts *Options) http.Handler {
-	return newAdapter(svc, opts, func(o *Options) format { return xandr{always200: o.XandrAlways200} })
+func NewXandr(svc *recovery.Service, opts *Options) (http.Handler, error) {
+	h, err := opts.handler(svc)
+	if err != nil {
+		return nil, err
+	}
+	return &xandr{Handler: h, always200: opts != nil && opts.XandrAlways200}, nil
 }
 
-type xandr struct{ always200 bool }
+type xandr struct {
+	*exchange.Handler
+	always200 bool
+}
 
 type xandrDebug struct {
 	Version    string   `json:"version"`
@@ -62,17 +70,22 @@ var xandrOK = mustMarshal(map[string]any{"response": struct {
 	Debug  xandrDebug `json:"dbg_info"`
 }{"OK", xandrDebugInfo}})
 
-func (x xandr) serve(a *adapter, w http.ResponseWriter, r *http.Request) answer {
-	if r.URL.Path != xandrPath {
+// ServeHTTP implements [http.Handler].
+func (x *xandr) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x.Serve(w, r, func() exchange.Reply { return x.answer(w, r) }, func() exchange.Reply { return x.broken(r) })
+}
+
+func (x *xandr) answer(w http.ResponseWriter, r *http.Request) exchange.Reply {
+	if !isAt(r.URL.Path, xandrPath) {
 		return x.fault(r, http.StatusNotFound, "SYNTAX", "", "there is nothing at this path")
 	}
 	if r.Method != http.MethodPost && r.Method != http.MethodPut {
 		reply := x.fault(r, http.StatusMethodNotAllowed, "SYNTAX", "", "the method must be POST or PUT")
-		reply.header.Set("Allow", "POST, PUT")
+		reply.Header.Set("Allow", "POST, PUT")
 		return reply
 	}
-	body, err := a.readBody(w, r)
-	if errors.Is(err, errTooLarge) {
+	body, err := exchange.ReadBody(w, r)
+	if errors.Is(err, exchange.ErrTooLarge) {
 		return x.fault(r, http.StatusRequestEntityTooLarge, "LIMIT", "", err.Error())
 	}
 	fields := []field{{name: "username"}, {name: "email"}, {name: "password"}, {name: "token"}}
@@ -83,12 +96,12 @@ func (x xandr) serve(a *adapter, w http.ResponseWriter, r *http.Request) answer 
 		return x.fault(r, http.StatusBadRequest, "SYNTAX", "INVALID_JSON", err.Error())
 	}
 	if r.Method == http.MethodPut {
-		return x.complete(a, r, fields)
+		return x.complete(r, fields)
 	}
-	return x.request(a, r, fields)
+	return x.request(r, fields)
 }
 
-func (x xandr) request(a *adapter, r *http.Request, fields []field) answer {
+func (x *xandr) request(r *http.Request, fields []field) exchange.Reply {
 	username, email, password, token := fields[0], fields[1], fields[2], fields[3]
 	switch {
 	case password.set || token.set:
@@ -98,18 +111,18 @@ func (x xandr) request(a *adapter, r *http.Request, fields []field) answer {
 	case username.set && username.value == "":
 		return x.badField(r, "username must not be empty")
 	case username.set:
-		_, err := a.svc.RequestReset(r.Context(), recovery.ResetRequest{
-			Username: username.value, Tenant: a.opts.Tenant(r), Locale: locale(r), Client: a.opts.ClientAddr(r),
+		_, err := x.Service.RequestReset(r.Context(), recovery.ResetRequest{
+			Username: username.value, Tenant: x.Tenant(r), Locale: exchange.Locale(r.Header), Client: x.ClientAddr(r),
 		})
-		return x.reply(a, r, fields, err)
+		return x.reply(r, fields, err)
 	}
-	_, err := a.svc.RetrieveUsername(r.Context(), recovery.UsernameRequest{
-		Email: email.value, Tenant: a.opts.Tenant(r), Locale: locale(r), Client: a.opts.ClientAddr(r),
+	_, err := x.Service.RetrieveUsername(r.Context(), recovery.UsernameRequest{
+		Email: email.value, Tenant: x.Tenant(r), Locale: exchange.Locale(r.Header), Client: x.ClientAddr(r),
 	})
-	return x.reply(a, r, fields, err)
+	return x.reply(r, fields, err)
 }
 
-func (x xandr) complete(a *adapter, r *http.Request, fields []field) answer {
+func (x *xandr) complete(r *http.Request, fields []field) exchange.Reply {
 	username, email, password, token := fields[0], fields[1], fields[2], fields[3]
 	switch {
 	case email.set:
@@ -119,24 +132,24 @@ func (x xandr) complete(a *adapter, r *http.Request, fields []field) answer {
 	case username.set && username.value == "":
 		return x.badField(r, "username must not be empty")
 	}
-	_, err := a.svc.CompleteReset(r.Context(), recovery.CompleteRequest{
+	_, err := x.Service.CompleteReset(r.Context(), recovery.CompleteRequest{
 		Username: username.value, Password: password.value, Token: token.value,
-		Locale: locale(r), Client: a.opts.ClientAddr(r),
+		Locale: exchange.Locale(r.Header), Client: x.ClientAddr(r),
 	})
-	return x.reply(a, r, fields, err)
+	return x.reply(r, fields, err)
 }
 
 // reply answers with what a call returned.
-func (x xandr) reply(a *adapter, r *http.Request, fields []field, err error) answer {
-	if err == nil {
-		a.succeeded()
-		return answer{http.StatusOK, jsonHeader(), xandrOK}
-	}
-	class, text, retry := a.classify(r.Context(), fields, err)
+func (x *xandr) reply(r *http.Request, fields []field, err error) exchange.Reply {
+	class, wait := x.Classify(r.Context(), err, func(field string) bool { return isSet(fields, field) })
+	text := explain(class, err)
+	var reply exchange.Reply
 	switch class {
-	case failureRequest:
+	case exchange.OK:
+		return exchange.Reply{Status: http.StatusOK, Header: jsonHeader(), Body: xandrOK}
+	case exchange.BadField:
 		return x.badField(r, text)
-	case failurePassword:
+	case exchange.BadPassword:
 		e, _ := errors.AsType[*recovery.PasswordError](err)
 		names := make([]string, len(e.Reasons))
 		for i, reason := range e.Reasons {
@@ -144,38 +157,37 @@ func (x xandr) reply(a *adapter, r *http.Request, fields []field, err error) ans
 		}
 		description := strings.Join(names, ",")
 		return x.faultWith(r, http.StatusBadRequest, "SYNTAX", "INVALID_PASSWORD", text, &description)
-	case failureToken:
-		return x.fault(r, http.StatusUnauthorized, "NOAUTH", "INVALID_TOKEN", text)
-	case failureChallenge:
+	case exchange.BadToken:
+		return x.fault(r, http.StatusBadRequest, "SYNTAX", "INVALID_TOKEN", text)
+	case exchange.Challenged:
 		return x.fault(r, http.StatusForbidden, "UNAUTH", "CHALLENGE", text)
-	case failureDenied:
+	case exchange.Denied:
 		return x.fault(r, http.StatusForbidden, "UNAUTH", "", text)
-	case failureLimit:
-		reply := x.fault(r, http.StatusTooManyRequests, "SYSTEM", "RATE_EXCEEDED", text)
-		reply.header.Set("Retry-After", seconds(retry))
-		reply.header.Set("X-Ratelimit-Code", "429")
-		return reply
-	case failureBroken:
+	case exchange.Limited:
+		reply = x.fault(r, http.StatusTooManyRequests, "SYSTEM", "RATE_EXCEEDED", text)
+		reply.Header.Set("X-Ratelimit-Code", "429")
+	case exchange.Unavailable:
+		reply = x.fault(r, http.StatusServiceUnavailable, "SYSTEM", "SERVICE_UNAVAILABLE", text)
+	default:
 		return x.broken(r)
 	}
-	reply := x.fault(r, http.StatusServiceUnavailable, "SYSTEM", "SERVICE_UNAVAILABLE", text)
-	reply.header.Set("Retry-After", seconds(retry))
+	reply.Header.Set("Retry-After", exchange.Seconds(wait))
 	return reply
 }
 
-func (x xandr) broken(r *http.Request) answer {
+func (x *xandr) broken(r *http.Request) exchange.Reply {
 	return x.fault(r, http.StatusInternalServerError, "SYSTEM", "", "internal error")
 }
 
-func (x xandr) badField(r *http.Request, text string) answer {
+func (x *xandr) badField(r *http.Request, text string) exchange.Reply {
 	return x.fault(r, http.StatusBadRequest, "SYNTAX", "INVALID_FIELD", text)
 }
 
-func (x xandr) fault(r *http.Request, status int, id, code, text string) answer {
+func (x *xandr) fault(r *http.Request, status int, id, code, text string) exchange.Reply {
 	return x.faultWith(r, status, id, code, text, nil)
 }
 
-func (x xandr) faultWith(r *http.Request, status int, id, code, text string, description *string) answer {
+func (x *xandr) faultWith(r *http.Request, status int, id, code, text string, description *string) exchange.Reply {
 	e := xandrError{ID: id, Text: text, Description: description, Service: xandrService, Method: knownMethod(r.Method), Debug: xandrDebugInfo}
 	if code != "" {
 		e.Code = &code
@@ -183,7 +195,7 @@ func (x xandr) faultWith(r *http.Request, status int, id, code, text string, des
 	if x.always200 {
 		status = http.StatusOK
 	}
-	return answer{status, jsonHeader(), mustMarshal(map[string]xandrError{"response": e})}
+	return exchange.Reply{Status: status, Header: jsonHeader(), Body: mustMarshal(map[string]xandrError{"response": e})}
 }
 
 // knownMethod returns the method, or "" for one that HTTP does not define: no answer repeats input.

@@ -3,6 +3,8 @@ package httpadapter
 import (
 	"strings"
 	"testing"
+
+	"example.com/recovery/httpadapter/internal/stage"
 )
 
 const curlType = "Content-Type: application/x-www-form-urlencoded" // what curl -d sends
@@ -33,12 +35,13 @@ var xandrVectors = []vector{
 	{name: "rejected password", method: "PUT", path: "/account-recovery", body: strings.Replace(put, "superSecurePassw0rd!", "secret", 1)},
 	{name: "password with the user name", method: "PUT", path: "/account-recovery", body: strings.Replace(put, "superSecurePassw0rd!", "My-Billybob-26!", 1)},
 	{name: "password too long", method: "PUT", path: "/account-recovery", body: strings.Replace(put, "superSecure", strings.Repeat("Aa1-", 260), 1)},
-	{name: "denied by the application", core: denyAll, method: "PUT", path: "/account-recovery", body: put},
-	{name: "challenged by the application", core: challengeAll, method: "PUT", path: "/account-recovery", body: put},
-	{name: "rejected by the application", core: rejectAll, method: "PUT", path: "/account-recovery", body: put},
-	{name: "the application cannot decide", core: approveFails, method: "PUT", path: "/account-recovery", body: put},
+	{name: "denied by the application", core: stage.Denied, method: "PUT", path: "/account-recovery", body: put},
+	{name: "challenged by the application", core: stage.Challenged, method: "PUT", path: "/account-recovery", body: put},
+	{name: "rejected by the application", core: stage.Rejected, method: "PUT", path: "/account-recovery", body: put},
+	{name: "the application cannot decide", core: stage.Unsure, method: "PUT", path: "/account-recovery", body: put},
 	{name: "empty body", method: "POST", path: "/account-recovery"},
 	{name: "not JSON", method: "POST", path: "/account-recovery", body: "username=billybob"},
+	{name: "body that ends early", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":`},
 	{name: "unknown key", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"user":"billybob"}}`},
 	{name: "list of addresses", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"email":["alice@example.com","evil@example.com"]}}`},
 	{name: "duplicate key", method: "POST", path: "/account-recovery", body: `{"account-recovery":{"email":"alice@example.com","email":"evil@example.com"}}`},
@@ -60,10 +63,11 @@ var xandrVectors = []vector{
 	{name: "OPTIONS", method: "OPTIONS", path: "/account-recovery"},
 	{name: "method override", method: "GET", path: "/account-recovery?_method=PUT", header: []string{"X-HTTP-Method-Override: PUT"}, body: put},
 	{name: "method unknown to HTTP", method: "BREW", path: "/account-recovery"},
+	{name: "below a prefix, with a slash behind", method: "POST", path: "/api/v1/account-recovery/", body: `{"account-recovery":{"username":"nobody"}}`},
 	{name: "another path", method: "POST", path: "/account-recovery/x", body: put},
-	{name: "over the limit", core: oneRequest, before: askOnce, method: "POST", path: "/account-recovery",
+	{name: "over the limit", core: stage.OneRequest, before: askOnce, method: "POST", path: "/account-recovery",
 		body: `{"account-recovery":{"username":"billybob"}}`},
-	{name: "over the limit, forwarded headers", core: oneRequest, before: askOnce, method: "POST", path: "/account-recovery",
+	{name: "over the limit, forwarded headers", core: stage.OneRequest, before: askOnce, method: "POST", path: "/account-recovery",
 		header: []string{"X-Forwarded-For: 203.0.113.9", "Forwarded: for=203.0.113.9", "X-Real-IP: 203.0.113.9"},
 		body:   `{"account-recovery":{"username":"billybob"}}`},
 	{name: "store down", before: storeDown, method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":"billybob"}}`},
@@ -71,7 +75,7 @@ var xandrVectors = []vector{
 	{name: "store panics", before: storePanic, method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":"billybob"}}`},
 	{name: "tenant at fault", opts: noTenant, method: "POST", path: "/account-recovery", body: `{"account-recovery":{"username":"billybob"}}`},
 	{name: "always 200", opts: Options{XandrAlways200: true}, method: "PUT", path: "/account-recovery", body: strings.Replace(put, "billybob", "alice", 1)},
-	{name: "always 200, over the limit", opts: Options{XandrAlways200: true}, core: oneRequest, before: askOnce, method: "POST", path: "/account-recovery",
+	{name: "always 200, over the limit", opts: Options{XandrAlways200: true}, core: stage.OneRequest, before: askOnce, method: "POST", path: "/account-recovery",
 		body: `{"account-recovery":{"username":"billybob"}}`},
 }
 

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/go-chi/chi/v5/middleware"
 
 	"example.com/recovery"
 	"example.com/recovery/httpadapter"
@@ -27,27 +26,24 @@ func Example_chi() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// chi's middleware finds the client; limits are counted by it. It finds none for a call that
-	// did not come through the proxy.
-	clientAddr := func(r *http.Request) netip.Addr {
-		if client := middleware.GetClientIPAddr(r.Context()); client.IsValid() {
-			return client
-		}
-		peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-		return peer.Addr()
-	}
+	clientAddr := httpadapter.TrustedProxies("X-Forwarded-For", netip.MustParsePrefix("10.0.0.0/8"))
 	pages, err := portal.New(svc, &portal.Options{ClientAddr: clientAddr})
 	if err != nil {
 		log.Fatal(err)
 	}
+	api, err := httpadapter.NewJSON(svc, &httpadapter.Options{ClientAddr: clientAddr})
+	if err != nil {
+		log.Fatal(err)
+	}
 	router := chi.NewRouter()
-	router.Use(middleware.ClientIPFromXFF("10.0.0.0/8"))
-	router.Handle("/account-recovery", httpadapter.NewXandr(svc, &httpadapter.Options{ClientAddr: clientAddr}))
+	router.Route("/api/v1", func(r chi.Router) { r.Mount("/recovery", api) })
 	router.Mount("/recover/", pages)
 	router.Handle("/recover", http.RedirectHandler("/recover/", http.StatusSeeOther))
 
 	w := httptest.NewRecorder()
-	router.ServeHTTP(w, httptest.NewRequest("POST", "/account-recovery", strings.NewReader(`{"account-recovery":{"username":"alice"}}`)))
+	r := httptest.NewRequest("POST", "/api/v1/recovery/usernames", strings.NewReader(`{"email":"alice@example.com"}`))
+	r.Header.Set("Content-Type", "application/json")
+	router.ServeHTTP(w, r)
 	fmt.Println(w.Code)
 	w = httptest.NewRecorder()
 	router.ServeHTTP(w, httptest.NewRequest("GET", "/recover/password", nil))
@@ -56,7 +52,7 @@ func Example_chi() {
 	router.ServeHTTP(w, httptest.NewRequest("GET", "/recover", nil))
 	fmt.Println(w.Code, w.Header().Get("Location"))
 	// Output:
-	// 200
+	// 202
 	// 200
 	// 303 /recover/
 }

@@ -39,17 +39,23 @@ func Example_echo() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	api, err := httpadapter.NewJSON(svc, &httpadapter.Options{ClientAddr: clientAddr})
+	if err != nil {
+		log.Fatal(err)
+	}
 	e := echo.New()
-	e.Any("/account-recovery", echo.WrapHandler(httpadapter.NewXandr(svc, &httpadapter.Options{ClientAddr: clientAddr})))
+	e.Group("/api/v1").Any("/recovery/*", echo.WrapHandler(api))
 	e.Any("/recover/*", echo.WrapHandler(pages))
 
 	w := httptest.NewRecorder()
-	e.ServeHTTP(w, httptest.NewRequest("POST", "/account-recovery", strings.NewReader(`{"account-recovery":{"username":"alice"}}`)))
+	r := httptest.NewRequest("POST", "/api/v1/recovery/usernames", strings.NewReader(`{"email":"alice@example.com"}`))
+	r.Header.Set("Content-Type", "application/json")
+	e.ServeHTTP(w, r)
 	fmt.Println(w.Code)
 	w = httptest.NewRecorder()
 	e.ServeHTTP(w, httptest.NewRequest("GET", "/recover/password", nil))
 	fmt.Println(w.Code)
 	// Output:
-	// 200
+	// 202
 	// 200
 }

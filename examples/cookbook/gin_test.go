@@ -28,6 +28,10 @@ func Example_gin() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	api, err := httpadapter.NewJSON(svc, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
 	if err := router.SetTrustedProxies([]string{"10.0.0.0/8"}); err != nil {
@@ -35,16 +39,18 @@ func Example_gin() {
 	}
 	// gin finds the client; the handlers take it from RemoteAddr, and count limits by it.
 	group := router.Group("/", func(c *gin.Context) { c.Request.RemoteAddr = c.ClientIP() })
-	group.Any("/account-recovery", gin.WrapH(httpadapter.NewXandr(svc, nil)))
+	group.Any("/api/v1/recovery/*call", gin.WrapH(api))
 	group.Any("/recover/*page", gin.WrapH(pages))
 
 	w := httptest.NewRecorder()
-	router.ServeHTTP(w, httptest.NewRequest("POST", "/account-recovery", strings.NewReader(`{"account-recovery":{"username":"alice"}}`)))
+	r := httptest.NewRequest("POST", "/api/v1/recovery/usernames", strings.NewReader(`{"email":"alice@example.com"}`))
+	r.Header.Set("Content-Type", "application/json")
+	router.ServeHTTP(w, r)
 	fmt.Println(w.Code)
 	w = httptest.NewRecorder()
 	router.ServeHTTP(w, httptest.NewRequest("GET", "/recover/password", nil))
 	fmt.Println(w.Code)
 	// Output:
-	// 200
+	// 202
 	// 200
 }

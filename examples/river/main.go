@@ -51,7 +51,11 @@ func run(ctx context.Context, db, addr string) error {
 		return err
 	}
 	defer a.close()
-	server := &http.Server{Addr: addr, Handler: httpadapter.NewXandr(a.svc, nil), ReadTimeout: 30 * time.Second}
+	handler, err := httpadapter.NewXandr(a.svc, nil)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Addr: addr, Handler: handler, ReadTimeout: 30 * time.Second}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	fmt.Printf(`Try
 

@@ -201,8 +201,17 @@ func empty(ctx context.Context, svc *recovery.Service) error {
 func routes(svc *recovery.Service, db database, box *mailbox, hash, guide string, logger *slog.Logger) (http.Handler, error) {
 	opts := &httpadapter.Options{Logger: logger}
 	mux := http.NewServeMux()
-	mux.Handle("/account-recovery", httpadapter.NewXandr(svc, opts))
-	mux.Handle("/v2.0/", httpadapter.NewRackspace(svc, opts))
+	for path, build := range map[string]func(*recovery.Service, *httpadapter.Options) (http.Handler, error){
+		"/account-recovery": httpadapter.NewXandr,
+		"/v2.0/":            httpadapter.NewRackspace,
+		"/api/recovery/":    httpadapter.NewJSON,
+	} {
+		format, err := build(svc, opts)
+		if err != nil {
+			return nil, err
+		}
+		mux.Handle(path, format)
+	}
 	login := newLogin(db, hash)
 	mux.Handle("POST /login", login)
 	if box != nil {

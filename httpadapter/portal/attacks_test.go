@@ -11,6 +11,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/stage"
 )
 
 // allPaths are those that answer.
@@ -19,25 +20,25 @@ var allPaths = []string{"", "password", "password-sent", "username", "username-s
 func TestAttack_S29_NoTokenInAnswers(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, recovery.Options{}, Options{})
-	token := w.token("billybob")
+	token := w.Token("billybob")
 	for _, form := range []url.Values{
 		newPassword(token, "short"),
-		{"token": {token}, "password": {goodPassword}, "repeat": {"other"}},
-		{"token": {"<" + token + "\u3000>\u200b"}, "password": {goodPassword}, "repeat": {"other"}},
+		{"token": {token}, "password": {stage.Password}, "repeat": {"other"}},
+		{"token": {"<" + token + "\u3000>\u200b"}, "password": {stage.Password}, "repeat": {"other"}},
 		newPassword("https://portal.example/recover/reset#token="+token, "Password-123"),
-		newPassword(token+token, goodPassword),
-		{"token": {token}, "password": {goodPassword}},
-		newPassword(token, goodPassword),
-		newPassword(token, goodPassword), // used now
+		newPassword(token+token, stage.Password),
+		{"token": {token}, "password": {stage.Password}},
+		newPassword(token, stage.Password),
+		newPassword(token, stage.Password), // used now
 	} {
 		answer := dump(w.post("/recover/reset", form))
 		is.True(!strings.Contains(answer, token[:8]))
-		is.True(!strings.Contains(answer, goodPassword))
+		is.True(!strings.Contains(answer, stage.Password))
 	}
 	// Where a link was built wrongly, so that the token came in the query.
 	answer := dump(w.do("GET", "/recover/reset?token="+token, ""))
 	is.True(!strings.Contains(answer, token[:8]))
-	is.Equal(w.log.String(), "")
+	is.Equal(w.Log.String(), "")
 }
 
 func TestAttack_S60_HostDoesNotReachAnything(t *testing.T) {
@@ -61,7 +62,7 @@ func TestAttack_S60_HostDoesNotReachAnything(t *testing.T) {
 	response, text := send("POST", "http://evil.example/recover/password", byUsername("billybob").Encode(), forwarded...)
 	is.Equal(response.Code, 303)
 	is.True(!strings.Contains(text, "evil"))
-	mails := w.deliver()
+	mails := w.Mails()
 	is.Equal(len(mails), 1)
 	is.Equal(mails[0].Resets[0].Link, "https://portal.example/recover/reset#token="+mails[0].Resets[0].Token.Reveal())
 }
@@ -84,10 +85,10 @@ func TestAttack_S70_OtherSites(t *testing.T) {
 		header := []string{"Sec-Fetch-Site", "same-origin", "Content-Type", media}
 		is.Equal(w.do("POST", "/recover/password", byUsername("billybob").Encode(), header...).Code, 415)
 	}
-	is.Equal(len(w.deliver()), 0)                                                // no mail
-	is.Equal(strings.Count(w.log.String(), "set portal.Options.CrossOrigin"), 1) // a minute
+	is.Equal(len(w.Mails()), 0)                                                  // no mail
+	is.Equal(strings.Count(w.Log.String(), "set portal.Options.CrossOrigin"), 1) // a minute
 	is.Equal(w.do("POST", "/recover/password", byUsername("billybob").Encode(), "Content-Type", formType, "Origin", "http://example.com").Code, 303)
-	is.Equal(len(w.deliver()), 1) // the pages' own form, where a browser tells its origin only
+	is.Equal(len(w.Mails()), 1) // the pages' own form, where a browser tells its origin only
 }
 
 func TestOriginsOfOnesOwn(t *testing.T) {
@@ -164,7 +165,7 @@ func TestAttack_S12_TheChosenFieldCounts(t *testing.T) {
 	w := newWorld(t, recovery.Options{}, Options{})
 	to := func(form url.Values) (addresses []string) {
 		is.Equal(w.post("/password", form).Code, 303)
-		for _, m := range w.deliver() {
+		for _, m := range w.Mails() {
 			addresses = append(addresses, m.To)
 		}
 		return addresses

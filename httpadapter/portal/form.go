@@ -2,42 +2,13 @@ package portal
 
 import (
 	"errors"
-	"mime"
-	"net/http"
 	"strings"
 	"unicode/utf8"
 )
 
 const formType = "application/x-www-form-urlencoded"
 
-var (
-	errMediaType = errors.New("the Content-Type must be " + formType + ", in UTF-8 and without a Content-Encoding")
-	errForm      = errors.New("the body must be the form of this page")
-)
-
-// checkFormType accepts URL-encoded forms only. Multipart bodies follow other rules, and a form of
-// another site can make a text/plain body look like anything.
-func checkFormType(h http.Header) error {
-	for _, encoding := range h["Content-Encoding"] {
-		if !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
-			return errMediaType
-		}
-	}
-	values := h["Content-Type"]
-	if len(values) != 1 {
-		return errMediaType
-	}
-	media, params, err := mime.ParseMediaType(values[0])
-	if err != nil || media != formType {
-		return errMediaType
-	}
-	for name, value := range params {
-		if name != "charset" || !strings.EqualFold(value, "utf-8") {
-			return errMediaType
-		}
-	}
-	return nil
-}
+var errForm = errors.New("the body must be the form of this page")
 
 // decodeForm reads "name=value&name=value" with each of names exactly once and nothing else, in any
 // order, as the page's own form sends it. Names and values must be UTF-8 without U+0000. net/url is

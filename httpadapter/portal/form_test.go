@@ -2,7 +2,6 @@ package portal
 
 import (
 	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -64,31 +63,6 @@ func TestDecodeForm(t *testing.T) {
 		}
 		is.NoErr(err)
 		is.Equal(got, want)
-	}
-}
-
-func TestFormTypes(t *testing.T) {
-	is := is.New(t)
-	for _, h := range []http.Header{
-		{"Content-Type": {formType}},
-		{"Content-Type": {"Application/X-WWW-Form-Urlencoded; charset=UTF-8"}},
-		{"Content-Type": {formType}, "Content-Encoding": {"identity"}},
-	} {
-		is.NoErr(checkFormType(h))
-	}
-	for _, h := range []http.Header{
-		{},
-		{"Content-Type": {"text/plain"}},
-		{"Content-Type": {"multipart/form-data; boundary=x"}},
-		{"Content-Type": {formType, formType}},
-		{"Content-Type": {formType + ", text/plain"}},
-		{"Content-Type": {formType + "; charset=utf-7"}},
-		{"Content-Type": {formType + "; boundary=x"}},
-		{"Content-Type": {formType + "; boundary=utf-8"}},
-		{"Content-Type": {formType + "; charset"}},
-		{"Content-Type": {formType}, "Content-Encoding": {"gzip"}},
-	} {
-		is.Equal(checkFormType(h), errMediaType)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/stage"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -37,12 +38,10 @@ type vector struct {
 var (
 	ja        = []string{"Accept-Language", "ja,en;q=0.5"}
 	isForm    = []string{"Content-Type", formType, "Sec-Fetch-Site", "same-origin"}
-	storeDown = func(w *world) { w.fail = func() error { return errStore } }
-	boom      = func(w *world) { w.fail = func() error { panic("boom at billybob@example.com") } }
+	storeDown = func(w *world) { w.Fail = func() error { return stage.ErrStore } }
+	boom      = func(w *world) { w.Fail = func() error { panic("boom at billybob@example.com") } }
 	wellKnown = func(w *world) {
-		var err error
-		w.handler, err = ChangePassword("/recover/")
-		w.is.NoErr(err)
+		w.handler = must(w.T)(ChangePassword("/recover/"))
 	}
 	askOnce = func(w *world) { w.post("/recover/password", byUsername("mallory")) }
 	dressed = Options{
@@ -71,9 +70,9 @@ var vectors = []vector{
 	{name: "by user name", method: "POST", path: "/recover/password", form: byUsername("billybob"), full: true, mails: "reset_link billybob@example.com"},
 	{name: "by a user name that is another's address", method: "POST", path: "/recover/password", form: byUsername("billybob@example.com"), full: true, mails: "reset_link other@example.com"},
 	{name: "user names", method: "POST", path: "/recover/username", form: url.Values{"email": {"alice@example.com"}}, full: true, mails: "usernames alice@example.com"},
-	{name: "new password", method: "POST", path: "/recover/reset", form: newPassword("TOKEN", goodPassword), full: true, mails: "password_changed billybob@example.com"},
+	{name: "new password", method: "POST", path: "/recover/reset", form: newPassword("TOKEN", stage.Password), full: true, mails: "password_changed billybob@example.com"},
 	{name: "new password, the whole link pasted", method: "POST", path: "/recover/reset",
-		form: newPassword(" https://portal.example/recover/reset#token=TOKEN \n", goodPassword), mails: "password_changed billybob@example.com"},
+		form: newPassword(" https://portal.example/recover/reset#token=TOKEN \n", stage.Password), mails: "password_changed billybob@example.com"},
 
 	{name: "no address", method: "POST", path: "/recover/password", form: byEmail("  "), full: true},
 	{name: "no user name", method: "POST", path: "/recover/password", form: byUsername("")},
@@ -85,26 +84,26 @@ var vectors = []vector{
 	{name: "bad password", method: "POST", path: "/recover/reset", form: newPassword("TOKEN", "secret"), full: true},
 	{name: "bad password, in Japanese", method: "POST", path: "/recover/reset", header: ja, form: newPassword("TOKEN", "Password-1"), full: true},
 	{name: "password with the user name", method: "POST", path: "/recover/reset", form: newPassword("TOKEN", "My-Billybob-26!"), full: true},
-	{name: "password of too many characters", method: "POST", path: "/recover/reset", form: newPassword(noToken, goodPassword+strings.Repeat("x", 45))},
+	{name: "password of too many characters", method: "POST", path: "/recover/reset", form: newPassword(stage.NoToken, stage.Password+strings.Repeat("x", 45))},
 	{name: "password of too many bytes", core: recovery.Options{Policy: &recovery.Policy{MaxLength: 1024}}, method: "POST", path: "/recover/reset",
-		form: newPassword(noToken, goodPassword+strings.Repeat("ä", 510)), full: true},
-	{name: "unknown token", method: "POST", path: "/recover/reset", form: newPassword(noToken, goodPassword), full: true},
-	{name: "malformed token, in Japanese", method: "POST", path: "/recover/reset", header: ja, form: newPassword("x", goodPassword), full: true},
-	{name: "denied by the application", core: denyAll, method: "POST", path: "/recover/reset", form: newPassword("TOKEN", goodPassword), full: true},
-	{name: "the application cannot decide", core: approveFails, method: "POST", path: "/recover/reset", form: newPassword("TOKEN", goodPassword)},
-	{name: "over the limit", core: oneRequest, before: askOnce, method: "POST", path: "/recover/password", form: byUsername("billybob"), full: true},
+		form: newPassword(stage.NoToken, stage.Password+strings.Repeat("ä", 510)), full: true},
+	{name: "unknown token", method: "POST", path: "/recover/reset", form: newPassword(stage.NoToken, stage.Password), full: true},
+	{name: "malformed token, in Japanese", method: "POST", path: "/recover/reset", header: ja, form: newPassword("x", stage.Password), full: true},
+	{name: "denied by the application", core: stage.Denied, method: "POST", path: "/recover/reset", form: newPassword("TOKEN", stage.Password), full: true},
+	{name: "the application cannot decide", core: stage.Unsure, method: "POST", path: "/recover/reset", form: newPassword("TOKEN", stage.Password)},
+	{name: "over the limit", core: stage.OneRequest, before: askOnce, method: "POST", path: "/recover/password", form: byUsername("billybob"), full: true},
 	{name: "store down", before: storeDown, method: "POST", path: "/recover/username", form: url.Values{"email": {"alice@example.com"}}, full: true},
-	{name: "store down at the end", before: storeDown, method: "POST", path: "/recover/reset", form: newPassword("TOKEN", goodPassword)},
+	{name: "store down at the end", before: storeDown, method: "POST", path: "/recover/reset", form: newPassword("TOKEN", stage.Password)},
 	{name: "store panics", before: boom, method: "POST", path: "/recover/password", form: byUsername("billybob"), full: true},
 
 	{name: "another path", method: "GET", path: "/recover/passwords", full: true},
-	{name: "POST to a page without a form", method: "POST", path: "/recover/done", form: newPassword("TOKEN", goodPassword)},
+	{name: "POST to a page without a form", method: "POST", path: "/recover/done", form: newPassword("TOKEN", stage.Password)},
 	{name: "PUT", method: "PUT", path: "/recover/reset", header: isForm, body: "token=TOKEN"},
 	{name: "OPTIONS", method: "OPTIONS", path: "/recover/reset"},
 	{name: "method override", method: "GET", path: "/recover/reset?_method=POST", header: []string{"X-HTTP-Method-Override", "POST"}},
 	{name: "cross-site form", method: "POST", path: "/recover/password", header: []string{"Content-Type", formType, "Sec-Fetch-Site", "cross-site"}, body: byUsername("billybob").Encode(), full: true},
-	{name: "form of another origin on plain http", method: "POST", path: "/recover/reset", header: []string{"Content-Type", formType, "Origin", "https://evil.example"}, body: newPassword("TOKEN", goodPassword).Encode()},
-	{name: "form without an origin", method: "POST", path: "/recover/reset", header: []string{"Content-Type", formType, "Origin", "null"}, body: newPassword("TOKEN", goodPassword).Encode()},
+	{name: "form of another origin on plain http", method: "POST", path: "/recover/reset", header: []string{"Content-Type", formType, "Origin", "https://evil.example"}, body: newPassword("TOKEN", stage.Password).Encode()},
+	{name: "form without an origin", method: "POST", path: "/recover/reset", header: []string{"Content-Type", formType, "Origin", "null"}, body: newPassword("TOKEN", stage.Password).Encode()},
 	{name: "text/plain", method: "POST", path: "/recover/username", header: []string{"Content-Type", "text/plain"}, body: "email=alice@example.com"},
 	{name: "multipart", method: "POST", path: "/recover/username", header: []string{"Content-Type", "multipart/form-data; boundary=x"},
 		body: "--x\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nalice@example.com\r\n--x--\r\n"},
@@ -114,7 +113,7 @@ var vectors = []vector{
 	{name: "unknown field", method: "POST", path: "/recover/username", form: url.Values{"email": {"alice@example.com"}, "next": {"https://evil.example"}}},
 	{name: "where passwords are changed", before: wellKnown, method: "GET", path: changePasswordPath, full: true},
 	{name: "where passwords are changed, POST", before: wellKnown, method: "POST", path: changePasswordPath, full: true},
-	{name: "body too large", method: "POST", path: "/recover/reset", header: isForm, body: newPassword(noToken, strings.Repeat("x", 16<<10)).Encode()},
+	{name: "body too large", method: "POST", path: "/recover/reset", header: isForm, body: newPassword(stage.NoToken, strings.Repeat("x", 16<<10)).Encode()},
 }
 
 var version = regexp.MustCompile(`\?v=[0-9a-f]{16}`)
@@ -132,24 +131,24 @@ func TestGolden(t *testing.T) {
 				body, header = v.form.Encode(), append(isForm[:4:4], header...)
 			}
 			if strings.Contains(body, "TOKEN") {
-				token = w.token("billybob")
+				token = w.Token("billybob")
 			}
 			if v.before != nil {
 				v.before(w)
 			}
 			response := w.do(v.method, v.path, strings.ReplaceAll(body, "TOKEN", token), header...)
-			w.fail = nil
+			w.Fail = nil
 			var mails []string
-			for _, m := range w.deliver() {
+			for _, m := range w.Mails() {
 				mails = append(mails, string(m.Kind)+" "+m.To)
 			}
 			is.Equal(strings.Join(mails, ", "), v.mails)
 			text := dump(response)
-			for _, s := range []string{token, noToken, "superSecure", "evil", "boom", "second factor", errStore.Error()} {
+			for _, s := range []string{token, stage.NoToken, "superSecure", "evil", "boom", "second factor", stage.ErrStore.Error()} {
 				is.True(s == "" || !strings.Contains(text, s)) // no answer may show it
 			}
 			for _, s := range []string{token, "superSecure", "alice@example.com", "billybob@example.com"} {
-				is.True(s == "" || !strings.Contains(w.log.String(), s)) // nor the log
+				is.True(s == "" || !strings.Contains(w.Log.String(), s)) // nor the log
 			}
 			if v.path != changePasswordPath { // where net/http adds it
 				is.Equal(response.Header().Get("Content-Length"), fmt.Sprint(response.Body.Len()))

@@ -3,10 +3,7 @@ package portal
 import (
 	"errors"
 	"html/template"
-	"io"
-	"math"
 	"net/http"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -15,17 +12,12 @@ import (
 	"golang.org/x/text/language"
 
 	"example.com/recovery"
-	"example.com/recovery/internal/acceptlanguage"
+	"example.com/recovery/httpadapter/internal/exchange"
 	"example.com/recovery/internal/outage"
 )
 
-const (
-	maxBody       = 16 << 10
-	retryWhenBusy = time.Second
-)
-
 type handler struct {
-	svc     *recovery.Service
+	*exchange.Handler
 	opts    Options
 	core    recovery.Options
 	rules   []recovery.PasswordRule
@@ -34,58 +26,52 @@ type handler struct {
 	pages   map[string]*template.Template
 	assets  map[string]asset
 	policy  string      // Content-Security-Policy
-	failed  outage.Line // calls
 	foreign outage.Line // forms of other sites
 }
 
-// A reply is a whole response, so that nothing is written before everything is decided.
+// A reply is a page, or else a body with its Content-Type in header.
 type reply struct {
 	status int
 	header http.Header
-	page   *Page  // or else
-	body   []byte // with its Content-Type in header
+	page   *Page
+	body   []byte
 }
 
 // ServeHTTP implements [http.Handler].
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Body != http.NoBody {
-		// Answers that do not wait for the body need a deadline too: net/http reads the rest of it.
-		// net/http also lifts the deadline at the end. Not every ResponseWriter has one.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.opts.BodyTimeout))
-	}
 	l := h.locale(r)
-	answer := h.answer(w, r, l)
-	header := w.Header()
-	setHeaders(header)
+	h.Serve(w, r, func() exchange.Reply {
+		return h.finish(h.route(w, r, l))
+	}, func() exchange.Reply {
+		return h.finish(h.refuse(l, http.StatusInternalServerError, "internal"))
+	})
+}
+
+// finish renders the page of a reply, and sets what every reply has.
+func (h *handler) finish(answer reply) exchange.Reply {
+	header := answer.header
+	if header == nil {
+		header = http.Header{}
+	}
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
 	if answer.body == nil { // a page or a redirection
 		setPageHeaders(header, h.policy)
 	}
 	if answer.page != nil {
 		body, err := h.render(answer.page)
 		if err != nil {
-			h.opts.Logger.Error("portal: a template failed", "page", answer.page.Name)
-			answer = reply{status: http.StatusInternalServerError, body: []byte("internal error\n")}
+			h.Logger.Error("portal: a template failed", "page", answer.page.Name)
+			answer.status, body = http.StatusInternalServerError, []byte("internal error\n")
 			header.Set("Content-Type", "text/plain; charset=utf-8")
 		} else {
-			answer.body = body
 			header.Set("Content-Type", "text/html; charset=utf-8")
 			header.Set("Content-Language", answer.page.Lang)
 			header.Set("Vary", "Accept-Language")
 		}
-	}
-	for name, values := range answer.header {
-		header[name] = values
+		answer.body = body
 	}
 	header.Set("Content-Length", strconv.Itoa(len(answer.body)))
-	w.WriteHeader(answer.status)
-	_, _ = w.Write(answer.body) // the client may be gone
-}
-
-// setHeaders sets what every answer has.
-func setHeaders(header http.Header) {
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	return exchange.Reply{Status: answer.status, Header: header, Body: answer.body}
 }
 
 // setPageHeaders sets what browsers enforce for a page. The Referrer-Policy is not no-referrer:
@@ -96,20 +82,6 @@ func setPageHeaders(header http.Header, policy string) {
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
 	header.Set("Referrer-Policy", "strict-origin")
 	header.Set("X-Frame-Options", "DENY")
-}
-
-func (h *handler) answer(w http.ResponseWriter, r *http.Request, l *locale) (answer reply) {
-	defer func() {
-		switch v := recover(); {
-		case v == http.ErrAbortHandler:
-			panic(v)
-		case v != nil:
-			// The value may hold anything, even a secret; the stack says where.
-			h.opts.Logger.Error("portal: panic", "stack", string(debug.Stack()))
-			answer = h.refuse(l, http.StatusInternalServerError, "internal")
-		}
-	}()
-	return h.route(w, r, l)
 }
 
 // route answers by the last segment of the path and the method.
@@ -160,22 +132,25 @@ func (a asset) reply(r *http.Request) reply {
 // post reads a form and acts on it.
 func (h *handler) post(w http.ResponseWriter, r *http.Request, l *locale, name string) reply {
 	if h.opts.CrossOrigin.Check(r) != nil {
-		h.foreign.Failed(h.opts.Logger.Warn,
+		h.foreign.Failed(h.Logger.Warn,
 			"portal: a form was refused as another site's; if it was yours, set portal.Options.CrossOrigin: a proxy may have changed Host")
 		answer := h.refuse(l, http.StatusForbidden, "cross_site")
 		answer.page.Retry = name
 		return answer
 	}
-	if checkFormType(r.Header) != nil {
+	if exchange.ContentType(r.Header, formType) == "" {
 		return h.refuse(l, http.StatusUnsupportedMediaType, "request")
 	}
-	body, status := readBody(w, r)
-	if status != http.StatusOK {
-		return h.refuse(l, status, "request")
+	body, err := exchange.ReadBody(w, r)
+	switch {
+	case errors.Is(err, exchange.ErrTooLarge):
+		return h.refuse(l, http.StatusRequestEntityTooLarge, "request")
+	case err != nil:
+		return h.refuse(l, http.StatusBadRequest, "request")
 	}
-	fields, err := decodeForm(body, formFields[name]...)
+	fields, err := decodeForm(string(body), formFields[name]...)
 	if err != nil || name == "password" && fields["by"] != "email" && fields["by"] != "username" {
-		h.opts.Logger.Debug("portal: a form does not have the fields of its page", "page", name, "fields", formFields[name])
+		h.Logger.Debug("portal: a form does not have the fields of its page", "page", name, "fields", formFields[name])
 		return h.refuse(l, http.StatusBadRequest, "request")
 	}
 	switch name {
@@ -187,27 +162,11 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, l *locale, name s
 	return h.completeReset(r, l, fields)
 }
 
-// readBody returns the body, or the status of its refusal.
-func readBody(w http.ResponseWriter, r *http.Request) (body string, status int) {
-	if r.ContentLength > maxBody {
-		w.Header().Set("Connection", "close") // instead of reading the announced body
-		return "", http.StatusRequestEntityTooLarge
-	}
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return "", http.StatusRequestEntityTooLarge
-	}
-	if err != nil { // it did not arrive whole and in time, and net/http closes the connection
-		return "", http.StatusBadRequest
-	}
-	return string(b), http.StatusOK
-}
-
 func (h *handler) requestReset(r *http.Request, l *locale, fields map[string]string) reply {
 	p := h.page(l, "password")
 	p.By, p.Email, p.Username = fields["by"], fields["email"], fields["username"]
 	request := recovery.ResetRequest{
-		Tenant: h.opts.Tenant(r), Portal: h.opts.Portal, Locale: l.name(), Client: h.opts.ClientAddr(r),
+		Tenant: h.Tenant(r), Portal: h.opts.Portal, Locale: l.name(), Client: h.ClientAddr(r),
 	}
 	// Read only the chosen field. The other one may hold what was typed before the choice changed,
 	// and one user's name may be another's address.
@@ -221,7 +180,7 @@ func (h *handler) requestReset(r *http.Request, l *locale, fields map[string]str
 	if p.Failed() {
 		return reply{status: http.StatusUnprocessableEntity, page: p}
 	}
-	_, err := h.svc.RequestReset(r.Context(), request)
+	_, err := h.Service.RequestReset(r.Context(), request)
 	return h.reply(r, l, p, "password-sent", err)
 }
 
@@ -231,8 +190,8 @@ func (h *handler) requestUsernames(r *http.Request, l *locale, fields map[string
 		p.EmailError = l.must("email.empty")
 		return reply{status: http.StatusUnprocessableEntity, page: p}
 	}
-	_, err := h.svc.RetrieveUsername(r.Context(), recovery.UsernameRequest{
-		Email: p.Email, Tenant: h.opts.Tenant(r), Locale: l.name(), Client: h.opts.ClientAddr(r),
+	_, err := h.Service.RetrieveUsername(r.Context(), recovery.UsernameRequest{
+		Email: p.Email, Tenant: h.Tenant(r), Locale: l.name(), Client: h.ClientAddr(r),
 	})
 	return h.reply(r, l, p, "username-sent", err)
 }
@@ -250,8 +209,8 @@ func (h *handler) completeReset(r *http.Request, l *locale, fields map[string]st
 		h.reject(l, p, password, nil)
 		return reply{status: http.StatusUnprocessableEntity, page: p}
 	}
-	_, err := h.svc.CompleteReset(r.Context(), recovery.CompleteRequest{
-		Token: token, Password: password, Locale: l.name(), Client: h.opts.ClientAddr(r),
+	_, err := h.Service.CompleteReset(r.Context(), recovery.CompleteRequest{
+		Token: token, Password: password, Locale: l.name(), Client: h.ClientAddr(r),
 	})
 	if e, ok := errors.AsType[*recovery.PasswordError](err); ok {
 		h.reject(l, p, password, e.Reasons)
@@ -281,57 +240,45 @@ func isBlank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // reply answers a form after its call returned err: with next, the form p again, or a problem.
 func (h *handler) reply(r *http.Request, l *locale, p *Page, next string, err error) reply {
-	if err == nil {
-		h.failed.Works(h.opts.Logger.Info, "portal: calls succeed again")
+	class, wait := h.Classify(r.Context(), err, func(field string) bool { return field == "email" || field == "username" })
+	switch class {
+	case exchange.OK:
 		return reply{status: http.StatusSeeOther, header: http.Header{"Location": {next}}}
-	}
-	// First, because these wrap errors of the application. There is no field for a second factor.
-	if errors.Is(err, recovery.ErrDenied) || errors.Is(err, recovery.ErrChallenged) {
-		return h.refuse(l, http.StatusForbidden, "denied")
-	}
-	if e, ok := errors.AsType[*recovery.LimitError](err); ok {
-		answer := h.later(l, http.StatusTooManyRequests, "limit", e.RetryAfter)
-		answer.page.Retry = p.Name
-		return answer
-	}
-	if e, ok := errors.AsType[*recovery.FieldError](err); ok {
-		switch e.Field {
-		case "email":
+	case exchange.BadField:
+		if e, _ := errors.AsType[*recovery.FieldError](err); e.Field == "email" {
 			p.EmailError = l.must("email.wrong")
-		case "username":
+		} else {
 			p.UsernameError = l.must("username.wrong")
-		default: // the tenant or the portal, which nobody typed
-			h.opts.Logger.Error("portal: the application's part of a request is not valid", "error", err.Error())
-			return h.refuse(l, http.StatusInternalServerError, "internal")
 		}
-	}
-	switch {
-	case p.Failed():
 		return reply{status: http.StatusUnprocessableEntity, page: p}
-	case errors.Is(err, recovery.ErrInvalidToken):
+	case exchange.BadPassword:
+		return reply{status: http.StatusUnprocessableEntity, page: p}
+	case exchange.BadToken:
 		return h.refuse(l, http.StatusUnprocessableEntity, "token")
-	case errors.Is(err, recovery.ErrBusy) || r.Context().Err() != nil:
-	default:
-		h.failed.Failed(h.opts.Logger.Error, "portal: the call failed", "error", err.Error())
+	case exchange.Denied, exchange.Challenged: // there is no field for a second factor
+		return h.refuse(l, http.StatusForbidden, "denied")
+	case exchange.Limited:
+		return h.later(l, p, http.StatusTooManyRequests, "limit", wait)
+	case exchange.Unavailable:
+		return h.later(l, p, http.StatusServiceUnavailable, "busy", wait)
 	}
-	answer := h.later(l, http.StatusServiceUnavailable, "busy", retryWhenBusy)
-	answer.page.Retry = p.Name
-	return answer
+	return h.refuse(l, http.StatusInternalServerError, "internal")
 }
 
 func (h *handler) refuse(l *locale, status int, problem string) reply {
 	return reply{status: status, header: http.Header{}, page: h.problem(l, problem)}
 }
 
-func (h *handler) later(l *locale, status int, problem string, wait time.Duration) reply {
+// later asks for the form p again, after a while.
+func (h *handler) later(l *locale, p *Page, status int, problem string, wait time.Duration) reply {
 	answer := h.refuse(l, status, problem)
-	answer.page.Wait = l.duration(wait, true)
-	answer.header.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
+	answer.page.Wait, answer.page.Retry = l.duration(wait, true), p.Name
+	answer.header.Set("Retry-After", exchange.Seconds(wait))
 	return answer
 }
 
 // locale returns the available language that the caller likes best.
 func (h *handler) locale(r *http.Request) *locale {
-	_, i, _ := h.matcher.Match(acceptlanguage.Tags(r.Header)...)
+	_, i, _ := h.matcher.Match(exchange.Languages(r.Header)...)
 	return h.locales[i]
 }

@@ -1,27 +1,20 @@
 package portal
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
 	"testing/fstest"
-	"testing/iotest"
-	"testing/synctest"
-	"time"
 
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/stage"
 )
 
 func TestMountedAnywhere(t *testing.T) {
@@ -40,7 +33,7 @@ func TestMountedAnywhere(t *testing.T) {
 		is.Equal(answer.Header().Get("Location"), "password-sent") // relative
 		is.Equal(w.do("GET", prefix+"password-sent", "").Code, 200)
 		is.Equal(w.do("GET", prefix+"portal.css", "").Code, 200)
-		is.Equal(len(w.deliver()), 1)
+		is.Equal(len(w.Mails()), 1)
 	}
 	is.Equal(w.do("GET", "/recover", "").Header().Get("Location"), "/recover/") // the mux's own
 }
@@ -88,30 +81,6 @@ func TestPagesAreLight(t *testing.T) {
 	}
 }
 
-func TestClientAddr(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, recovery.Options{}, Options{})
-	ask := func(remote string) netip.Addr {
-		r := httptest.NewRequest("POST", "/username", strings.NewReader("email=alice%40example.com"))
-		r.RemoteAddr = remote
-		r.Header.Set("Content-Type", formType)
-		r.Header.Set("X-Forwarded-For", "203.0.113.9")
-		response := httptest.NewRecorder()
-		w.handler.ServeHTTP(response, r)
-		is.Equal(response.Code, 303)
-		return w.deliver()[0].Client
-	}
-	is.Equal(ask("192.0.2.1:1234"), netip.MustParseAddr("192.0.2.1"))
-	is.Equal(ask("192.0.2.1"), netip.MustParseAddr("192.0.2.1")) // what a router's middleware leaves
-	is.Equal(ask("@"), netip.Addr{})                             // a Unix socket
-	var err error
-	w.handler, err = New(w.Service, &Options{ClientAddr: func(r *http.Request) netip.Addr {
-		return netip.MustParseAddr(r.Header.Get("X-Forwarded-For"))
-	}})
-	is.NoErr(err)
-	is.Equal(ask("192.0.2.1:1234"), netip.MustParseAddr("203.0.113.9"))
-}
-
 // The client reaches the completion, too, whose limit is counted by it.
 func TestClientOfTheLastForm(t *testing.T) {
 	is := is.New(t)
@@ -120,7 +89,7 @@ func TestClientOfTheLastForm(t *testing.T) {
 		client = r.Client
 		return nil
 	}}, Options{})
-	is.Equal(w.post("/reset", newPassword(w.token("alice"), goodPassword)).Code, 303)
+	is.Equal(w.post("/reset", newPassword(w.Token("alice"), stage.Password)).Code, 303)
 	is.Equal(client, netip.MustParseAddr("192.0.2.1")) // which httptest's requests come from
 }
 
@@ -129,13 +98,13 @@ func TestSeveralAccountsOfAnAddress(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, recovery.Options{}, Options{})
 	is.Equal(w.post("/password", byEmail("alice@example.com")).Code, 303)
-	mails := w.deliver()
+	mails := w.Mails()
 	is.Equal(len(mails), 1)
 	is.Equal(len(mails[0].Resets), 2)
 	for i, id := range []string{"1", "2"} {
-		link, password := mails[0].Resets[i].Link, goodPassword+id
+		link, password := mails[0].Resets[i].Link, stage.Password+id
 		is.Equal(w.post("/reset", newPassword(link, password)).Code, 303)
-		hash, _ := w.users.PasswordHash(id)
+		hash, _ := w.Users.PasswordHash(id)
 		is.Equal(hash, "hash of "+password)
 	}
 }
@@ -148,24 +117,24 @@ func TestWithoutPortal(t *testing.T) {
 	w.handler, err = New(w.Service, nil)
 	is.NoErr(err)
 	is.Equal(w.post("/password", byUsername("billybob")).Code, 303)
-	m := w.deliver()[0]
+	m := w.Mails()[0]
 	is.Equal(m.Kind, recovery.MessageResetToken)
-	is.Equal(w.post("/reset", newPassword(m.Resets[0].Token.Reveal(), goodPassword)).Code, 303)
-	hash, _ := w.users.PasswordHash("3")
-	is.Equal(hash, "hash of "+goodPassword)
+	is.Equal(w.post("/reset", newPassword(m.Resets[0].Token.Reveal(), stage.Password)).Code, 303)
+	hash, _ := w.Users.PasswordHash("3")
+	is.Equal(hash, "hash of "+stage.Password)
 }
 
 // Two passwords that differ change nothing, whatever else is right.
 func TestPasswordsThatDiffer(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, recovery.Options{}, Options{})
-	form := newPassword(w.token("billybob"), goodPassword)
-	form.Set("repeat", goodPassword+" ")
+	form := newPassword(w.Token("billybob"), stage.Password)
+	form.Set("repeat", stage.Password+" ")
 	answer := w.post("/reset", form)
 	is.Equal(answer.Code, 422)
 	is.True(strings.Contains(answer.Body.String(), "The two passwords are not the same."))
 	is.Equal(reasonsOf(t, answer), nil) // nothing is wrong with the first
-	form.Set("repeat", goodPassword)
+	form.Set("repeat", stage.Password)
 	is.Equal(w.post("/reset", form).Code, 303) // the token is alive
 }
 
@@ -174,63 +143,9 @@ func TestPasswordIsTakenAsItIs(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, recovery.Options{}, Options{})
 	const password = " Ümläut+%41&=;😀 1aB "
-	is.Equal(w.post("/reset", newPassword(w.token("billybob"), password)).Code, 303)
-	hash, _ := w.users.PasswordHash("3")
+	is.Equal(w.post("/reset", newPassword(w.Token("billybob"), password)).Code, 303)
+	hash, _ := w.Users.PasswordHash("3")
 	is.Equal(hash, "hash of "+password)
-}
-
-// A body that drips is cut at the deadline, whether somebody waits for it or not: S75.
-func TestSlowBody(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, recovery.Options{}, Options{BodyTimeout: 50 * time.Millisecond})
-	server := httptest.NewServer(w.handler)
-	defer server.Close()
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
-	is.NoErr(err)
-	defer conn.Close()
-	is.NoErr(conn.SetDeadline(time.Now().Add(20 * time.Second)))
-	fmt.Fprintf(conn, "POST /reset HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 100\r\n\r\ntoken=", formType)
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	is.NoErr(err)
-	is.Equal(response.StatusCode, 400)
-	is.True(response.Close)
-}
-
-// The rest of a body that announces too much is not read.
-func TestBodyThatAnnouncesTooMuch(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, recovery.Options{}, Options{})
-	answer := w.do("POST", "/reset", strings.Repeat("x", maxBody+1), isForm...)
-	is.Equal(answer.Code, 413)
-	is.Equal(answer.Header().Get("Connection"), "close")
-}
-
-// A body that is whole as far as it came was meant to go on.
-func TestBodyThatFails(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, recovery.Options{}, Options{})
-	r := httptest.NewRequest("POST", "/password", io.MultiReader(
-		strings.NewReader(byUsername("billybob").Encode()), iotest.ErrReader(errors.New("gone"))))
-	r.Header.Set("Content-Type", formType)
-	response := httptest.NewRecorder()
-	w.handler.ServeHTTP(response, r)
-	is.Equal(response.Code, 400)
-	is.Equal(len(w.deliver()), 0)
-}
-
-// 16,384 bytes are read, and found to be no form.
-func TestLongestBody(t *testing.T) {
-	w := newWorld(t, recovery.Options{}, Options{})
-	for size, status := range map[int]int{16384: 400, 16385: 413} {
-		for _, announced := range []int64{int64(size), -1} {
-			r := httptest.NewRequest("POST", "/reset", strings.NewReader(strings.Repeat("x", size)))
-			r.ContentLength = announced
-			r.Header.Set("Content-Type", formType)
-			response := httptest.NewRecorder()
-			w.handler.ServeHTTP(response, r)
-			is.New(t).Equal(response.Code, status)
-		}
-	}
 }
 
 // The log names the fields that a page has, and nothing of the form that came.
@@ -238,11 +153,11 @@ func TestFormOfAnotherPage(t *testing.T) {
 	for path, fields := range map[string]string{"/password": "[by email username]", "/username": "[email]", "/reset": "[token password repeat]"} {
 		is := is.New(t)
 		w := newWorld(t, recovery.Options{}, Options{})
-		logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		logger := slog.New(slog.NewTextHandler(w.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		w.handler = must(t)(New(w.Service, &Options{Logger: logger}))
 		is.Equal(w.post(path, url.Values{"by": {"secret"}, "email": {""}, "username": {"secret"}}).Code, 400)
-		is.True(strings.Contains(w.log.String(), fields))
-		is.True(!strings.Contains(w.log.String(), "secret"))
+		is.True(strings.Contains(w.Log.String(), fields))
+		is.True(!strings.Contains(w.Log.String(), "secret"))
 	}
 }
 
@@ -257,7 +172,7 @@ func TestBrokenTemplate(t *testing.T) {
 	is.Equal(answer.Body.String(), "internal error\n")
 	is.Equal(answer.Header().Get("Content-Type"), "text/plain; charset=utf-8")
 	is.True(answer.Header().Get("Content-Security-Policy") != "")
-	is.True(strings.HasSuffix(w.log.String(), ` level=ERROR msg="portal: a template failed" page=username`+"\n")) // and not what was typed
+	is.True(strings.HasSuffix(w.Log.String(), ` level=ERROR msg="portal: a template failed" page=username`+"\n")) // and not what was typed
 	is.Equal(w.post("/username", map[string][]string{"email": {"y"}}).Code, 422)                                  // the process lives
 }
 
@@ -269,81 +184,16 @@ func must(t *testing.T) func(http.Handler, error) http.Handler {
 	}
 }
 
-// The log has where it happened, and not the value, which may hold anything.
-func TestPanicsAreLogged(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, recovery.Options{}, Options{})
-	boom(w)
-	is.Equal(w.post("/password", byUsername("billybob")).Code, 500)
-	is.True(strings.Contains(w.log.String(), `msg="portal: panic" stack="goroutine`))
-	is.True(strings.Contains(w.log.String(), "requestReset"))
-	is.True(!strings.Contains(w.log.String(), "boom at"))
-}
-
-// Somebody who may come back at once may not come back in no time.
-func TestRetryAfterIsASecondAtLeast(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, recovery.Options{}, Options{})
-	for wait, want := range map[time.Duration]string{0: "1", time.Nanosecond: "1", time.Second: "1", time.Second + 1: "2"} {
-		w.fail = func() error { return &recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: wait} }
-		answer := w.post("/password", byUsername("alice"))
-		is.Equal(answer.Code, 429)
-		is.Equal(answer.Header().Get("Retry-After"), want)
-	}
-}
-
-func TestAbortIsPassedOn(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, recovery.Options{}, Options{})
-	w.fail = func() error { panic(http.ErrAbortHandler) }
-	defer func() { is.Equal(recover(), http.ErrAbortHandler) }()
-	w.post("/password", byUsername("alice"))
-}
-
-// A client that leaves is not an error to log.
-func TestClientLeaves(t *testing.T) {
-	is := is.New(t)
-	w := newWorld(t, recovery.Options{}, Options{})
-	ctx, cancel := context.WithCancel(t.Context())
-	w.fail = func() error { cancel(); return errors.Join(ctx.Err(), errStore) }
-	r := httptest.NewRequestWithContext(ctx, "POST", "/username", strings.NewReader("email=alice%40example.com"))
-	r.Header.Set("Content-Type", formType)
-	response := httptest.NewRecorder()
-	w.handler.ServeHTTP(response, r)
-	is.Equal(response.Code, 503)
-	is.Equal(w.log.String(), "")
-}
-
-func TestStoreThatIsDownIsNotALineARequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		w := newWorld(t, recovery.Options{}, Options{})
-		form := map[string][]string{"email": {"alice@example.com"}}
-		storeDown(w)
-		for range 90 { // seconds
-			is.Equal(w.post("/username", form).Code, 503)
-			time.Sleep(time.Second)
-		}
-		is.Equal(strings.Count(w.log.String(), "portal: the call failed"), 2)
-		is.Equal(strings.Count(w.log.String(), errStore.Error()), 2)
-		w.fail = nil
-		for range 2 {
-			is.Equal(w.post("/username", form).Code, 303)
-		}
-		is.Equal(strings.Count(w.log.String(), "portal: calls succeed again"), 1)
-	})
-}
-
 func TestBusy(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, recovery.Options{Policy: &recovery.Policy{BreachFailClosed: true, Breached: func(context.Context, string) (bool, error) {
 		return false, errors.New("down")
 	}}}, Options{})
-	token := w.token("alice")
-	answer := w.post("/reset", newPassword(token, goodPassword))
+	token := w.Token("alice")
+	answer := w.post("/reset", newPassword(token, stage.Password))
 	is.Equal(answer.Code, 503)
 	is.Equal(answer.Header().Get("Retry-After"), "1")
 	is.True(strings.Contains(answer.Body.String(), `<a class="button" href="reset">Try again</a>`))
 	is.True(!strings.Contains(answer.Body.String(), "data-forget")) // the script keeps the token
-	is.True(!strings.Contains(w.log.String(), "portal: the call failed"))
+	is.True(!strings.Contains(w.Log.String(), "portal: the call failed"))
 }

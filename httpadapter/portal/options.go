@@ -3,24 +3,20 @@ package portal
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"example.com/recovery"
-	"example.com/recovery/httpadapter/internal/remote"
+	"example.com/recovery/internal/invisible"
 )
 
 const (
-	maxCSS         = 64 << 10
-	defaultTimeout = 10 * time.Second
-	urlRule        = `must be an https URL, or a path that begins with one "/", of visible ASCII characters`
+	maxCSS  = 64 << 10
+	urlRule = `must be an https URL, or a path that begins with one "/", of visible ASCII characters`
 )
 
 // settings returns the options with every default filled in, and every fault.
@@ -37,7 +33,7 @@ func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
 	if s.Application == "" {
 		s.Application = core.Application
 	}
-	if !utf8.ValidString(s.Application) || strings.ContainsFunc(s.Application, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if invisible.In(s.Application) {
 		fault("Application must be one line of visible text")
 	}
 	for _, u := range []struct{ name, value string }{{"LogInURL", s.LogInURL}, {"LogoURL", s.LogoURL}} {
@@ -64,23 +60,8 @@ func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
 	if len(s.CSS) > maxCSS || !utf8.ValidString(s.CSS) {
 		fault("CSS must be UTF-8 and have at most %d bytes, has %d", maxCSS, len(s.CSS))
 	}
-	if s.BodyTimeout == 0 {
-		s.BodyTimeout = defaultTimeout
-	}
-	if s.BodyTimeout < 0 {
-		fault("BodyTimeout must not be negative, is %v", s.BodyTimeout)
-	}
-	if s.Tenant == nil {
-		s.Tenant = func(*http.Request) string { return "" }
-	}
-	if s.ClientAddr == nil {
-		s.ClientAddr = remote.Addr
-	}
 	if s.CrossOrigin == nil {
 		s.CrossOrigin = http.NewCrossOriginProtection()
-	}
-	if s.Logger == nil {
-		s.Logger = slog.Default()
 	}
 	return s, faults
 }

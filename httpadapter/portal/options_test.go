@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"log/slog"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +13,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/stage"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -36,15 +36,7 @@ func TestNilOptions(t *testing.T) {
 	is.True(!strings.Contains(response.Body.String(), "<header>"))
 
 	_, err = New(nil, nil)
-	is.Equal(err.Error(), "portal: New needs a Service")
-}
-
-func TestDefaults(t *testing.T) {
-	is := is.New(t)
-	s, faults := (&Options{}).settings(&recovery.Options{})
-	is.Equal(len(faults), 0)
-	is.Equal(s.BodyTimeout, 10*time.Second) // as documented
-	is.Equal(s.Logger, slog.Default())
+	is.Equal(err.Error(), "portal: the Service must not be nil")
 }
 
 func TestEveryFaultOfTheOptionsAtOnce(t *testing.T) {
@@ -243,11 +235,11 @@ func TestLanguageOfThePage(t *testing.T) {
 		is.Equal(w.do("GET", "/", "", "Accept-Language", accept).Header().Get("Content-Language"), want)
 		for path, form := range map[string]map[string][]string{"/password": byUsername("alice"), "/username": {"email": {"alice@example.com"}}} {
 			is.Equal(w.post(path, form, "Accept-Language", accept).Code, 303)
-			is.Equal(w.deliver()[0].Locale, want) // of the mail
+			is.Equal(w.Mails()[0].Locale, want) // of the mail
 		}
-		token := w.token("alicia")
-		is.Equal(w.post("/reset", newPassword(token, goodPassword), "Accept-Language", accept).Code, 303)
-		is.Equal(w.deliver()[0].Locale, want) // of the notice
+		token := w.Token("alicia")
+		is.Equal(w.post("/reset", newPassword(token, stage.Password), "Accept-Language", accept).Code, 303)
+		is.Equal(w.Mails()[0].Locale, want) // of the notice
 	}
 }
 

@@ -89,6 +89,7 @@ import (
 	"golang.org/x/text/language"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/exchange"
 )
 
 // Options configure the pages. The zero value of every field is its documented default, and nil
@@ -174,22 +175,29 @@ type Options struct {
 
 // New tries every page in every language, and returns them. The error joins every fault of opts.
 func New(svc *recovery.Service, opts *Options) (http.Handler, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	base, err := exchange.New("portal", svc, exchange.Options{
+		ClientAddr: opts.ClientAddr, Tenant: opts.Tenant, BodyTimeout: opts.BodyTimeout, Logger: opts.Logger,
+	})
 	if svc == nil {
-		return nil, errors.New("portal: New needs a Service")
+		return nil, err
 	}
 	core := svc.Options()
 	o, faults := opts.settings(&core)
+	faults = append(faults, err)
 	files, errs := readFiles(o.Templates)
 	faults = append(faults, errs...)
 	locales, errs := compileLocales(files)
 	faults = append(faults, errs...)
 	pages, errs := compilePages(files)
 	faults = append(faults, errs...)
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
 	}
 
-	h := &handler{svc: svc, opts: o, core: core, locales: locales, pages: pages}
+	h := &handler{Handler: base, opts: o, core: core, locales: locales, pages: pages}
 	tags := make([]language.Tag, len(locales))
 	for i, l := range locales {
 		tags[i] = l.tag
@@ -213,7 +221,9 @@ func ChangePassword(target string) (http.Handler, error) {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
-		setHeaders(header)
+		header.Set("Cache-Control", "no-store")
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Cross-Origin-Resource-Policy", "same-origin")
 		setPageHeaders(header, "default-src 'none'; frame-ancestors 'none'")
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			header.Set("Allow", "GET, HEAD")

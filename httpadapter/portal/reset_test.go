@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/html"
 
 	"example.com/recovery"
+	"example.com/recovery/httpadapter/internal/stage"
 )
 
 // What mail programs and input methods put around a token is no part of it.
@@ -21,7 +22,7 @@ func TestTokensAsTheyArePasted(t *testing.T) {
 		link + "TOKEN", "<" + link + "TOKEN>", "\u200b<" + link + "TOKEN\u00a0>\u3000", link + "another#token=TOKEN", "Reset: " + link + "TOKEN", link + " TOKEN", "#token=TOKEN",
 	} {
 		is := is.New(t)
-		is.Equal(tokenOf(strings.ReplaceAll(pasted, "TOKEN", noToken)), noToken)
+		is.Equal(tokenOf(strings.ReplaceAll(pasted, "TOKEN", stage.NoToken)), stage.NoToken)
 	}
 	is := is.New(t)
 	for pasted, want := range map[string]string{
@@ -32,7 +33,7 @@ func TestTokensAsTheyArePasted(t *testing.T) {
 
 	w := newWorld(t, recovery.Options{}, Options{})
 	for i, around := range [][2]string{{"", "\u00a0"}, {"\u200b", "\u3000"}, {"<" + link, ">"}} {
-		is.Equal(w.post("/reset", newPassword(around[0]+w.token([]string{"alice", "alicia", "billybob"}[i])+around[1], goodPassword)).Code, 303)
+		is.Equal(w.post("/reset", newPassword(around[0]+w.Token([]string{"alice", "alicia", "billybob"}[i])+around[1], stage.Password)).Code, 303)
 	}
 }
 
@@ -43,22 +44,22 @@ func TestAllReasonsAtOnce(t *testing.T) {
 	w := newWorld(t, recovery.Options{Policy: &recovery.Policy{Words: []string{"Wonderland"}}}, Options{})
 	reasons := func(form url.Values) []string { return reasonsOf(t, w.post("/reset", form)) }
 	const ownWord, noDigit = "no username, email address or product name in it", "a digit (0–9)"
-	token := w.token("billybob")
+	token := w.Token("billybob")
 	for _, password := range []string{"My-Acme-account", "In-Wonderland"} {
 		is.Equal(reasons(newPassword(token, password)), []string{noDigit, ownWord})
-		is.Equal(reasons(newPassword(noToken, password)), []string{noDigit, ownWord}) // whatever the token is
+		is.Equal(reasons(newPassword(stage.NoToken, password)), []string{noDigit, ownWord}) // whatever the token is
 		is.Equal(reasons(url.Values{"token": {token}, "password": {password}, "repeat": {"x"}}), []string{noDigit, ownWord})
 	}
 	is.Equal(reasons(newPassword(token, "My-Billybob-26!")), []string{ownWord}) // once, and only by the Service
 	is.Equal(reasons(url.Values{"token": {token}, "password": {"My-Billybob-26!"}, "repeat": {"x"}}), nil)
-	is.Equal(w.post("/reset", newPassword(token, goodPassword)).Code, 303) // nothing used the token
+	is.Equal(w.post("/reset", newPassword(token, stage.Password)).Code, 303) // nothing used the token
 }
 
 // Reasons of the account and of the breach service come together, each once.
 func TestReasonsOfTheService(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, recovery.Options{Policy: &recovery.Policy{Breached: func(context.Context, string) (bool, error) { return true, nil }}}, Options{})
-	body := w.post("/reset", newPassword(w.token("billybob"), "My-Billybob-26!")).Body.String()
+	body := w.post("/reset", newPassword(w.Token("billybob"), "My-Billybob-26!")).Body.String()
 	is.True(strings.Contains(body, "<ul><li>no username, email address or product name in it</li><li>no match in the list of leaked passwords</li></ul>"))
 }
 
@@ -75,7 +76,7 @@ func TestBrokenRulesAreMarked(t *testing.T) {
 		}
 		return names
 	}
-	token := w.token("billybob")
+	token := w.Token("billybob")
 	is.Equal(marked(w.post("/reset", newPassword(token, "My-Billybob-26!")).Body.String()), []string{"own_word"})
 	is.Equal(marked(w.post("/reset", newPassword(token, "password")).Body.String()), []string{"too_short", "no_upper", "no_digit", "no_special", "common"})
 	is.Equal(marked(w.do("GET", "/reset", "").Body.String()), nil)
@@ -108,8 +109,8 @@ func TestTextsHoldWhateverTheOptions(t *testing.T) {
 func TestSupportIsNamedWhereThereIsOne(t *testing.T) {
 	is := is.New(t)
 	for _, support := range []string{"", "/help"} {
-		w := newWorld(t, denyAll, Options{SupportURL: support})
-		answer := w.post("/reset", newPassword(w.token("alice"), goodPassword))
+		w := newWorld(t, stage.Denied, Options{SupportURL: support})
+		answer := w.post("/reset", newPassword(w.Token("alice"), stage.Password))
 		is.Equal(answer.Code, 403)
 		is.Equal(strings.Contains(answer.Body.String(), "Please ask the support team."), support != "")
 	}

@@ -130,10 +130,15 @@ func (s *site) mount() {
 		s.is.NoErr(err)
 		return pages
 	})
-	wire := &httpadapter.Options{Logger: s.opts.Logger, Now: s.clock, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr, Tenant: s.tenantOf}
+	wire := &httpadapter.Options{Logger: s.opts.Logger, BodyTimeout: 200 * time.Millisecond, ClientAddr: s.addr, Tenant: s.tenantOf}
 	s.mux = http.NewServeMux()
-	s.mux.Handle("/account-recovery", httpadapter.NewXandr(s.Service, wire))
-	s.mux.Handle("/v2.0/", httpadapter.NewRackspace(s.Service, wire))
+	for path, build := range map[string]func(*recovery.Service, *httpadapter.Options) (http.Handler, error){
+		"/account-recovery": httpadapter.NewXandr, "/v2.0/": httpadapter.NewRackspace, "/api/recovery/": httpadapter.NewJSON,
+	} {
+		format, err := build(s.Service, wire)
+		s.is.NoErr(err)
+		s.mux.Handle(path, format)
+	}
 	s.mux.HandleFunc("/recover/", func(w http.ResponseWriter, r *http.Request) { pages().ServeHTTP(w, r) })
 }
 

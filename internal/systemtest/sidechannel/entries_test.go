@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"time"
 
 	"example.com/recovery"
 	"example.com/recovery/httpadapter"
@@ -150,16 +149,15 @@ func form(page string, values url.Values) message {
 	return message{"POST", "/" + page, values.Encode(), []string{"Content-Type", formType, "Sec-Fetch-Site", "same-origin"}}
 }
 
-// handler returns the entry of that name. who and now may be nil for the connection's address and
-// the real time.
-func handler(name string, svc *recovery.Service, who func(*http.Request) netip.Addr, now func() time.Time) (http.Handler, error) {
+// handler returns the entry of that name. who may be nil for the connection's address.
+func handler(name string, svc *recovery.Service, who func(*http.Request) netip.Addr) (http.Handler, error) {
 	of := func(*http.Request) string { return tenant }
-	opts := &httpadapter.Options{ClientAddr: who, Now: now, Logger: quiet, Tenant: of}
+	opts := &httpadapter.Options{ClientAddr: who, Logger: quiet, Tenant: of}
 	switch name {
 	case xandr:
-		return httpadapter.NewXandr(svc, opts), nil
+		return httpadapter.NewXandr(svc, opts)
 	case rackspace:
-		return httpadapter.NewRackspace(svc, opts), nil
+		return httpadapter.NewRackspace(svc, opts)
 	}
 	return portal.New(svc, &portal.Options{Portal: "web", ClientAddr: who, Logger: quiet, Tenant: of})
 }
@@ -170,7 +168,7 @@ func (w *world) handler(name string) http.Handler {
 	h, ok := w.handlers[name]
 	if !ok {
 		var err error
-		h, err = handler(name, w.svc, func(*http.Request) netip.Addr { return w.who }, func() time.Time { return w.now })
+		h, err = handler(name, w.svc, func(*http.Request) netip.Addr { return w.who })
 		w.is.NoErr(err)
 		w.handlers[name] = h
 	}

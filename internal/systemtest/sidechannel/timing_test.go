@@ -175,7 +175,7 @@ func timedEntries(all []action, names ...string) (some []action) {
 var okStatus = map[string]string{xandr: "200 OK", rackspace: "204 No Content", portalPages: "303 See Other"}
 
 func (g *stage) entry(name string) http.Handler {
-	h, err := handler(name, g.svc, nil, nil)
+	h, err := handler(name, g.svc, nil)
 	g.is.NoErr(err)
 	return h
 }

@@ -1,4 +1,4 @@
-package remote_test
+package exchange
 
 import (
 	"net/http"
@@ -6,11 +6,9 @@ import (
 	"testing"
 
 	"github.com/matryer/is"
-
-	"example.com/recovery/httpadapter/internal/remote"
 )
 
-func TestAddr(t *testing.T) {
+func TestRemoteAddr(t *testing.T) {
 	for remoteAddr, want := range map[string]string{
 		"192.0.2.7:1234":          "192.0.2.7",
 		"192.0.2.7":               "192.0.2.7",
@@ -29,7 +27,7 @@ func TestAddr(t *testing.T) {
 	} {
 		t.Run(remoteAddr, func(t *testing.T) {
 			is := is.New(t)
-			got := remote.Addr(&http.Request{RemoteAddr: remoteAddr})
+			got := RemoteAddr(&http.Request{RemoteAddr: remoteAddr})
 			is.Equal(got.String(), want)
 			is.Equal(got == netip.Addr{}, want == "invalid IP") // the zero Addr for what is none
 		})

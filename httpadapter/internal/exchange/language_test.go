@@ -1,4 +1,4 @@
-package acceptlanguage
+package exchange
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"github.com/matryer/is"
 )
 
-func TestTags(t *testing.T) {
+func TestLanguages(t *testing.T) {
 	long := strings.Repeat("de,", 85) // 255 bytes
 	for _, c := range []struct {
 		lines []string
@@ -28,7 +28,7 @@ func TestTags(t *testing.T) {
 	} {
 		t.Run(strings.Join(c.lines, "|"), func(t *testing.T) {
 			is := is.New(t)
-			is.Equal(fmt.Sprint(Tags(http.Header{"Accept-Language": c.lines})), c.want)
+			is.Equal(fmt.Sprint(Languages(http.Header{"Accept-Language": c.lines})), c.want)
 		})
 	}
 }

@@ -1,5 +1,4 @@
-// Package remote reads the address of the client that sent a request.
-package remote
+package exchange
 
 import (
 	"net/http"
@@ -7,12 +6,16 @@ import (
 	"strings"
 )
 
-// Addr returns the address in r.RemoteAddr, with or without a port: net/http writes
+// RemoteAddr returns the address in r.RemoteAddr, with or without a port: net/http writes
 // "192.0.2.7:1234", and middleware that reads a proxy's header may leave "192.0.2.7" or
 // "2001:db8::1" there. It returns the zero Addr for what is no address, such as the "@" of a Unix
 // socket.
-func Addr(r *http.Request) netip.Addr {
-	s := strings.TrimSpace(r.RemoteAddr)
+func RemoteAddr(r *http.Request) netip.Addr { return ParseAddr(r.RemoteAddr) }
+
+// ParseAddr reads an address with or without a port. Brackets around it are optional if there is no
+// port. The result is the zero Addr for anything else.
+func ParseAddr(s string) netip.Addr {
+	s = strings.TrimSpace(s)
 	if a, err := netip.ParseAddrPort(s); err == nil {
 		return a.Addr()
 	}
