@@ -45,6 +45,10 @@ func stages(file string) []stage {
 	switch path.Dir(file) {
 	case ".", "internal/redact":
 		return []stage{core, {dir: ".", run: slowTests}, {dir: "internal/systemtest/faults"}, {dir: "store/memstore"}, {dir: "httpadapter"}}
+	case "internal/invisible":
+		return []stage{{dir: "."}}
+	case "httpadapter/internal/exchange":
+		return []stage{{dir: path.Dir(file)}, {dir: "httpadapter"}, {dir: "httpadapter/portal"}}
 	case "store/memstore":
 		return []stage{{dir: "store/memstore"}, core}
 	case "store/sqlstore":
