@@ -45,6 +45,7 @@ func TestTrustedProxies(t *testing.T) {
 		{"Forwarded", "10.0.0.1:80", []string{`for=192.0.2.7, proto=http`}, nobody},
 		// Open quotes that would swallow what the proxy adds.
 		{"Forwarded", "10.0.0.1:80", []string{`for="`, `for=192.0.2.7`}, nobody},
+		{"Forwarded", "10.0.0.1:80", []string{`for=203.0.113.9, x="`, `for=192.0.2.7`}, nobody},
 		{"Forwarded", "10.0.0.1:80", []string{`for=203.0.113.9;x="`, `for="192.0.2.7";host="a"`}, nobody},
 		{"Forwarded", "10.0.0.1:80", []string{`x="`, `for="192.0.2.7";host=",for=203.0.113.9;x="`}, nobody},
 		{"Forwarded", "10.0.0.1:80", []string{`for=203.0.113.9, for=192.0.2.7;`}, nobody},
