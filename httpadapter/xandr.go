@@ -32,6 +32,8 @@ const (
 //	500  SYSTEM                     a bug, here or in the application; the log has it
 //	503  SYSTEM   SERVICE_UNAVAILABLE  the store, hashing or Options.Approve failed, with Retry-After
 //
+// A bad token is not 401 NOAUTH. That means "not logged in": clients log in and repeat the call.
+//
 // dbg_info.time is always 0: a measured time would reveal what the answer hides.
 func NewXandr(svc *recovery.Service, opts *Options) (http.Handler, error) {
 	h, err := opts.handler(svc)

@@ -308,6 +308,9 @@ func (s *site) answered(target string, status int, header http.Header, body stri
 		if strings.Contains(body, "INVALID_PASSWORD") || strings.Contains(target, "pwd-reset") && strings.Contains(body, "the password ") {
 			a.outcome = weak
 		}
+		if strings.Contains(body, `"INVALID_TOKEN"`) {
+			a.outcome = badToken
+		}
 	case 401:
 		a.outcome = badToken
 	case 403:

@@ -289,9 +289,9 @@ func TestAttack_S51_TimeOfCompletions(t *testing.T) {
 		if s.http.n == 0 {
 			return
 		}
-		a := timedEntries(completions, "Xandr")[0]
+		a := timedEntries(completions, "Rackspace, JSON")[0] // its 401 is about the token alone
 		experiment{
-			name: s.name + ", xandr", classes: timedTokens, pairs: tokenPairs,
+			name: s.name + ", rackspace", classes: timedTokens, pairs: tokenPairs,
 			measure: overHTTP(t, g.rest, g.entry(a.handler), "401 Unauthorized", inputsOf(tokens, a.write), nil),
 		}.of(s.http).require(t)
 	})
