@@ -112,7 +112,7 @@ func TestAttack_S35_PortalOfOthers(t *testing.T) {
 			s.is.Equal(strings.Contains(strings.Join(s.trace.calls(), " "), "CreateResets"), c.link != "") // no token is made
 		}
 		s.trace.calls()
-		for _, portal := range []string{"Web", "STAFF", "web ", " staff", "shop", "../staff", "https://evil.example", "web\x00", "web,staff", strings.Repeat("x", 1000)} {
+		for _, portal := range []string{"web ", " staff", "shop", "../staff", "https://evil.example", "web\x00", "web,staff", strings.Repeat("x", 1000)} {
 			s.is.Equal(s.through(e, "billybob", portal).outcome, malformed)
 		}
 		s.is.Equal(s.trace.calls(), nil)
