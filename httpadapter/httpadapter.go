@@ -1,4 +1,10 @@
-// Package httpadapter serves account recovery over HTTP, in two existing wire formats.
+// Package httpadapter serves account recovery over HTTP, in three wire formats.
+//
+// [NewJSON] is for a front end of your own, a single-page or a mobile application. openapi.yaml
+// beside the source describes it, and the handler serves that document:
+//
+//	POST resets, usernames, completions
+//	GET  policy, openapi.yaml
 //
 // [NewXandr] is the Account Recovery Service of the Xandr API:
 //
@@ -11,9 +17,9 @@
 //	POST /v2.0/users/RAX-AUTH/forgot-pwd   user name and, if a link is wanted, portal
 //	POST /v2.0/users/RAX-AUTH/pwd-reset    new password, the token in X-Auth-Token
 //
-// Both return a handler that answers only these paths. Mount it in your mux, below a prefix with
-// [http.StripPrefix]. docs/wire-formats.md shows both on the wire, and docs/formats.md explains how
-// to add another one.
+// Each constructor returns a handler that looks at the end of the path only. Mount it below any
+// prefix, with or without [http.StripPrefix]. docs/wire-formats.md shows the formats on the wire,
+// and docs/formats.md explains how to add another one.
 //
 // # What the caller can learn
 //
@@ -31,9 +37,9 @@
 // Status 503 with Retry-After means that the same request may work later: the store failed or took
 // longer than Options.StoreTimeout of package recovery, too many passwords are being hashed, or
 // Options.Approve failed. Status 403 means that Approve denied the reset (recovery.ErrDenied), or
-// asks for a second factor (*recovery.ChallengeError). These formats have no field for one, so the
-// answer says only that one is needed. A *recovery.PasswordError of Approve, Policy.Check or
-// Hasher.Hash is answered with 400 and the texts of its reasons.
+// asks for a second factor (*recovery.ChallengeError). The two old formats have no field for one, so
+// their answers say only that one is needed. A *recovery.PasswordError of Approve, Policy.Check or
+// Hasher.Hash is told as one of the policy is.
 //
 // Status 500 is a bug: a panic, or an Options.Tenant that returned what package recovery refuses.
 // The log says which.
@@ -47,7 +53,8 @@
 //
 // # Cross-site requests
 //
-// The handlers neither read nor set cookies, so another site's page has nothing to abuse.
+// The handlers neither read nor set cookies, so another site's page has nothing to abuse. NewJSON,
+// which is made for browsers, refuses the pages of other origins, except for Options.Origins.
 package httpadapter
 
 import (
@@ -68,9 +75,8 @@ import (
 // Options are the zero Options.
 type Options struct {
 	// ClientAddr returns the client's address, by which limits are counted. The default is
-	// Request.RemoteAddr, with or without a port. Behind a proxy that is the proxy's address:
-	// supply a function that reads the header that your proxy sets, and no other: a client can send
-	// any. Requests without an address, the zero Addr, count as one client.
+	// Request.RemoteAddr, with or without a port. Behind a proxy that is the proxy's address: use
+	// [TrustedProxies]. Requests without an address, the zero Addr, count as one client.
 	ClientAddr func(*http.Request) netip.Addr
 
 	// Tenant returns the tenant of a request, see recovery.ResetRequest; the default is "". It may

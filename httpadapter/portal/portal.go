@@ -145,9 +145,8 @@ type Options struct {
 	Templates fs.FS
 
 	// ClientAddr returns the client's address, by which limits are counted. The default is
-	// Request.RemoteAddr, with or without a port. Behind a proxy that is the proxy's address:
-	// supply a function that reads the header that your proxy sets, and no other: a client can send
-	// any. Requests without an address, the zero Addr, count as one client.
+	// Request.RemoteAddr, with or without a port. Behind a proxy that is the proxy's address: use
+	// httpadapter.TrustedProxies. Requests without an address, the zero Addr, count as one client.
 	ClientAddr func(*http.Request) netip.Addr
 
 	// Tenant returns the tenant of a request, see recovery.ResetRequest; the default is "". It may
