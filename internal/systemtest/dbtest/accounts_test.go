@@ -28,8 +28,7 @@ func tableOf(t testing.TB, d sqlstore.Dialect) *sqlstore.Mapping {
 // fixture is the kit's on an empty table users whose key has the type.
 func fixture(t testing.TB, db *sql.DB, d sqlstore.Dialect, accounts sqlstore.Accounts) accountstest.Fixture {
 	t.Helper()
-	_, err := db.Exec("DELETE FROM users")
-	is.New(t).NoErr(err)
+	execute(t, db, "DELETE FROM users")
 	h := databases.HarnessOn(d, nil, db)
 	put := func(a recovery.Account, hash string) error {
 		if d == sqlstore.MySQL && strings.HasSuffix(a.ID, " ") {
@@ -73,8 +72,7 @@ func TestTablePassesTheKit(t *testing.T) {
 		for _, key := range types {
 			t.Run(key.name, func(t *testing.T) {
 				db := s.Create(t)
-				_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, key.column, databases.TextType(s.Dialect)))
-				is.New(t).NoErr(err)
+				execute(t, db, fmt.Sprintf(databases.CreateUsers, key.column, databases.TextType(s.Dialect)))
 				accountstest.Run(t, func(t *testing.T) accountstest.Fixture {
 					f := fixture(t, db, s.Dialect, tableOf(t, s.Dialect))
 					f.ID = key.id

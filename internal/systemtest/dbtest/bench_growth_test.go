@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 )
 
@@ -27,7 +28,7 @@ func BenchmarkAccounts(b *testing.B) {
 				return func(ctx context.Context) error {
 					name := fmt.Sprintf("name%d", i%few*(n/few))
 					i++
-					if err := errOf(svc.RequestReset(ctx, recovery.ResetRequest{Username: name, Client: benchClient})); err != nil {
+					if err := spy.Err(svc.RequestReset(ctx, recovery.ResetRequest{Username: name, Client: benchClient})); err != nil {
 						return err
 					}
 					sent, err := svc.Deliver(ctx)

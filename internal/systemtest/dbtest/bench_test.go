@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/sqlstore"
@@ -151,7 +152,7 @@ var benchClient = netip.MustParseAddr("192.0.2.1")
 func requestOnce(b *testing.B, store recovery.Store) func(context.Context) error {
 	svc := unreached(b, store)
 	return func(ctx context.Context) error {
-		return errOf(svc.RequestReset(ctx, recovery.ResetRequest{Username: nextID(), Client: benchClient}))
+		return spy.Err(svc.RequestReset(ctx, recovery.ResetRequest{Username: nextID(), Client: benchClient}))
 	}
 }
 
@@ -181,7 +182,7 @@ func BenchmarkFlood(b *testing.B) {
 		request := func(ctx context.Context) error {
 			i := n.Add(1)
 			client := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-			return errOf(svc.RequestReset(ctx, recovery.ResetRequest{Username: nextID(), Client: client}))
+			return spy.Err(svc.RequestReset(ctx, recovery.ResetRequest{Username: nextID(), Client: client}))
 		}
 		var alone, beside time.Duration
 		for b.Loop() {
@@ -234,6 +235,3 @@ func BenchmarkDurability(b *testing.B) {
 		})
 	}
 }
-
-// errOf is for calls of which a test wants the error alone.
-func errOf[T any](_ T, err error) error { return err }

@@ -166,18 +166,13 @@ func makePeople(t *testing.T, d sqlstore.Dialect, db *sql.DB, text string, repla
 	t.Helper()
 	is := is.New(t)
 	if d == sqlstore.PostgreSQL {
-		_, err := db.Exec("DROP DOMAIN IF EXISTS secret; CREATE DOMAIN secret AS VARCHAR(60)")
-		is.NoErr(err)
+		execute(t, db, "DROP DOMAIN IF EXISTS secret; CREATE DOMAIN secret AS VARCHAR(60)")
 	}
 	for i := 0; i < len(replace); i += 2 {
 		is.True(strings.Contains(createPeople, replace[i])) // else the test tries nothing
 	}
-	_, err := db.Exec(fmt.Sprintf(strings.NewReplacer(replace...).Replace(createPeople), text))
-	is.NoErr(err)
-	for _, statement := range indexPeople {
-		_, err := db.Exec(statement)
-		is.NoErr(err)
-	}
+	execute(t, db, fmt.Sprintf(strings.NewReplacer(replace...).Replace(createPeople), text))
+	execute(t, db, indexPeople...)
 }
 
 func dropPeople(db *sql.DB) {
@@ -199,10 +194,7 @@ func TestMistakesAreRefusedAtStart(t *testing.T) {
 				is := is.New(t)
 				makePeople(t, s.Dialect, db, databases.TextType(s.Dialect), m.create)
 				defer dropPeople(db)
-				for _, statement := range m.then {
-					_, err := db.Exec(statement)
-					is.NoErr(err)
-				}
+				execute(t, db, m.then...)
 				table := peopleTable
 				if m.table != nil {
 					m.table(&table)
@@ -275,8 +267,7 @@ func TestTablesThatWork(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		db := s.Create(t)
 		if s.Dialect == sqlstore.PostgreSQL {
-			_, err := db.Exec("CREATE EXTENSION citext; CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
-			is.New(t).NoErr(err)
+			execute(t, db, "CREATE EXTENSION citext; CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
 		}
 		for _, g := range goods {
 			if g.on != nil && !slices.Contains(g.on, s.Dialect) {
@@ -290,10 +281,7 @@ func TestTablesThatWork(t *testing.T) {
 				}
 				makePeople(t, s.Dialect, db, text, g.create)
 				defer dropPeople(db)
-				for _, statement := range g.then {
-					_, err := db.Exec(statement)
-					is.NoErr(err)
-				}
+				execute(t, db, g.then...)
 				table := peopleTable
 				if g.table != nil {
 					g.table(&table)
@@ -329,8 +317,7 @@ func TestLookUpsWithoutIndexAreWarnedOf(t *testing.T) {
 				}
 				for _, index := range []string{"DROP INDEX people_name" + drop, "DROP INDEX people_email" + drop, c.index} {
 					if index != "" {
-						_, err := db.Exec(index)
-						is.NoErr(err)
+						execute(t, db, index)
 					}
 				}
 				table := peopleTable
@@ -373,10 +360,7 @@ func TestWhatMayBeWrongIsWarnedOf(t *testing.T) {
 				is := is.New(t)
 				makePeople(t, s.Dialect, db, databases.TextType(s.Dialect), []string{"number ", "canonical VARCHAR(254), number "})
 				defer dropPeople(db)
-				for _, statement := range []string{alice, "CREATE INDEX people_canonical ON people (canonical)"} {
-					_, err := db.Exec(statement)
-					is.NoErr(err)
-				}
+				execute(t, db, alice, "CREATE INDEX people_canonical ON people (canonical)")
 				table := peopleTable
 				c.table(&table)
 				warnings, err := startOn(t, s.Dialect, db, table, sqlstore.Options{})
@@ -439,16 +423,13 @@ func TestReadOnlyDatabasesAreRefusedAtStart(t *testing.T) {
 		for _, setting := range settings {
 			t.Run(setting, func(t *testing.T) {
 				is := is.New(t)
-				p := s.Place(t)
-				db := p.Open(t)
-				databases.OpenOn(t, s.Dialect, db, databases.TextType(s.Dialect))
+				p, db := databases.Prepared(t, s)
 				if setting == "mode=ro" {
 					p.DSN += "&mode=ro"
 					db = p.Open(t)
 				} else {
 					db.SetMaxOpenConns(1)
-					_, err := db.Exec(setting)
-					is.NoErr(err)
+					execute(t, db, setting)
 				}
 				err := databases.StoreOn(t, s.Dialect, db, "").Migrate(t.Context())
 				is.True(err != nil)
@@ -469,26 +450,19 @@ func TestStartPassesABusySQLite(t *testing.T) {
 	tx, err := db.Begin()
 	is.NoErr(err)
 	defer tx.Rollback()
-	_, err = tx.Exec("UPDATE recovery_limits SET tat = tat")
-	is.NoErr(err)
+	execute(t, tx, "UPDATE recovery_limits SET tat = tat")
 	p.DSN = strings.Replace(p.DSN, "busy_timeout(10000)", "busy_timeout(10)", 1)
 	is.NoErr(databases.StoreOn(t, sqlstore.SQLite, p.Open(t), "").Migrate(t.Context()))
 }
 
 // A session may still have the statement of a Check that was cut off.
 func TestCheckWarnsBesideAStatementThatWasLeft(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+	databases.OnEachOf(t, pgsql, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		if s.Dialect != sqlstore.PostgreSQL {
-			t.Skip("nothing is prepared by name")
-		}
 		db := s.Create(t)
 		db.SetMaxOpenConns(1)
 		makePeople(t, s.Dialect, db, "text", nil)
-		for _, statement := range []string{"DROP INDEX people_name", "PREPARE recovery_check AS SELECT 1"} {
-			_, err := db.Exec(statement)
-			is.NoErr(err)
-		}
+		execute(t, db, "DROP INDEX people_name", "PREPARE recovery_check AS SELECT 1")
 		warnings, err := startOn(t, s.Dialect, db, peopleTable, sqlstore.Options{})
 		is.NoErr(err)
 		is.Equal(strings.Count(warnings, "create an index on (name)"), 1)
@@ -498,15 +472,11 @@ func TestCheckWarnsBesideAStatementThatWasLeft(t *testing.T) {
 
 // Of a view nobody knows whether the ID is unique.
 func TestViewsAreWarnedOf(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		if s.Dialect == sqlstore.SQLite {
-			t.Skip("a view of SQLite is refused")
-		}
 		db := s.Create(t)
 		makePeople(t, s.Dialect, db, databases.TextType(s.Dialect), nil)
-		_, err := db.Exec("CREATE VIEW persons AS SELECT id AS i, name AS n, email AS e, hash AS h, status, verified_at FROM people")
-		is.NoErr(err)
+		execute(t, db, "CREATE VIEW persons AS SELECT id AS i, name AS n, email AS e, hash AS h, status, verified_at FROM people")
 		table := peopleTable
 		table.Name, table.ID, table.Username, table.Email, table.PasswordHash = "persons", "i", "n", "e", "h"
 		warnings, err := startOn(t, s.Dialect, db, table, sqlstore.Options{})
@@ -562,10 +532,7 @@ func TestOwnTablesAreChecked(t *testing.T) {
 		after, err := databases.Dump(db)
 		is.NoErr(err)
 		is.Equal(after, before)
-		_, err = db.Exec("ALTER TABLE recovery_resets DROP COLUMN mailed")
-		is.NoErr(err)
-		_, err = db.Exec("DROP TABLE recovery_jobs")
-		is.NoErr(err)
+		execute(t, db, "ALTER TABLE recovery_resets DROP COLUMN mailed", "DROP TABLE recovery_jobs")
 		err = store.Check(t.Context())
 		is.True(err != nil)
 		for _, part := range []string{"the table recovery_jobs is missing", "the table recovery_resets has no column mailed"} {

@@ -20,10 +20,9 @@ func TestLatestAndLongestDueComeFirst(t *testing.T) {
 		is := is.New(t)
 		store, db := databases.Open(t, s)
 		for fresh, prefix := range []string{"again", "fresh"} { // one a second, the first is the latest
-			_, err := db.Exec(fmt.Sprintf(`INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
+			execute(t, db, fmt.Sprintf(`INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
 				requested_at, turn, fresh, order_at) SELECT CONCAT('%s', n), 'mail', 'reset', 'username', '', '', '', '', '',
 				%[2]d - n * 1000000, %[2]d - n * 1000000, %[3]d, %[2]d - n * 1000000 FROM %[4]s`, prefix, t0.UnixMicro(), fresh, numbers(each)))
-			is.NoErr(err)
 		}
 		for round := range 3 {
 			claimed, err := store.Claim(t.Context(), recovery.Claim{

@@ -11,6 +11,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/sqlstore"
@@ -68,18 +69,16 @@ func newSite(t *testing.T, h hostile) *site {
 			databases.Missing(t, "what "+h.prepare+" needs", err)
 		}
 	}
-	_, err := s.db.Exec(fmt.Sprintf(databases.CreateUsers, h.id, h.text))
-	is.NoErr(err)
+	execute(t, s.db, fmt.Sprintf(databases.CreateUsers, h.id, h.text))
 	s.store = databases.StoreOn(t, s.dialect, s.db, "")
 	is.NoErr(s.store.Migrate(t.Context())) // which would refuse the last address below
 	for i, name := range []string{"mike", "weiss", "BillyBob"} {
-		_, err := s.db.Exec(databases.Bind(s.dialect, `INSERT INTO users (id, username, email, password_hash, locale, status, local_password, verified_at)
-			VALUES (?, ?, ?, 'hash-0', '', 'active', 1, 1)`), h.ids[i], name, name+"@Example.com")
-		is.NoErr(err)
+		is.NoErr(spy.Err(s.db.Exec(databases.Bind(s.dialect, `INSERT INTO users (id, username, email, password_hash, locale, status, local_password, verified_at)
+			VALUES (?, ?, ?, 'hash-0', '', 'active', 1, 1)`), h.ids[i], name, name+"@Example.com")))
 	}
 	// Addresses are stored in canonical form, but for the last, which is stored as somebody typed it.
-	_, err = s.db.Exec("UPDATE users SET email = LOWER(email) WHERE username IN ('mike', 'weiss')")
-	is.NoErr(err)
+	execute(t, s.db, "UPDATE users SET email = LOWER(email) WHERE username IN ('mike', 'weiss')")
+	var err error
 	s.service, err = recovery.New(s.store, s.mails, &recovery.Options{
 		Hasher: recovery.Hasher{Hash: func(password string) (string, error) { return "hash of " + password, nil }},
 		Limits: recovery.Limits{InsecureOff: true},
@@ -95,7 +94,7 @@ func (s *site) ask(t *testing.T, requests ...recovery.ResetRequest) []recovery.M
 	is := is.New(t)
 	s.mails.Reset()
 	for _, r := range requests {
-		is.NoErr(errOf(s.service.RequestReset(t.Context(), r)))
+		is.NoErr(spy.Err(s.service.RequestReset(t.Context(), r)))
 	}
 	for range 10 {
 		_, err := s.service.Deliver(t.Context())
@@ -169,9 +168,8 @@ func TestTenantsOfHostileColumnsAreApart(t *testing.T) {
 			is := is.New(t)
 			s := newSite(t, h)
 			for i, tenant := range stored {
-				_, err := s.db.Exec(databases.Bind(s.dialect, "UPDATE users SET tenant = ?, username = ?, email = ? WHERE id = ?"),
-					tenant, "mike", "mike@example.com", h.ids[i])
-				is.NoErr(err)
+				is.NoErr(spy.Err(s.db.Exec(databases.Bind(s.dialect, "UPDATE users SET tenant = ?, username = ?, email = ? WHERE id = ?"),
+					tenant, "mike", "mike@example.com", h.ids[i])))
 			}
 			find := func(tenant, id string) (tenants []string) {
 				for by, text := range map[recovery.IdentifierKind]string{

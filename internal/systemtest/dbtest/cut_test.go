@@ -29,10 +29,7 @@ import (
 func TestAttack_S45_CutConnection(t *testing.T) {
 	step := fromEnv(t, "RECOVERY_CUT_STEP", 48)
 	const last = 48
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		if s.Dialect == sqlstore.SQLite {
-			t.Skip("it has no connection")
-		}
+	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		if s.Again && step > 1 {
 			t.Skip("it is tried with RECOVERY_CUT_STEP=1")
 		}
@@ -61,13 +58,10 @@ func TestAttack_S45_CutConnection(t *testing.T) {
 // The answer to a COMMIT never comes. Some drivers wait for it whatever their context says; the
 // caller does not, and the requests of others go on.
 func TestSilentConnectionStopsNobody(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		if s.Dialect == sqlstore.SQLite {
-			t.Skip("it has no connection")
-		}
+	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		place, p := s.Place(t), newProxy(t)
-		databases.OpenOn(t, s.Dialect, place.Open(t), databases.TextType(s.Dialect))
+		p := newProxy(t)
+		place, _ := databases.Prepared(t, s)
 		db, err := p.before(t, place)()
 		is.NoErr(err)
 		t.Cleanup(func() { _ = db.Close() })
@@ -110,10 +104,7 @@ func (c *cutter) complete(up bool, n int) int {
 	c.t.Helper()
 	is := is.New(c.t)
 	ctx := c.t.Context()
-	for _, table := range []string{"recovery_jobs", "recovery_resets"} {
-		_, err := c.db.Exec("DELETE FROM " + table)
-		is.NoErr(err)
-	}
+	execute(c.t, c.db, "DELETE FROM recovery_jobs", "DELETE FROM recovery_resets")
 	account := recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}
 	is.NoErr(databases.Put(c.db, c.dialect, account, "old"))
 	now := time.Now().Truncate(time.Microsecond).UTC()

@@ -2,13 +2,11 @@ package dbtest
 
 import (
 	"errors"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/go-sql-driver/mysql"
 	"github.com/matryer/is"
 
 	"example.com/recovery"
@@ -43,18 +41,15 @@ func TestErrorNamesWhatIsMissing(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		store, db := databases.Open(t, s)
-		_, err := db.Exec("ALTER TABLE recovery_jobs RENAME COLUMN portal TO portals")
-		is.NoErr(err)
+		execute(t, db, "ALTER TABLE recovery_jobs RENAME COLUMN portal TO portals")
 		wantText(t, store,
 			`column "portal" of relation "recovery_jobs" does not exist`, "Unknown column 'portal'",
 			"table recovery_jobs has no column named portal")
-		_, err = db.Exec("DROP TABLE recovery_jobs")
-		is.NoErr(err)
+		execute(t, db, "DROP TABLE recovery_jobs")
 		wantText(t, store,
 			`relation "recovery_jobs" does not exist`, `.recovery_jobs' doesn't exist`, "no such table: recovery_jobs")
-		_, err = db.Exec("ALTER TABLE users RENAME COLUMN email TO mail")
-		is.NoErr(err)
-		_, err = store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByEmail, Typed: "a@example.com", Canonical: "a@example.com", Max: 1})
+		execute(t, db, "ALTER TABLE users RENAME COLUMN email TO mail")
+		_, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByEmail, Typed: "a@example.com", Canonical: "a@example.com", Max: 1})
 		is.True(err != nil)
 		t.Log(err)
 		is.True(strings.Contains(err.Error(), "email")) // the column
@@ -64,39 +59,21 @@ func TestErrorNamesWhatIsMissing(t *testing.T) {
 
 // Who has no right, cannot log in or has too many connections is told so.
 func TestErrorSaysWhyAUserIsRefused(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		if s.Dialect == sqlstore.SQLite {
-			t.Skip("SQLite knows no users")
-		}
+	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		p := s.Place(t)
-		owner := p.Open(t)
-		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
-		user := databases.NewName()
-		poor, create, drop := asUser(t, s.Dialect, p, user)
-		_, err := owner.Exec(create)
-		is.NoErr(err)
-		t.Cleanup(func() {
-			for _, statement := range drop {
-				_, _ = owner.Exec(statement)
-			}
+		p, owner := databases.Prepared(t, s)
+		poor, user := asPoor(t, s.Dialect, p, owner, []string{
+			"SELECT, INSERT, UPDATE, DELETE ON recovery_limits", "SELECT, INSERT, UPDATE, DELETE ON users",
 		})
-		grantee, none := user, "ALTER ROLE "+user+" CONNECTION LIMIT 0"
-		if s.Dialect == sqlstore.MySQL {
-			grantee += "@'%'"
-			none = "GRANT USAGE ON *.* TO " + grantee + " WITH MAX_USER_CONNECTIONS 1"
-		}
-		for _, table := range []string{"recovery_limits", "users"} {
-			_, err := owner.Exec("GRANT SELECT, INSERT, UPDATE, DELETE ON " + table + " TO " + grantee)
-			is.NoErr(err)
-		}
 		db := poor.Open(t)
 		store := databases.StoreOn(t, s.Dialect, db, "")
 		wantText(t, store, "permission denied for table recovery_jobs", "INSERT command denied for table")
 		is.NoErr(db.Close())
 
-		_, err = owner.Exec(none)
-		is.NoErr(err)
+		execute(t, owner, map[sqlstore.Dialect]string{
+			sqlstore.PostgreSQL: "ALTER ROLE " + user + " CONNECTION LIMIT 0",
+			sqlstore.MySQL:      "GRANT USAGE ON *.* TO " + user + " WITH MAX_USER_CONNECTIONS 1",
+		}[s.Dialect])
 		db = poor.Open(t)
 		if s.Dialect == sqlstore.MySQL { // which has no limit of 0
 			held, err := db.Conn(t.Context())
@@ -105,27 +82,14 @@ func TestErrorSaysWhyAUserIsRefused(t *testing.T) {
 		}
 		wantText(t, databases.StoreOn(t, s.Dialect, db, ""), "it has too many connections")
 
-		if s.Dialect == sqlstore.PostgreSQL {
-			u, err := url.Parse(p.DSN)
-			is.NoErr(err)
-			u.User = url.User("nobody_of_this_name")
-			poor.DSN = u.String()
-		} else {
-			config, err := mysql.ParseDSN(p.DSN)
-			is.NoErr(err)
-			config.User, config.Passwd = user, "wrong"
-			poor.DSN = config.FormatDSN()
-		}
-		wantText(t, databases.StoreOn(t, s.Dialect, poor.Open(t), ""), "the login was refused")
+		nobody := placeOf(t, p, "nobody_of_this_name")
+		wantText(t, databases.StoreOn(t, s.Dialect, nobody.Open(t), ""), "the login was refused")
 	})
 }
 
 // A server that is away was asked nothing, and its address is not in the error.
 func TestErrorOfAServerThatIsAway(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		if s.Dialect == sqlstore.SQLite {
-			t.Skip("SQLite has no server")
-		}
+	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		const addr = "127.0.0.1:1" // nothing listens there
 		dsn := "postgres://app@" + addr + "/app?sslmode=disable"
@@ -146,7 +110,6 @@ func TestErrorOfAServerThatIsAway(t *testing.T) {
 // A session that may not write is told so.
 func TestErrorOfAReadOnlyDatabase(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		is := is.New(t)
 		switch {
 		case s.Dialect == sqlstore.MySQL:
 			t.Skip("it would be the whole server, for everyone")
@@ -155,26 +118,22 @@ func TestErrorOfAReadOnlyDatabase(t *testing.T) {
 		}
 		store, db := databases.Open(t, s)
 		db.SetMaxOpenConns(1)
-		_, err := db.Exec(map[sqlstore.Dialect]string{
+		execute(t, db, map[sqlstore.Dialect]string{
 			sqlstore.SQLite: "PRAGMA query_only = 1", sqlstore.PostgreSQL: "SET default_transaction_read_only = on",
 		}[s.Dialect])
-		is.NoErr(err)
 		wantText(t, store, "the database is read-only")
 	})
 }
 
 // SQLite's files can be full, locked, damaged or none at all.
 func TestErrorsOfSQLiteFiles(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		if s.Dialect != sqlstore.SQLite {
-			t.Skip("it is SQLite that has a file")
-		}
+	databases.OnEachOf(t, lite, func(t *testing.T, s databases.Server) {
 		t.Run("full", func(t *testing.T) {
 			is := is.New(t)
 			store, db := databases.Open(t, s)
 			db.SetMaxOpenConns(1)
-			_, err := db.Exec("PRAGMA max_page_count = 1") // as many as there are
-			is.NoErr(err)
+			execute(t, db, "PRAGMA max_page_count = 1") // as many as there are
+			var err error
 			for range 10_000 {
 				if err = store.Enqueue(t.Context(), request(t0), nil); err != nil {
 					break
@@ -186,9 +145,8 @@ func TestErrorsOfSQLiteFiles(t *testing.T) {
 		})
 		t.Run("locked", func(t *testing.T) {
 			is := is.New(t)
-			p := s.Place(t)
-			databases.OpenOn(t, s.Dialect, p.Open(t), databases.TextType(s.Dialect))
-			holder, err := p.Open(t).Conn(t.Context())
+			p, db := databases.Prepared(t, s)
+			holder, err := db.Conn(t.Context())
 			is.NoErr(err)
 			defer holder.Close()
 			_, err = holder.ExecContext(t.Context(), "BEGIN IMMEDIATE")
@@ -222,7 +180,7 @@ func TestFailureAtTheCommitIsCertain(t *testing.T) {
 		is := is.New(t)
 		store, db := databases.Open(t, s)
 		db.SetMaxOpenConns(1) // for SQLite's setting
-		for _, statement := range []string{
+		execute(t, db,
 			"CREATE TABLE parents (id VARCHAR(64) PRIMARY KEY)",
 			"CREATE TABLE children (id VARCHAR(64) REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)",
 			map[sqlstore.Dialect]string{
@@ -233,10 +191,7 @@ func TestFailureAtTheCommitIsCertain(t *testing.T) {
 				sqlstore.PostgreSQL: "CREATE TRIGGER orphans AFTER INSERT ON recovery_jobs FOR EACH ROW EXECUTE FUNCTION orphan()",
 				sqlstore.SQLite:     "CREATE TRIGGER orphans AFTER INSERT ON recovery_jobs BEGIN INSERT INTO children VALUES (NEW.id); END",
 			}[s.Dialect],
-		} {
-			_, err := db.Exec(statement)
-			is.NoErr(err)
-		}
+		)
 		wantText(t, store, "a constraint forbids it")
 		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_jobs"), []string{"0"})
 	})

@@ -24,11 +24,10 @@ func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
 		if s.Dialect == sqlstore.SQLite {
 			t.Skip("SQLite knows no users")
 		}
-		p := s.Place(t)
-		owner := p.Open(t)
-		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
+		p, owner := databases.Prepared(t, s)
 
-		db := asPoor(t, s.Dialect, p, owner, ownGrants)
+		poor, _ := asPoor(t, s.Dialect, p, owner, ownGrants)
+		db := poor.Open(t)
 		_, err := db.Exec("UPDATE users SET email = 'x'")
 		is.True(err != nil) // the user is poor indeed
 		_, err = db.Exec("DROP TABLE recovery_limits")
@@ -36,8 +35,8 @@ func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
 		store := databases.StoreOn(t, s.Dialect, db, "")
 		is.NoErr(store.Check(t.Context()))
 
-		poorer := asPoor(t, s.Dialect, p, owner, append(slices.Clone(ownGrants[:2]), "SELECT, INSERT, UPDATE ON recovery_limits", "SELECT ON users"))
-		err = databases.StoreOn(t, s.Dialect, poorer, "").Check(t.Context()) // a right that is missing is found at start
+		poor, _ = asPoor(t, s.Dialect, p, owner, append(slices.Clone(ownGrants[:2]), "SELECT, INSERT, UPDATE ON recovery_limits", "SELECT ON users"))
+		err = databases.StoreOn(t, s.Dialect, poor.Open(t), "").Check(t.Context()) // a right that is missing is found at start
 		is.True(err != nil)
 		is.True(strings.Contains(err.Error(), "table recovery_limits: "))
 		is.True(strings.Contains(err.Error(), `Table.PasswordHash: to set "password_hash" is refused: `))
@@ -57,14 +56,16 @@ var ownGrants = []string{
 	"SELECT, UPDATE (password_hash) ON users",
 }
 
-// asPoor opens the place as a new user who has nothing but the grants.
-func asPoor(t *testing.T, d sqlstore.Dialect, p databases.Place, owner *sql.DB, grants []string) *sql.DB {
+// asPoor returns the place as it is for a new user who has nothing but the grants, and that user.
+func asPoor(t *testing.T, d sqlstore.Dialect, p databases.Place, owner *sql.DB, grants []string) (_ databases.Place, user string) {
 	t.Helper()
-	is := is.New(t)
-	user := databases.NewName()
-	poor, create, drop := asUser(t, d, p, user)
-	_, err := owner.Exec(create)
-	is.NoErr(err)
+	name := databases.NewName()
+	user, create, drop := name, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%[1]s'", name), []string{"DROP OWNED BY " + name, "DROP ROLE " + name}
+	if d == sqlstore.MySQL {
+		user = name + "@'%'"
+		create, drop = fmt.Sprintf("CREATE USER %s IDENTIFIED BY '%s'", user, name), []string{"DROP USER " + user}
+	}
+	execute(t, owner, create)
 	// The user is dropped after the database, and with it the grants.
 	t.Cleanup(func() {
 		for _, statement := range drop {
@@ -73,30 +74,24 @@ func asPoor(t *testing.T, d sqlstore.Dialect, p databases.Place, owner *sql.DB, 
 			}
 		}
 	})
-	if d == sqlstore.MySQL {
-		user += "@'%'"
-	}
 	for _, grant := range grants {
-		_, err := owner.Exec("GRANT " + grant + " TO " + user)
-		is.NoErr(err)
+		execute(t, owner, "GRANT "+grant+" TO "+user)
 	}
-	return poor.Open(t)
+	return placeOf(t, p, name), user
 }
 
-// asUser returns the place as another user has it, and how to make and drop that user.
-func asUser(t *testing.T, d sqlstore.Dialect, p databases.Place, name string) (_ databases.Place, create string, drop []string) {
+// placeOf returns the place as it is for a user, whose password is the name.
+func placeOf(t *testing.T, p databases.Place, name string) databases.Place {
 	t.Helper()
 	is := is.New(t)
-	if d == sqlstore.PostgreSQL {
-		u, err := url.Parse(p.DSN)
+	if p.Driver == "mysql" {
+		config, err := mysql.ParseDSN(p.DSN)
 		is.NoErr(err)
-		u.User = url.UserPassword(name, name)
-		return databases.Place{Driver: p.Driver, DSN: u.String()}, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", name, name),
-			[]string{"DROP OWNED BY " + name, "DROP ROLE " + name}
+		config.User, config.Passwd = name, name
+		return databases.Place{Driver: p.Driver, DSN: config.FormatDSN()}
 	}
-	config, err := mysql.ParseDSN(p.DSN)
+	u, err := url.Parse(p.DSN)
 	is.NoErr(err)
-	config.User, config.Passwd = name, name
-	return databases.Place{Driver: p.Driver, DSN: config.FormatDSN()}, fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", name, name),
-		[]string{strings.ReplaceAll("DROP USER x@'%'", "x", name)}
+	u.User = url.UserPassword(name, name)
+	return databases.Place{Driver: p.Driver, DSN: u.String()}
 }

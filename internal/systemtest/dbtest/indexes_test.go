@@ -16,6 +16,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/store/sqlstore"
 )
@@ -99,15 +100,12 @@ func numbers(n int) string {
 // addUsers makes so many active accounts: name0, name1, …
 func addUsers(t testing.TB, db *sql.DB, d sqlstore.Dialect, n int) {
 	t.Helper()
-	for _, statement := range []string{
+	execute(t, db,
 		`INSERT INTO users (id, username, email, password_hash, locale, status, local_password, verified_at)
-			SELECT CONCAT(n, ''), CONCAT('name', n), CONCAT('name', n, '@example.com'), 'hash-0', '', 'active', 1, 1 FROM ` + numbers(n),
+			SELECT CONCAT(n, ''), CONCAT('name', n), CONCAT('name', n, '@example.com'), 'hash-0', '', 'active', 1, 1 FROM `+numbers(n),
 		"CREATE INDEX users_tenant_username ON users (tenant, username)",
 		"CREATE INDEX users_tenant_email ON users (tenant, email)",
-	} {
-		_, err := db.Exec(statement)
-		is.New(t).NoErr(err)
-	}
+	)
 	analyze(t, db, d, "users")
 }
 
@@ -119,22 +117,20 @@ func analyze(t testing.TB, db *sql.DB, d sqlstore.Dialect, tables ...string) {
 		if d == sqlstore.MySQL {
 			statement = "ANALYZE TABLE " + table
 		}
-		_, err := db.Exec(statement)
-		is.New(t).NoErr(err)
+		execute(t, db, statement)
 	}
 }
 
 // fill makes so many rows in each table of the store.
 func fill(t testing.TB, db *sql.DB, d sqlstore.Dialect, at time.Time, rows int) {
 	t.Helper()
-	is := is.New(t)
 	later := at.Add(24 * time.Hour).UnixMicro()
 	bytes := map[sqlstore.Dialect]string{
 		sqlstore.PostgreSQL: "sha256(CAST(CONCAT('x', n) AS bytea))",
 		sqlstore.MySQL:      "UNHEX(SHA2(CONCAT('x', n), 256))",
 		sqlstore.SQLite:     "randomblob(32)",
 	}[d]
-	for _, statement := range []string{
+	execute(t, db,
 		fmt.Sprintf(`INSERT INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at)
 			SELECT %[1]s, CONCAT(n, ''), %[1]s, CONCAT('r', n), %[1]s, %[2]d + n, %[2]d + n FROM %[3]s`, bytes, later, numbers(rows)),
 		fmt.Sprintf(`INSERT INTO recovery_limits (id, tat, slot) SELECT %s, %d + n, %d FROM %s`, bytes, later, later/60_000_000, numbers(rows)),
@@ -144,10 +140,7 @@ func fill(t testing.TB, db *sql.DB, d sqlstore.Dialect, at time.Time, rows int) 
 			SELECT CONCAT('r', n), CASE WHEN n %% 10 = 0 THEN 'notice' ELSE 'mail' END, 'reset', 'username', '', '', '', '', '', %[1]d + n, %[1]d + n,
 			CASE WHEN n %% 3 > 0 THEN 1 ELSE 0 END, CASE WHEN n %% 3 > 0 THEN %[1]d ELSE %[2]d END + n FROM %[3]s`,
 			at.Add(-24*time.Hour).UnixMicro(), later, numbers(rows)),
-	} {
-		_, err := db.Exec(statement)
-		is.NoErr(err)
-	}
+	)
 	analyze(t, db, d, "recovery_resets", "recovery_limits", "recovery_jobs")
 }
 
@@ -184,10 +177,10 @@ func exercise(t *testing.T, store *sqlstore.Store) {
 	reset.JobID = claimed[0].ID
 	m := mintOf(claimed[0], reset)
 	m.Charges = recovery.Charges{mailbox}
-	is.NoErr(errOf(store.CreateResets(t.Context(), m)))
+	is.NoErr(spy.Err(store.CreateResets(t.Context(), m)))
 	m = mintOf(claimed[1], resetOf(a, t0))
 	m.Charges = recovery.Charges{mailbox}
-	is.True(errors.Is(errOf(store.CreateResets(t.Context(), m)), recovery.ErrLimited))
+	is.True(errors.Is(spy.Err(store.CreateResets(t.Context(), m)), recovery.ErrLimited))
 	is.NoErr(store.Finish(t.Context(), recovery.Outcome{
 		JobID: claimed[0].ID, LeaseID: claimed[0].LeaseID, At: t0, MailedAccountIDs: []string{a.ID}, Discard: []recovery.Digest{{7}},
 	}))
@@ -201,10 +194,10 @@ func exercise(t *testing.T, store *sqlstore.Store) {
 	is.NoErr(err)
 	notice := request(t0)
 	notice.Kind, notice.AccountID = recovery.JobNotice, strings.Repeat("i", 255) // the longest
-	is.NoErr(errOf(store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Job{notice}})))
-	is.NoErr(errOf(store.Purge(t.Context(), t0, t0.Add(72*time.Hour), 500)))
-	is.NoErr(errOf(store.Stats(t.Context())))
-	is.NoErr(errOf(store.Now(t.Context())))
+	is.NoErr(spy.Err(store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Job{notice}})))
+	is.NoErr(spy.Err(store.Purge(t.Context(), t0, t0.Add(72*time.Hour), 500)))
+	is.NoErr(spy.Err(store.Stats(t.Context())))
+	is.NoErr(spy.Err(store.Now(t.Context())))
 }
 
 // How many accounts there are is set by RECOVERY_ACCOUNTS: 100,000 if it is not, which is enough
@@ -216,9 +209,7 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 func everyStatementUsesAnIndex(t *testing.T, s databases.Server) {
 	accounts := fromEnv(t, "RECOVERY_ACCOUNTS", 100_000)
 	is := is.New(t)
-	p := s.Place(t)
-	db := p.Open(t)
-	databases.OpenOn(t, s.Dialect, db, databases.TextType(s.Dialect))
+	p, db := databases.Prepared(t, s)
 	addUsers(t, db, s.Dialect, accounts)
 	fill(t, db, s.Dialect, t0, 20_000)
 

@@ -14,10 +14,7 @@ import (
 
 // What another transaction is at is left to it: nobody waits for it, and what is free is taken.
 func TestLockedRowsArePassedOver(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		if s.Dialect == sqlstore.SQLite {
-			t.Skip("it locks the whole database")
-		}
+	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		store, db := databases.Open(t, s)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // less than who waits for a lock has

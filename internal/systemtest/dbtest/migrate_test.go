@@ -59,8 +59,7 @@ func TestTenInstancesMigrateAtOnce(t *testing.T) {
 func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p databases.Place) {
 	t.Helper()
 	is := is.New(t)
-	_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, databases.TextType(d), databases.TextType(d)))
-	is.NoErr(err)
+	execute(t, db, fmt.Sprintf(databases.CreateUsers, databases.TextType(d), databases.TextType(d)))
 	var stores []*sqlstore.Store
 	for range instances {
 		stores = append(stores, databases.StoreOn(t, d, p.Open(t), ""))
@@ -72,8 +71,7 @@ func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p databases.Pla
 		is.Equal(tableNames(t, db, d), append(slices.Clone(ownTables), "users"))
 		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_migrations"), []string{"1"}) // each migration was done once
 		for _, table := range ownTables {
-			_, err := db.Exec("DROP TABLE " + table)
-			is.NoErr(err)
+			execute(t, db, "DROP TABLE "+table)
 		}
 	}
 }
@@ -84,8 +82,7 @@ func TestPrefixesLiveBesideEachOther(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		db := s.Create(t)
-		_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, databases.TextType(s.Dialect), databases.TextType(s.Dialect)))
-		is.NoErr(err)
+		execute(t, db, fmt.Sprintf(databases.CreateUsers, databases.TextType(s.Dialect), databases.TextType(s.Dialect)))
 		is.NoErr(databases.Put(db, s.Dialect, recovery.Account{
 			ID: "77", Username: "name77", Email: "name77@example.com", Active: true, HasPassword: true, EmailVerified: true,
 		}, "hash-0"))
@@ -114,10 +111,7 @@ func TestMigrationThatDiedHalfWayIsCompleted(t *testing.T) {
 			is := is.New(t)
 			s := databases.Servers[slices.IndexFunc(databases.Servers, func(s databases.Server) bool { return s.Dialect == sqlstore.MySQL })]
 			store, db := databases.Open(t, s)
-			for _, statement := range []string{"DROP TABLE " + table, "DELETE FROM recovery_migrations"} {
-				_, err := db.Exec(statement)
-				is.NoErr(err)
-			}
+			execute(t, db, "DROP TABLE "+table, "DELETE FROM recovery_migrations")
 			is.NoErr(store.Migrate(t.Context()))
 			is.Equal(tableNames(t, db, s.Dialect), append(slices.Clone(ownTables), "users"))
 			_, err := databases.Dump(db)
@@ -134,12 +128,10 @@ func TestMigrateSeesWhatWasDoneWhileItWaited(t *testing.T) {
 			is := is.New(t)
 			p := databases.NewPostgres(t, "pgx", map[string]string{"default_transaction_isolation": level})
 			db := p.Open(t)
-			_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, "text", "text"))
-			is.NoErr(err)
+			execute(t, db, fmt.Sprintf(databases.CreateUsers, "text", "text"))
 			tx, err := db.BeginTx(t.Context(), nil)
 			is.NoErr(err)
-			_, err = tx.Exec("SELECT pg_advisory_xact_lock(hashtext('recovery_migrations'))")
-			is.NoErr(err)
+			execute(t, tx, "SELECT pg_advisory_xact_lock(hashtext('recovery_migrations'))")
 			done := make(chan error, 2)
 			for range 2 {
 				go func() { done <- databases.StoreOn(t, sqlstore.PostgreSQL, db, "").Migrate(t.Context()) }()

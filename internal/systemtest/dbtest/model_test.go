@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/store/memstore"
 	"example.com/recovery/store/sqlstore"
@@ -38,11 +39,10 @@ func TestModel(t *testing.T) {
 	}
 	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		store, db := databases.Open(t, s)
-		db.SetMaxOpenConns(1)                          // so that a setting of the connection is one of all
-		_, err := db.Exec(map[sqlstore.Dialect]string{ // nothing is pulled out from under this test
+		db.SetMaxOpenConns(1)                       // so that a setting of the connection is one of all
+		execute(t, db, map[sqlstore.Dialect]string{ // nothing is pulled out from under this test
 			sqlstore.SQLite: "PRAGMA synchronous = OFF", sqlstore.PostgreSQL: "SET synchronous_commit = off", sqlstore.MySQL: "DO 0",
 		}[s.Dialect])
-		is.New(t).NoErr(err)
 		seen := map[string]int{}
 		rapid.Check(t, func(rt *rapid.T) {
 			m := &model{oracle: memstore.New(), store: store, db: db, dialect: s.Dialect, now: time.UnixMicro(1_800_000_000_000_000).UTC(),
@@ -116,7 +116,7 @@ var (
 
 func (m *model) begin(rt *rapid.T) {
 	for _, table := range []string{"recovery_jobs", "recovery_resets", "recovery_limits", "users"} {
-		must(rt, errOf(m.db.Exec("DELETE FROM "+table)))
+		must(rt, spy.Err(m.db.Exec("DELETE FROM "+table)))
 	}
 	for i, tenant := range []string{"", "acme"} {
 		a := recovery.Account{
@@ -261,7 +261,7 @@ func (m *model) remove(rt *rapid.T) {
 	}
 	id := one(rt, "account", accountIDs)
 	m.oracle.Remove(id)
-	must(rt, errOf(m.db.Exec(databases.Bind(m.dialect, "DELETE FROM users WHERE id = ?"), id)))
+	must(rt, spy.Err(m.db.Exec(databases.Bind(m.dialect, "DELETE FROM users WHERE id = ?"), id)))
 }
 
 // claimed returns a job that was claimed and, but seldom, is not finished.
@@ -548,7 +548,7 @@ func (m *model) end(rt *rapid.T, j recovery.Job) {
 func (m *model) purge(rt *rapid.T) {
 	before, most := m.at(rt), rapid.IntRange(1, 4).Draw(rt, "max")
 	ahead := before.Add(seconds(rt, "ahead", 5, 600))
-	must(rt, errOf(m.db.Exec("DELETE FROM recovery_limits WHERE tat = 0"))) // MySQL makes rows that it locks and does not count
+	must(rt, spy.Err(m.db.Exec("DELETE FROM recovery_limits WHERE tat = 0"))) // MySQL makes rows that it locks and does not count
 	for n := most; n >= most; {
 		first, err1 := m.oracle.Purge(rt.Context(), before, ahead, most)
 		second, err2 := m.store.Purge(rt.Context(), before, ahead, most)

@@ -15,6 +15,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/store/sqlstore"
 	"example.com/recovery/store/sqlstore/accountstest"
@@ -227,13 +228,11 @@ func sessionsStore(t *testing.T) (*sqlstore.Store, *sql.DB, recovery.Redemption)
 	is := is.New(t)
 	db := databases.Servers[0].Create(t)
 	store := databases.OpenOn(t, sqlstore.SQLite, db, "TEXT")
-	_, err := db.Exec(`CREATE TABLE sessions (user_id TEXT NOT NULL)`)
-	is.NoErr(err)
+	execute(t, db, `CREATE TABLE sessions (user_id TEXT NOT NULL)`)
 	r := resetOf(stored(t, store, db, sqlstore.SQLite, 1), t0)
 	mint(t, store, r)
-	_, err = db.Exec(`INSERT INTO sessions VALUES ($1), ($1), ('another')`, r.AccountID)
-	is.NoErr(err)
-	store, err = sqlstore.New(db, sqlstore.SQLite, users{tableOf(t, sqlstore.SQLite)}, nil)
+	is.NoErr(spy.Err(db.Exec(`INSERT INTO sessions VALUES ($1), ($1), ('another')`, r.AccountID)))
+	store, err := sqlstore.New(db, sqlstore.SQLite, users{tableOf(t, sqlstore.SQLite)}, nil)
 	is.NoErr(err)
 	return store, db, recovery.Redemption{Digest: r.Digest, At: t0, PasswordHash: "hash-1"}
 }
@@ -252,13 +251,11 @@ func TestPageEndsSessionsWithThePassword(t *testing.T) {
 func TestPageKeepsThePasswordIfSessionsCannotEnd(t *testing.T) {
 	is := is.New(t)
 	store, db, redemption := sessionsStore(t)
-	_, err := db.Exec("ALTER TABLE sessions RENAME TO elsewhere")
-	is.NoErr(err)
-	_, err = store.Redeem(t.Context(), redemption)
+	execute(t, db, "ALTER TABLE sessions RENAME TO elsewhere")
+	_, err := store.Redeem(t.Context(), redemption)
 	is.True(err != nil)
 	is.Equal(texts(t, db, "SELECT password_hash FROM users"), []string{"hash-0"})
-	_, err = db.Exec("ALTER TABLE elsewhere RENAME TO sessions")
-	is.NoErr(err)
+	execute(t, db, "ALTER TABLE elsewhere RENAME TO sessions")
 	_, err = store.Redeem(t.Context(), redemption)
 	is.NoErr(err) // the token lives on
 }
@@ -272,16 +269,12 @@ func TestPageStartsNoSessionBesideAReset(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			is := is.New(t)
 			db := s.Create(t)
-			_, err := db.Exec(`CREATE TABLE users (id bigint PRIMARY KEY, password text); INSERT INTO users VALUES (1, 'old');
+			execute(t, db, `CREATE TABLE users (id bigint PRIMARY KEY, password text); INSERT INTO users VALUES (1, 'old');
 				CREATE TABLE sessions (id text, user_id bigint)`)
-			is.NoErr(err)
 			is.NoErr(startSession(t.Context(), db, "before", "1", "old"))
 			reset, err := db.Begin()
 			is.NoErr(err)
-			_, err = reset.Exec("UPDATE users SET password = 'new'")
-			is.NoErr(err)
-			_, err = reset.Exec("DELETE FROM sessions")
-			is.NoErr(err)
+			execute(t, reset, "UPDATE users SET password = 'new'", "DELETE FROM sessions")
 
 			done := make(chan error, 1)
 			go func() { done <- startSession(t.Context(), db, "beside", "1", "old") }()
@@ -304,13 +297,11 @@ func TestPagePassesTheKit(t *testing.T) {
 		}
 		t.Run(s.Name, func(t *testing.T) {
 			db := s.Create(t)
-			_, err := db.Exec(`CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL, password text, disabled boolean NOT NULL);
+			execute(t, db, `CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL, password text, disabled boolean NOT NULL);
 				CREATE TABLE emails (user_id bigint NOT NULL REFERENCES users ON DELETE CASCADE, address text NOT NULL,
 					main boolean NOT NULL, verified boolean NOT NULL)`)
-			is.New(t).NoErr(err)
 			accountstest.Run(t, func(t *testing.T) accountstest.Fixture {
-				_, err := db.Exec("DELETE FROM users")
-				is.New(t).NoErr(err)
+				execute(t, db, "DELETE FROM users")
 				return accountstest.Fixture{
 					DB: db, Dialect: s.Dialect, Accounts: people{}, ID: strconv.Itoa,
 					Put: func(a recovery.Account, hash string) error { return putPerson(db, a, hash) },
@@ -387,19 +378,16 @@ func TestPageFillsCanonicalColumns(t *testing.T) {
 			case sqlstore.MySQL:
 				id = "BIGINT AUTO_INCREMENT PRIMARY KEY"
 			}
-			_, err := db.Exec(fmt.Sprintf("CREATE TABLE users (id %s, name %[2]s NOT NULL, email %[2]s NOT NULL, password %[2]s NOT NULL)", id, text))
-			is.NoErr(err)
+			execute(t, db, fmt.Sprintf("CREATE TABLE users (id %s, name %[2]s NOT NULL, email %[2]s NOT NULL, password %[2]s NOT NULL)", id, text))
 			exec := func(query string, args ...any) {
 				is.Helper()
-				_, err := db.Exec(databases.Bind(s.Dialect, query), args...)
-				is.NoErr(err)
+				is.NoErr(spy.Err(db.Exec(databases.Bind(s.Dialect, query), args...)))
 			}
 			tx, err := db.Begin()
 			is.NoErr(err)
 			for i := range 1200 {
-				_, err := tx.Exec(databases.Bind(s.Dialect, "INSERT INTO users (name, email, password) VALUES (?, ?, 'h')"),
-					fmt.Sprint("User", i), fmt.Sprintf("User%d@Example.com", i))
-				is.NoErr(err)
+				is.NoErr(spy.Err(tx.Exec(databases.Bind(s.Dialect, "INSERT INTO users (name, email, password) VALUES (?, ?, 'h')"),
+					fmt.Sprint("User", i), fmt.Sprintf("User%d@Example.com", i))))
 			}
 			is.NoErr(tx.Commit())
 			exec("INSERT INTO users (name, email, password) VALUES (?, ?, 'h')", "No Address", "none")
@@ -487,8 +475,7 @@ func TestPageListsKeyTypesThatWork(t *testing.T) {
 			t.Run(column, func(t *testing.T) {
 				is := is.New(t)
 				db := s.Create(t)
-				_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, column, databases.TextType(s.Dialect)))
-				is.NoErr(err)
+				execute(t, db, fmt.Sprintf(databases.CreateUsers, column, databases.TextType(s.Dialect)))
 				a := recovery.Account{ID: id, Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}
 				is.NoErr(databases.Put(db, s.Dialect, a, "hash-0"))
 				accounts := tableOf(t, s.Dialect)

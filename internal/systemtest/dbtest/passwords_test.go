@@ -19,15 +19,13 @@ func TestOrderOfAccountsWithoutPassword(t *testing.T) {
 	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		db := s.Create(t)
-		_, err := db.Exec(fmt.Sprintf(`CREATE TABLE people (id INT PRIMARY KEY, name %[1]s, email %[1]s, hash VARCHAR(200), active INT, verified INT)`,
+		execute(t, db, fmt.Sprintf(`CREATE TABLE people (id INT PRIMARY KEY, name %[1]s, email %[1]s, hash VARCHAR(200), active INT, verified INT)`,
 			databases.TextType(s.Dialect)))
-		is.NoErr(err)
 		want := map[string][]string{}
 		id := 10
 		add := func(place, hash, conditions string) {
 			id++
-			_, err := db.Exec(fmt.Sprintf("INSERT INTO people (id, name, email, hash, active, verified) VALUES (%d, 'all', 'all@example.com', %s, %s)", id, hash, conditions))
-			is.NoErr(err)
+			execute(t, db, fmt.Sprintf("INSERT INTO people (id, name, email, hash, active, verified) VALUES (%d, 'all', 'all@example.com', %s, %s)", id, hash, conditions))
 			want[place] = append(want[place], fmt.Sprint(id))
 		}
 		for _, conditions := range []string{"NULL, 1", "1, NULL", "0, 1"} {

@@ -8,16 +8,12 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
-	"example.com/recovery/store/sqlstore"
 )
 
 // Statements that SQLite keeps prepared go on when a migration of the application changes the
 // tables, and with one connection.
 func TestTablesChangeWhileInUse(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
-		if s.Dialect != sqlstore.SQLite {
-			t.Skip("it keeps no statement prepared")
-		}
+	databases.OnEachOf(t, lite, func(t *testing.T, s databases.Server) {
 		for _, conns := range []int{1, 4} {
 			is := is.New(t)
 			store, db := databases.Open(t, s)
@@ -38,8 +34,7 @@ func TestTablesChangeWhileInUse(t *testing.T) {
 			} {
 				through()
 				through()
-				_, err := db.Exec(change)
-				is.NoErr(err)
+				execute(t, db, change)
 			}
 			through()
 		}

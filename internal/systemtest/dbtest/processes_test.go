@@ -14,6 +14,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/store/sqlstore"
 )
@@ -28,7 +29,7 @@ func raceForToken(ctx context.Context, store *sqlstore.Store, i int, who string)
 	for _, err := range together(4, func(int) error {
 		notice := request(t0)
 		notice.Kind = recovery.JobNotice
-		return errOf(store.Redeem(ctx, recovery.Redemption{Digest: sharedDigest(i), At: t0, PasswordHash: who, Add: []recovery.Job{notice}}))
+		return spy.Err(store.Redeem(ctx, recovery.Redemption{Digest: sharedDigest(i), At: t0, PasswordHash: who, Add: []recovery.Job{notice}}))
 	}) {
 		switch {
 		case err == nil:

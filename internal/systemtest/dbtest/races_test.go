@@ -18,6 +18,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/store/sqlstore"
 )
@@ -162,6 +163,16 @@ func together(n int, f func(i int) error) []error {
 	return errs
 }
 
+// execute executes statements, which must not fail, on a database or in a transaction.
+func execute(t testing.TB, db interface {
+	Exec(string, ...any) (sql.Result, error)
+}, statements ...string) {
+	t.Helper()
+	for _, statement := range statements {
+		is.New(t).NoErr(spy.Err(db.Exec(statement)))
+	}
+}
+
 // texts returns the only column of a query.
 func texts(t *testing.T, db *sql.DB, query string, args ...any) (all []string) {
 	t.Helper()
@@ -228,8 +239,7 @@ func race(t *testing.T, d sqlstore.Dialect, db *sql.DB, tokens int, stores ...*s
 		is.NoErr(err)
 		is.Equal(hash, fmt.Sprint("hash of ", winner))                                       // the winner's hash is stored
 		is.Equal(texts(t, db, "SELECT id FROM recovery_jobs"), []string{notices[winner].ID}) // only the winner's notice is queued
-		_, err = db.Exec("DELETE FROM recovery_jobs")
-		is.NoErr(err)
+		execute(t, db, "DELETE FROM recovery_jobs")
 	}
 }
 
@@ -245,8 +255,7 @@ func TestAddressChangeUnderWayKillsTheToken(t *testing.T) {
 			mint(t, store, reset)
 			tx, err := db.BeginTx(t.Context(), nil)
 			is.NoErr(err)
-			_, err = tx.Exec(databases.Bind(s.Dialect, "UPDATE users SET email = ? WHERE id = ?"), "new@example.com", a.ID)
-			is.NoErr(err)
+			is.NoErr(spy.Err(tx.Exec(databases.Bind(s.Dialect, "UPDATE users SET email = ? WHERE id = ?"), "new@example.com", a.ID)))
 			done := make(chan error)
 			go func() {
 				_, err := store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1"})

@@ -10,6 +10,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/store/sqlstore"
 )
@@ -40,9 +41,7 @@ func TestRoundTrips(t *testing.T) {
 	} {
 		t.Run(c.server.Name, func(t *testing.T) {
 			is := is.New(t)
-			place := c.server.Place(t)
-			direct := place.Open(t)
-			databases.OpenOn(t, c.server.Dialect, direct, databases.TextType(c.server.Dialect))
+			place, direct := databases.Prepared(t, c.server)
 			p := newProxy(t)
 			db, err := p.before(t, place)()
 			is.NoErr(err)
@@ -82,9 +81,9 @@ func countRoundTrips(t *testing.T, p *proxy, store *sqlstore.Store, a recovery.A
 	m := mintOf(claimed[0], reset)
 	m.Charges = benchCharges()
 	count("FindAccounts", func(ctx context.Context) error {
-		return errOf(store.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByID, Typed: a.ID, Canonical: a.ID, Max: 1}))
+		return spy.Err(store.FindAccounts(ctx, recovery.AccountQuery{By: recovery.ByID, Typed: a.ID, Canonical: a.ID, Max: 1}))
 	})
-	count("CreateResets", func(ctx context.Context) error { return errOf(store.CreateResets(ctx, m)) })
+	count("CreateResets", func(ctx context.Context) error { return spy.Err(store.CreateResets(ctx, m)) })
 	count("Finish", func(ctx context.Context) error {
 		return store.Finish(ctx, recovery.Outcome{JobID: j.ID, LeaseID: m.LeaseID, At: t0, MailedAccountIDs: []string{a.ID}, Requester: reset.Requester})
 	})
@@ -94,12 +93,12 @@ func countRoundTrips(t *testing.T, p *proxy, store *sqlstore.Store, a recovery.A
 	})
 	count("RefundLimits", func(ctx context.Context) error { return store.RefundLimits(ctx, benchCharges()) })
 	count("Redeem", func(ctx context.Context) error {
-		return errOf(store.Redeem(ctx, recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Job{notice}}))
+		return spy.Err(store.Redeem(ctx, recovery.Redemption{Digest: reset.Digest, At: t0, PasswordHash: "hash-1", Add: []recovery.Job{notice}}))
 	})
 	count("Claim of nothing", claim)
 	is.Equal(len(claimed), 0)
-	count("Purge", func(ctx context.Context) error { return errOf(store.Purge(ctx, t0, t0.Add(48*time.Hour), 500)) })
-	count("Stats", func(ctx context.Context) error { return errOf(store.Stats(ctx)) })
-	count("Now", func(ctx context.Context) error { return errOf(store.Now(ctx)) })
+	count("Purge", func(ctx context.Context) error { return spy.Err(store.Purge(ctx, t0, t0.Add(48*time.Hour), 500)) })
+	count("Stats", func(ctx context.Context) error { return spy.Err(store.Stats(ctx)) })
+	count("Now", func(ctx context.Context) error { return spy.Err(store.Now(ctx)) })
 	return strings.Join(counts, ", ")
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/mailer/mailertest"
 )
@@ -19,16 +20,14 @@ func TestAttack_S16_OneIDInTwoTenants(t *testing.T) {
 		is := is.New(t)
 		db := s.Place(t).Open(t)
 		text := databases.TextType(s.Dialect)
-		_, err := db.Exec(strings.Replace(fmt.Sprintf(databases.CreateUsers, text, text), "PRIMARY KEY", "NOT NULL", 1))
-		is.NoErr(err)
+		execute(t, db, strings.Replace(fmt.Sprintf(databases.CreateUsers, text, text), "PRIMARY KEY", "NOT NULL", 1))
 		store := databases.StoreOn(t, s.Dialect, db, "")
-		err = store.Migrate(t.Context())
+		err := store.Migrate(t.Context())
 		is.True(err != nil && strings.Contains(err.Error(), `Table.ID: the column "id" is not unique by itself`))
 		add := func(tenant string) {
-			_, err := db.Exec(databases.Bind(s.Dialect, `INSERT INTO users
+			is.NoErr(spy.Err(db.Exec(databases.Bind(s.Dialect, `INSERT INTO users
 				(id, tenant, username, email, password_hash, locale, status, local_password, verified_at)
-				VALUES ('1', ?, 'alice', 'alice@example.com', ?, '', 'active', 1, 1)`), tenant, "hash of "+tenant)
-			is.NoErr(err)
+				VALUES ('1', ?, 'alice', 'alice@example.com', ?, '', 'active', 1, 1)`), tenant, "hash of "+tenant)))
 		}
 		add("acme")
 		mail := &mailertest.Recorder{}

@@ -21,15 +21,13 @@ func TestStartNamesATableThatWasDropped(t *testing.T) {
 			t.Run(table, func(t *testing.T) {
 				is := is.New(t)
 				store, db := databases.Open(t, s)
-				_, err := db.Exec("DROP TABLE " + table)
-				is.NoErr(err)
-				err = store.Migrate(t.Context())
+				execute(t, db, "DROP TABLE "+table)
+				err := store.Migrate(t.Context())
 				is.True(err != nil)
 				is.True(strings.Contains(err.Error(), "the table "+table+" is missing"))
 				is.True(!strings.Contains(err.Error(), "call Store.Migrate"))
 				is.True(!strings.Contains(err.Error(), "DROP TABLE")) // what is there is worth keeping
-				_, err = db.Exec("DELETE FROM recovery_migrations")   // as the error says
-				is.NoErr(err)
+				execute(t, db, "DELETE FROM recovery_migrations")     // as the error says
 				is.NoErr(store.Migrate(t.Context()))
 			})
 		}
@@ -61,9 +59,7 @@ func TestStartNamesAColumnThatIsMissing(t *testing.T) {
 
 func rename(t *testing.T, db *sql.DB, d sqlstore.Dialect, table, from, to string) {
 	t.Helper()
-	is := is.New(t)
-	_, err := db.Exec(fmt.Sprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, from, to))
-	is.NoErr(err)
+	execute(t, db, fmt.Sprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, from, to))
 }
 
 // A newer version has migrated already: its tables are usable, and it wrote a higher number.
@@ -71,12 +67,9 @@ func TestOlderInstanceStartsOnANewerSchema(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		store, db := databases.Open(t, s)
-		for _, statement := range []string{
+		execute(t, db,
 			"INSERT INTO recovery_migrations (version) VALUES (7)", "ALTER TABLE recovery_jobs ADD COLUMN newer INTEGER",
-		} {
-			_, err := db.Exec(statement)
-			is.NoErr(err)
-		}
+		)
 		before := tableNames(t, db, s.Dialect)
 		is.NoErr(store.Migrate(t.Context()))
 		is.Equal(tableNames(t, db, s.Dialect), before)
@@ -91,22 +84,17 @@ func TestStartNeedsNoRightToCreateTables(t *testing.T) {
 	for _, version := range []string{"1", "7"} {
 		for _, reads := range []bool{true, false} {
 			t.Run(fmt.Sprintf("version %s, reads versions %v", version, reads), func(t *testing.T) {
-				databases.OnEach(t, func(t *testing.T, s databases.Server) {
+				databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 					is := is.New(t)
-					if s.Dialect == sqlstore.SQLite {
-						t.Skip("SQLite knows no users")
-					}
-					p := s.Place(t)
-					owner := p.Open(t)
-					databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
-					_, err := owner.Exec("UPDATE recovery_migrations SET version = " + version)
-					is.NoErr(err)
+					p, owner := databases.Prepared(t, s)
+					execute(t, owner, "UPDATE recovery_migrations SET version = "+version)
 					grants := ownGrants
 					if reads {
 						grants = append(slices.Clone(grants), "SELECT ON recovery_migrations")
 					}
-					db := asPoor(t, s.Dialect, p, owner, grants)
-					_, err = db.Exec("CREATE TABLE recovery_more (id INTEGER)")
+					poor, _ := asPoor(t, s.Dialect, p, owner, grants)
+					db := poor.Open(t)
+					_, err := db.Exec("CREATE TABLE recovery_more (id INTEGER)")
 					is.True(err != nil) // the role is poor indeed
 					is.NoErr(databases.StoreOn(t, s.Dialect, db, "").Migrate(t.Context()))
 				})
@@ -117,16 +105,11 @@ func TestStartNeedsNoRightToCreateTables(t *testing.T) {
 
 // Without the right to read them, the tables are there and must stay.
 func TestStartWithoutTheRightToReadSaysWhatToGrant(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		if s.Dialect == sqlstore.SQLite {
-			t.Skip("SQLite knows no users")
-		}
-		p := s.Place(t)
-		owner := p.Open(t)
-		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
-		db := asPoor(t, s.Dialect, p, owner, ownGrants[1:])
-		store := databases.StoreOn(t, s.Dialect, db, "")
+		p, owner := databases.Prepared(t, s)
+		poor, _ := asPoor(t, s.Dialect, p, owner, ownGrants[1:])
+		store := databases.StoreOn(t, s.Dialect, poor.Open(t), "")
 		for _, err := range []error{store.Check(t.Context()), store.Migrate(t.Context())} {
 			is.True(err != nil)
 			is.True(strings.Contains(err.Error(), "the table recovery_jobs cannot be read: grant SELECT, INSERT, UPDATE and DELETE on it"))
@@ -138,27 +121,21 @@ func TestStartWithoutTheRightToReadSaysWhatToGrant(t *testing.T) {
 
 // On a new database the role must create the tables, or somebody else must.
 func TestStartWithoutTheRightToCreateSaysWhoMay(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		if s.Dialect == sqlstore.SQLite {
-			t.Skip("SQLite knows no users")
-		}
-		p := s.Place(t)
-		owner := p.Open(t)
-		databases.OpenOn(t, s.Dialect, owner, databases.TextType(s.Dialect))
+		p, owner := databases.Prepared(t, s)
 		on := "SCHEMA public"
 		grants := []string{"SELECT ON users", "USAGE ON SCHEMA public"}
 		if s.Dialect == sqlstore.MySQL {
 			on, grants = "", []string{"SELECT ON " + texts(t, owner, "SELECT DATABASE()")[0] + ".*"}
 		} else {
-			_, err := owner.Exec("REVOKE CREATE ON " + on + " FROM PUBLIC")
-			is.NoErr(err)
+			execute(t, owner, "REVOKE CREATE ON "+on+" FROM PUBLIC")
 		}
 		for _, table := range ownTables {
-			_, err := owner.Exec("DROP TABLE " + table)
-			is.NoErr(err)
+			execute(t, owner, "DROP TABLE "+table)
 		}
-		err := databases.StoreOn(t, s.Dialect, asPoor(t, s.Dialect, p, owner, grants), "").Migrate(t.Context())
+		poor, _ := asPoor(t, s.Dialect, p, owner, grants)
+		err := databases.StoreOn(t, s.Dialect, poor.Open(t), "").Migrate(t.Context())
 		is.True(err != nil)
 		is.True(strings.Contains(err.Error(), ": grant CREATE, or run the files of WriteMigrations with another role"))
 		is.True(!strings.Contains(err.Error(), "call Store.Migrate"))

@@ -110,8 +110,7 @@ func TestToolsMigrateBesideAnApplication(t *testing.T) {
 						m.run(t, s.Dialect, p, application, "", "up")
 						before := tableNames(t, db, s.Dialect)
 						is.True(slices.Contains(before, "widgets"))
-						_, err := db.Exec(fmt.Sprintf(databases.CreateUsers, databases.TextType(s.Dialect), databases.TextType(s.Dialect)))
-						is.NoErr(err)
+						execute(t, db, fmt.Sprintf(databases.CreateUsers, databases.TextType(s.Dialect), databases.TextType(s.Dialect)))
 
 						dir := t.TempDir()
 						is.NoErr(sqlstore.WriteMigrations(dir, s.Dialect, m.writes, opts))
@@ -152,8 +151,7 @@ func TestToolTakesOverFromMigrate(t *testing.T) {
 				dir := t.TempDir()
 				is.NoErr(sqlstore.WriteMigrations(dir, s.Dialect, m.writes, nil))
 				m.run(t, s.Dialect, p, dir, "recovery_versions", "up")
-				_, err = db.Exec("DROP TABLE recovery_migrations")
-				is.NoErr(err)
+				execute(t, db, "DROP TABLE recovery_migrations")
 				is.NoErr(store.Migrate(t.Context()))
 				after, err := databases.Dump(db)
 				is.NoErr(err)
@@ -166,11 +164,8 @@ func TestToolTakesOverFromMigrate(t *testing.T) {
 
 // Migrate itself works in a schema, too, beside a store of the same names elsewhere.
 func TestMigrateInASchema(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		if s.Dialect == sqlstore.SQLite {
-			t.Skip("SQLite has no schemas")
-		}
 		outside, db := databases.Open(t, s)
 		is.NoErr(outside.Enqueue(t.Context(), request(t0), nil))
 		before, err := databases.Dump(db)
@@ -190,11 +185,8 @@ func TestMigrateInASchema(t *testing.T) {
 }
 
 func TestMigrateInASchemaThatIsMissing(t *testing.T) {
-	databases.OnEach(t, func(t *testing.T, s databases.Server) {
+	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
-		if s.Dialect == sqlstore.SQLite {
-			t.Skip("SQLite has no schemas")
-		}
 		_, db := databases.Open(t, s)
 		err := storeWith(t, s.Dialect, db, &sqlstore.Options{Schema: "no_such-schema"}).Migrate(t.Context())
 		is.True(err != nil)
@@ -205,15 +197,12 @@ func TestMigrateInASchemaThatIsMissing(t *testing.T) {
 // newSchema makes a schema, in MySQL a database, whose name needs quotes.
 func newSchema(t *testing.T, d sqlstore.Dialect, db *sql.DB) string {
 	t.Helper()
-	is := is.New(t)
 	name := databases.NewName() + "-App"
 	if d == sqlstore.PostgreSQL {
-		_, err := db.Exec(`CREATE SCHEMA "` + name + `"`)
-		is.NoErr(err)
+		execute(t, db, `CREATE SCHEMA "`+name+`"`)
 		return name
 	}
-	_, err := db.Exec("CREATE DATABASE `" + name + "`")
-	is.NoErr(err)
+	execute(t, db, "CREATE DATABASE `"+name+"`")
 	t.Cleanup(func() {
 		if _, err := db.Exec("DROP DATABASE `" + name + "`"); err != nil {
 			t.Log(err)

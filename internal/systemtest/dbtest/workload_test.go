@@ -21,6 +21,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/store/sqlstore"
 )
@@ -93,8 +94,7 @@ func prepareWork(t *testing.T, d sqlstore.Dialect, db *sql.DB) {
 	t.Helper()
 	is := is.New(t)
 	databases.OpenOn(t, d, db, databases.TextType(d))
-	_, err := db.Exec("ALTER TABLE users ADD COLUMN changes INTEGER NOT NULL DEFAULT 0")
-	is.NoErr(err)
+	execute(t, db, "ALTER TABLE users ADD COLUMN changes INTEGER NOT NULL DEFAULT 0")
 	for i := range workAccounts {
 		is.NoErr(databases.Put(db, d, recovery.Account{
 			ID: workName(i), Username: workName(i), Email: workAddress(i), Active: true, HasPassword: true, EmailVerified: true,
@@ -154,7 +154,7 @@ func (w *workload) ask(ctx context.Context) error {
 	}
 	var accepted recovery.Job
 	i, client := rand.IntN(workAccounts), workClients[rand.IntN(len(workClients))]
-	err := errOf(w.service.RequestReset(context.WithValue(ctx, acceptedKey{}, &accepted), recovery.ResetRequest{Username: workName(i), Client: client}))
+	err := spy.Err(w.service.RequestReset(context.WithValue(ctx, acceptedKey{}, &accepted), recovery.ResetRequest{Username: workName(i), Client: client}))
 	if err != nil {
 		return fmt.Errorf("RequestReset: %w", err)
 	}

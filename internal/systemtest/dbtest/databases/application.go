@@ -52,6 +52,16 @@ func Open(t testing.TB, s Server) (*sqlstore.Store, *sql.DB) {
 	return OpenOn(t, s.Dialect, db, TextType(s.Dialect)), db
 }
 
+// Prepared returns a new database that has the tables of the application and the store, and a
+// connection of their owner.
+func Prepared(t testing.TB, s Server) (Place, *sql.DB) {
+	t.Helper()
+	p := s.Place(t)
+	owner := p.Open(t)
+	OpenOn(t, s.Dialect, owner, TextType(s.Dialect))
+	return p, owner
+}
+
 // OpenOn makes the tables of the application and the store in an empty database.
 func OpenOn(t testing.TB, d sqlstore.Dialect, db *sql.DB, idType string) *sqlstore.Store {
 	t.Helper()

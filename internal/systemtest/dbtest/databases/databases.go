@@ -73,6 +73,11 @@ var Servers = []Server{
 // OnEach runs f for every server with every driver, each with a database of its own, all at once.
 func OnEach(t *testing.T, f func(t *testing.T, s Server)) { on(t, Servers, f) }
 
+// OnEachOf does so for the servers of some dialects.
+func OnEachOf(t *testing.T, dialects []sqlstore.Dialect, f func(t *testing.T, s Server)) {
+	on(t, slices.DeleteFunc(slices.Clone(Servers), func(s Server) bool { return !slices.Contains(dialects, s.Dialect) }), f)
+}
+
 // OnEachOnce runs f for every server with one driver.
 func OnEachOnce(t *testing.T, f func(t *testing.T, s Server)) {
 	on(t, slices.DeleteFunc(slices.Clone(Servers), func(s Server) bool { return s.Again }), f)
