@@ -508,11 +508,7 @@ func TestAnotherDialectIsRefusedAtStart(t *testing.T) {
 			t.Run(fmt.Sprint("a store for ", d), func(t *testing.T) {
 				is := is.New(t)
 				db := s.Create(t)
-				accounts, err := peopleTable.Accounts(d)
-				is.NoErr(err)
-				store, err := sqlstore.New(db, d, accounts, nil)
-				is.NoErr(err)
-				err = store.Check(t.Context())
+				err := databases.StoreWith(t, d, db, peopleTable, sqlstore.Options{}).Check(t.Context())
 				is.True(err != nil)
 				is.True(strings.HasPrefix(err.Error(), want))
 				is.Equal(strings.Count(err.Error(), "\n"), 0) // it is said once

@@ -144,6 +144,14 @@ func fill(t testing.TB, db *sql.DB, d sqlstore.Dialect, at time.Time, rows int) 
 	analyze(t, db, d, "recovery_resets", "recovery_limits", "recovery_jobs")
 }
 
+// putAccount adds the account that exercise needs.
+func putAccount(t *testing.T, db *sql.DB, d sqlstore.Dialect) {
+	t.Helper()
+	is.New(t).NoErr(databases.Put(db, d, recovery.Account{
+		ID: "77", Username: "name77", Email: "name77@example.com", Active: true, HasPassword: true, EmailVerified: true,
+	}, "hash-0"))
+}
+
 // exercise calls every method in every way that has a statement of its own.
 func exercise(t *testing.T, store *sqlstore.Store) {
 	t.Helper()
@@ -249,24 +257,14 @@ var sorts = regexp.MustCompile(`filesort|Sort|TEMP B-TREE`)
 // usesIndex returns the database's plan for a statement and whether it searches every table.
 func usesIndex(t *testing.T, db *sql.DB, d sqlstore.Dialect, statement string, args []any) (plan string, ok bool) {
 	t.Helper()
-	is := is.New(t)
 	explain := "EXPLAIN "
 	if d == sqlstore.SQLite {
 		explain = "EXPLAIN QUERY PLAN "
 	}
-	rows, err := db.Query(explain+statement, args...)
-	is.NoErr(err)
-	defer rows.Close()
-	columns, err := rows.Columns()
-	is.NoErr(err)
+	columns, rows, err := databases.Rows(db, explain+statement, args...)
+	is.New(t).NoErr(err)
 	ok = true
-	for rows.Next() {
-		values := make([]sql.NullString, len(columns))
-		targets := make([]any, len(columns))
-		for i := range values {
-			targets[i] = &values[i]
-		}
-		is.NoErr(rows.Scan(targets...))
+	for _, values := range rows {
 		row := map[string]sql.NullString{}
 		for i, v := range values {
 			row[columns[i]] = v
@@ -289,7 +287,6 @@ func usesIndex(t *testing.T, db *sql.DB, d sqlstore.Dialect, statement string, a
 			}
 		}
 	}
-	is.NoErr(rows.Err())
 	return plan, ok
 }
 

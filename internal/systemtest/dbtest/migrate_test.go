@@ -10,38 +10,11 @@ import (
 
 	"github.com/matryer/is"
 
-	"example.com/recovery"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/store/sqlstore"
 )
 
 const instances = 10
-
-// tableNames returns the names of all tables of the database.
-func tableNames(t *testing.T, db *sql.DB, d sqlstore.Dialect) []string {
-	t.Helper()
-	query := "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
-	switch d {
-	case sqlstore.PostgreSQL:
-		query = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
-	case sqlstore.SQLite:
-		query = "SELECT name FROM sqlite_master WHERE type = 'table'"
-	}
-	names := texts(t, db, query)
-	slices.Sort(names)
-	return names
-}
-
-func columnsOf(t *testing.T, db *sql.DB, table string) []string {
-	t.Helper()
-	is := is.New(t)
-	rows, err := db.Query("SELECT * FROM " + table + " LIMIT 0")
-	is.NoErr(err)
-	defer rows.Close()
-	columns, err := rows.Columns()
-	is.NoErr(err)
-	return columns
-}
 
 var ownTables = []string{"recovery_jobs", "recovery_limits", "recovery_migrations", "recovery_resets"}
 
@@ -68,7 +41,7 @@ func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p databases.Pla
 		for _, err := range together(instances, func(i int) error { return stores[i].Migrate(t.Context()) }) {
 			is.NoErr(err)
 		}
-		is.Equal(tableNames(t, db, d), append(slices.Clone(ownTables), "users"))
+		is.Equal(databases.Tables(t, db, d), append(slices.Clone(ownTables), "users"))
 		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_migrations"), []string{"1"}) // each migration was done once
 		for _, table := range ownTables {
 			execute(t, db, "DROP TABLE "+table)
@@ -83,16 +56,14 @@ func TestPrefixesLiveBesideEachOther(t *testing.T) {
 		is := is.New(t)
 		db := s.Create(t)
 		execute(t, db, fmt.Sprintf(databases.CreateUsers, databases.TextType(s.Dialect), databases.TextType(s.Dialect)))
-		is.NoErr(databases.Put(db, s.Dialect, recovery.Account{
-			ID: "77", Username: "name77", Email: "name77@example.com", Active: true, HasPassword: true, EmailVerified: true,
-		}, "hash-0"))
+		putAccount(t, db, s.Dialect)
 		other, store := databases.StoreOn(t, s.Dialect, db, "recovery_b_"), databases.StoreOn(t, s.Dialect, db, "")
 		is.NoErr(other.Migrate(t.Context()))
-		is.Equal(len(tableNames(t, db, s.Dialect)), 1+len(ownTables))
+		is.Equal(len(databases.Tables(t, db, s.Dialect)), 1+len(ownTables))
 		exercise(t, other)
 
 		is.NoErr(store.Migrate(t.Context()))
-		is.Equal(len(tableNames(t, db, s.Dialect)), 1+2*len(ownTables))
+		is.Equal(len(databases.Tables(t, db, s.Dialect)), 1+2*len(ownTables))
 		before, err := databases.DumpOf(db, "recovery_b_")
 		is.NoErr(err)
 		is.True(strings.Contains(before, "jobs") && strings.Contains(before, "resets")) // there is something to harm
@@ -113,7 +84,7 @@ func TestMigrationThatDiedHalfWayIsCompleted(t *testing.T) {
 			store, db := databases.Open(t, s)
 			execute(t, db, "DROP TABLE "+table, "DELETE FROM recovery_migrations")
 			is.NoErr(store.Migrate(t.Context()))
-			is.Equal(tableNames(t, db, s.Dialect), append(slices.Clone(ownTables), "users"))
+			is.Equal(databases.Tables(t, db, s.Dialect), append(slices.Clone(ownTables), "users"))
 			_, err := databases.Dump(db)
 			is.NoErr(err)
 		})
@@ -144,7 +115,7 @@ func TestMigrateSeesWhatWasDoneWhileItWaited(t *testing.T) {
 			for range 2 {
 				is.NoErr(<-done)
 			}
-			is.Equal(fmt.Sprint(tableNames(t, db, sqlstore.PostgreSQL)), fmt.Sprint(append(slices.Clone(ownTables), "users")))
+			is.Equal(fmt.Sprint(databases.Tables(t, db, sqlstore.PostgreSQL)), fmt.Sprint(append(slices.Clone(ownTables), "users")))
 		})
 	}
 }

@@ -569,14 +569,13 @@ func atRest(db *sql.DB) (string, error) {
 		{"job", `SELECT id, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client,
 			requested_at, turn, charged, attempts, lease_id, fresh, order_at FROM recovery_jobs ORDER BY id`, "......d..cttb..bt"},
 	} {
-		err := each(db, table.query, func(rows *sql.Rows) error {
-			texts, targets := make([]sql.NullString, len(table.kinds)), make([]any, len(table.kinds))
-			for i := range texts {
-				targets[i] = &texts[i]
-			}
-			err := rows.Scan(targets...)
+		_, rows, err := databases.Rows(db, table.query)
+		if err != nil {
+			return "", err
+		}
+		for _, row := range rows {
 			line := []any{table.name}
-			for i, text := range texts {
+			for i, text := range row {
 				value := any(text.String)
 				switch table.kinds[i] {
 				case 'd':
@@ -594,10 +593,6 @@ func atRest(db *sql.DB) (string, error) {
 				line = append(line, value)
 			}
 			fmt.Fprintln(&b, line...)
-			return err
-		})
-		if err != nil {
-			return "", err
 		}
 	}
 	return b.String(), nil

@@ -434,14 +434,11 @@ func TestPageFillsCanonicalColumns(t *testing.T) {
 			is.NoErr(rows.Err())
 			is.Equal(seen, 1251)
 
-			accounts, err := sqlstore.Table{
+			store := databases.StoreWith(t, s.Dialect, db, sqlstore.Table{
 				Name: "users", ID: "id", Username: "name", Email: "email", PasswordHash: "password",
 				CanonicalUsername: "name_canonical", CanonicalEmail: "email_canonical",
 				Active: sqlstore.Always, EmailVerified: sqlstore.Always,
-			}.Accounts(s.Dialect)
-			is.NoErr(err)
-			store, err := sqlstore.New(db, s.Dialect, accounts, nil)
-			is.NoErr(err)
+			}, sqlstore.Options{})
 			for _, q := range []recovery.AccountQuery{
 				{By: recovery.ByUsername, Typed: "USER7", Canonical: "user7", Max: 9},
 				{By: recovery.ByUsername, Typed: "changed1", Canonical: "changed1", Max: 9},

@@ -37,13 +37,10 @@ func TestOrderOfAccountsWithoutPassword(t *testing.T) {
 		for _, hash := range []string{"'h'", "'$2a$10$abc'", "'$argon2id$v=19$!'", "'xx'", "'pbkdf2_sha256$1*!'"} {
 			add("eligible", hash, "1, 1")
 		}
-		accounts, err := sqlstore.Table{
+		store := databases.StoreWith(t, s.Dialect, db, sqlstore.Table{
 			Name: "people", ID: "id", Username: "name", Email: "email", PasswordHash: "hash",
 			CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact, Active: "active = 1", EmailVerified: "verified = 1",
-		}.Accounts(s.Dialect)
-		is.NoErr(err)
-		store, err := sqlstore.New(db, s.Dialect, accounts, nil)
-		is.NoErr(err)
+		}, sqlstore.Options{})
 		found, err := store.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByEmail, Typed: "all@example.com", Canonical: "all@example.com", Max: 99})
 		is.NoErr(err)
 		var order []string

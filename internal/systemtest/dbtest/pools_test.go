@@ -14,7 +14,6 @@ import (
 	gormsqlite "gorm.io/driver/sqlite"
 	"gorm.io/gorm"
 
-	"example.com/recovery"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 )
 
@@ -38,16 +37,14 @@ func TestPoolOfTheApplication(t *testing.T) {
 			is := is.New(t)
 			db, ask := c.open(t, c.server.Place(t))
 			store := databases.OpenOn(t, c.server.Dialect, db, databases.TextType(c.server.Dialect))
-			is.NoErr(databases.Put(db, c.server.Dialect, recovery.Account{
-				ID: "77", Username: "name77", Email: "name77@example.com", Active: true, HasPassword: true, EmailVerified: true,
-			}, "old"))
+			putAccount(t, db, c.server.Dialect)
 			before, err := ask(hashOf77)
 			is.NoErr(err)
-			is.Equal(before, "old")
+			is.Equal(before, "hash-0")
 			exercise(t, store)
 			after, err := ask(hashOf77)
 			is.NoErr(err)
-			is.True(after != "old") // the store set it
+			is.True(after != "hash-0") // the store set it
 			is.Equal(db.Stats().InUse, 0)
 		})
 	}

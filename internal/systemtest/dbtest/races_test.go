@@ -176,16 +176,11 @@ func execute(t testing.TB, db interface {
 // texts returns the only column of a query.
 func texts(t *testing.T, db *sql.DB, query string, args ...any) (all []string) {
 	t.Helper()
-	is := is.New(t)
-	rows, err := db.Query(query, args...)
-	is.NoErr(err)
-	defer rows.Close()
-	for rows.Next() {
-		var text string
-		is.NoErr(rows.Scan(&text))
-		all = append(all, text)
+	_, rows, err := databases.Rows(db, query, args...)
+	is.New(t).NoErr(err)
+	for _, row := range rows {
+		all = append(all, row[0].String)
 	}
-	is.NoErr(rows.Err())
 	return all
 }
 

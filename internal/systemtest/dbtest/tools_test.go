@@ -13,7 +13,6 @@ import (
 
 	"github.com/matryer/is"
 
-	"example.com/recovery"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/store/sqlstore"
 )
@@ -108,13 +107,13 @@ func TestToolsMigrateBesideAnApplication(t *testing.T) {
 							is.NoErr(os.WriteFile(filepath.Join(application, name), []byte(text), 0o600))
 						}
 						m.run(t, s.Dialect, p, application, "", "up")
-						before := tableNames(t, db, s.Dialect)
+						before := databases.Tables(t, db, s.Dialect)
 						is.True(slices.Contains(before, "widgets"))
 						execute(t, db, fmt.Sprintf(databases.CreateUsers, databases.TextType(s.Dialect), databases.TextType(s.Dialect)))
 
 						dir := t.TempDir()
 						is.NoErr(sqlstore.WriteMigrations(dir, s.Dialect, m.writes, opts))
-						store := storeWith(t, s.Dialect, db, opts)
+						store := databases.StoreWith(t, s.Dialect, db, databases.Users, *opts)
 						for range 2 {
 							m.run(t, s.Dialect, p, dir, "recovery_versions", "up")
 							is.NoErr(store.Migrate(t.Context())) // finds complete tables
@@ -125,10 +124,10 @@ func TestToolsMigrateBesideAnApplication(t *testing.T) {
 							is.Equal(tablesIn(t, db, s.Dialect, opts), nil)
 						}
 						for _, table := range before { // what was the application's still is
-							is.True(slices.Contains(tableNames(t, db, s.Dialect), table))
+							is.True(slices.Contains(databases.Tables(t, db, s.Dialect), table))
 						}
 						m.run(t, s.Dialect, p, application, "", "down")
-						is.True(!slices.Contains(tableNames(t, db, s.Dialect), "widgets"))
+						is.True(!slices.Contains(databases.Tables(t, db, s.Dialect), "widgets"))
 					})
 				}
 			})
@@ -156,7 +155,7 @@ func TestToolTakesOverFromMigrate(t *testing.T) {
 				after, err := databases.Dump(db)
 				is.NoErr(err)
 				is.Equal(after, before)
-				is.True(!slices.Contains(tableNames(t, db, s.Dialect), "recovery_migrations"))
+				is.True(!slices.Contains(databases.Tables(t, db, s.Dialect), "recovery_migrations"))
 			})
 		})
 	}
@@ -172,7 +171,7 @@ func TestMigrateInASchema(t *testing.T) {
 		is.NoErr(err)
 		putAccount(t, db, s.Dialect)
 		schema := newSchema(t, s.Dialect, db)
-		store := storeWith(t, s.Dialect, db, &sqlstore.Options{Schema: schema})
+		store := databases.StoreWith(t, s.Dialect, db, databases.Users, sqlstore.Options{Schema: schema})
 		for range 2 {
 			is.NoErr(store.Migrate(t.Context()))
 		}
@@ -188,7 +187,7 @@ func TestMigrateInASchemaThatIsMissing(t *testing.T) {
 	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
 		_, db := databases.Open(t, s)
-		err := storeWith(t, s.Dialect, db, &sqlstore.Options{Schema: "no_such-schema"}).Migrate(t.Context())
+		err := databases.StoreWith(t, s.Dialect, db, databases.Users, sqlstore.Options{Schema: "no_such-schema"}).Migrate(t.Context())
 		is.True(err != nil)
 		is.True(strings.Contains(err.Error(), "no_such-schema")) // the database's own words
 	})
@@ -214,7 +213,7 @@ func newSchema(t *testing.T, d sqlstore.Dialect, db *sql.DB) string {
 // tablesIn returns the names, without the prefix, of a store's tables.
 func tablesIn(t *testing.T, db *sql.DB, d sqlstore.Dialect, opts *sqlstore.Options) (found []string) {
 	t.Helper()
-	names := tableNames(t, db, d)
+	names := databases.Tables(t, db, d)
 	if opts.Schema != "" {
 		names = texts(t, db, "SELECT table_name FROM information_schema.tables WHERE table_schema = '"+opts.Schema+"' ORDER BY table_name")
 	}
@@ -224,22 +223,4 @@ func tablesIn(t *testing.T, db *sql.DB, d sqlstore.Dialect, opts *sqlstore.Optio
 		}
 	}
 	return found
-}
-
-// putAccount adds the account that exercise needs.
-func putAccount(t *testing.T, db *sql.DB, d sqlstore.Dialect) {
-	t.Helper()
-	is.New(t).NoErr(databases.Put(db, d, recovery.Account{
-		ID: "77", Username: "name77", Email: "name77@example.com", Active: true, HasPassword: true, EmailVerified: true,
-	}, "hash-0"))
-}
-
-func storeWith(t *testing.T, d sqlstore.Dialect, db *sql.DB, opts *sqlstore.Options) *sqlstore.Store {
-	t.Helper()
-	is := is.New(t)
-	accounts, err := databases.Users.Accounts(d)
-	is.NoErr(err)
-	store, err := sqlstore.New(db, d, accounts, opts)
-	is.NoErr(err)
-	return store
 }

@@ -57,10 +57,10 @@ type ack struct {
 	RequestedAt                 int64
 }
 
-// A workload asks for resets, delivers them and redeems them. It is the Store and the Mailer of its
-// Service, so that a test can act between their calls.
+// A workload asks for resets, delivers them and redeems them. It is around the Store of its Service,
+// and is the Mailer, so that a test can act between their calls.
 type workload struct {
-	*sqlstore.Store
+	store   recovery.Store
 	service *recovery.Service
 	options workOptions
 	mails   *os.File
@@ -114,8 +114,9 @@ func newWorkload(t *testing.T, db *sql.DB, opts workOptions) *workload {
 	}
 	accounts, err := databases.Users.Accounts(opts.Dialect)
 	is.NoErr(err)
-	w.Store, err = sqlstore.New(db, opts.Dialect, changeCounter{accounts, w}, nil)
+	store, err := sqlstore.New(db, opts.Dialect, changeCounter{accounts, w}, nil)
 	is.NoErr(err)
+	w.store = spy.On(store, w.around)
 	for path, file := range map[string]**os.File{opts.Ledger.Mails: &w.mails, opts.Ledger.Acks: &w.acks} {
 		*file, err = appendTo(path)
 		is.NoErr(err)
@@ -126,7 +127,7 @@ func newWorkload(t *testing.T, db *sql.DB, opts workOptions) *workload {
 	for _, m := range mails {
 		w.mailed(m)
 	}
-	w.service, err = recovery.New(w, w, &recovery.Options{
+	w.service, err = recovery.New(w.store, w, &recovery.Options{
 		Limits: recovery.Limits{InsecureOff: true}, Workers: workWorkers, Tick: 10 * time.Millisecond,
 		SendTimeout: 10 * time.Second, Now: opts.Now,
 		Approve:       func(context.Context, recovery.Account, recovery.CompleteRequest) error { return nil }, // a try is counted and given back
@@ -156,6 +157,7 @@ func (w *workload) ask(ctx context.Context) error {
 	i, client := rand.IntN(workAccounts), workClients[rand.IntN(len(workClients))]
 	err := spy.Err(w.service.RequestReset(context.WithValue(ctx, acceptedKey{}, &accepted), recovery.ResetRequest{Username: workName(i), Client: client}))
 	if err != nil {
+		w.ended(accepted.ID)
 		return fmt.Errorf("RequestReset: %w", err)
 	}
 	w.asked.Add(1)
@@ -220,7 +222,7 @@ func (w *workload) drain(ctx context.Context, wait func()) error {
 		if _, err := w.service.Deliver(ctx); err != nil {
 			return err
 		}
-		if stats, err := w.Store.Stats(ctx); err != nil || len(stats) == 0 {
+		if stats, err := w.store.Stats(ctx); err != nil || len(stats) == 0 {
 			return err
 		}
 		wait()
@@ -258,54 +260,33 @@ func (w *workload) Send(_ context.Context, m recovery.Message) error {
 	return err
 }
 
-// around calls f between two points.
-func around[T any](w *workload, method string, f func() (T, error)) (T, error) {
+// around makes a call of the Store between two points.
+func (w *workload) around(ctx context.Context, method string, arg any, call func(context.Context) error) error {
+	switch arg := arg.(type) {
+	case spy.Enqueue:
+		if accepted, ok := ctx.Value(acceptedKey{}).(*recovery.Job); ok {
+			*accepted = arg.Job
+			w.mu.Lock()
+			w.pending[arg.Job.ID] = true
+			w.mu.Unlock()
+		}
+	case recovery.Outcome:
+		w.ended(arg.JobID)
+	}
+	if method == "Now" { // it says that there is no clock, because the test sets that of the Service
+		return nil
+	}
 	w.options.At("before " + method)
 	defer w.options.At("after " + method)
-	return f()
+	return call(ctx)
 }
 
-func (w *workload) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
-	return around(w, "CreateResets", func() ([]string, error) { return w.Store.CreateResets(ctx, m) })
-}
-
-func (w *workload) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Account, error) {
-	return around(w, "Redeem", func() (recovery.Account, error) { return w.Store.Redeem(ctx, c) })
-}
-
-func (w *workload) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
-	if accepted, ok := ctx.Value(acceptedKey{}).(*recovery.Job); ok {
-		*accepted = j
-		w.mu.Lock()
-		w.pending[j.ID] = true
-		w.mu.Unlock()
-	}
-	w.options.At("before Enqueue")
-	err := w.Store.Enqueue(ctx, j, charges)
-	w.options.At("after Enqueue")
-	if err != nil {
-		w.mu.Lock()
-		delete(w.pending, j.ID)
-		w.mu.Unlock()
-	}
-	return err
-}
-
-func (w *workload) Claim(ctx context.Context, l recovery.Claim) ([]recovery.Job, error) {
-	return around(w, "Claim", func() ([]recovery.Job, error) { return w.Store.Claim(ctx, l) })
-}
-
-func (w *workload) Finish(ctx context.Context, o recovery.Outcome) error {
+// ended has ask wait for the job no more.
+func (w *workload) ended(job string) {
 	w.mu.Lock()
-	delete(w.pending, o.JobID)
-	w.mu.Unlock()
-	w.options.At("before Finish")
-	defer w.options.At("after Finish")
-	return w.Store.Finish(ctx, o)
+	defer w.mu.Unlock()
+	delete(w.pending, job)
 }
-
-// Now says that there is no clock, because the test sets that of the Service.
-func (w *workload) Now(context.Context) (time.Time, error) { return time.Time{}, nil }
 
 // A changeCounter counts how often a password was set, in the transaction that sets it.
 type changeCounter struct {

@@ -1,7 +1,6 @@
 package databases
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
 	"log/slog"
@@ -76,10 +75,19 @@ func OpenOn(t testing.TB, d sqlstore.Dialect, db *sql.DB, idType string) *sqlsto
 // StoreOn returns a store whose tables may not be there yet.
 func StoreOn(t testing.TB, d sqlstore.Dialect, db *sql.DB, prefix string) *sqlstore.Store {
 	t.Helper()
+	return StoreWith(t, d, db, Users, sqlstore.Options{TablePrefix: prefix})
+}
+
+// StoreWith returns one on a table of accounts, which logs nothing unless the options say so.
+func StoreWith(t testing.TB, d sqlstore.Dialect, db *sql.DB, table sqlstore.Table, opts sqlstore.Options) *sqlstore.Store {
+	t.Helper()
 	is := is.New(t)
-	accounts, err := Users.Accounts(d)
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	accounts, err := table.Accounts(d)
 	is.NoErr(err)
-	store, err := sqlstore.New(db, d, accounts, &sqlstore.Options{TablePrefix: prefix, Logger: slog.New(slog.DiscardHandler)})
+	store, err := sqlstore.New(db, d, accounts, &opts)
 	is.NoErr(err)
 	return store
 }
@@ -163,35 +171,58 @@ func DumpOf(db *sql.DB, prefix string) (string, error) {
 }
 
 func dumpTable(b *strings.Builder, db *sql.DB, table, key string) error {
-	rows, err := db.QueryContext(context.Background(), "SELECT * FROM "+table+" ORDER BY "+key)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	columns, err := rows.Columns()
-	if err != nil {
-		return err
-	}
-	for rows.Next() {
-		values := make([]sql.RawBytes, len(columns))
-		targets := make([]any, len(columns))
-		for i := range values {
-			targets[i] = &values[i]
-		}
-		if err := rows.Scan(targets...); err != nil {
-			return err
-		}
+	columns, rows, err := Rows(db, "SELECT * FROM "+table+" ORDER BY "+key)
+	for _, row := range rows {
 		b.WriteString(table)
-		for i, v := range values {
-			if columns[i] == "id" || columns[i] == "digest" || columns[i] == "version" || columns[i] == "requester" {
-				fmt.Fprintf(b, " %x", []byte(v))
+		for i, v := range row {
+			if slices.Contains([]string{"id", "digest", "version", "requester", "ticket"}, columns[i]) {
+				fmt.Fprintf(b, " %x", v.String)
 			} else {
-				fmt.Fprintf(b, " %s", v)
+				fmt.Fprintf(b, " %s", v.String)
 			}
 		}
 		b.WriteString("\n")
 	}
-	return rows.Err()
+	return err
+}
+
+// Rows returns the columns of a query and its rows, as text.
+func Rows(db *sql.DB, query string, args ...any) (columns []string, all [][]sql.NullString, err error) {
+	rows, err := db.Query(query, args...)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	if columns, err = rows.Columns(); err != nil {
+		return nil, nil, err
+	}
+	for rows.Next() {
+		values, targets := make([]sql.NullString, len(columns)), make([]any, len(columns))
+		for i := range values {
+			targets[i] = &values[i]
+		}
+		if err := rows.Scan(targets...); err != nil {
+			return nil, nil, err
+		}
+		all = append(all, values)
+	}
+	return columns, all, rows.Err()
+}
+
+// Tables returns the names of all tables of the database, in order.
+func Tables(t testing.TB, db *sql.DB, d sqlstore.Dialect) (names []string) {
+	t.Helper()
+	_, rows, err := Rows(db, map[sqlstore.Dialect]string{
+		sqlstore.SQLite:     "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+		sqlstore.PostgreSQL: "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'",
+		sqlstore.MySQL:      "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
+	}[d])
+	is.New(t).NoErr(err)
+	for _, row := range rows {
+		names = append(names, row[0].String)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // HarnessOn does the application's part through db, which may be another connection than the
