@@ -313,15 +313,11 @@ func (s *site) stored() map[string]string {
 		}
 		return all
 	}
-	rows, err := s.db.Query("SELECT id, password_hash FROM users")
+	_, rows, err := databases.Rows(s.db, "SELECT id, password_hash FROM users")
 	s.is.NoErr(err)
-	defer rows.Close()
-	for rows.Next() {
-		var id, hash string
-		s.is.NoErr(rows.Scan(&id, &hash))
-		all[id] = hash
+	for _, row := range rows {
+		all[row[0].String] = row[1].String
 	}
-	s.is.NoErr(rows.Err())
 	return all
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -279,44 +280,14 @@ func (s *site) values() (all []string) {
 		}
 		return all
 	}
-	for _, table := range s.tables() {
-		rows, err := s.db.QueryContext(s.ctx, "SELECT * FROM "+table)
+	tables := databases.Tables(s.t, s.db, s.dialect)
+	s.is.True(len(tables) >= 4) // the application's and three of the store
+	for _, table := range tables {
+		_, rows, err := databases.Rows(s.db, "SELECT * FROM "+table)
 		s.is.NoErr(err)
-		columns, err := rows.Columns()
-		s.is.NoErr(err)
-		for rows.Next() {
-			values, targets := make([][]byte, len(columns)), make([]any, len(columns))
-			for i := range values {
-				targets[i] = &values[i]
-			}
-			s.is.NoErr(rows.Scan(targets...))
-			for _, v := range values {
-				add(string(v))
-			}
+		for _, v := range slices.Concat(rows...) {
+			add(v.String)
 		}
-		s.is.NoErr(rows.Err())
-		s.is.NoErr(rows.Close())
 	}
 	return all
-}
-
-// tables are all of the site's database.
-func (s *site) tables() (names []string) {
-	s.is.Helper()
-	query := map[sqlstore.Dialect]string{
-		sqlstore.SQLite:     "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
-		sqlstore.PostgreSQL: "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'",
-		sqlstore.MySQL:      "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
-	}[s.dialect]
-	rows, err := s.db.QueryContext(s.ctx, query)
-	s.is.NoErr(err)
-	defer rows.Close()
-	for rows.Next() {
-		var name string
-		s.is.NoErr(rows.Scan(&name))
-		names = append(names, name)
-	}
-	s.is.NoErr(rows.Err())
-	s.is.True(len(names) >= 4) // the application's and three of the store
-	return names
 }

@@ -69,45 +69,10 @@ func backends() []backend {
 		all = append(all, backend{server.Name, func(t testing.TB) opened {
 			store, db := databases.Open(t, server)
 			h := databases.HarnessOn(server.Dialect, store, db)
-			return opened{h.Store, h.Put, h.Remove, func() (string, error) { return dump(db) }, db, server.Dialect}
+			return opened{h.Store, h.Put, h.Remove, h.Dump, db, server.Dialect}
 		}})
 	}
 	return all
-}
-
-// dump returns all rows of the store, a line each. What is written there has the length of what is
-// stored, and no space.
-func dump(db *sql.DB) (string, error) {
-	var b strings.Builder
-	for _, table := range []string{"recovery_limits", "recovery_jobs", "recovery_resets"} {
-		rows, err := db.Query("SELECT * FROM " + table)
-		if err != nil {
-			return "", err
-		}
-		defer rows.Close()
-		columns, err := rows.Columns()
-		if err != nil {
-			return "", err
-		}
-		values, targets := make([]sql.RawBytes, len(columns)), make([]any, len(columns))
-		for i := range values {
-			targets[i] = &values[i]
-		}
-		for rows.Next() {
-			if err := rows.Scan(targets...); err != nil {
-				return "", err
-			}
-			b.WriteString(table)
-			for _, value := range values {
-				fmt.Fprintf(&b, " %x", []byte(value))
-			}
-			b.WriteString("\n")
-		}
-		if err := rows.Err(); err != nil {
-			return "", err
-		}
-	}
-	return b.String(), nil
 }
 
 func onEach(t *testing.T, f func(t *testing.T, b backend)) {
