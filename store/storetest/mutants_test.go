@@ -16,8 +16,8 @@ import (
 // the bug must fail, and only mutants make it fail.
 type mutant struct {
 	name     string
-	old, new string // old occurs once in the source
 	caughtBy string // group/case
+	old, new string // old occurs once in the source
 }
 
 func TestMutants(t *testing.T) {

@@ -52,19 +52,18 @@ func (m mutant) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) er
 }
 
 // asks has the look-ups by something else answer another question.
-func asks(change func(*recovery.AccountQuery)) func(mutant, *sql.DB) mutant {
-	return func(m mutant, _ *sql.DB) mutant {
+func asks(change func(*recovery.AccountQuery)) func(*mutant, *sql.DB) {
+	return func(m *mutant, _ *sql.DB) {
 		m.find = func(ctx context.Context, tx *sql.Tx, q recovery.AccountQuery) ([]recovery.Account, error) {
 			change(&q)
 			return m.Accounts.FindAccounts(ctx, tx, q)
 		}
-		return m
 	}
 }
 
 // answers has both look-ups change what they found.
-func answers(change func([]recovery.Account) []recovery.Account) func(mutant, *sql.DB) mutant {
-	return func(m mutant, _ *sql.DB) mutant {
+func answers(change func([]recovery.Account) []recovery.Account) func(*mutant, *sql.DB) {
+	return func(m *mutant, _ *sql.DB) {
 		m.find = func(ctx context.Context, tx *sql.Tx, q recovery.AccountQuery) ([]recovery.Account, error) {
 			found, err := m.Accounts.FindAccounts(ctx, tx, q)
 			return change(found), err
@@ -73,12 +72,11 @@ func answers(change func([]recovery.Account) []recovery.Account) func(mutant, *s
 			found, err := m.Accounts.AccountByID(ctx, tx, id, lock)
 			return change(found), err
 		}
-		return m
 	}
 }
 
 // changes has both look-ups change every account that they found.
-func changes(change func(*recovery.Account)) func(mutant, *sql.DB) mutant {
+func changes(change func(*recovery.Account)) func(*mutant, *sql.DB) {
 	return answers(func(found []recovery.Account) []recovery.Account {
 		for i := range found {
 			change(&found[i])
@@ -88,8 +86,8 @@ func changes(change func(*recovery.Account)) func(mutant, *sql.DB) mutant {
 }
 
 // hashed has both look-ups change every account that they found, by its password hash.
-func hashed(change func(hash string, a *recovery.Account)) func(mutant, *sql.DB) mutant {
-	return func(m mutant, _ *sql.DB) mutant {
+func hashed(change func(hash string, a *recovery.Account)) func(*mutant, *sql.DB) {
+	return func(m *mutant, _ *sql.DB) {
 		all := func(ctx context.Context, tx *sql.Tx, found []recovery.Account, err error) ([]recovery.Account, error) {
 			for i := range found {
 				var hash string
@@ -108,18 +106,17 @@ func hashed(change func(hash string, a *recovery.Account)) func(mutant, *sql.DB)
 			found, err := m.Accounts.AccountByID(ctx, tx, id, lock)
 			return all(ctx, tx, found, err)
 		}
-		return m
 	}
 }
 
 // versions has both look-ups return the Version that f makes.
-func versions(f func(hash string, a recovery.Account) string) func(mutant, *sql.DB) mutant {
+func versions(f func(hash string, a recovery.Account) string) func(*mutant, *sql.DB) {
 	return hashed(func(hash string, a *recovery.Account) { a.Version = sha256.Sum256([]byte(f(hash, *a))) })
 }
 
 // executes has SetPassword execute something else.
-func executes(query string) func(mutant, *sql.DB) mutant {
-	return func(m mutant, _ *sql.DB) mutant {
+func executes(query string) func(*mutant, *sql.DB) {
+	return func(m *mutant, _ *sql.DB) {
 		m.set = func(ctx context.Context, tx *sql.Tx, id, hash string) error {
 			result, err := tx.ExecContext(ctx, query, hash, id)
 			if err != nil {
@@ -130,7 +127,6 @@ func executes(query string) func(mutant, *sql.DB) mutant {
 			}
 			return nil
 		}
-		return m
 	}
 }
 
@@ -147,7 +143,7 @@ const (
 
 type accountsMutant struct {
 	name     string
-	make     func(mutant, *sql.DB) mutant
+	make     func(*mutant, *sql.DB)
 	caughtBy string // the case
 	sentence string
 }
@@ -163,7 +159,7 @@ var mutants = []accountsMutant{
 	{"no tenant", asks(func(q *recovery.AccountQuery) { q.Tenant = "" }), "FindAccounts/AnotherTenant", saysEvery},
 	{"tenants without case", asks(func(q *recovery.AccountQuery) { q.Tenant = strings.ToLower(q.Tenant) }), "FindAccounts/LookAlikeTenants", saysEvery},
 	{"tenants trimmed", asks(func(q *recovery.AccountQuery) { q.Tenant = strings.TrimSpace(q.Tenant) }), "FindAccounts/LookAlikeTenants", saysEvery},
-	{"the tenant after the limit", func(m mutant, _ *sql.DB) mutant {
+	{"the tenant after the limit", func(m *mutant, _ *sql.DB) {
 		m.find = func(ctx context.Context, tx *sql.Tx, q recovery.AccountQuery) (found []recovery.Account, err error) {
 			for _, tenant := range []string{"", "ácme", "acme", "Acme", "acme "} {
 				of := q
@@ -177,7 +173,6 @@ var mutants = []accountsMutant{
 			found = found[:min(len(found), q.Max)]
 			return slices.DeleteFunc(found, func(a recovery.Account) bool { return a.Tenant != q.Tenant }), nil
 		}
-		return m
 	}, "FindAccounts/LookAlikeTenants", saysEvery},
 	{"a name is an address", asks(func(q *recovery.AccountQuery) {
 		if q.By == recovery.ByUsername && strings.Contains(q.Typed, "@") {
@@ -199,7 +194,7 @@ var mutants = []accountsMutant{
 		"Account.HasPassword: logs in with a password of this application."},
 	{"a mark is a password", hashed(func(hash string, a *recovery.Account) { a.HasPassword = a.HasPassword || hash != "" }), "FindAccounts/NoPassword",
 		"Account.HasPassword: logs in with a password of this application."},
-	{"nobody is an error", func(m mutant, _ *sql.DB) mutant {
+	{"nobody is an error", func(m *mutant, _ *sql.DB) {
 		m.find = func(ctx context.Context, tx *sql.Tx, q recovery.AccountQuery) ([]recovery.Account, error) {
 			found, err := m.Accounts.FindAccounts(ctx, tx, q)
 			if len(found) == 0 {
@@ -207,9 +202,8 @@ var mutants = []accountsMutant{
 			}
 			return found, err
 		}
-		return m
 	}, "FindAccounts/Nobody", "An empty result is not an error."},
-	{"wildcards", func(m mutant, _ *sql.DB) mutant {
+	{"wildcards", func(m *mutant, _ *sql.DB) {
 		m.find = func(ctx context.Context, tx *sql.Tx, q recovery.AccountQuery) ([]recovery.Account, error) {
 			if q.By == recovery.ByUsername {
 				err := tx.QueryRowContext(ctx, "SELECT username FROM users WHERE username LIKE ?", q.Canonical).Scan(&q.Canonical)
@@ -219,7 +213,6 @@ var mutants = []accountsMutant{
 			}
 			return m.Accounts.FindAccounts(ctx, tx, q)
 		}
-		return m
 	}, "FindAccounts/Nobody", "An empty result is not an error."},
 	{"no limit", asks(func(q *recovery.AccountQuery) { q.Max = 1000 }), "FindAccounts/Max",
 		"FindAccounts returns the accounts that the query may mean, at most query.Max."},
@@ -248,40 +241,36 @@ var mutants = []accountsMutant{
 		})
 		return found
 	}), "FindAccounts/Order", saysOrder},
-	{"a strange ID fails", func(m mutant, _ *sql.DB) mutant {
+	{"a strange ID fails", func(m *mutant, _ *sql.DB) {
 		m.find = func(ctx context.Context, tx *sql.Tx, q recovery.AccountQuery) ([]recovery.Account, error) {
 			if q.By == recovery.ByID && len(q.Canonical) > 200 {
 				return nil, errors.New("too long")
 			}
 			return m.Accounts.FindAccounts(ctx, tx, q)
 		}
-		return m
 	}, "FindAccounts/UnknownID", saysUnknown},
-	{"no ID is the first", func(m mutant, _ *sql.DB) mutant {
+	{"no ID is the first", func(m *mutant, _ *sql.DB) {
 		m.byID = func(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
 			if id == "" || id == "0" {
 				id = "1"
 			}
 			return m.Accounts.AccountByID(ctx, tx, id, lock)
 		}
-		return m
 	}, "AccountByID/UnknownID", saysUnknown},
-	{"IDs are numbers", func(m mutant, _ *sql.DB) mutant {
+	{"IDs are numbers", func(m *mutant, _ *sql.DB) {
 		m.byID = func(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
 			return m.Accounts.AccountByID(ctx, tx, strings.TrimLeft(id, "0"), lock)
 		}
-		return m
 	}, "AccountByID/UnknownID", saysUnknown},
-	{"a strange ID ends tx", func(m mutant, _ *sql.DB) mutant {
+	{"a strange ID ends tx", func(m *mutant, _ *sql.DB) {
 		m.byID = func(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
 			if len(id) > 200 {
 				return nil, tx.Rollback()
 			}
 			return m.Accounts.AccountByID(ctx, tx, id, lock)
 		}
-		return m
 	}, "AccountByID/UnknownID", saysUnknown},
-	{"IDs trimmed", func(m mutant, _ *sql.DB) mutant {
+	{"IDs trimmed", func(m *mutant, _ *sql.DB) {
 		m.byID = func(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
 			found, err := m.Accounts.AccountByID(ctx, tx, strings.TrimSpace(id), lock)
 			for i := range found {
@@ -289,7 +278,6 @@ var mutants = []accountsMutant{
 			}
 			return found, err
 		}
-		return m
 	}, "AccountByID/LookAlikeIDs", "IDs that differ in one byte must be different IDs."},
 	{"the Version forgets the address", versions(func(hash string, a recovery.Account) string { return hash }), "FindAccounts/Version", saysVersion},
 	{"the Version forgets the password", versions(func(_ string, a recovery.Account) string { return a.Email }), "FindAccounts/Version", saysVersion},
@@ -301,7 +289,7 @@ var mutants = []accountsMutant{
 	{"the Version knows the name", versions(func(hash string, a recovery.Account) string {
 		return hash + " " + a.Email + " " + a.Username
 	}), "FindAccounts/VersionOfNothingElse", "The Version must not change with anything else, or tokens die that should live."},
-	{"a memory", func(m mutant, _ *sql.DB) mutant {
+	{"a memory", func(m *mutant, _ *sql.DB) {
 		var mu sync.Mutex
 		known := map[string][]recovery.Account{}
 		m.byID = func(ctx context.Context, tx *sql.Tx, id string, lock bool) (found []recovery.Account, err error) {
@@ -313,16 +301,14 @@ var mutants = []accountsMutant{
 			}
 			return found, err
 		}
-		return m
 	}, "AccountByID/AsItIs", "AccountByID must return the account as it is at that moment."},
-	{"writes when it looks", func(m mutant, _ *sql.DB) mutant {
+	{"writes when it looks", func(m *mutant, _ *sql.DB) {
 		m.byID = func(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
 			if _, err := tx.ExecContext(ctx, "UPDATE users SET locale = locale WHERE id = ?", id); err != nil {
 				return nil, err
 			}
 			return m.Accounts.AccountByID(ctx, tx, id, lock)
 		}
-		return m
 	}, "AccountByID/ReadsOnly", "Without lock, it must only read."},
 	{"everybody's password", executes("UPDATE users SET password_hash = ?1 WHERE ?2 <> ''"), "SetPassword/OnlyTheOne", saysSets},
 	{"the tenant's passwords", executes("UPDATE users SET password_hash = ?1 WHERE tenant = (SELECT tenant FROM users WHERE id = ?2)"),
@@ -335,21 +321,19 @@ var mutants = []accountsMutant{
 	{"cuts a long hash", executes("UPDATE users SET password_hash = substr(?1, 1, 255) WHERE id = ?2"), "SetPassword/NeverCut",
 		"SetPassword must set the whole password hash, or fail."},
 	{"only another hash", executes("UPDATE users SET password_hash = ?1 WHERE id = ?2 AND password_hash <> ?1"), "SetPassword/SameHash", saysSets},
-	{"sets nobody's", func(m mutant, _ *sql.DB) mutant {
+	{"sets nobody's", func(m *mutant, _ *sql.DB) {
 		m.set = func(ctx context.Context, tx *sql.Tx, id, hash string) error {
 			_, err := tx.ExecContext(ctx, "UPDATE users SET password_hash = ? WHERE id = ?", hash, id)
 			return err
 		}
-		return m
 	}, "SetPassword/NoAccount", "SetPassword must fail unless exactly one account has the ID."},
-	{"sets without tx", func(m mutant, db *sql.DB) mutant {
+	{"sets without tx", func(m *mutant, db *sql.DB) {
 		m.set = func(ctx context.Context, _ *sql.Tx, id, hash string) error {
 			_, err := db.ExecContext(ctx, "UPDATE users SET password_hash = ? WHERE id = ?", hash, id)
 			return err
 		}
-		return m
 	}, "Transactions/RolledBack", saysInTx},
-	{"looks without tx", func(m mutant, db *sql.DB) mutant {
+	{"looks without tx", func(m *mutant, db *sql.DB) {
 		m.byID = func(ctx context.Context, _ *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
 			other, err := db.BeginTx(ctx, nil)
 			if err != nil {
@@ -358,9 +342,8 @@ var mutants = []accountsMutant{
 			defer func() { _ = other.Rollback() }()
 			return m.Accounts.AccountByID(ctx, other, id, lock)
 		}
-		return m
 	}, "AccountByID/AfterSetPassword", saysInTx},
-	{"sets once", func(m mutant, _ *sql.DB) mutant {
+	{"sets once", func(m *mutant, _ *sql.DB) {
 		var mu sync.Mutex
 		done := map[string]bool{}
 		m.set = func(ctx context.Context, tx *sql.Tx, id, hash string) error {
@@ -372,26 +355,23 @@ var mutants = []accountsMutant{
 			done[id+hash] = true
 			return m.Accounts.SetPassword(ctx, tx, id, hash)
 		}
-		return m
 	}, "Transactions/Again", "If a transaction loses to another, the store calls the methods again in a new one."},
-	{"commits", func(m mutant, _ *sql.DB) mutant {
+	{"commits", func(m *mutant, _ *sql.DB) {
 		m.set = func(ctx context.Context, tx *sql.Tx, id, hash string) error {
 			if err := m.Accounts.SetPassword(ctx, tx, id, hash); err != nil {
 				return err
 			}
 			return tx.Commit()
 		}
-		return m
 	}, "Transactions/LeftOpen", saysEnd},
-	{"commits in SQL", func(m mutant, _ *sql.DB) mutant {
+	{"commits in SQL", func(m *mutant, _ *sql.DB) {
 		m.find = func(ctx context.Context, tx *sql.Tx, q recovery.AccountQuery) ([]recovery.Account, error) {
 			found, err := m.Accounts.FindAccounts(ctx, tx, q)
 			_, _ = tx.ExecContext(ctx, "COMMIT; BEGIN")
 			return found, err
 		}
-		return m
 	}, "Transactions/LeftOpen", saysEnd},
-	{"rolls back where it fails", func(m mutant, _ *sql.DB) mutant {
+	{"rolls back where it fails", func(m *mutant, _ *sql.DB) {
 		m.set = func(ctx context.Context, tx *sql.Tx, id, hash string) error {
 			err := m.Accounts.SetPassword(ctx, tx, id, hash)
 			if err != nil {
@@ -399,15 +379,13 @@ var mutants = []accountsMutant{
 			}
 			return err
 		}
-		return m
 	}, "Transactions/LeftOpen", saysEnd},
-	{"without ctx", func(m mutant, _ *sql.DB) mutant {
+	{"without ctx", func(m *mutant, _ *sql.DB) {
 		m.find = func(_ context.Context, tx *sql.Tx, q recovery.AccountQuery) ([]recovery.Account, error) {
 			return m.Accounts.FindAccounts(context.Background(), tx, q)
 		}
-		return m
 	}, "Transactions/Context", "All methods must return ctx's error soon after ctx ends."},
-	{"one answer for all", func(m mutant, _ *sql.DB) mutant {
+	{"one answer for all", func(m *mutant, _ *sql.DB) {
 		var mu sync.Mutex
 		var last []recovery.Account
 		m.byID = func(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
@@ -420,17 +398,15 @@ var mutants = []accountsMutant{
 			defer mu.Unlock()
 			return last, err
 		}
-		return m
 	}, "Transactions/Concurrent", "Many goroutines may call the methods at once."},
 }
 
 // locking has AccountByID lock as f says.
-func locking(f func(lock bool) bool) func(mutant, *sql.DB) mutant {
-	return func(m mutant, _ *sql.DB) mutant {
+func locking(f func(lock bool) bool) func(*mutant, *sql.DB) {
+	return func(m *mutant, _ *sql.DB) {
 		m.byID = func(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
 			return m.Accounts.AccountByID(ctx, tx, id, f(lock))
 		}
-		return m
 	}
 }
 
@@ -442,7 +418,7 @@ var serverMutants = map[string][]accountsMutant{
 	"PostgreSQL with pgx": {
 		{"no lock", locking(never), "AccountByID/Lock", "With lock it must keep others from changing the account until tx ends."},
 		{"locks always", locking(always), "AccountByID/ReadsOnly", "Without lock, it must only read."},
-		{"an ID of another type fails", func(m mutant, _ *sql.DB) mutant {
+		{"an ID of another type fails", func(m *mutant, _ *sql.DB) {
 			m.byID = func(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
 				found, err := m.Accounts.AccountByID(ctx, tx, id, lock)
 				if errors.Is(err, sqlstore.ErrNotAnID) {
@@ -450,9 +426,8 @@ var serverMutants = map[string][]accountsMutant{
 				}
 				return found, err
 			}
-			return m
 		}, "AccountByID/UnknownID", saysUnknown},
-		{"an ID of another type ends tx", func(m mutant, _ *sql.DB) mutant {
+		{"an ID of another type ends tx", func(m *mutant, _ *sql.DB) {
 			m.byID = func(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
 				found, err := m.Accounts.AccountByID(ctx, tx, id, lock)
 				if errors.Is(err, sqlstore.ErrNotAnID) {
@@ -460,7 +435,6 @@ var serverMutants = map[string][]accountsMutant{
 				}
 				return found, err
 			}
-			return m
 		}, "AccountByID/UnknownID", saysUnknown},
 	},
 	"MariaDB": {
@@ -491,7 +465,7 @@ func TestMutantOfAccounts(t *testing.T) {
 	m := mutant{Accounts: tableOf(t, s.Dialect)}
 	for _, c := range append(mutants, serverMutants[s.Name]...) {
 		if c.name == name {
-			m = c.make(m, db)
+			c.make(&m, db)
 		}
 	}
 	accountstest.Run(t, func(t *testing.T) accountstest.Fixture {
