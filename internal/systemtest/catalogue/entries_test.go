@@ -11,13 +11,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"example.com/recovery"
 	"example.com/recovery/internal/spy"
+	"example.com/recovery/internal/systemtest/formats"
 )
 
 // An answer is what a caller gets: what it comes to, and all of it but the date.
@@ -43,17 +43,7 @@ const (
 	broken      = "broken"
 )
 
-const (
-	xandrPath  = "/account-recovery"
-	forgotPath = "/v2.0/users/RAX-AUTH/forgot-pwd"
-	resetPath  = "/v2.0/users/RAX-AUTH/pwd-reset"
-	raxSpace   = "http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0"
-	jsonType   = "application/json"
-	xmlType    = "application/xml"
-	formType   = "application/x-www-form-urlencoded"
-)
-
-var entryNames = []string{"direct", "Xandr", "Rackspace JSON", "Rackspace XML", "portal"}
+var entryNames = []string{"direct", formats.Xandr, formats.RackspaceJSON, formats.RackspaceXML, formats.Portal}
 
 // An entry is a way into the Service. What its format cannot say is nil.
 type entry struct {
@@ -87,18 +77,12 @@ func (e *entry) asks() (all []ask) {
 
 func (s *site) entry(name string) *entry {
 	switch name {
-	case "Xandr":
-		return s.xandr()
-	case "Rackspace JSON":
-		return s.rackspace(name, ".json", jsonType)
-	case "Rackspace XML":
-		return s.rackspace(name, ".xml", xmlType)
-	case "portal":
-		return s.portal()
+	case "direct":
+		return s.direct()
 	case "code":
 		return s.byCode()
 	}
-	return s.direct()
+	return s.over(name)
 }
 
 // direct is the Service itself. Its mails have codes, too.
@@ -171,75 +155,39 @@ func (s *site) called(err error) answer {
 	return a
 }
 
-func (s *site) xandr() *entry {
-	e := &entry{name: "Xandr"}
+// over is an entry over HTTP.
+func (s *site) over(format string) *entry {
+	e := &entry{name: format}
 	e.send = func(call, body string, header ...string) answer {
-		method := "POST"
-		if call == "complete" {
-			method = "PUT"
+		r := formats.New(format, call)
+		return s.do(r.Method, r.Path, body, withDefaults(header, r.Header...)...)
+	}
+	send := func(call string, pairs ...string) answer { return e.send(call, formats.Body(format, call, pairs...)) }
+	switch format {
+	case formats.Xandr:
+		e.byName = func(name string) answer { return send("reset", "username", name) }
+		e.names = func(email string) answer { return send("names", "email", email) }
+		e.complete = func(token, password string) answer { return send("complete", "token", token, "password", password) }
+		e.completeAs = func(username, token, password string) answer {
+			return send("complete", "username", username, "token", token, "password", password)
 		}
-		return s.do(method, xandrPath, body, withDefaults(header, "Content-Type: "+jsonType)...)
-	}
-	object := func(pairs ...string) string {
-		var members []string
-		for i := 0; i < len(pairs); i += 2 {
-			members = append(members, quoteJSON(pairs[i])+":"+quoteJSON(pairs[i+1]))
+	case formats.Portal:
+		e.byName = func(name string) answer { return send("reset", "by", "username", "username", name, "email", "") }
+		e.byEmail = func(email string) answer { return send("reset", "by", "email", "username", "", "email", email) }
+		e.names = func(email string) answer { return send("names", "email", email) }
+		e.complete = func(token, password string) answer {
+			return send("complete", "token", token, "password", password, "repeat", password)
 		}
-		return `{"account-recovery":{` + strings.Join(members, ",") + `}}`
-	}
-	e.byName = func(name string) answer { return e.send("reset", object("username", name)) }
-	e.names = func(email string) answer { return e.send("names", object("email", email)) }
-	e.complete = func(token, password string) answer {
-		return e.send("complete", object("token", token, "password", password))
-	}
-	e.completeAs = func(username, token, password string) answer {
-		return e.send("complete", object("username", username, "token", token, "password", password))
-	}
-	return e
-}
-
-func (s *site) rackspace(name, suffix, media string) *entry {
-	e := &entry{name: name}
-	e.send = func(call, body string, header ...string) answer {
-		path := forgotPath
-		if call == "complete" {
-			path = resetPath
+	default:
+		e.byName = func(name string) answer {
+			a := send("reset", "username", name)
+			// The format has the name that was sent come back; what is compared is the rest.
+			a.text = strings.ReplaceAll(a.text, "\nX-User-Name: "+strings.TrimSpace(name)+"\n", "\nX-User-Name: (as sent)\n")
+			return a
 		}
-		return s.do("POST", path+suffix, body, withDefaults(header, "Content-Type: "+media)...)
-	}
-	document := func(root, name, value string) string {
-		if media == jsonType {
-			return `{"RAX-AUTH:` + root + `":{` + quoteJSON(name) + `:` + quoteJSON(value) + `}}`
+		e.complete = func(token, password string) answer {
+			return e.send("complete", formats.Body(format, "complete", "password", password), "X-Auth-Token: "+token)
 		}
-		return `<` + root + ` xmlns="` + raxSpace + `" ` + name + `="` + quoteXML(value) + `"/>`
-	}
-	e.byName = func(name string) answer {
-		a := e.send("reset", document("forgotPasswordCredentials", "username", name))
-		// The format has the name that was sent come back; what is compared is the rest.
-		a.text = strings.ReplaceAll(a.text, "\nX-User-Name: "+strings.TrimSpace(name)+"\n", "\nX-User-Name: (as sent)\n")
-		return a
-	}
-	e.complete = func(token, password string) answer {
-		return e.send("complete", document("passwordReset", "password", password), "X-Auth-Token: "+token)
-	}
-	return e
-}
-
-func (s *site) portal() *entry {
-	e := &entry{name: "portal"}
-	e.send = func(call, body string, header ...string) answer {
-		path := map[string]string{"reset": "/recover/password", "names": "/recover/username", "complete": "/recover/reset"}[call]
-		return s.do("POST", path, body, withDefaults(header, "Content-Type: "+formType, "Sec-Fetch-Site: same-origin")...)
-	}
-	e.byName = func(name string) answer {
-		return e.send("reset", url.Values{"by": {"username"}, "username": {name}, "email": {""}}.Encode())
-	}
-	e.byEmail = func(email string) answer {
-		return e.send("reset", url.Values{"by": {"email"}, "username": {""}, "email": {email}}.Encode())
-	}
-	e.names = func(email string) answer { return e.send("names", url.Values{"email": {email}}.Encode()) }
-	e.complete = func(token, password string) answer {
-		return e.send("complete", url.Values{"token": {token}, "password": {password}, "repeat": {password}}.Encode())
 	}
 	return e
 }
@@ -247,13 +195,13 @@ func (s *site) portal() *entry {
 // do has a request served. Lines are "Name: value"; a Name alone is for a header that is left out.
 func (s *site) do(method, target, body string, lines ...string) answer {
 	if s.overWire {
-		request := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: app.example\r\nContent-Length: %d\r\n", method, target, len(body))
+		r := formats.Request{Method: method, Path: target, Body: body}
 		for _, line := range lines {
 			if strings.Contains(line, ": ") {
-				request += line + "\r\n"
+				r.Header = append(r.Header, line)
 			}
 		}
-		return s.raw(request + "\r\n" + body)
+		return s.raw(string(r.Bytes()))
 	}
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	if body == "" {
@@ -371,33 +319,4 @@ func (s *site) readAnswer(from *bufio.Reader, request string) answer {
 	body, err := io.ReadAll(response.Body)
 	s.is.NoErr(err)
 	return s.answered(target, response.StatusCode, response.Header, string(body))
-}
-
-// quoteJSON writes a string with its bytes as they are, but for what ends it: bytes that are no
-// UTF-8 arrive as such.
-func quoteJSON(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' {
-			fmt.Fprintf(&b, `\u%04x`, c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
-}
-
-// quoteXML writes a string for an attribute.
-func quoteXML(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < ' ' || strings.IndexByte(`"<>&'`, c) >= 0 {
-			fmt.Fprintf(&b, "&#%d;", c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/systemtest/formats"
 )
 
 // pages are what the portal answers to.
@@ -18,7 +19,7 @@ var pages = []string{"", "password", "password-sent", "username", "username-sent
 // protect: they read no cookie, and their answers are for no other origin to read.
 func TestAttack_S70_OtherSites(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
-		portal := s.portal()
+		portal := s.over(formats.Portal)
 		token := s.token("victim")
 		s.trace.calls()
 		bodies := map[string]string{
@@ -36,12 +37,12 @@ func TestAttack_S70_OtherSites(t *testing.T) {
 			} {
 				s.is.Equal(portal.send(call, body, lines...).outcome, crossSite)
 			}
-			for _, media := range []string{"text/plain", "multipart/form-data; boundary=x", jsonType, "text/plain; charset=utf-8", xmlType} {
+			for _, media := range []string{"text/plain", "multipart/form-data; boundary=x", formats.JSON, "text/plain; charset=utf-8", formats.XML} {
 				s.is.Equal(portal.send(call, body, "Content-Type: "+media).outcome, mediaType)
 			}
 		}
 		// JSON and XML as a form of another site can send them.
-		for _, media := range []string{"text/plain", formType, "multipart/form-data; boundary=x"} {
+		for _, media := range []string{"text/plain", formats.Form, "multipart/form-data; boundary=x"} {
 			for _, name := range []string{"Rackspace JSON", "Rackspace XML"} {
 				_, _, body := s.forms(name)
 				s.is.Equal(s.entry(name).send("reset", body, "Content-Type: "+media, "Origin: https://evil.example").outcome, mediaType)
@@ -119,18 +120,19 @@ func TestAttack_S76_MethodOverrides(t *testing.T) {
 		token := s.token("victim")
 		s.trace.calls()
 		path, media, body := s.forms(e.name)
-		complete := map[string][2]string{
-			"Xandr":          {xandrPath, `{"account-recovery":{"token":"` + token + `","password":"` + newPassword + `"}}`},
-			"Rackspace JSON": {resetPath, `{"RAX-AUTH:passwordReset":{"password":"` + newPassword + `"}}`},
-			"Rackspace XML":  {resetPath + ".xml", `<passwordReset xmlns="` + raxSpace + `" password="` + newPassword + `"/>`},
-			"portal":         {"/recover/reset", "token=" + token + "&password=Tomorrow%23s-Vortex7&repeat=Tomorrow%23s-Vortex7"},
-		}[e.name]
+		complete := formats.New(e.name, "complete", map[string][]string{
+			formats.Xandr:  {"token", token, "password", newPassword},
+			formats.Portal: {"token", token, "password", newPassword, "repeat", newPassword},
+		}[e.name]...)
+		if strings.HasPrefix(e.name, "Rackspace") {
+			complete.Body = formats.Body(e.name, "complete", "password", newPassword)
+		}
 		writes := []string{"POST", "PUT"}
 		for _, header := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-Method", "X-Rewrite-Method", "X-Forwarded-Method", "_method"} {
 			for _, method := range []string{"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "PATCH", "CONNECT", "PROPFIND", "get", "Post", "POSTX"} {
 				for _, write := range writes {
 					lines := []string{header + ": " + write, "Content-Type: " + media, "Sec-Fetch-Site: same-origin", "X-Auth-Token: " + token}
-					for _, r := range [][2]string{{path, body}, complete} {
+					for _, r := range [][2]string{{path, body}, {complete.Path, complete.Body}} {
 						s.do(method, r[0], r[1], lines...)
 						s.do(method, r[0]+"?_method="+write+"&"+url.QueryEscape(r[1]), "", lines...)
 					}
@@ -144,7 +146,7 @@ func TestAttack_S76_MethodOverrides(t *testing.T) {
 		s.is.Equal(got.outcome, accepted)
 		s.is.Equal(len(s.deliver()), 1)
 		if e.name == "Xandr" {
-			s.is.Equal(s.do("POST", xandrPath, complete[1], "Content-Type: "+media, "X-HTTP-Method-Override: PUT").outcome, malformed)
+			s.is.Equal(s.do("POST", path, complete.Body, "Content-Type: "+media, "X-HTTP-Method-Override: PUT").outcome, malformed)
 		}
 		s.sound()
 	})

@@ -13,6 +13,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/internal/spy"
+	"example.com/recovery/internal/systemtest/formats"
 	"example.com/recovery/mailer"
 	"example.com/recovery/store/sqlstore"
 )
@@ -86,15 +87,15 @@ func TestAttack_S60_HostHeader(t *testing.T) {
 // forms is a request for a reset of victim, in the format of an entry: a link, where the format has
 // any.
 func (s *site) forms(name string) (path, media, body string) {
-	switch name {
-	case "Xandr":
-		return xandrPath, jsonType, `{"account-recovery":{"username":"victim"}}`
-	case "Rackspace JSON":
-		return forgotPath, jsonType, `{"RAX-AUTH:forgotPasswordCredentials":{"username":"victim","portal":"web"}}`
-	case "Rackspace XML":
-		return forgotPath + ".xml", xmlType, `<forgotPasswordCredentials xmlns="` + raxSpace + `" username="victim" portal="web"/>`
+	pairs := map[string][]string{
+		formats.Xandr:  {"username", "victim"},
+		formats.Portal: {"by", "username", "username", "victim", "email", ""},
+	}[name]
+	if pairs == nil {
+		pairs = []string{"username", "victim", "portal", "web"}
 	}
-	return "/recover/password", formType, "by=username&username=victim&email="
+	r := formats.New(name, "reset", pairs...)
+	return r.Path, strings.TrimPrefix(r.Header[0], "Content-Type: "), r.Body
 }
 
 var languageTags = regexp.MustCompile(`^[A-Za-z0-9,-]{0,64}$`)

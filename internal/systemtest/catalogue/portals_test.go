@@ -12,6 +12,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/internal/spy"
+	"example.com/recovery/internal/systemtest/formats"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -72,11 +73,8 @@ func staffed(_ *site, o *recovery.Options) {
 // through asks for a link to a portal, in the ways of the entry that name one.
 func (s *site) through(e *entry, username, portal string) answer {
 	s.is.Helper()
-	switch e.name {
-	case "Rackspace JSON":
-		return e.send("reset", `{"RAX-AUTH:forgotPasswordCredentials":{"username":`+quoteJSON(username)+`,"portal":`+quoteJSON(portal)+`}}`)
-	case "Rackspace XML":
-		return e.send("reset", `<forgotPasswordCredentials xmlns="`+raxSpace+`" username="`+quoteXML(username)+`" portal="`+quoteXML(portal)+`"/>`)
+	if strings.HasPrefix(e.name, "Rackspace") {
+		return e.send("reset", formats.Body(e.name, "reset", "username", username, "portal", portal))
 	}
 	return s.called(spy.Err(s.request(recovery.ResetRequest{Username: username, Portal: portal})))
 }

@@ -40,9 +40,10 @@ func (w *world) prepared(a action, s subject) func() {
 	}
 	h := w.handler(a.handler)
 	m := a.write(s)
-	r := httptest.NewRequest(m.method, m.path, strings.NewReader(m.body))
-	for i := 0; i < len(m.header); i += 2 {
-		r.Header.Add(m.header[i], m.header[i+1])
+	r := httptest.NewRequest(m.Method, m.Path, strings.NewReader(m.Body))
+	for _, line := range m.Header {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Add(name, value)
 	}
 	response := httptest.NewRecorder()
 	return func() { h.ServeHTTP(response, r) }

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"strings"
 
@@ -18,6 +17,7 @@ import (
 	"example.com/recovery/httpadapter"
 	"example.com/recovery/httpadapter/portal"
 	"example.com/recovery/internal/spy"
+	"example.com/recovery/internal/systemtest/formats"
 )
 
 // A subject is who a request names, and for a completion with which token, or ticket and code.
@@ -34,38 +34,13 @@ type action struct {
 	name    string
 	handler string // or
 	direct  func(svc *recovery.Service, s subject, who netip.Addr) error
-	write   func(s subject) message // for a handler
-	named   bool                    // a completion with a user name
-	byCode  bool                    // a completion with a code
+	write   func(s subject) formats.Request // for a handler
+	named   bool                            // a completion with a user name
+	byCode  bool                            // a completion with a code
 }
 
-// A message is a request over HTTP.
-type message struct {
-	method, path, body string
-	header             []string // names and values in turn
-}
-
-// bytes is the request as it is sent.
-func (m message) bytes(more ...string) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: acme.example\r\nContent-Length: %d\r\n", m.method, m.path, len(m.body))
-	for _, header := range [][]string{m.header, more} {
-		for i := 0; i < len(header); i += 2 {
-			fmt.Fprintf(&b, "%s: %s\r\n", header[i], header[i+1])
-		}
-	}
-	b.WriteString("\r\n" + m.body)
-	return b.Bytes()
-}
-
+// The handlers. One is for both formats of Rackspace.
 const (
-	xandrPath   = "/account-recovery"
-	forgotPath  = "/v2.0/users/RAX-AUTH/forgot-pwd"
-	resetPath   = "/v2.0/users/RAX-AUTH/pwd-reset"
-	raxSpace    = "http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0"
-	formType    = "application/x-www-form-urlencoded"
-	jsonType    = "application/json"
-	xmlType     = "application/xml"
 	xandr       = "xandr"
 	rackspace   = "rackspace"
 	portalPages = "portal"
@@ -82,28 +57,26 @@ var requests = []action{
 	{name: "direct, user names", direct: func(svc *recovery.Service, s subject, who netip.Addr) error {
 		return spy.Err(svc.RetrieveUsername(context.Background(), recovery.UsernameRequest{Email: s.email, Tenant: tenant, Client: who}))
 	}},
-	{name: "Xandr, reset", handler: xandr, write: func(s subject) message {
-		return message{"POST", xandrPath, fmt.Sprintf(`{"account-recovery":{"username":%q}}`, s.username), nil}
+	{name: "Xandr, reset", handler: xandr, write: func(s subject) formats.Request {
+		return formats.New(formats.Xandr, "reset", "username", s.username)
 	}},
-	{name: "Xandr, user names", handler: xandr, write: func(s subject) message {
-		return message{"POST", xandrPath, fmt.Sprintf(`{"account-recovery":{"email":%q}}`, s.email), nil}
+	{name: "Xandr, user names", handler: xandr, write: func(s subject) formats.Request {
+		return formats.New(formats.Xandr, "names", "email", s.email)
 	}},
-	{name: "Rackspace, JSON", handler: rackspace, write: func(s subject) message {
-		return message{"POST", forgotPath, fmt.Sprintf(`{"RAX-AUTH:forgotPasswordCredentials":{"username":%q}}`, s.username),
-			[]string{"Content-Type", jsonType}}
+	{name: "Rackspace, JSON", handler: rackspace, write: func(s subject) formats.Request {
+		return formats.New(formats.RackspaceJSON, "reset", "username", s.username)
 	}},
-	{name: "Rackspace, XML with a portal", handler: rackspace, write: func(s subject) message {
-		return message{"POST", forgotPath, fmt.Sprintf(`<forgotPasswordCredentials xmlns=%q username=%q portal="web"/>`, raxSpace, s.username),
-			[]string{"Content-Type", xmlType, "Accept", xmlType, "Accept-Language", "ja"}}
+	{name: "Rackspace, XML with a portal", handler: rackspace, write: func(s subject) formats.Request {
+		return formats.New(formats.RackspaceXML, "reset", "username", s.username, "portal", "web").With("Accept-Language: ja")
 	}},
-	{name: "portal, by user name", handler: portalPages, write: func(s subject) message {
-		return form("password", url.Values{"by": {"username"}, "username": {s.username}, "email": {""}})
+	{name: "portal, by user name", handler: portalPages, write: func(s subject) formats.Request {
+		return formats.New(formats.Portal, "reset", "by", "username", "username", s.username, "email", "")
 	}},
-	{name: "portal, by address", handler: portalPages, write: func(s subject) message {
-		return form("password", url.Values{"by": {"email"}, "username": {""}, "email": {s.email}})
+	{name: "portal, by address", handler: portalPages, write: func(s subject) formats.Request {
+		return formats.New(formats.Portal, "reset", "by", "email", "username", "", "email", s.email)
 	}},
-	{name: "portal, user names", handler: portalPages, write: func(s subject) message {
-		return form("username", url.Values{"email": {s.email}})
+	{name: "portal, user names", handler: portalPages, write: func(s subject) formats.Request {
+		return formats.New(formats.Portal, "names", "email", s.email)
 	}},
 }
 
@@ -125,28 +98,21 @@ var completions = []action{
 		})
 		return err
 	}},
-	{name: "Xandr", handler: xandr, write: func(s subject) message {
-		return message{"PUT", xandrPath, fmt.Sprintf(`{"account-recovery":{"password":%q,"token":%q}}`, goodPassword, s.token), nil}
+	{name: "Xandr", handler: xandr, write: func(s subject) formats.Request {
+		return formats.New(formats.Xandr, "complete", "password", goodPassword, "token", s.token)
 	}},
-	{name: "Xandr with a user name", named: true, handler: xandr, write: func(s subject) message {
-		return message{"PUT", xandrPath, fmt.Sprintf(`{"account-recovery":{"username":%q,"password":%q,"token":%q}}`,
-			s.username, goodPassword, s.token), nil}
+	{name: "Xandr with a user name", named: true, handler: xandr, write: func(s subject) formats.Request {
+		return formats.New(formats.Xandr, "complete", "username", s.username, "password", goodPassword, "token", s.token)
 	}},
-	{name: "Rackspace, JSON", handler: rackspace, write: func(s subject) message {
-		return message{"POST", resetPath, fmt.Sprintf(`{"RAX-AUTH:passwordReset":{"password":%q}}`, goodPassword),
-			[]string{"Content-Type", jsonType, "X-Auth-Token", s.token}}
+	{name: "Rackspace, JSON", handler: rackspace, write: func(s subject) formats.Request {
+		return formats.New(formats.RackspaceJSON, "complete", "password", goodPassword).With("X-Auth-Token: " + s.token)
 	}},
-	{name: "Rackspace, XML", handler: rackspace, write: func(s subject) message {
-		return message{"POST", resetPath + ".xml", fmt.Sprintf(`<passwordReset xmlns=%q password=%q/>`, raxSpace, goodPassword),
-			[]string{"Content-Type", xmlType, "X-Auth-Token", s.token}}
+	{name: "Rackspace, XML", handler: rackspace, write: func(s subject) formats.Request {
+		return formats.New(formats.RackspaceXML, "complete", "password", goodPassword).With("X-Auth-Token: " + s.token)
 	}},
-	{name: "portal", handler: portalPages, write: func(s subject) message {
-		return form("reset", url.Values{"token": {s.token}, "password": {goodPassword}, "repeat": {goodPassword}})
+	{name: "portal", handler: portalPages, write: func(s subject) formats.Request {
+		return formats.New(formats.Portal, "complete", "token", s.token, "password", goodPassword, "repeat", goodPassword)
 	}},
-}
-
-func form(page string, values url.Values) message {
-	return message{"POST", "/" + page, values.Encode(), []string{"Content-Type", formType, "Sec-Fetch-Site", "same-origin"}}
 }
 
 // handler returns the entry of that name. who may be nil for the connection's address.
@@ -202,10 +168,10 @@ func (b *browser) do(a action, s subject) string {
 		b.conns[a.handler] = conn
 	}
 	m := a.write(s)
-	_, err := conn.Write(m.bytes())
+	_, err := conn.Write(m.Bytes())
 	b.w.is.NoErr(err)
 	var raw bytes.Buffer
-	r, err := http.ReadResponse(bufio.NewReader(io.TeeReader(conn, &raw)), &http.Request{Method: m.method})
+	r, err := http.ReadResponse(bufio.NewReader(io.TeeReader(conn, &raw)), &http.Request{Method: m.Method})
 	b.w.is.NoErr(err) // the connection is kept
 	_, err = io.Copy(io.Discard, r.Body)
 	b.w.is.NoErr(err)

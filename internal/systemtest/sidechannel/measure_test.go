@@ -15,6 +15,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"example.com/recovery/internal/systemtest/formats"
 )
 
 // A measure makes calls in the order of their classes and returns how long those of each class
@@ -183,7 +185,7 @@ func (p *plan) run(r *report) error {
 
 // overHTTP measures requests that a process of its own makes over the loopback interface on a
 // connection that is kept. Each must get the status. A delay is the server's, before it begins.
-func overHTTP(t testing.TB, rest func(), h http.Handler, status string, inputs [][]message, then []message) measure {
+func overHTTP(t testing.TB, rest func(), h http.Handler, status string, inputs [][]formats.Request, then []formats.Request) measure {
 	var delays []time.Duration
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == restPath {
@@ -199,18 +201,18 @@ func overHTTP(t testing.TB, rest func(), h http.Handler, status string, inputs [
 		h.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	p := plan{Addr: server.Listener.Addr().String(), Rest: message{"POST", restPath, "", nil}.bytes(), First: make([][][]byte, len(inputs))}
+	p := plan{Addr: server.Listener.Addr().String(), Rest: formats.Request{Method: "POST", Path: restPath}.Bytes(), First: make([][][]byte, len(inputs))}
 	for c, messages := range inputs {
 		class := className(uint8(c))
 		if then != nil {
 			p.Then = append(p.Then, nil)
 			for _, m := range then {
-				p.Then[c] = append(p.Then[c], m.bytes(classHeader, class))
+				p.Then[c] = append(p.Then[c], m.With(classHeader+": "+class).Bytes())
 			}
 			class = noClass
 		}
 		for _, m := range messages {
-			p.First[c] = append(p.First[c], m.bytes(classHeader, class))
+			p.First[c] = append(p.First[c], m.With(classHeader+": "+class).Bytes())
 		}
 	}
 	return func(order []uint8, warm int, d []time.Duration, limit time.Duration) ([][]time.Duration, error) {
