@@ -3,6 +3,7 @@ package mailer_test
 import (
 	"testing"
 
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 )
 
@@ -11,7 +12,7 @@ func BenchmarkRender(b *testing.B) {
 	for _, locale := range r.Locales() {
 		for _, kind := range kinds {
 			b.Run(locale+"/"+string(kind), func(b *testing.B) {
-				m := message(b, kind)
+				m := spy.Message(kind)
 				m.Locale = locale
 				b.ReportAllocs()
 				for b.Loop() {

@@ -11,6 +11,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 )
 
@@ -19,7 +20,7 @@ func TestConsoleWritesOneMailAtATime(t *testing.T) {
 	r := newRenderer(t, nil)
 	var out bytes.Buffer
 	console := mailer.NewConsole(&out, r)
-	m := message(t, recovery.MessageResetToken)
+	m := spy.Message(recovery.MessageResetToken)
 	mail := render(t, r, m)
 	var wg sync.WaitGroup
 	for range 20 {
@@ -33,7 +34,7 @@ func TestConsoleWritesOneMailAtATime(t *testing.T) {
 func TestConsoleReportsFailures(t *testing.T) {
 	is := is.New(t)
 	r := newRenderer(t, nil)
-	m := message(t, recovery.MessageResetToken)
+	m := spy.Message(recovery.MessageResetToken)
 
 	var out bytes.Buffer
 	ctx, cancel := context.WithCancel(t.Context())
@@ -46,9 +47,9 @@ func TestConsoleReportsFailures(t *testing.T) {
 	is.Equal(out.Len(), 0)                                                                          // nothing was written
 
 	err := mailer.NewConsole(brokenWriter{}, r).Send(t.Context(), m)
-	is.True(errors.Is(err, errPipe))                   // the error of the writer
-	is.True(!errors.Is(err, recovery.ErrPermanent))    // which may pass
-	is.True(!strings.Contains(err.Error(), tokenText)) // and shows no token
+	is.True(errors.Is(err, errPipe))                       // the error of the writer
+	is.True(!errors.Is(err, recovery.ErrPermanent))        // which may pass
+	is.True(!strings.Contains(err.Error(), spy.TokenText)) // and shows no token
 }
 
 func TestConsoleNeedsItsParts(t *testing.T) {

@@ -2,7 +2,6 @@ package mailer_test
 
 import (
 	"flag"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 )
 
@@ -21,65 +21,6 @@ var kinds = []recovery.MessageKind{
 	recovery.MessagePasswordChanged, recovery.MessageUsernames, recovery.MessageSignIn,
 }
 
-const (
-	tokenText = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
-	linkText  = linkStart + tokenText
-	linkStart = "https://app.example.com/reset#"
-)
-
-// message returns a message of the kind in which every field is set, but codes, and sign-ins where
-// they are not what the message is for.
-func message(t testing.TB, kind recovery.MessageKind) recovery.Message {
-	is := is.New(t)
-	is.Helper()
-	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
-	m := recovery.Message{
-		ID: "m1", Kind: kind, To: "billybob@example.com", Tenant: "acme", Application: "Example",
-		SentAt: asked, RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
-	}
-	setNames(t, &m, "billybob")
-	switch kind {
-	case recovery.MessageResetToken, recovery.MessageResetLink:
-		m.ExpiresAt = asked.Add(16 * time.Hour)
-	case recovery.MessageUsernames:
-		m.Usernames, m.MoreNames = []string{"billybob", "anna.me", "bob@example.com"}, 3
-	}
-	return m
-}
-
-// setNames makes it a message about accounts of these names, each with a token of its own.
-func setNames(t testing.TB, m *recovery.Message, names ...string) {
-	is := is.New(t)
-	is.Helper()
-	switch m.Kind {
-	case recovery.MessagePasswordChanged, recovery.MessageUsernames:
-		m.Usernames = names
-		return
-	case recovery.MessageSignIn:
-		setSignIns(m, names...)
-		return
-	}
-	m.Resets = nil
-	for i, name := range names {
-		token, err := recovery.ParseToken(tokenOf(i))
-		is.NoErr(err) // a token of the tests
-		r := recovery.MessageReset{Username: name, Token: token}
-		if m.Kind == recovery.MessageResetLink {
-			r.Link = linkStart + tokenOf(i)
-		}
-		m.Resets = append(m.Resets, r)
-	}
-}
-
-// setSignIns adds accounts of these names that log in elsewhere, every second one at a place that
-// is not known.
-func setSignIns(m *recovery.Message, names ...string) {
-	m.SignIns = nil
-	for i, name := range names {
-		m.SignIns = append(m.SignIns, recovery.SignIn{Username: name, Provider: []string{"Google", ""}[i%2]})
-	}
-}
-
 // setCodes gives each reset a code.
 func setCodes(m *recovery.Message) {
 	for i := range m.Resets {
@@ -88,15 +29,12 @@ func setCodes(m *recovery.Message) {
 	m.CodesExpireAt = m.SentAt.Add(15 * time.Minute)
 }
 
-// tokenOf returns the text of the token of an account; that of the first is tokenText.
-func tokenOf(i int) string { return string(rune('a'+i)) + tokenText[1:] }
-
 func codeOf(i int) string { return "WDJB-MJH" + string(rune('T'+i)) }
 
 func TestMailsAreTheGoldenFiles(t *testing.T) {
 	renderer := newRenderer(t, &mailer.Options{SupportURL: "https://example.com/help"})
 	several := func(m *recovery.Message) {
-		setNames(t, m, "billybob", "anna.me", "", "bob@example.com")
+		spy.SetNames(m, "billybob", "anna.me", "", "bob@example.com")
 		m.MoreResets = 3
 	}
 	variants := []struct {
@@ -108,20 +46,20 @@ func TestMailsAreTheGoldenFiles(t *testing.T) {
 		{".several", kinds[:2], several},
 		{".code", kinds[:2], func(m *recovery.Message) {
 			setCodes(m)
-			setSignIns(m, "carol")
+			spy.SetSignIns(m, "carol")
 		}},
 		{".several.code", kinds[:2], func(m *recovery.Message) {
 			several(m)
 			setCodes(m)
-			setSignIns(m, "carol", "", "dave.me")
+			spy.SetSignIns(m, "carol", "", "dave.me")
 			m.MoreSignIns = 2
 		}},
 		{".sign_ins", []recovery.MessageKind{recovery.MessageUsernames}, func(m *recovery.Message) {
-			setSignIns(m, "carol", "", "dave.me")
+			spy.SetSignIns(m, "carol", "", "dave.me")
 			m.MoreSignIns = 2
 		}},
 		{".several", []recovery.MessageKind{recovery.MessageSignIn}, func(m *recovery.Message) {
-			setNames(t, m, "billybob", "", "anna.me")
+			spy.SetNames(m, "billybob", "", "anna.me")
 			m.MoreSignIns = 2
 		}},
 	}
@@ -131,7 +69,7 @@ func TestMailsAreTheGoldenFiles(t *testing.T) {
 				name := locale + "." + string(kind) + v.suffix
 				t.Run(name, func(t *testing.T) {
 					is := is.New(t)
-					m := message(t, kind)
+					m := spy.Message(kind)
 					m.Locale = locale
 					v.change(&m)
 					mail := render(t, renderer, m)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/html"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 )
 
@@ -56,9 +57,9 @@ func TestAttack_S62_HostileNamesAreNeutralised(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, locale := range []string{"en", "ja"} {
 				for _, kind := range kinds {
-					m := message(t, kind)
+					m := spy.Message(kind)
 					m.Locale = locale
-					setNames(t, &m, value)
+					spy.SetNames(&m, value)
 					checkMail(t, m, render(t, r, m))
 					m.Application = value
 					checkMail(t, m, render(t, r, m))
@@ -81,9 +82,9 @@ func TestAttack_S61_HeaderPartsAreOneLine(t *testing.T) {
 		for _, kind := range kinds {
 			t.Run(fmt.Sprintf("%q/%s", end, kind), func(t *testing.T) {
 				is := is.New(t)
-				m := message(t, kind)
+				m := spy.Message(kind)
 				m.Application, m.Locale = injected, "ja"+end+"X"
-				setNames(t, &m, injected)
+				spy.SetNames(&m, injected)
 				if kind == recovery.MessageSignIn {
 					m.SignIns[0].Provider = injected
 				}
@@ -108,13 +109,13 @@ func TestAttack_S61_HeaderPartsAreOneLine(t *testing.T) {
 func TestLinksArriveAsTheyAre(t *testing.T) {
 	r := newRenderer(t, nil)
 	for _, link := range []string{
-		"http://localhost:8080/reset#" + tokenText,
-		"https://app.example.com/reset?portal=a&lang=ja&x=%2B#" + tokenText,
-		"https://[2001:db8::1]/reset;v=1#token=" + tokenText,
+		"http://localhost:8080/reset#" + spy.TokenText,
+		"https://app.example.com/reset?portal=a&lang=ja&x=%2B#" + spy.TokenText,
+		"https://[2001:db8::1]/reset;v=1#token=" + spy.TokenText,
 	} {
 		t.Run(link, func(t *testing.T) {
 			is := is.New(t)
-			m := message(t, recovery.MessageResetLink)
+			m := spy.Message(recovery.MessageResetLink)
 			m.Resets[0].Link = link
 			mail := render(t, r, m)
 			is.True(strings.Contains(mail.Text, "\n    "+link+"\n")) // on a line of its own
@@ -142,18 +143,18 @@ func FuzzRender(f *testing.F) {
 	}
 	f.Add("billybob", "", "en", uint8(1))
 	f.Fuzz(func(t *testing.T, username, application, locale string, kind uint8) {
-		m := message(t, kinds[int(kind)%len(kinds)])
+		m := spy.Message(kinds[int(kind)%len(kinds)])
 		m.Application, m.Locale = application, locale
-		setNames(t, &m, username)
+		spy.SetNames(&m, username)
 		if m.Kind == recovery.MessageUsernames {
-			setNames(t, &m, "billybob", username)
+			spy.SetNames(&m, "billybob", username)
 		}
 		checkMail(t, m, render(t, r, m))
 		if m.Kind == recovery.MessagePasswordChanged {
 			return
 		}
 		if m.Kind != recovery.MessageUsernames {
-			setNames(t, &m, "billybob", username, "")
+			spy.SetNames(&m, "billybob", username, "")
 		}
 		setCodes(&m)
 		m.SignIns = append(m.SignIns, recovery.SignIn{Username: username, Provider: application})
@@ -188,7 +189,7 @@ func checkMail(t *testing.T, m recovery.Message, mail mailer.Mail) {
 	is.True(mail.Subject != "")                                       // there is a subject
 	is.True(!strings.Contains(mail.Subject, "\n"))                    // of one line
 	is.True(utf8.RuneCountInString(mail.Subject) <= 100)              // and bounded
-	is.True(!strings.Contains(mail.Subject, tokenText[1:]))           // without the token
+	is.True(!strings.Contains(mail.Subject, spy.TokenText[1:]))       // without the token
 	one := max(1, len(m.Resets)+len(m.SignIns))                       // account, or several
 	is.True(len(mail.Text) < one*4<<10 && len(mail.HTML) < one*8<<10) // the parts are bounded
 	is.Equal(mail.To, m.To)                                           // the recipient is the message's
@@ -279,7 +280,7 @@ func checkHTML(is *is.I, document string) {
 			for _, a := range token.Attr {
 				is.True(slices.Contains(attributes, a.Key)) // an attribute of our templates
 				if a.Key == "href" {
-					ours := strings.HasPrefix(a.Val, linkStart) && strings.HasSuffix(a.Val, tokenText[1:]) && len(a.Val) == len(linkText)
+					ours := strings.HasPrefix(a.Val, spy.LinkStart) && strings.HasSuffix(a.Val, spy.TokenText[1:]) && len(a.Val) == len(spy.LinkStart+spy.TokenText)
 					is.True(ours || a.Val == supportURL) // our links
 				}
 				if a.Key == "style" {

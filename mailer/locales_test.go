@@ -12,6 +12,7 @@ import (
 	"golang.org/x/text/width"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 )
 
@@ -47,7 +48,7 @@ func TestEveryLocaleSaysEverything(t *testing.T) {
 		for _, kind := range kinds {
 			t.Run(locale+"/"+string(kind), func(t *testing.T) {
 				is := is.New(t)
-				m := message(t, kind)
+				m := spy.Message(kind)
 				m.Locale = locale
 				mail := render(t, r, m)
 				is.Equal(mail.Locale, locale)                      // its own words
@@ -61,9 +62,9 @@ func TestEveryLocaleSaysEverything(t *testing.T) {
 				case recovery.MessageSignIn:
 					want = append(want, say.asked, say.ignore, say.password, say.logIn, say.elsewhere)
 				case recovery.MessageResetToken:
-					want = append(want, say.asked, say.ignore, say.until, say.valid, say.secret, tokenText)
+					want = append(want, say.asked, say.ignore, say.until, say.valid, say.secret, spy.TokenText)
 				case recovery.MessageResetLink:
-					want = append(want, say.asked, say.ignore, say.until, say.valid, say.secret, linkText)
+					want = append(want, say.asked, say.ignore, say.until, say.valid, say.secret, spy.LinkStart+spy.TokenText)
 				}
 				shown, links := read(mail.HTML)
 				text := strings.ReplaceAll(mail.Text, "\n", " ")
@@ -109,18 +110,18 @@ func TestEveryLocaleSaysEverythingToSeveralAccounts(t *testing.T) {
 			t.Run(locale+"/"+string(kind), func(t *testing.T) {
 				is := is.New(t)
 				several := severalSayings[locale]
-				m := message(t, kind)
+				m := spy.Message(kind)
 				m.Locale, m.MoreResets = locale, 3
-				setNames(t, &m, "billybob", "bob")
+				spy.SetNames(&m, "billybob", "bob")
 				mail := render(t, r, m)
 				want := []string{
 					"Example", say.client, say.notYou, say.help, say.asked, say.ignore,
 					"billybob", "bob", several.valid, several.secret, several.more,
 				}
 				if kind == recovery.MessageResetToken {
-					want = append(want, several.token, tokenOf(0), tokenOf(1))
+					want = append(want, several.token, spy.TokenOf(0), spy.TokenOf(1))
 				} else {
-					want = append(want, several.link, linkStart+tokenOf(0), linkStart+tokenOf(1))
+					want = append(want, several.link, spy.LinkStart+spy.TokenOf(0), spy.LinkStart+spy.TokenOf(1))
 				}
 				shown, links := read(mail.HTML)
 				for _, s := range want {
@@ -140,13 +141,13 @@ func TestNoLineOfProseIsTooWide(t *testing.T) {
 		for _, kind := range kinds {
 			t.Run(locale+"/"+string(kind), func(t *testing.T) {
 				is := is.New(t)
-				m := message(t, kind)
+				m := spy.Message(kind)
 				m.Locale = locale
 				text := render(t, r, m).Text
 				if kind != recovery.MessagePasswordChanged {
 					m.MoreResets, m.MoreSignIns = 10_000, 10_000
-					setSignIns(&m, "billybob", strings.Repeat("long ", 12), "", "anna.me")
-					setNames(t, &m, "billybob", strings.Repeat("long ", 12), "", "anna.me")
+					spy.SetSignIns(&m, "billybob", strings.Repeat("long ", 12), "", "anna.me")
+					spy.SetNames(&m, "billybob", strings.Repeat("long ", 12), "", "anna.me")
 					setCodes(&m)
 					m.CodesExpireAt = m.SentAt.Add(179 * time.Minute)
 					text += render(t, r, m).Text
@@ -191,7 +192,7 @@ func TestEveryLocaleSaysWhatACodeIsFor(t *testing.T) {
 		for _, kind := range kinds[:2] {
 			t.Run(locale+"/"+string(kind), func(t *testing.T) {
 				is := is.New(t)
-				m := message(t, kind)
+				m := spy.Message(kind)
 				m.Locale = locale
 				without := render(t, r, m)
 				for _, s := range []string{say.one, say.several, say.where, say.secret, "Code", "コード"} {
@@ -200,14 +201,14 @@ func TestEveryLocaleSaysWhatACodeIsFor(t *testing.T) {
 				}
 				setCodes(&m)
 				checkSays(is, render(t, r, m), say.one, say.where, say.until, say.secret, codeOf(0))
-				setNames(t, &m, "billybob", "bob")
+				spy.SetNames(&m, "billybob", "bob")
 				setCodes(&m)
 				mail := render(t, r, m)
 				checkSays(is, mail, say.several, say.where, say.until, say.secrets)
 				shown, _ := read(mail.HTML)
 				for _, part := range []string{mail.Text, shown} { // each name, and its code after it
 					at := 0
-					for _, what := range []string{"billybob", tokenOf(0), codeOf(0), "bob", tokenOf(1), codeOf(1)} {
+					for _, what := range []string{"billybob", spy.TokenOf(0), codeOf(0), "bob", spy.TokenOf(1), codeOf(1)} {
 						found := strings.Index(part[at:], what)
 						is.True(found >= 0)
 						at += found + len(what)
@@ -241,13 +242,13 @@ func TestEveryLocaleSaysHowOtherAccountsLogIn(t *testing.T) {
 			for _, names := range [][]string{{"billybob"}, {"billybob", "bob"}} {
 				t.Run(fmt.Sprint(locale, kind, len(names)), func(t *testing.T) {
 					is := is.New(t)
-					m := message(t, kind)
+					m := spy.Message(kind)
 					m.Locale = locale
-					setNames(t, &m, names...)
+					spy.SetNames(&m, names...)
 					subject := render(t, r, m).Subject
-					setSignIns(&m, "carol")
+					spy.SetSignIns(&m, "carol")
 					checkSays(is, render(t, r, m), say.other, "carol", say.google)
-					setSignIns(&m, "carol", "dave")
+					spy.SetSignIns(&m, "carol", "dave")
 					m.MoreSignIns = 2
 					mail := render(t, r, m)
 					checkSays(is, mail, say.others, "carol", say.google, "dave", say.unknown, say.more)
@@ -263,10 +264,10 @@ func TestEveryLocaleSaysHowSeveralAccountsLogIn(t *testing.T) {
 	for locale, say := range signInSayings {
 		t.Run(locale, func(t *testing.T) {
 			is := is.New(t)
-			m := message(t, recovery.MessageSignIn)
+			m := spy.Message(recovery.MessageSignIn)
 			m.Locale = locale
 			subject := render(t, r, m).Subject
-			setNames(t, &m, "carol", "dave")
+			spy.SetNames(&m, "carol", "dave")
 			m.MoreSignIns = 2
 			mail := render(t, r, m)
 			checkSays(is, mail, say.several, "carol", say.google, "dave", say.unknown, say.more, sayings[locale].elsewhere)

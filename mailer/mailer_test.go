@@ -14,6 +14,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 )
 
@@ -52,21 +53,21 @@ func TestRenderRefusesIncompleteMessages(t *testing.T) {
 		{"no token", recovery.MessageResetToken, func(m *recovery.Message) { m.Resets[0].Token = recovery.Token{} }, "Message.Resets[0].Token must be set"},
 		{"no token beside a link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Token = recovery.Token{} }, "Message.Resets[0].Token must be set"},
 		{"one account without a token", recovery.MessageResetToken, func(m *recovery.Message) {
-			setNames(t, m, "billybob", "bob")
+			spy.SetNames(m, "billybob", "bob")
 			m.Resets[1].Token = recovery.Token{}
 		}, "Message.Resets[1].Token must be set"},
 		{"no account", recovery.MessageResetToken, func(m *recovery.Message) { m.Resets = nil }, "Message.Resets must be from 1 to 10 in a reset_token message, are 0"},
 		{"no account for a link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets = nil }, "Message.Resets must be from 1 to 10 in a reset_link message, are 0"},
-		{"too many accounts", recovery.MessageResetToken, func(m *recovery.Message) { setNames(t, m, make([]string, 11)...) }, "Message.Resets must be from 1 to 10 in a reset_token message, are 11"},
+		{"too many accounts", recovery.MessageResetToken, func(m *recovery.Message) { spy.SetNames(m, make([]string, 11)...) }, "Message.Resets must be from 1 to 10 in a reset_token message, are 11"},
 		{"a token that never ends", recovery.MessageResetToken, func(m *recovery.Message) { m.ExpiresAt = time.Time{} }, "Message.ExpiresAt must be set"},
 		{"a time of sending that is not known", recovery.MessageResetToken, func(m *recovery.Message) { m.SentAt = time.Time{} }, "Message.SentAt must be set in a message with ExpiresAt"},
 		{"a code for one of two", recovery.MessageResetToken, func(m *recovery.Message) {
-			setNames(t, m, "billybob", "bob")
+			spy.SetNames(m, "billybob", "bob")
 			setCodes(m)
 			m.Resets[1].Code = ""
 		}, "Message.Resets[1].Code must be set for all of Resets or for none"},
 		{"no code for the first of two", recovery.MessageResetLink, func(m *recovery.Message) {
-			setNames(t, m, "billybob", "bob")
+			spy.SetNames(m, "billybob", "bob")
 			setCodes(m)
 			m.Resets[0].Code = ""
 		}, "Message.Resets[1].Code must be set for all of Resets or for none"},
@@ -75,10 +76,10 @@ func TestRenderRefusesIncompleteMessages(t *testing.T) {
 		{"a long code", recovery.MessageResetToken, func(m *recovery.Message) { setCodes(m); m.Resets[0].Code = strings.Repeat("A", 33) }, "Message.Resets[0].Code must be at most 32 letters"},
 		{"codes that never end", recovery.MessageResetToken, func(m *recovery.Message) { setCodes(m); m.CodesExpireAt = time.Time{} }, "Message.CodesExpireAt must be set in a message with codes"},
 		{"no sign-ins", recovery.MessageSignIn, func(m *recovery.Message) { m.SignIns = nil }, "Message.SignIns must not be empty in a sign_in message"},
-		{"too many sign-ins", recovery.MessageSignIn, func(m *recovery.Message) { setSignIns(m, make([]string, 11)...) }, "Message.SignIns must be at most 10, are 11"},
-		{"too many sign-ins beside names", recovery.MessageUsernames, func(m *recovery.Message) { setSignIns(m, make([]string, 11)...) }, "Message.SignIns must be at most 10, are 11"},
+		{"too many sign-ins", recovery.MessageSignIn, func(m *recovery.Message) { spy.SetSignIns(m, make([]string, 11)...) }, "Message.SignIns must be at most 10, are 11"},
+		{"too many sign-ins beside names", recovery.MessageUsernames, func(m *recovery.Message) { spy.SetSignIns(m, make([]string, 11)...) }, "Message.SignIns must be at most 10, are 11"},
 		{"no link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "" }, "Message.Resets[0].Link must be set"},
-		{"a relative link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "/reset#" + tokenText }, "Message.Resets[0].Link must be an absolute"},
+		{"a relative link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "/reset#" + spy.TokenText }, "Message.Resets[0].Link must be an absolute"},
 		{"a link that runs", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "javascript:alert(1)" }, "Message.Resets[0].Link must be an absolute"},
 		{"a link of two lines", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link += "\nx" }, "Message.Resets[0].Link must be an absolute"},
 		{"a link with a space", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link += " x" }, "Message.Resets[0].Link must be an absolute"},
@@ -89,15 +90,15 @@ func TestRenderRefusesIncompleteMessages(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			is := is.New(t)
-			m := message(t, test.kind)
+			m := spy.Message(test.kind)
 			test.spoil(&m)
 			mail, err := r.Render(m)
-			is.True(errors.Is(err, recovery.ErrPermanent))        // pointless to try again
-			is.True(strings.Contains(err.Error(), test.want))     // names the field and the rule
-			is.True(!strings.Contains(err.Error(), tokenText))    // no token, no link
-			is.True(!strings.Contains(err.Error(), "billybob"))   // no address, no name
-			is.True(!strings.Contains(err.Error(), "javascript")) // no part of a link
-			is.Equal(mail.Text+mail.HTML+mail.Subject, "")        // no mail
+			is.True(errors.Is(err, recovery.ErrPermanent))         // pointless to try again
+			is.True(strings.Contains(err.Error(), test.want))      // names the field and the rule
+			is.True(!strings.Contains(err.Error(), spy.TokenText)) // no token, no link
+			is.True(!strings.Contains(err.Error(), "billybob"))    // no address, no name
+			is.True(!strings.Contains(err.Error(), "javascript"))  // no part of a link
+			is.Equal(mail.Text+mail.HTML+mail.Subject, "")         // no mail
 		})
 	}
 }
@@ -112,7 +113,7 @@ func TestTheNearestLocaleIsChosen(t *testing.T) {
 	} {
 		t.Run(locale, func(t *testing.T) {
 			is := is.New(t)
-			m := message(t, recovery.MessageResetToken)
+			m := spy.Message(recovery.MessageResetToken)
 			m.Locale = locale
 			mail := render(t, r, m)
 			is.Equal(mail.Locale, want)                                              // the nearest one
@@ -126,10 +127,10 @@ func TestWithoutNamesTheTextsReadOn(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
 			is := is.New(t)
-			m := message(t, kind)
+			m := spy.Message(kind)
 			m.Application, m.Client, m.RequestedAt = "", netip.Addr{}, time.Time{}
 			if kind != recovery.MessageUsernames {
-				setNames(t, &m, "")
+				spy.SetNames(&m, "")
 			}
 			for _, locale := range []string{"en", "ja"} {
 				m.Locale = locale
@@ -157,7 +158,7 @@ func TestWithoutNamesTheTextsReadOn(t *testing.T) {
 func TestApplicationOfTheMessageWins(t *testing.T) {
 	is := is.New(t)
 	r := newRenderer(t, &mailer.Options{Application: "Fallback"})
-	m := message(t, recovery.MessageResetToken)
+	m := spy.Message(recovery.MessageResetToken)
 	is.Equal(render(t, r, m).Subject, "Your Example password reset token") // the message's
 	m.Application = " "
 	is.Equal(render(t, r, m).Subject, "Your Fallback password reset token") // the option's
@@ -186,7 +187,7 @@ func TestValidityIsToldInWords(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.d.String(), func(t *testing.T) {
 			is := is.New(t)
-			m := message(t, recovery.MessageResetToken)
+			m := spy.Message(recovery.MessageResetToken)
 			m.ExpiresAt = m.SentAt.Add(test.d)
 			m.RequestedAt = m.SentAt.Add(-50 * time.Minute) // mail was down
 			// Where a line is wrapped is not the matter here.
@@ -200,7 +201,7 @@ func TestValidityIsToldInWords(t *testing.T) {
 func TestValidityOfCodesIsWhatIsLeft(t *testing.T) {
 	is := is.New(t)
 	r := newRenderer(t, nil)
-	m := message(t, recovery.MessageResetToken)
+	m := spy.Message(recovery.MessageResetToken)
 	setCodes(&m)
 	m.SentAt = m.CodesExpireAt.Add(-4 * time.Minute)
 	is.True(strings.Contains(render(t, r, m).Text, "02:45 UTC (4\nminutes).")) // when the mail leaves
@@ -213,7 +214,7 @@ func TestValidityOfCodesIsWhatIsLeft(t *testing.T) {
 func TestDatesAreInTheLocation(t *testing.T) {
 	is := is.New(t)
 	r := newRenderer(t, &mailer.Options{Location: time.FixedZone("JST", 9*60*60)})
-	m := message(t, recovery.MessageResetToken)
+	m := spy.Message(recovery.MessageResetToken)
 	is.True(strings.Contains(render(t, r, m).Text, "22 November 2026, 03:30 JST")) // the end
 	is.True(strings.Contains(render(t, r, m).Text, "21 November 2026, 11:30 JST")) // the request
 	setCodes(&m)
@@ -230,7 +231,7 @@ func TestClientAddressIsCoarse(t *testing.T) {
 	} {
 		t.Run(test.addr, func(t *testing.T) {
 			is := is.New(t)
-			m := message(t, recovery.MessagePasswordChanged)
+			m := spy.Message(recovery.MessagePasswordChanged)
 			m.Client = netip.MustParseAddr(test.addr)
 			mail := render(t, coarse, m)
 			is.True(strings.Contains(mail.Text, "the IP address "+test.coarse+".")) // the network
@@ -246,7 +247,7 @@ func TestSupportURL(t *testing.T) {
 	t.Run("is shown", func(t *testing.T) {
 		is := is.New(t)
 		r := newRenderer(t, &mailer.Options{SupportURL: "mailto:help@example.com"})
-		mail := render(t, r, message(t, recovery.MessagePasswordChanged))
+		mail := render(t, r, spy.Message(recovery.MessagePasswordChanged))
 		is.True(strings.Contains(mail.Text, "\nHelp: help@example.com\n"))                                                    // the address alone
 		is.True(strings.Contains(mail.HTML, `<a href="mailto:help@example.com" style="color:inherit;">help@example.com</a>`)) // as a link
 		is.True(strings.Contains(mail.Text, "please tell us"))                                                                // the text refers to it
@@ -266,7 +267,7 @@ func TestSupportURL(t *testing.T) {
 
 func TestOnlyTheFirst50NamesAreListed(t *testing.T) {
 	is := is.New(t)
-	m := message(t, recovery.MessageUsernames)
+	m := spy.Message(recovery.MessageUsernames)
 	m.Usernames, m.MoreNames = nil, 5
 	for i := range 500 {
 		m.Usernames = append(m.Usernames, fmt.Sprintf("name-%d", i))
@@ -284,18 +285,18 @@ func TestSeveralAccounts(t *testing.T) {
 		for _, locale := range r.Locales() {
 			t.Run(string(kind)+"/"+locale, func(t *testing.T) {
 				is := is.New(t)
-				m := message(t, kind)
+				m := spy.Message(kind)
 				m.Locale = locale
 				subject := render(t, r, m).Subject
 				names := []string{"a1", "b2", "c3", "d4", "e5", "f6", "g7", "h8", "i9", "j10"}
-				setNames(t, &m, names...)
+				spy.SetNames(&m, names...)
 				mail := render(t, r, m)
 				is.Equal(mail.Subject, subject) // which tells nothing of them
 				shown, _ := read(mail.HTML)
 				for _, part := range []string{mail.Text, shown} {
 					at := 0
 					for i, name := range names {
-						for _, what := range []string{name, tokenOf(i)} {
+						for _, what := range []string{name, spy.TokenOf(i)} {
 							found := strings.Index(part[at:], what)
 							is.True(found >= 0) // each name, and its token after it
 							at += found + len(what)
@@ -317,11 +318,11 @@ func TestSeveralAccounts(t *testing.T) {
 func TestOneAccountOfSeveralIsNotTheOnlyOne(t *testing.T) {
 	is := is.New(t)
 	r := newRenderer(t, nil)
-	m := message(t, recovery.MessageResetToken)
+	m := spy.Message(recovery.MessageResetToken)
 	m.MoreResets = 1 // the others were mailed by a newer request
 	mail := render(t, r, m)
-	is.True(strings.Contains(mail.Text, "\n    billybob\n    "+tokenText+"\n")) // a list of one
-	is.True(strings.Contains(mail.Text, "and 1 more account. "))                // and more
+	is.True(strings.Contains(mail.Text, "\n    billybob\n    "+spy.TokenText+"\n")) // a list of one
+	is.True(strings.Contains(mail.Text, "and 1 more account. "))                    // and more
 	m.MoreResets = -1
 	is.True(!strings.Contains(render(t, r, m).Text, "more")) // nothing is left out
 }
@@ -329,8 +330,8 @@ func TestOneAccountOfSeveralIsNotTheOnlyOne(t *testing.T) {
 func TestAccountsWithoutAUsername(t *testing.T) {
 	is := is.New(t)
 	r := newRenderer(t, nil)
-	m := message(t, recovery.MessageResetToken)
-	setNames(t, &m, "", " ", "billybob")
+	m := spy.Message(recovery.MessageResetToken)
+	spy.SetNames(&m, "", " ", "billybob")
 	mail := render(t, r, m)
 	is.Equal(strings.Count(mail.Text, "\n    (no username)\n    "), 2) // says so
 	is.Equal(strings.Count(mail.HTML, ">(no username)<"), 2)           // says so
@@ -340,9 +341,9 @@ func TestAccountsWithoutAUsername(t *testing.T) {
 func TestTheNoticeOfAChangeListsNoSignIns(t *testing.T) {
 	is := is.New(t)
 	r := newRenderer(t, nil)
-	m := message(t, recovery.MessagePasswordChanged)
+	m := spy.Message(recovery.MessagePasswordChanged)
 	want := render(t, r, m)
-	setSignIns(&m, make([]string, 11)...)
+	spy.SetSignIns(&m, make([]string, 11)...)
 	m.SignIns = m.SignIns[:10]
 	is.Equal(render(t, r, m), want) // which have nothing to do with it
 }
@@ -350,7 +351,7 @@ func TestTheNoticeOfAChangeListsNoSignIns(t *testing.T) {
 func TestTheNameOfAServiceIsItsOwn(t *testing.T) {
 	is := is.New(t)
 	r := newRenderer(t, nil)
-	m := message(t, recovery.MessageSignIn)
+	m := spy.Message(recovery.MessageSignIn)
 	m.SignIns[0].Provider = " ID.me\r\n<b>https://evil.com</b>" + strings.Repeat("x", 100)
 	mail := render(t, r, m)
 	is.True(strings.Contains(mail.Text, "\n    Log in with ID.me <b>https[:]//evil.com</b>xx")) // one line, no URL
@@ -359,7 +360,7 @@ func TestTheNameOfAServiceIsItsOwn(t *testing.T) {
 }
 
 func TestAMailCannotBePrinted(t *testing.T) {
-	m := message(t, recovery.MessageResetLink)
+	m := spy.Message(recovery.MessageResetLink)
 	mail := render(t, newRenderer(t, nil), m)
 	for name, print := range map[string]func(*strings.Builder){
 		"%v": func(b *strings.Builder) {
@@ -378,9 +379,9 @@ func TestAMailCannotBePrinted(t *testing.T) {
 			is := is.New(t)
 			var b strings.Builder
 			print(&b)
-			is.True(strings.Contains(b.String(), "[redacted]")) // says that something is there
-			is.True(!strings.Contains(b.String(), tokenText))   // but not what
-			is.True(!strings.Contains(b.String(), "billybob"))  // nor for whom
+			is.True(strings.Contains(b.String(), "[redacted]"))   // says that something is there
+			is.True(!strings.Contains(b.String(), spy.TokenText)) // but not what
+			is.True(!strings.Contains(b.String(), "billybob"))    // nor for whom
 		})
 	}
 }
@@ -392,7 +393,7 @@ func TestRendererIsSafeForConcurrentUse(t *testing.T) {
 	var want []mailer.Mail
 	for _, kind := range kinds {
 		for _, locale := range []string{"en", "ja"} {
-			m := message(t, kind)
+			m := spy.Message(kind)
 			m.Locale = locale
 			messages, want = append(messages, m), append(want, render(t, r, m))
 		}

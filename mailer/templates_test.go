@@ -12,6 +12,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 )
 
@@ -27,15 +28,15 @@ func TestOneFileIsReplacedAndTheOthersStay(t *testing.T) {
 	}})
 	plain := newRenderer(t, nil)
 
-	m := message(t, recovery.MessageResetToken)
-	is.Equal(render(t, r, m).Text, "Dear billybob, "+tokenText+"!\n") // the new one, with LF
-	is.Equal(render(t, r, m).Subject, "Token000")                     // a subject gets no secret
+	m := spy.Message(recovery.MessageResetToken)
+	is.Equal(render(t, r, m).Text, "Dear billybob, "+spy.TokenText+"!\n") // the new one, with LF
+	is.Equal(render(t, r, m).Subject, "Token000")                         // a subject gets no secret
 	html := strings.Replace(render(t, plain, m).HTML, "Your Example password reset token", "Token000", 1)
 	is.Equal(render(t, r, m).HTML, html) // the built-in one
 	m.Locale = "ja"
 	is.Equal(render(t, r, m), render(t, plain, m)) // the other language stays
 
-	m = message(t, recovery.MessageUsernames)
+	m = spy.Message(recovery.MessageUsernames)
 	m.Locale = "ja"
 	is.Equal(render(t, r, m).Subject, "Example さんから")        // one line, no byte order mark
 	is.Equal(render(t, r, m).Text, render(t, plain, m).Text) // the built-in one
@@ -51,7 +52,7 @@ func TestLayoutPiecesAndWordsCanBeReplaced(t *testing.T) {
 		"pieces.html":  file(strings.ReplaceAll(pieces, "#8c8c8c", "#c026d3")),
 		"en/words.txt": file(words),
 	}})
-	m := message(t, recovery.MessageResetToken)
+	m := spy.Message(recovery.MessageResetToken)
 	mail := render(t, r, m)
 	is.True(strings.Contains(mail.HTML, `<body class="brand" `))                // the new frame
 	is.True(strings.Contains(mail.HTML, "border:1px solid #c026d3"))            // the new pieces
@@ -72,7 +73,7 @@ func TestADirectoryAddsALocale(t *testing.T) {
 	}
 	r := newRenderer(t, &mailer.Options{Templates: templates})
 	is.Equal(r.Locales(), []string{"en", "ar", "ja", "pt-BR"}) // those that there are, English first
-	m := message(t, recovery.MessageResetToken)
+	m := spy.Message(recovery.MessageResetToken)
 	m.Locale = "ar-EG"
 	mail := render(t, r, m)
 	is.Equal(mail.Locale, "ar")                                        // the new language
@@ -215,7 +216,7 @@ func TestATemplateThatFailsLaterShowsNoInput(t *testing.T) {
 			// Fails for an application's name that New has not tried.
 			p: file(`{{range .Resets}}{{.Username}} {{.Token}} {{.Code}}{{end}}{{range .SignIns}}{{.Username}} {{.Provider}}{{end}}{{if eq .Application "Odd"}}{{slice .Application 9}}{{end}}x`),
 		}})
-		m := message(t, recovery.MessageResetToken)
+		m := spy.Message(recovery.MessageResetToken)
 		_, err := r.Render(m)
 		is.NoErr(err) // a name that does not fail
 		m.Application = "Odd"
@@ -234,7 +235,7 @@ func TestOwnTemplatesShowNamesSafely(t *testing.T) {
 		"en/password_changed.html": file(`<p title="{{.Username}}">Dear {{.Username}}!</p>`),
 		"layout.html":              file(`{{template "content" .}}`),
 	}})
-	m := message(t, recovery.MessagePasswordChanged)
+	m := spy.Message(recovery.MessagePasswordChanged)
 	m.Usernames = []string{`evil.com "x"`}
 	mail := render(t, r, m)
 	is.Equal(mail.Text, "Dear evil[.]com \"x\"!\n")                                                            // no link
@@ -250,7 +251,7 @@ func TestTenantsCanHaveWordsOfTheirOwn(t *testing.T) {
 		"en/password_changed.subject.txt": file(`{{if eq .Tenant "acme"}}Acme{{else}}{{.Tenant}}x{{end}}`),
 		"en/password_changed.txt":         file(`{{.Tenant}}!`),
 	}})
-	m := message(t, recovery.MessagePasswordChanged)
+	m := spy.Message(recovery.MessagePasswordChanged)
 	mail := render(t, r, m)
 	is.Equal(mail.Subject, "Acme") // by its key
 	is.Equal(mail.Text, "acme!\n") // which is there
@@ -264,7 +265,7 @@ func TestDataCannotBePrinted(t *testing.T) {
 		"en/password_changed.txt":  file(`{{.}} {{printf "%+v" .}}`),
 		"en/password_changed.html": file(`{{.}} <script>var x = {{.}}</script>`),
 	}})
-	mail := render(t, r, message(t, recovery.MessagePasswordChanged))
+	mail := render(t, r, spy.Message(recovery.MessagePasswordChanged))
 	is.Equal(mail.Text, "[redacted] [redacted]\n")    // as a whole
 	is.True(!strings.Contains(mail.HTML, "billybob")) // in no context
 }

@@ -64,7 +64,7 @@ func TestPlain(t *testing.T) {
 	f, m := newPair(t, nil)
 	var got string
 	f.set(offer("LOGIN PLAIN", func(p *peer) bool { got = p.rest; return say("235 ok")(p) }))
-	is.NoErr(m.Send(t.Context(), message(t)))                                                        // logged in
+	is.NoErr(m.Send(t.Context(), message()))                                                         // logged in
 	is.Equal(got, "PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00relay-user\x00"+password))) // with these
 }
 
@@ -76,7 +76,7 @@ func TestLogin(t *testing.T) {
 		user, pass = ask(p, "Username:"), ask(p, "Password:")
 		return say("235 ok")(p)
 	}))
-	is.NoErr(m.Send(t.Context(), message(t)))                        // logged in
+	is.NoErr(m.Send(t.Context(), message()))                         // logged in
 	is.Equal([]string{user, pass}, []string{"relay-user", password}) // with these
 }
 
@@ -104,7 +104,7 @@ func TestXOAUTH2(t *testing.T) {
 			})
 			var got string
 			f.set(offer("PLAIN XOAUTH2", func(p *peer) bool { got = p.rest; return say("235 ok")(p) }))
-			err := m.Send(t.Context(), message(t))
+			err := m.Send(t.Context(), message())
 			if c.want == sent {
 				is.Equal(got, "XOAUTH2 "+base64.StdEncoding.EncodeToString([]byte("user=relay-user\x01auth=Bearer "+c.token+"\x01\x01"))) // as it is specified
 			} else {
@@ -128,7 +128,7 @@ func TestRefusedAccessToken(t *testing.T) {
 		ask(p, `{"status":"401"}`)
 		return say("535 5.7.8 ya29.token-text")(p)
 	}))
-	err := m.Send(t.Context(), message(t))
+	err := m.Send(t.Context(), message())
 	is.Equal(classOf(err), temporary) // the next one may be good
 	reply, ok := errors.AsType[*ReplyError](err)
 	is.True(ok)                                        // a reply
@@ -209,7 +209,7 @@ func TestSCRAM(t *testing.T) {
 			f.set(offer(c.offered, c.dialogue))
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			err := m.Send(ctx, message(t))
+			err := m.Send(ctx, message())
 			is.Equal(classOf(err), c.want)                         // as it should be
 			is.True(!errors.Is(err, context.DeadlineExceeded))     // long before the end
 			is.Equal(len(f.got()), map[class]int{sent: 1}[c.want]) // nothing is sent without AUTH

@@ -39,7 +39,7 @@ func TestConnectionIsKept(t *testing.T) {
 	is := is.New(t)
 	f, m := newPair(t, nil)
 	for range 5 {
-		is.NoErr(m.Send(t.Context(), message(t))) // sent
+		is.NoErr(m.Send(t.Context(), message())) // sent
 	}
 	is.Equal(f.dialed(), 1)   // over one connection
 	is.Equal(len(f.got()), 5) // each
@@ -52,7 +52,7 @@ func TestNoMoreConnectionsThanAllowed(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 45 {
 		wg.Go(func() {
-			msg := message(t)
+			msg := message()
 			msg.ID = fmt.Sprint("mail-", i)
 			if err := m.Send(t.Context(), msg); err != nil {
 				t.Error(err)
@@ -94,7 +94,7 @@ func TestEveryPlaceOfTheWorkerHasAConnection(t *testing.T) {
 	var wg sync.WaitGroup
 	for range places {
 		wg.Go(func() {
-			if err := m.Send(t.Context(), message(t)); err != nil {
+			if err := m.Send(t.Context(), message()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -107,7 +107,7 @@ func TestEveryPlaceOfTheWorkerHasAConnection(t *testing.T) {
 
 	f.set(nil)
 	for range 10 {
-		is.NoErr(m.Send(t.Context(), message(t)))
+		is.NoErr(m.Send(t.Context(), message()))
 	}
 	is.Equal(f.dialed(), places) // the kept ones are used
 	began := time.Now()
@@ -132,7 +132,7 @@ func TestRelayThatAdmitsFewConnections(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			switch classOf(m.Send(t.Context(), message(t))) {
+			switch classOf(m.Send(t.Context(), message())) {
 			case sent:
 				accepted.Add(1)
 			case temporary:
@@ -156,7 +156,7 @@ func TestOnlyTheFinalDotMakesUncertain(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			f.set(map[string]act{step: func(p *peer) bool { cancel(); return hang(p) }})
-			err := m.Send(ctx, message(t))
+			err := m.Send(ctx, message())
 			is.Equal(len(f.got()), 0) // the server has nothing
 			if step == "end" {
 				is.Equal(classOf(err), uncertain) // which nobody can tell here
@@ -174,11 +174,11 @@ func TestWhoWaitsForAConnectionWaitsForTheContext(t *testing.T) {
 	busy, release := make(chan bool), make(chan bool)
 	f.set(map[string]act{"RCPT": func(p *peer) bool { close(busy); <-release; return say("250 ok")(p) }})
 	first := make(chan error, 1)
-	go func() { first <- m.Send(t.Context(), message(t)) }()
+	go func() { first <- m.Send(t.Context(), message()) }()
 	<-busy
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	err := m.Send(ctx, message(t))
+	err := m.Send(ctx, message())
 	is.True(errors.Is(err, context.DeadlineExceeded))                                        // it ended
 	is.Equal(err.Error(), "smtpmailer: waiting for a connection: context deadline exceeded") // and says of what
 	close(release)
@@ -218,12 +218,12 @@ func TestDeadConnectionIsReplaced(t *testing.T) {
 				}
 			}
 			f.set(answered)
-			is.NoErr(m.Send(t.Context(), message(t))) // over a new connection
+			is.NoErr(m.Send(t.Context(), message())) // over a new connection
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 			defer cancel()
-			is.NoErr(m.Send(ctx, message(t))) // over another one
-			is.Equal(f.dialed(), 2)           // once more
-			is.Equal(len(f.got()), 2)         // each mail once
+			is.NoErr(m.Send(ctx, message())) // over another one
+			is.Equal(f.dialed(), 2)          // once more
+			is.Equal(len(f.got()), 2)        // each mail once
 		})
 	}
 }
@@ -237,13 +237,13 @@ func TestNothingIsRepeatedBehindTheFinalDot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
 			f, m := newPair(t, nil)
-			is.NoErr(m.Send(t.Context(), message(t))) // the connection is kept
+			is.NoErr(m.Send(t.Context(), message())) // the connection is kept
 			f.set(map[string]act{"end": end})
 			want := uncertain
 			if name == "421" || name == "451" { // the server says that it has not
 				want = temporary
 			}
-			is.Equal(classOf(m.Send(t.Context(), message(t))), want)
+			is.Equal(classOf(m.Send(t.Context(), message())), want)
 			is.Equal(count(f.verbs(), "tls DATA"), 2) // one try each
 		})
 	}
@@ -252,12 +252,12 @@ func TestNothingIsRepeatedBehindTheFinalDot(t *testing.T) {
 func TestRefusedRecipientLeavesTheConnection(t *testing.T) {
 	is := is.New(t)
 	f, m := newPair(t, nil)
-	is.NoErr(m.Send(t.Context(), message(t))) // a good one
+	is.NoErr(m.Send(t.Context(), message())) // a good one
 	f.set(map[string]act{"RCPT": say("550 5.1.1 no")})
-	is.Equal(classOf(m.Send(t.Context(), message(t))), permanent) // a bad one
-	is.Equal(count(f.verbs(), "tls RCPT"), 2)                     // asked once
+	is.Equal(classOf(m.Send(t.Context(), message())), permanent) // a bad one
+	is.Equal(count(f.verbs(), "tls RCPT"), 2)                    // asked once
 	f.set(nil)
-	is.NoErr(m.Send(t.Context(), message(t))) // a good one again
+	is.NoErr(m.Send(t.Context(), message())) // a good one again
 	verbs := f.verbs()
 	is.Equal(verbs[len(verbs)-4:], []string{"tls RSET", "tls MAIL", "tls RCPT", "tls DATA"}) // from a clean start
 	is.Equal(f.dialed(), 1)                                                                  // over the same connection
@@ -268,10 +268,10 @@ func TestDeferredRecipientIsNotAskedForTwice(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			is := is.New(t)
 			f, m := newPair(t, nil)
-			is.NoErr(m.Send(t.Context(), message(t))) // the connection is kept
+			is.NoErr(m.Send(t.Context(), message())) // the connection is kept
 			f.set(map[string]act{step: say("450 4.2.1 later")})
-			is.Equal(classOf(m.Send(t.Context(), message(t))), temporary) // the worker comes again
-			is.Equal(count(f.verbs(), "tls RCPT"), 2)                     // and not we
+			is.Equal(classOf(m.Send(t.Context(), message())), temporary) // the worker comes again
+			is.Equal(count(f.verbs(), "tls RCPT"), 2)                    // and not we
 		})
 	}
 }
@@ -281,7 +281,7 @@ func TestWordyServerKeepsItsConnection(t *testing.T) {
 	f, m := newPair(t, nil)
 	f.set(map[string]act{"MAIL": say(strings.Repeat("250-x\r\n", 20<<10) + "250 ok")}) // 140 kB
 	for range 3 {
-		is.NoErr(m.Send(t.Context(), message(t))) // each has room for the replies
+		is.NoErr(m.Send(t.Context(), message())) // each has room for the replies
 	}
 	is.Equal(f.dialed(), 1) // over one connection
 }
@@ -290,12 +290,12 @@ func TestWordyServerKeepsItsConnection(t *testing.T) {
 func TestKeptConnectionMayTakeItsTime(t *testing.T) {
 	is := is.New(t)
 	f, m := newPair(t, nil)
-	is.NoErr(m.Send(t.Context(), message(t))) // the connection is kept
+	is.NoErr(m.Send(t.Context(), message())) // the connection is kept
 	f.set(map[string]act{"end": func(p *peer) bool { time.Sleep(1300 * time.Millisecond); return accept(p) }})
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
-	is.NoErr(m.Send(ctx, message(t))) // within its time, though not within a quarter of it
-	is.Equal(len(f.got()), 2)         // both
+	is.NoErr(m.Send(ctx, message())) // within its time, though not within a quarter of it
+	is.Equal(len(f.got()), 2)        // both
 }
 
 func TestIdleConnectionEnds(t *testing.T) {
@@ -303,10 +303,10 @@ func TestIdleConnectionEnds(t *testing.T) {
 	noLeak(t)
 	f, m := newPair(t, nil)
 	m.opts.IdleTimeout = 30 * time.Millisecond
-	is.NoErr(m.Send(t.Context(), message(t)))       // sent
+	is.NoErr(m.Send(t.Context(), message()))        // sent
 	is.True(eventually(f.idle))                     // ended by itself
 	is.True(slices.Contains(f.verbs(), "tls QUIT")) // politely
-	is.NoErr(m.Send(t.Context(), message(t)))       // and made anew when needed
+	is.NoErr(m.Send(t.Context(), message()))        // and made anew when needed
 }
 
 func TestCloseEndsTheConnections(t *testing.T) {
@@ -316,7 +316,7 @@ func TestCloseEndsTheConnections(t *testing.T) {
 			noLeak(t)
 			f, m := newPair(t, nil)
 			f.set(map[string]act{"QUIT": quit})
-			is.NoErr(m.Send(t.Context(), message(t))) // the connection is kept
+			is.NoErr(m.Send(t.Context(), message())) // the connection is kept
 			closed := make(chan error, 1)
 			go func() { closed <- m.Close() }()
 			select {
@@ -329,7 +329,7 @@ func TestCloseEndsTheConnections(t *testing.T) {
 			is.Equal(count(f.verbs(), "tls QUIT"), 1) // goodbye was said
 			_, _, _, wrote := f.counts()
 			is.True(wrote < 16<<20) // bytes of a goodbye; nobody listens to more
-			err := m.Send(t.Context(), message(t))
+			err := m.Send(t.Context(), message())
 			is.Equal(err, errClosed)          // no mail after Close
 			is.Equal(classOf(err), temporary) // another process sends it
 			is.NoErr(m.Close())               // closing twice is fine
@@ -344,7 +344,7 @@ func TestCloseLetsASendFinish(t *testing.T) {
 	busy, release := make(chan bool), make(chan bool)
 	f.set(map[string]act{"RCPT": func(p *peer) bool { close(busy); <-release; return say("250 ok")(p) }})
 	sent := make(chan error, 1)
-	go func() { sent <- m.Send(t.Context(), message(t)) }()
+	go func() { sent <- m.Send(t.Context(), message()) }()
 	<-busy
 	is.NoErr(m.Close()) // meanwhile
 	close(release)
@@ -358,8 +358,8 @@ func TestEndedContextCostsNoConnection(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 10 {
-		is.NoErr(m.Send(t.Context(), message(t)))                     // the connection is kept
-		is.True(errors.Is(m.Send(ctx, message(t)), context.Canceled)) // it has ended already
+		is.NoErr(m.Send(t.Context(), message()))                     // the connection is kept
+		is.True(errors.Is(m.Send(ctx, message()), context.Canceled)) // it has ended already
 	}
 	is.Equal(f.dialed(), 1) // the same all the time
 }
@@ -369,14 +369,14 @@ func TestSendHasATimeoutOfItsOwn(t *testing.T) {
 	f, m := newPair(t, nil)
 	m.opts.Timeout = 100 * time.Millisecond
 	f.set(map[string]act{"banner": hang})
-	is.True(errors.Is(m.Send(context.Background(), message(t)), context.DeadlineExceeded)) // without a deadline of the caller's
+	is.True(errors.Is(m.Send(context.Background(), message()), context.DeadlineExceeded)) // without a deadline of the caller's
 }
 
 func TestServerThatIsDown(t *testing.T) {
 	is := is.New(t)
 	f, m := newPair(t, nil)
 	is.NoErr(f.listener.Close())
-	err := m.Send(t.Context(), message(t))
+	err := m.Send(t.Context(), message())
 	is.Equal(classOf(err), temporary)                                   // it may come up again
 	is.True(strings.HasPrefix(err.Error(), "smtpmailer: connecting: ")) // the step
 }

@@ -1,7 +1,6 @@
 package smtpmailer
 
 import (
-	"net/netip"
 	"runtime"
 	"testing"
 	"time"
@@ -9,11 +8,11 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 )
 
 const (
-	tokenText = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
 	password  = "S3cret-pass"
 	recipient = "billybob@example.com"
 )
@@ -44,17 +43,10 @@ func newPair(t testing.TB, change func(*Options)) (*fake, *Mailer) {
 	return f, newMailer(t, f, change)
 }
 
-func message(t testing.TB) recovery.Message {
-	is := is.New(t)
-	is.Helper()
-	token, err := recovery.ParseToken(tokenText)
-	is.NoErr(err) // the token of the tests
-	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
-	return recovery.Message{
-		ID: "0198a7c2-6f6e-7d43-8a51-3c1f5c5b0b11", Kind: recovery.MessageResetToken, To: recipient, Application: "Example",
-		Resets: []recovery.MessageReset{{Username: "billybob", Token: token}},
-		SentAt: asked, RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"), ExpiresAt: asked.Add(16 * time.Hour),
-	}
+func message() recovery.Message {
+	m := spy.Message(recovery.MessageResetToken)
+	m.ID, m.To = "0198a7c2-6f6e-7d43-8a51-3c1f5c5b0b11", recipient
+	return m
 }
 
 // eventually waits for what happens soon, and for ten seconds at most.

@@ -18,6 +18,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 )
 
@@ -97,7 +98,7 @@ func TestRecipients(t *testing.T) {
 		t.Run(to, func(t *testing.T) {
 			is := is.New(t)
 			f, m := newPair(t, nil)
-			msg := message(t)
+			msg := message()
 			msg.To = to
 			err := m.Send(t.Context(), msg)
 			if want == "" {
@@ -117,7 +118,7 @@ func TestRecipients(t *testing.T) {
 func TestAddressOutsideASCIINeedsTheServersConsent(t *testing.T) {
 	is := is.New(t)
 	f, m := newPair(t, nil)
-	msg := message(t)
+	msg := message()
 	msg.To = "jürgen@example.com"
 	err := m.Send(t.Context(), msg)
 	is.Equal(classOf(err), permanent)                // it does not take such addresses
@@ -131,14 +132,14 @@ func TestAddressOutsideASCIINeedsTheServersConsent(t *testing.T) {
 	is.Equal(f.got()[0].to, "<jürgen@example.com>")                                   // as it is
 	is.Equal(f.got()[0].from, "<accounts@example.com> BODY=8BITMIME SMTPUTF8")        // and says so
 	is.True(strings.Contains(string(f.got()[0].raw), "To: <jürgen@example.com>\r\n")) // in the header too
-	is.NoErr(m.Send(t.Context(), message(t)))                                         // one in ASCII
+	is.NoErr(m.Send(t.Context(), message()))                                          // one in ASCII
 	is.Equal(f.got()[1].from, "<accounts@example.com> BODY=8BITMIME")                 // needs no SMTPUTF8
 }
 
 func TestTheRenderersRefusalIsKept(t *testing.T) {
 	is := is.New(t)
 	f, m := newPair(t, nil)
-	msg := message(t)
+	msg := message()
 	msg.ExpiresAt = time.Time{}
 	err := m.Send(t.Context(), msg)
 	is.Equal(classOf(err), permanent)                   // a broken message stays broken
@@ -163,7 +164,7 @@ func FuzzMail(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, username, application, locale, to, id string, kind uint8) {
 		is := is.New(t)
-		msg := message(t)
+		msg := message()
 		msg.Kind = kinds[int(kind)%len(kinds)]
 		msg.Usernames, msg.Resets[0].Username = []string{username}, username
 		msg.Application, msg.Locale, msg.ID = application, locale, id
@@ -175,7 +176,7 @@ func FuzzMail(f *testing.F) {
 			msg.To = to
 		}
 		if msg.Kind == recovery.MessageResetLink {
-			msg.Resets[0].Link = "https://app.example.com/reset?" + username + "#token=" + tokenText
+			msg.Resets[0].Link = "https://app.example.com/reset?" + username + "#token=" + spy.TokenText
 		}
 		msg.Client = netip.Addr{}
 		before := len(server.got())

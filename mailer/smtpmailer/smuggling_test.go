@@ -11,6 +11,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 )
 
@@ -63,14 +64,14 @@ func TestAttack_S63_Smuggling(t *testing.T) {
 			f, m := newPair(t, nil)
 			for _, m.renderer = range []*mailer.Renderer{plain, own} {
 				for _, kind := range kinds {
-					msg := message(t)
+					msg := message()
 					msg.Kind, msg.Usernames, msg.Application = kind, []string{s.Value, "billybob"}, s.Value
 					msg.Resets[0].Username = s.Value
 					if kind == recovery.MessageSignIn {
 						msg.SignIns = []recovery.SignIn{{Username: s.Value, Provider: s.Value}, {Username: "billybob"}}
 					}
 					if kind == recovery.MessageResetLink {
-						msg.Resets[0].Link = "https://app.example.com/reset#token=" + tokenText
+						msg.Resets[0].Link = "https://app.example.com/reset#token=" + spy.TokenText
 					}
 					before := len(f.got())
 					is.NoErr(m.Send(t.Context(), msg))

@@ -38,7 +38,7 @@ func BenchmarkSend(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			s := newServer(b, func(_ *smtp.Server, s *server) { s.discard, s.delay = true, delay })
 			m, r := newMailer(b, s, nil)
-			rendered, err := r.Render(message(b, recovery.MessageResetToken, "en"))
+			rendered, err := r.Render(message(recovery.MessageResetToken, "en"))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -52,13 +52,13 @@ func BenchmarkSend(b *testing.B) {
 				bare += loop(b, connections, func(ctx context.Context, i int) error { return sendBare(clients, rendered, i) })
 				one += loop(b, 1, func(ctx context.Context, i int) error { return sendBare(clients, rendered, i) })
 				mailer += loop(b, connections, func(ctx context.Context, i int) error {
-					msg := message(b, recovery.MessageResetToken, "en")
+					msg := message(recovery.MessageResetToken, "en")
 					msg.To = address(i)
 					return m.Send(ctx, msg)
 				})
 				worker += deliver(b, m)
 				rendering += loop(b, connections, func(context.Context, int) error {
-					_, err := r.Render(message(b, recovery.MessageResetToken, "en"))
+					_, err := r.Render(message(recovery.MessageResetToken, "en"))
 					return err
 				})
 				rounds++

@@ -62,7 +62,7 @@ func TestSignaturesHold(t *testing.T) {
 				for _, kind := range kinds {
 					t.Run(locale+"."+string(kind), func(t *testing.T) {
 						is := is.New(t)
-						is.NoErr(m.Send(t.Context(), message(t, kind, locale))) // sent
+						is.NoErr(m.Send(t.Context(), message(kind, locale))) // sent
 						mails := s.mails()
 						data := mails[len(mails)-1].data
 						is.NoErr(verify(t, algorithm, key, data)) // as it arrived
@@ -98,7 +98,7 @@ func TestSignatureWithTheLongestNamesHolds(t *testing.T) {
 	m, _ := newMailer(t, s, func(o *smtpmailer.Options) {
 		o.DKIM = &smtpmailer.DKIM{Domain: domain, Selector: selector, Key: key}
 	})
-	is.NoErr(m.Send(t.Context(), message(t, kinds[0], "en")))                  // sent
+	is.NoErr(m.Send(t.Context(), message(kinds[0], "en")))                     // sent
 	is.NoErr(verifyAs(t, domain, selector, "ed25519", key, s.mails()[0].data)) // as it arrived
 }
 
@@ -112,7 +112,7 @@ func TestSigningIsSafeForConcurrentUse(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			if err := m.Send(t.Context(), message(t, kinds[0], "en")); err != nil {
+			if err := m.Send(t.Context(), message(kinds[0], "en")); err != nil {
 				t.Error(err)
 			}
 		})

@@ -27,7 +27,7 @@ func each(t *testing.T, f func(t *testing.T, name string, got envelope, rendered
 			name := locale + "." + string(kind)
 			t.Run(name, func(t *testing.T) {
 				is := is.New(t)
-				msg := message(t, kind, locale)
+				msg := message(kind, locale)
 				is.NoErr(m.Send(t.Context(), msg)) // sent
 				mails := s.mails()
 				rendered, err := r.Render(msg)

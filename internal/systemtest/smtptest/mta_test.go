@@ -28,6 +28,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 	"example.com/recovery/mailer/smtpmailer"
 )
@@ -149,14 +150,14 @@ func (p *postfix) mailbox(t *testing.T) map[string][]*mail.Message {
 func letters(t *testing.T, name string, locales []string) (all []recovery.Message) {
 	for _, locale := range locales {
 		for _, kind := range kinds {
-			m := message(t, kind, locale)
+			m := message(kind, locale)
 			m.ID = name + "." + locale + "." + string(kind)
 			m.To, m.Application = m.ID+"@example.com", "Exämple 例"
 			m.SignIns = nil
-			setNames(t, &m, "billybob", ".", "From here", "山田太郎", "\r\n.\r\n", strings.Repeat("é", 127))
+			spy.SetNames(&m, "billybob", ".", "From here", "山田太郎", "\r\n.\r\n", strings.Repeat("é", 127))
 			for i := range m.Resets { // wider than a line of SMTP may be
 				if kind == recovery.MessageResetLink {
-					m.Resets[i].Link = "https://app.example.com/reset?pad=" + strings.Repeat("=", 1000) + "#" + tokenText
+					m.Resets[i].Link = "https://app.example.com/reset?pad=" + strings.Repeat("=", 1000) + "#" + spy.TokenText
 				}
 			}
 			all = append(all, m)
@@ -325,7 +326,7 @@ func (p *postfix) testRefusals(t *testing.T) {
 				t.Errorf("the error is %q, want %q in it", err, test.want)
 			}
 			is.Equal(errors.Is(err, recovery.ErrPermanent), test.permanent) // whether it is tried again
-			for _, secret := range []string{test.to, p.password, tokenText} {
+			for _, secret := range []string{test.to, p.password, spy.TokenText} {
 				is.True(!strings.Contains(err.Error(), secret)) // told to nobody
 			}
 		})

@@ -11,7 +11,6 @@ import (
 	"io"
 	"math/big"
 	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,16 +23,15 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer"
 	"example.com/recovery/mailer/smtpmailer"
 )
 
 const (
-	username  = "relay-user"
-	password  = "S3cret-pass"
-	token     = "ya29.token"
-	tokenText = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
-	linkText  = "https://app.example.com/reset#token=" + tokenText
+	username = "relay-user"
+	password = "S3cret-pass"
+	token    = "ya29.token"
 )
 
 // A server is a go-smtp server that keeps what it accepts.
@@ -246,47 +244,8 @@ var (
 	locales = []string{"en", "ja"}
 )
 
-func message(t testing.TB, kind recovery.MessageKind, locale string) recovery.Message {
-	is := is.New(t)
-	is.Helper()
-	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
-	m := recovery.Message{
-		ID: "0198a7c2-6f6e-7d43-8a51-3c1f5c5b0b11", Kind: kind, To: "Billybob@例え.jp", Locale: locale, Application: "Example",
-		SentAt: asked, RequestedAt: asked, Client: netip.MustParseAddr("192.0.2.7"),
-	}
-	setNames(t, &m, "billybob")
-	switch kind {
-	case recovery.MessageResetToken, recovery.MessageResetLink:
-		m.ExpiresAt = asked.Add(16 * time.Hour)
-	case recovery.MessageUsernames:
-		m.Usernames, m.MoreNames = []string{"billybob", "anna.me", "bob@example.com"}, 3
-	}
+func message(kind recovery.MessageKind, locale string) recovery.Message {
+	m := spy.Message(kind)
+	m.ID, m.To, m.Locale = "0198a7c2-6f6e-7d43-8a51-3c1f5c5b0b11", "Billybob@例え.jp", locale
 	return m
-}
-
-// setNames makes it a message about accounts of these names.
-func setNames(t testing.TB, m *recovery.Message, names ...string) {
-	is := is.New(t)
-	is.Helper()
-	switch m.Kind {
-	case recovery.MessagePasswordChanged, recovery.MessageUsernames:
-		m.Usernames = names
-		return
-	case recovery.MessageSignIn:
-		for _, name := range names {
-			m.SignIns = append(m.SignIns, recovery.SignIn{Username: name, Provider: "Google"})
-		}
-		return
-	}
-	m.Resets = nil
-	for i, name := range names {
-		text := string(rune('a'+i)) + tokenText[1:]
-		token, err := recovery.ParseToken(text)
-		is.NoErr(err) // a token of the tests
-		r := recovery.MessageReset{Username: name, Token: token}
-		if m.Kind == recovery.MessageResetLink {
-			r.Link = linkText[:len(linkText)-len(tokenText)] + text
-		}
-		m.Resets = append(m.Resets, r)
-	}
 }

@@ -57,7 +57,7 @@ func TestWaysToReachAServer(t *testing.T) {
 			s := newServer(t, c.server)
 			m, _ := newMailer(t, s, c.mailer)
 			for range 3 {
-				is.NoErr(m.Send(t.Context(), message(t, recovery.MessageResetToken, "en"))) // sent
+				is.NoErr(m.Send(t.Context(), message(recovery.MessageResetToken, "en"))) // sent
 			}
 			is.Equal(s.sessions, []session{c.want, c.want, c.want}) // in this way
 		})
@@ -78,7 +78,7 @@ func TestAddressesThatNeedQuotes(t *testing.T) {
 	} {
 		t.Run(to, func(t *testing.T) {
 			is := is.New(t)
-			msg := message(t, recovery.MessageResetToken, "ja")
+			msg := message(recovery.MessageResetToken, "ja")
 			msg.To = to
 			is.NoErr(m.Send(t.Context(), msg)) // sent
 			mails := s.mails()
