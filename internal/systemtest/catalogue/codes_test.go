@@ -12,6 +12,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -86,7 +87,7 @@ func TestAttack_S38_CodesAtOnce(t *testing.T) {
 		instances := []*recovery.Service{s.Service, s.another(s.opts)}
 		own := s.typed[s.token("billybob")]
 		s.trace.calls()
-		for _, got := range together(64, func(i int) answer {
+		for _, got := range spy.Together(64, func(i int) answer {
 			_, err := instances[i%2].CompleteReset(s.ctx, recovery.CompleteRequest{
 				Ticket: own.ticket, Code: wrong(own.code, i%19), Password: newPassword, Client: elsewhere(i),
 			})

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 const rightFactor = "factor 471193"
@@ -82,7 +83,7 @@ func TestAttack_S36_FactorsAtOnce(t *testing.T) {
 		instances := []*recovery.Service{s.Service, s.another(s.opts)}
 		for n, f := range forms {
 			token := s.token("billybob")
-			for i, got := range together(64, func(i int) answer {
+			for i, got := range spy.Together(64, func(i int) answer {
 				r := f.write(s, token)
 				r.Password, r.Factor, r.Client = newPassword, fmt.Sprintf("factor %06d", i), elsewhere(i)
 				_, err := instances[i%2].CompleteReset(s.ctx, r)

@@ -7,29 +7,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"example.com/recovery"
 	"example.com/recovery/internal/spy"
 )
-
-// together calls f(0) … f(n-1) at once and returns what they return.
-func together(n int, f func(i int) answer) []answer {
-	answers := make([]answer, n)
-	start := make(chan struct{})
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() {
-			<-start
-			answers[i] = f(i)
-		})
-	}
-	close(start)
-	wg.Wait()
-	return answers
-}
 
 // 64 completions of one token, and of the code of its mail, come at once, through all entries. What
 // a database does at each of its isolation levels, and two processes on one file, is tried in
@@ -44,7 +27,7 @@ func TestAttack_S40_OneWinner(t *testing.T) {
 			token := s.again(billybob)
 			password := func(i int) string { return fmt.Sprintf("Tomorrow#s-Vortex-%d", i) }
 			winner := -1
-			for i, got := range together(64, func(i int) answer { return entries[i%len(entries)].complete(token, password(i)) }) {
+			for i, got := range spy.Together(64, func(i int) answer { return entries[i%len(entries)].complete(token, password(i)) }) {
 				switch way := i % len(entries); {
 				case got.outcome == accepted:
 					s.is.Equal(winner, -1) // there is one winner
@@ -82,7 +65,7 @@ func TestAttack_S40_TokensOfOneRequest(t *testing.T) {
 		s.mail.Fail(nil)
 		s.is.True(len(tokens) == 8)
 		winners := 0
-		for _, got := range together(64, func(i int) answer { return s.direct().complete(tokens[i%8], newPassword) }) {
+		for _, got := range spy.Together(64, func(i int) answer { return s.direct().complete(tokens[i%8], newPassword) }) {
 			if got.outcome == accepted {
 				winners++
 			} else {
@@ -106,7 +89,7 @@ func TestAttack_S41_RequestRacesCompletion(t *testing.T) {
 			older := s.again(billybob)
 			s.advance(time.Second)
 			before := len(s.mail.Messages())
-			answers := together(2, func(j int) answer {
+			answers := spy.Together(2, func(j int) answer {
 				if j == 0 {
 					return e.complete(older, newPassword)
 				}
@@ -149,7 +132,7 @@ const atOnce = 500 // requests
 func (s *site) deliverTogether() []recovery.Message {
 	s.is.Helper()
 	before := len(s.mail.Messages())
-	for _, got := range together(4, func(int) answer {
+	for _, got := range spy.Together(4, func(int) answer {
 		_, err := s.Deliver(s.ctx)
 		return answer{text: errorText(err)}
 	}) {
@@ -183,7 +166,7 @@ func TestAttack_S42_FiveHundredRequestsAtOnce(t *testing.T) {
 			entries = append(entries, s.entry(name))
 		}
 		spellings := []string{"billybob", "BILLYBOB", " billybob ", "BillyBob"}
-		answers := together(atOnce, func(i int) answer { return entries[i%len(entries)].byName(spellings[i%len(spellings)]) })
+		answers := spy.Together(atOnce, func(i int) answer { return entries[i%len(entries)].byName(spellings[i%len(spellings)]) })
 		for i, got := range answers {
 			s.is.Equal(got, answers[i%len(entries)]) // all are answered alike
 			s.is.Equal(got.outcome, accepted)
@@ -206,7 +189,7 @@ func TestAttack_S42_FiveHundredClientsAtOnce(t *testing.T) {
 		o.Workers = 8
 	}
 	everywhere(t, limits, func(s *site) {
-		for _, got := range together(atOnce, func(i int) answer {
+		for _, got := range spy.Together(atOnce, func(i int) answer {
 			client := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
 			switch i % 4 {
 			case 0:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 	"example.com/recovery/store/sqlstore"
 )
@@ -38,7 +39,7 @@ func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p databases.Pla
 		stores = append(stores, databases.StoreOn(t, d, p.Open(t), ""))
 	}
 	for range fromEnv(t, "RECOVERY_MIGRATE_ROUNDS", 3) {
-		for _, err := range together(instances, func(i int) error { return stores[i].Migrate(t.Context()) }) {
+		for _, err := range spy.Together(instances, func(i int) error { return stores[i].Migrate(t.Context()) }) {
 			is.NoErr(err)
 		}
 		is.Equal(databases.Tables(t, db, d), append(slices.Clone(ownTables), "users"))

@@ -26,7 +26,7 @@ func sharedDigest(i int) recovery.Digest { return recovery.Digest{byte(i), byte(
 
 // raceForToken has four callers redeem a token with the hash who, and returns how many did.
 func raceForToken(ctx context.Context, store *sqlstore.Store, i int, who string) (won int, _ error) {
-	for _, err := range together(4, func(int) error {
+	for _, err := range spy.Together(4, func(int) error {
 		notice := request(t0)
 		notice.Kind = recovery.JobNotice
 		return spy.Err(store.Redeem(ctx, recovery.Redemption{Digest: sharedDigest(i), At: t0, PasswordHash: who, Add: []recovery.Job{notice}}))

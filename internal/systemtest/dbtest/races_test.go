@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -147,22 +146,6 @@ func mint(t testing.TB, store recovery.Store, r recovery.Reset) {
 	is.NoErr(store.Finish(t.Context(), recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: j.RequestedAt}))
 }
 
-// together calls f(0) … f(n-1) at once and returns their errors.
-func together(n int, f func(i int) error) []error {
-	errs := make([]error, n)
-	start := make(chan struct{})
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() {
-			<-start
-			errs[i] = f(i)
-		})
-	}
-	close(start)
-	wg.Wait()
-	return errs
-}
-
 // execute executes statements, which must not fail, on a database or in a transaction.
 func execute(t testing.TB, db interface {
 	Exec(string, ...any) (sql.Result, error)
@@ -210,7 +193,7 @@ func race(t *testing.T, d sqlstore.Dialect, db *sql.DB, tokens int, stores ...*s
 			notices[j] = request(t0)
 			notices[j].Kind, notices[j].AccountID = recovery.JobNotice, a.ID
 		}
-		errs := together(racers, func(j int) error {
+		errs := spy.Together(racers, func(j int) error {
 			_, err := stores[j%len(stores)].Redeem(t.Context(), recovery.Redemption{
 				Digest: reset.Digest, At: t0, PasswordHash: fmt.Sprint("hash of ", j), Add: notices[j : j+1],
 			})
@@ -291,7 +274,7 @@ func TestAttack_S42_MailboxLimitIsExactUnderParallelMails(t *testing.T) {
 			}
 		}
 		var passed []string
-		for i, err := range together(mails, func(i int) error {
+		for i, err := range spy.Together(mails, func(i int) error {
 			_, err := many.CreateResets(t.Context(), mints[i])
 			return err
 		}) {
@@ -311,6 +294,18 @@ func TestAttack_S42_MailboxLimitIsExactUnderParallelMails(t *testing.T) {
 	})
 }
 
+// passed returns how many calls no limit refused. None may have failed.
+func passed(t *testing.T, errs []error) (n int) {
+	t.Helper()
+	for _, err := range errs {
+		if !errors.Is(err, recovery.ErrLimited) {
+			is.New(t).NoErr(err)
+			n++
+		}
+	}
+	return n
+}
+
 // The limits at the door are as exact, and whoever comes too late is told.
 func TestAttack_S42_DoorLimitIsExactUnderParallelRequests(t *testing.T) {
 	const calls, burst = 300, 40
@@ -322,14 +317,7 @@ func TestAttack_S42_DoorLimitIsExactUnderParallelRequests(t *testing.T) {
 			{Scope: recovery.ScopeClient, Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: burst, Every: time.Hour}},
 			{Scope: recovery.ScopeGlobal, Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: burst + 1, Every: time.Hour}},
 		}
-		accepted := 0
-		for _, err := range together(calls, func(int) error { return store.Enqueue(t.Context(), request(t0), charges) }) {
-			if !errors.Is(err, recovery.ErrLimited) {
-				is.NoErr(err)
-				accepted++
-			}
-		}
-		is.Equal(accepted, burst)
+		is.Equal(passed(t, spy.Together(calls, func(int) error { return store.Enqueue(t.Context(), request(t0), charges) })), burst)
 		is.Equal(texts(t, db, "SELECT COUNT(*) FROM recovery_jobs"), []string{fmt.Sprint(burst)})
 		is.NoErr(store.TakeLimits(t.Context(), t0, charges[1:])) // what was refused used up nothing of the other limit
 		is.True(errors.Is(store.TakeLimits(t.Context(), t0, charges[1:]), recovery.ErrLimited))
@@ -348,27 +336,18 @@ func TestTriesAreCountedExactly(t *testing.T) {
 			{Scope: recovery.ScopeToken, Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: recovery.MaxTries, Every: 24 * time.Hour}},
 		}
 		take := func(int) error { return store.TakeLimits(t.Context(), t0, charges) }
-		count := func(errs []error) (passed int) {
-			for _, err := range errs {
-				if !errors.Is(err, recovery.ErrLimited) {
-					is.NoErr(err)
-					passed++
-				}
-			}
-			return passed
-		}
-		is.Equal(count(together(racers, take)), recovery.MaxTries)
-		passed := count(together(racers, func(i int) error { // some are given back while others try
+		is.Equal(passed(t, spy.Together(racers, take)), recovery.MaxTries)
+		more := passed(t, spy.Together(racers, func(i int) error { // some are given back while others try
 			if i%(racers/givenBack) == 0 && i > 0 {
 				return store.RefundLimits(t.Context(), charges)
 			}
 			return take(i)
 		})) - givenBack
 		for take(0) == nil { // what nobody came for in time
-			passed++
+			more++
 		}
-		is.Equal(passed, givenBack)
-		for _, err := range together(recovery.MaxTries, func(int) error { return store.RefundLimits(t.Context(), charges) }) {
+		is.Equal(more, givenBack)
+		for _, err := range spy.Together(recovery.MaxTries, func(int) error { return store.RefundLimits(t.Context(), charges) }) {
 			is.NoErr(err)
 		}
 		is.Equal(texts(t, db, "SELECT tat FROM recovery_limits"), []string{fmt.Sprint(t0.UnixMicro())}) // as if nobody had tried
@@ -397,7 +376,7 @@ func TestOlderTokenNeverOutlivesMailOfANewerRequest(t *testing.T) {
 				mints[j] = mintOf(leaseFor(t, store, r), r)
 			}
 			superseded := make([][]string, older)
-			errs := together(older+1, func(j int) (err error) {
+			errs := spy.Together(older+1, func(j int) (err error) {
 				if j == older/2 {
 					return many.Finish(t.Context(), recovery.Outcome{
 						JobID: newer.ID, LeaseID: newer.LeaseID, At: t0, MailedAccountIDs: []string{a.ID}, Requester: mailed.Requester,

@@ -66,26 +66,10 @@ var dead = []struct {
 		w.unsent(s, a, 16*time.Hour)
 		w.is.NoErr(w.put(a, "another hash"))
 	}},
-	{"of a changed address", recovery.TokenStale, func(w *world, s *subject, a recovery.Account) {
-		w.unsent(s, a, 16*time.Hour)
-		a.Email = "new" + a.Email
-		w.is.NoErr(w.put(a, oldHash))
-	}},
-	{"of a disabled account", recovery.TokenAccountGone, func(w *world, s *subject, a recovery.Account) {
-		w.unsent(s, a, 16*time.Hour)
-		a.Active = false
-		w.is.NoErr(w.put(a, oldHash))
-	}},
-	{"of an account without a password", recovery.TokenAccountGone, func(w *world, s *subject, a recovery.Account) {
-		w.unsent(s, a, 16*time.Hour)
-		a.HasPassword = false
-		w.is.NoErr(w.put(a, oldHash))
-	}},
-	{"of an unverified address", recovery.TokenAccountGone, func(w *world, s *subject, a recovery.Account) {
-		w.unsent(s, a, 16*time.Hour)
-		a.EmailVerified = false
-		w.is.NoErr(w.put(a, oldHash))
-	}},
+	{"of a changed address", recovery.TokenStale, afterwards(func(a *recovery.Account) { a.Email = "new" + a.Email })},
+	{"of a disabled account", recovery.TokenAccountGone, afterwards(func(a *recovery.Account) { a.Active = false })},
+	{"of an account without a password", recovery.TokenAccountGone, afterwards(func(a *recovery.Account) { a.HasPassword = false })},
+	{"of an unverified address", recovery.TokenAccountGone, afterwards(func(a *recovery.Account) { a.EmailVerified = false })},
 	{"of a deleted account", recovery.TokenAccountGone, func(w *world, s *subject, a recovery.Account) {
 		w.unsent(s, a, 16*time.Hour)
 		w.is.NoErr(w.drop(a.ID))
@@ -99,6 +83,15 @@ var dead = []struct {
 		s.username = w.someone().username
 		w.add(s.username, s.username+"@example.com", nil)
 	}},
+}
+
+// afterwards has the account change when the token is there.
+func afterwards(change func(*recovery.Account)) func(*world, *subject, recovery.Account) {
+	return func(w *world, s *subject, a recovery.Account) {
+		w.unsent(s, a, 16*time.Hour)
+		change(&a)
+		w.is.NoErr(w.put(a, oldHash))
+	}
 }
 
 // unsent stores a token and a code of the account that no mail carried. The subject has them then.
