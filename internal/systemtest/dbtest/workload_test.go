@@ -57,8 +57,8 @@ type ack struct {
 	RequestedAt                 int64
 }
 
-// A workload asks for resets, delivers them and redeems them. It is around the Store of its Service,
-// and is the Mailer, so that a test can act between their calls.
+// A workload asks for resets, delivers them and redeems them. It stands around the Store of its
+// Service, and is its Mailer, so that a test can act between their calls.
 type workload struct {
 	store   recovery.Store
 	service *recovery.Service
