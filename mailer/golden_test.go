@@ -2,8 +2,6 @@ package mailer_test
 
 import (
 	"flag"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -76,25 +74,10 @@ func TestMailsAreTheGoldenFiles(t *testing.T) {
 					is.Equal(mail.ID, "m1")       // the ID of the message
 					is.Equal(mail.To, m.To)       // the recipient of the message
 					is.Equal(mail.Locale, locale) // the locale of the message
-					golden(t, name+".txt", "Subject: "+mail.Subject+"\n\n"+mail.Text)
-					golden(t, name+".html", mail.HTML)
+					spy.Golden(t, *update, name+".txt", "Subject: "+mail.Subject+"\n\n"+mail.Text)
+					spy.Golden(t, *update, name+".html", mail.HTML)
 				})
 			}
 		}
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	is := is.New(t)
-	file := filepath.Join("testdata", name)
-	if *update {
-		is.NoErr(os.WriteFile(file, []byte(got), 0o644)) // the golden file is written
-		return
-	}
-	want, err := os.ReadFile(file)
-	is.NoErr(err) // the golden file is there; -update writes it
-	if got != string(want) {
-		t.Errorf("%s has changed (-update accepts it); got:\n%s", file, got)
 	}
 }

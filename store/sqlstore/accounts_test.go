@@ -3,14 +3,13 @@ package sqlstore
 import (
 	"errors"
 	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 var update = flag.Bool("update", false, "write the golden files of testdata anew")
@@ -56,7 +55,6 @@ func TestTableStatementsAreTheGoldenFiles(t *testing.T) {
 		}},
 	}
 	onEach(t, func(t *testing.T, d Dialect) {
-		is := is.New(t)
 		var b strings.Builder
 		for _, c := range tables {
 			m := c.table.mapping(d)
@@ -65,14 +63,7 @@ func TestTableStatementsAreTheGoldenFiles(t *testing.T) {
 				b.WriteString(statement + "\n\n")
 			}
 		}
-		path := filepath.Join("testdata", "table_"+strings.ToLower(d.String())+".golden")
-		if *update {
-			is.NoErr(os.MkdirAll("testdata", 0o777))
-			is.NoErr(os.WriteFile(path, []byte(b.String()), 0o666))
-		}
-		golden, err := os.ReadFile(path)
-		is.NoErr(err)
-		is.Equal(b.String(), string(golden)) // go test -update writes the file anew
+		spy.Golden(t, *update, "table_"+strings.ToLower(d.String())+".golden", b.String())
 	})
 }
 

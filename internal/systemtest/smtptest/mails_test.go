@@ -6,13 +6,13 @@ import (
 	"flag"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/matryer/is"
 
+	"example.com/recovery/internal/spy"
 	rendering "example.com/recovery/mailer"
 )
 
@@ -55,16 +55,7 @@ func TestHeadersAreTheGoldenFiles(t *testing.T) {
 				shown += "\n(body)\n--BOUNDARY"
 			}
 		}
-		file := filepath.Join("testdata", name+".txt")
-		if *update {
-			is.NoErr(os.WriteFile(file, []byte(shown), 0o644)) // the golden file is written
-			return
-		}
-		want, err := os.ReadFile(file)
-		is.NoErr(err) // the golden file is there; -update writes it
-		if shown != string(want) {
-			t.Errorf("%s has changed (-update accepts it); got:\n%s", file, shown)
-		}
+		spy.Golden(t, *update, name+".txt", shown)
 	})
 }
 
