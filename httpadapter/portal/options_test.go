@@ -39,6 +39,17 @@ func TestNilOptions(t *testing.T) {
 	is.Equal(err.Error(), "portal: the Service must not be nil")
 }
 
+// What package recovery takes for a name, the pages do too.
+func TestNamesOfApplications(t *testing.T) {
+	for name, ok := range map[string]bool{"Acme Bank": true, "Acme\u00a0Bank": true, "アクメ": true, "a\u202eb": false, "a\nb": false, "a\u200bb": false, "\xff": false} {
+		is := is.New(t)
+		_, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{Application: name})
+		is.Equal(err == nil, ok)
+		_, err = New(newService(t), &Options{Application: name})
+		is.Equal(err == nil, ok)
+	}
+}
+
 func TestEveryFaultOfTheOptionsAtOnce(t *testing.T) {
 	is := is.New(t)
 	_, err := New(newService(t), &Options{
