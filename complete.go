@@ -43,14 +43,15 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 		return Account{}, err
 	}
 	// One at a time: a completion that waited finds the token used, and hashes nothing.
-	turn := c.digest
+	key := c.digest
 	if c.byCode() {
-		turn = c.ticket
+		key = c.ticket
 	}
-	if err := s.turns.take(ctx, turn, s.opts.HashWait); err != nil {
+	unlock, err := s.locks.lock(ctx, key, s.opts.HashWait)
+	if err != nil {
 		return Account{}, err
 	}
-	defer s.turns.pass(turn)
+	defer unlock()
 	if err := c.find(ctx); err != nil {
 		return Account{}, err
 	}

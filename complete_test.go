@@ -242,7 +242,7 @@ func TestHashErrorOfACallerWhoLeft(t *testing.T) {
 	is.True(errors.Is(err, errHash))
 }
 
-// A caller who has left already gets no turn.
+// A caller who has already left does not get the lock of a token.
 func TestCompletionOfACallerWhoLeft(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)

@@ -22,7 +22,7 @@ type Service struct {
 	mailer Mailer
 	opts   Options // with every default filled in
 	hasher hasher
-	turns  turns
+	locks  tokenLocks
 	events events
 	clock  clock
 	pace   pace

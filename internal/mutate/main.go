@@ -56,7 +56,7 @@ import (
 // files are the security-relevant ones.
 var files = []string{
 	"token.go", "ticket.go", "policy.go", "password.go", "identifier.go", "limit.go", "network.go",
-	"recovery.go", "complete.go", "turns.go", "worker.go", "pace.go", "job.go", "lookup.go",
+	"recovery.go", "complete.go", "tokenlock.go", "worker.go", "pace.go", "job.go", "lookup.go",
 	"mails.go", "store.go", "clock.go", "stats.go", "options.go", "errors.go", "hooks.go",
 	"redact.go", "internal/redact/*.go", "store/memstore/*.go",
 	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/mapping.go", "store/sqlstore/table.go", "store/sqlstore/sqlstore.go",

@@ -100,7 +100,7 @@ func TestCompletionsOfOtherTokensGoOn(t *testing.T) {
 }
 
 // Who waits for longer than HashWait is told to try again, and loses no try.
-func TestCompletionThatWaitsTooLongForItsTurn(t *testing.T) {
+func TestCompletionThatWaitsTooLong(t *testing.T) {
 	a := &approval{}
 	inBubble(t, recovery.Options{Approve: a.approve, HashWait: 3 * time.Second}, func(_ *testing.T, is *is.I, w *world) {
 		a.release = make(chan struct{}) // of the bubble
@@ -137,7 +137,7 @@ func TestCompletionThatLeavesWhileItWaits(t *testing.T) {
 		defer cancel()
 		_, err := w.CompleteReset(waiting, recovery.CompleteRequest{Token: token, Password: goodPassword})
 		is.Equal(err, context.DeadlineExceeded)
-		leave() // the one whose turn it is
+		leave() // the one that holds the lock
 		is.Equal(<-first, context.Canceled)
 		close(a.release)
 		is.NoErr(<-second)
@@ -145,7 +145,7 @@ func TestCompletionThatLeavesWhileItWaits(t *testing.T) {
 }
 
 // Nothing is kept of a token whose completions have ended, also of those that waited in vain.
-func TestTurnsAreForgotten(t *testing.T) {
+func TestTokenLocksAreForgotten(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
 		var complete func() error
 		busy := 0
