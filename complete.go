@@ -334,7 +334,7 @@ func (c *completion) aftermath(at time.Time) []Job {
 		// The address at the time of the change: an intruder may change the address next, and the
 		// notice must go to the old one.
 		Identifier: c.account.Email, AccountID: c.account.ID, Tenant: c.account.Tenant,
-		Locale: c.request.Locale, Client: c.request.Client, RequestedAt: at, Turn: at,
+		Locale: c.request.Locale, Client: c.request.Client, RequestedAt: at, Priority: at,
 	}
 	if c.opts.OnReset == nil {
 		return []Job{notice}

@@ -105,7 +105,7 @@ func TestUnknownKindIsNotMailed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
-				r.ID, r.RequestedAt, r.Turn = "id", time.Now(), time.Now()
+				r.ID, r.RequestedAt, r.Priority = "id", time.Now(), time.Now()
 				is.NoErr(w.users.Enqueue(w.ctx, r, nil))
 				is.Equal(len(w.deliver()), 0)
 				is.Equal(w.told(), []string{"JobDropped malformed", "JobStarted"})

@@ -35,9 +35,9 @@ func (s *traceStore) record(ctx context.Context, method string, arg any, call fu
 	detail := ""
 	if e, ok := arg.(spy.Enqueue); ok {
 		j := e.Job
-		detail = fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q tenant:%q ticket:%v portal:%q charges:%d at:%v turn:%v",
+		detail = fmt.Sprintf(" id:%d kind:%s by:%s identifier:%d account:%q tenant:%q ticket:%v portal:%q charges:%d at:%v priority:%v",
 			len(j.ID), j.Kind, j.By, len(j.Identifier), j.AccountID, j.Tenant, j.Ticket != recovery.Digest{}, j.Portal,
-			len(e.Charges), j.RequestedAt, j.Turn)
+			len(e.Charges), j.RequestedAt, j.Priority)
 	}
 	s.mu.Lock()
 	s.trace = append(s.trace, method+detail)

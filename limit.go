@@ -103,10 +103,10 @@ func (c Charges) Refund(states map[Digest]time.Time) {
 	}
 }
 
-// Turn returns the place in the queue of a job that was requested at the given instant: the
-// instant, minus what the client's networks have used up of their limits. The states are those
-// after Take. So clients that asked for little go before those that asked for much.
-func (c Charges) Turn(at time.Time, states map[Digest]time.Time) time.Time {
+// Priority returns the Job.Priority of a job that was requested at the given instant: the instant,
+// minus what the client's networks have used up of their limits. The states are those after Take.
+// So clients that asked for little go before those that asked for much.
+func (c Charges) Priority(at time.Time, states map[Digest]time.Time) time.Time {
 	used := time.Duration(0)
 	for _, charge := range c {
 		if charge.Scope == ScopeClient {
@@ -168,15 +168,15 @@ func doorCharges(call string, n networks, perClient, global Limit) Charges {
 	}
 	if global != (Limit{}) {
 		charges = append(charges,
-			Charge{Scope: ScopeClient, Key: limitKey("turn", ScopeClient, n[len(n)-1].name), Limit: turnLimit, Lenient: true},
+			Charge{Scope: ScopeClient, Key: limitKey("priority", ScopeClient, n[len(n)-1].name), Limit: priorityLimit, Lenient: true},
 			Charge{Scope: ScopeGlobal, Key: limitKey(call, ScopeGlobal), Limit: global})
 	}
 	return charges
 }
 
-// turnLimit refuses nobody. It remembers the requests of the widest network for longer than the
+// priorityLimit refuses nobody. It remembers the requests of the widest network for longer than the
 // other limits do, so that a client that stays just below those goes after clients that seldom ask.
-var turnLimit = Limit{100, 5 * time.Minute}
+var priorityLimit = Limit{100, 5 * time.Minute}
 
 // resetRepeats is Charge.Repeat of a mailbox: a network that caused a recent mail causes another
 // only while fewer than so many are used up.

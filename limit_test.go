@@ -120,7 +120,7 @@ func TestLimitKeysStayAsTheyAre(t *testing.T) {
 	is.NoErr(errOf(svc.RequestReset(t.Context(), recovery.ResetRequest{Username: " Alice ", Client: client})))
 	is.Equal(len(*charges), 3)
 	is.Equal((*charges)[0].Key, recovery.Digest(sha256.Sum256([]byte("request\x00client\x00192.0.2.10"))))
-	is.Equal((*charges)[1].Key, recovery.Digest(sha256.Sum256([]byte("turn\x00client\x00192.0.2.10"))))
+	is.Equal((*charges)[1].Key, recovery.Digest(sha256.Sum256([]byte("priority\x00client\x00192.0.2.10"))))
 	is.Equal((*charges)[2].Key, recovery.Digest(sha256.Sum256([]byte("request\x00global"))))
 	_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: tokenText, Password: goodPassword, Client: client})
 	is.Equal(err, recovery.ErrInvalidToken)
@@ -198,8 +198,8 @@ func TestChargesOfWhoHadAShare(t *testing.T) {
 	is.True(once.Take(limitDay, states) != nil)
 }
 
-// The turn is the instant of the request, less what the client has used up of its limits.
-func TestTurn(t *testing.T) {
+// The priority is the instant of the request, less what the client has used up of its limits.
+func TestPriority(t *testing.T) {
 	is := is.New(t)
 	k := keys(3)
 	charges := recovery.Charges{
@@ -210,12 +210,12 @@ func TestTurn(t *testing.T) {
 	states := map[recovery.Digest]time.Time{}
 	for n := range 3 {
 		is.NoErr(charges.Take(limitDay, states))
-		is.Equal(charges.Turn(limitDay, states), limitDay.Add(-time.Duration(n)*time.Minute)) // all share what is global
+		is.Equal(charges.Priority(limitDay, states), limitDay.Add(-time.Duration(n)*time.Minute)) // all share what is global
 	}
 	charges[0].Key = recovery.Digest{9} // another client of the wider network
 	is.NoErr(charges.Take(limitDay, states))
-	is.Equal(charges.Turn(limitDay, states), limitDay.Add(-45*time.Second))
-	is.Equal(recovery.Charges(nil).Turn(limitDay, nil), limitDay)
+	is.Equal(charges.Priority(limitDay, states), limitDay.Add(-45*time.Second))
+	is.Equal(recovery.Charges(nil).Priority(limitDay, nil), limitDay)
 }
 
 // Whoever asked for little goes before whoever asked for much, whichever asked first.

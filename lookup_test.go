@@ -248,7 +248,7 @@ func TestTenantsOfIDsAreCheckedAgain(t *testing.T) {
 	for _, kind := range []recovery.JobKind{recovery.JobNotice, recovery.JobOnReset} {
 		is.NoErr(w.users.Enqueue(w.ctx, recovery.Job{
 			ID: string(kind), Kind: kind, By: recovery.ByEmail, Identifier: "a@example.com",
-			AccountID: "13", Tenant: "acme", RequestedAt: w.time(), Turn: w.time(),
+			AccountID: "13", Tenant: "acme", RequestedAt: w.time(), Priority: w.time(),
 		}, nil))
 	}
 	is.NoErr(errOf(svc.Deliver(w.ctx)))

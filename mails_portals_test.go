@@ -36,7 +36,7 @@ func TestPortalThatIsGone(t *testing.T) {
 		portals := map[string]recovery.Portal{"acme": {URL: "https://acme.example/", Tenants: []string{"acme"}}}
 		inBubble(t, recovery.Options{Portals: portals}, func(_ *testing.T, is *is.I, w *world) {
 			is.NoErr(w.users.Enqueue(w.ctx, recovery.Job{ID: "id", Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice",
-				Portal: portal, RequestedAt: time.Now(), Turn: time.Now()}, nil))
+				Portal: portal, RequestedAt: time.Now(), Priority: time.Now()}, nil))
 			is.Equal(len(w.deliver()), 0)
 			is.Equal(w.told(), []string{"JobDropped portal", "JobStarted"})
 		})

@@ -14,7 +14,7 @@ import (
 )
 
 // clientCharges returns what a request of the client is charged for its networks. The last is for
-// its turn.
+// its priority.
 func clientCharges(t *testing.T, addr string) (of recovery.Charges) {
 	t.Helper()
 	svc, charges := charging(t)
@@ -60,7 +60,7 @@ func TestNeighboursAreOtherClients(t *testing.T) {
 	}
 }
 
-// An IPv6 client is in three networks, each with a limit of its own. Its turn is that of the
+// An IPv6 client is in three networks, each with a limit of its own. Its priority is that of the
 // widest.
 func TestNetworksAreNested(t *testing.T) {
 	is := is.New(t)

@@ -169,7 +169,7 @@ func (s *Service) ask(ctx context.Context, j Job, code bool, ticket string) (Rec
 	j.Identifier = nfc(trimSpace(j.Identifier))
 	j.Client = s.client(j.Client)
 	j.RequestedAt = s.now()
-	j.Turn = j.RequestedAt
+	j.Priority = j.RequestedAt
 	var charges Charges
 	if limits := &s.opts.Limits; !limits.InsecureOff {
 		charges = doorCharges("request", clientNetworks(j.Client), limits.PerClient, limits.Global)

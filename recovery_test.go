@@ -237,7 +237,7 @@ func TestRequestsAreUniform(t *testing.T) {
 			is.Equal(strings.Count(trace, "\n"), 0) // one call of the Store
 			is.True(strings.HasPrefix(trace, "Enqueue "))
 			is.Equal(strings.Contains(trace, " ticket:true "), strings.Contains(call, "code"))
-			is.True(strings.HasSuffix(trace, fmt.Sprintf(" at:%v turn:%v", w.time(), w.time())))
+			is.True(strings.HasSuffix(trace, fmt.Sprintf(" at:%v priority:%v", w.time(), w.time())))
 		}
 	}
 	is.Equal(len(w.mail.Messages()), sent) // nothing is mailed by a call

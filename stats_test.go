@@ -114,7 +114,7 @@ func TestWorkerThatIsBehindIsTold(t *testing.T) {
 			time.Sleep(15 * time.Second)
 			is.NoErr(w.users.Enqueue(w.ctx, recovery.Job{
 				ID: time.Now().String(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice",
-				RequestedAt: time.Now().Add(-2 * time.Minute), Turn: time.Now(),
+				RequestedAt: time.Now().Add(-2 * time.Minute), Priority: time.Now(),
 			}, nil))
 			w.deliver()
 		}

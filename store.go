@@ -68,8 +68,8 @@ type Resets interface {
 
 // Queue keeps the jobs, and the limits that are counted with them.
 type Queue interface {
-	// Enqueue takes the charges and appends the job to the queue, with its Turn set to what
-	// Charges.Turn says of the states after that. If the charges may not be taken it must return
+	// Enqueue takes the charges and appends the job to the queue, with its Priority set to what
+	// Charges.Priority says of the states after that. If the charges may not be taken it must return
 	// Charges.Take's error and store nothing. Counting must be exact under concurrency and must not
 	// depend on whether an account exists.
 	Enqueue(ctx context.Context, job Job, charges Charges) error
@@ -87,7 +87,7 @@ type Queue interface {
 	// get them; from then on any may. No two concurrent calls must get the same job.
 	//
 	// claim.Again of claim.Max must be left to jobs that were claimed before, the longest due
-	// first; the rest is for jobs that were never claimed, the latest Turn first. Each of the two
+	// first; the rest is for jobs that were never claimed, the latest Priority first. Each of the two
 	// must get the places that the other does not use. The order within the result is free, and an
 	// empty result is not an error. With claim.JobID set it must lease that job alone, of whatever
 	// lane, even before it is due, unless someone else holds it.
@@ -278,7 +278,7 @@ type Job struct {
 	RequestedAt time.Time
 
 	// The Store's.
-	Turn     time.Time // among jobs never claimed the latest goes first; see Charges.Turn
+	Priority time.Time // among jobs never claimed the latest goes first; see Charges.Priority
 	Charged  bool      // CreateResets took its charges
 	Attempts int       // how often it was claimed, the present claim included
 	LeaseID  string

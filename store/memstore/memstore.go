@@ -214,7 +214,7 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 	if err := s.take(j.RequestedAt, charges); err != nil {
 		return err
 	}
-	j.Turn = charges.Turn(j.RequestedAt, s.states)
+	j.Priority = charges.Priority(j.RequestedAt, s.states)
 	s.add(j)
 	return nil
 }
@@ -286,7 +286,7 @@ func (s *Store) add(added recovery.Job) {
 	added.Charged, added.Attempts, added.LeaseID = false, 0, ""
 	j := &job{Job: added, fresh: true}
 	s.jobs[j.ID] = j
-	s.queue.add(j, j.Turn)
+	s.queue.add(j, j.Priority)
 }
 
 // Purge implements [recovery.Queue].
@@ -387,7 +387,7 @@ func (s *Store) Dump() string {
 	for _, id := range slices.Sorted(maps.Keys(s.jobs)) {
 		j := s.jobs[id]
 		fmt.Fprintln(&b, "job", j.ID, j.Kind, j.By, j.Identifier, j.AccountID, j.Tenant, j.Ticket, j.Portal,
-			j.Locale, j.Client, j.RequestedAt, j.Turn, j.Charged, j.Attempts, j.LeaseID, j.fresh, j.at)
+			j.Locale, j.Client, j.RequestedAt, j.Priority, j.Charged, j.Attempts, j.LeaseID, j.fresh, j.at)
 	}
 	return b.String()
 }

@@ -12,7 +12,7 @@ import (
 type job struct {
 	recovery.Job
 	fresh bool      // it was never claimed
-	at    time.Time // its Turn while it is fresh, then when it may be claimed again
+	at    time.Time // its Priority while it is fresh, then when it may be claimed again
 	seq   uint64    // breaks ties, first come first served
 	index int
 }
@@ -74,7 +74,7 @@ func (h jobHeap) Len() int { return len(h) }
 func (h jobHeap) Less(i, j int) bool {
 	first := h[i].at.Compare(h[j].at)
 	if h[i].fresh {
-		first = -first // the latest Turn goes first
+		first = -first // the latest Priority goes first
 	}
 	return cmp.Or(first, cmp.Compare(h[i].seq, h[j].seq)) < 0
 }

@@ -45,9 +45,9 @@ var (
 	}
 	job = recovery.Job{
 		ID: "job 1", Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", AccountID: "7",
-		Tenant: "acme", Ticket: recovery.Digest{7, 31: 7}, Portal: "shop", Locale: "en", Client: netip.MustParseAddr("192.0.2.1"), RequestedAt: now, Turn: now,
+		Tenant: "acme", Ticket: recovery.Digest{7, 31: 7}, Portal: "shop", Locale: "en", Client: netip.MustParseAddr("192.0.2.1"), RequestedAt: now, Priority: now,
 	}
-	notice = recovery.Job{ID: "job 2", Kind: recovery.JobNotice, Identifier: alice.Email, RequestedAt: now, Turn: now}
+	notice = recovery.Job{ID: "job 2", Kind: recovery.JobNotice, Identifier: alice.Email, RequestedAt: now, Priority: now}
 )
 
 // What the look-ups find, by the beginnings of their texts.

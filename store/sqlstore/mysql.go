@@ -19,7 +19,7 @@ var mysql = statements{
 	ensureLimits: `INSERT INTO recovery_limits (id, tat, slot) VALUES {(?, 0, 0)} ON DUPLICATE KEY UPDATE tat = tat`,
 	lockLimits:   `SELECT id, tat FROM recovery_limits WHERE id IN ({?}) FOR UPDATE`,
 	setLimits:    `INSERT INTO recovery_limits (id, tat, slot) VALUES {(?, ?, ?)} ON DUPLICATE KEY UPDATE tat = VALUES(tat), slot = VALUES(slot)`,
-	insertJobs: `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, turn, order_at)
+	insertJobs: `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, priority, order_at)
 		VALUES {(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)}`,
 
 	claimAgain: `SELECT ` + jobColumns + ` FROM recovery_jobs WHERE lane = ? AND fresh = 0 AND order_at <= ?

@@ -17,7 +17,7 @@ var postgresql = statements{
 		ON CONFLICT (id) DO UPDATE SET tat = l.tat RETURNING id, tat`,
 	flush: `WITH counted AS (UPDATE recovery_limits AS l SET tat = n.tat, slot = n.slot
 			FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS n (id, tat, slot) WHERE l.id = n.id)
-		INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, turn, order_at)
+		INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, priority, order_at)
 		SELECT * FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bytea[],
 			$12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[])`,
 

@@ -69,12 +69,12 @@ func (s *Store) claim(ctx context.Context, w *work, c recovery.Claim, text strin
 var readJobs = collect(func(row *sql.Rows) (j recovery.Job, err error) {
 	var client string
 	var ticket []byte // NULL is none
-	var requestedAt, turn int64
+	var requestedAt, priority int64
 	err = row.Scan(&j.ID, &j.Kind, &j.By, &j.Identifier, &j.AccountID, &j.Tenant, &ticket, &j.Portal, &j.Locale, &client,
-		&requestedAt, &turn, &j.Charged, &j.Attempts, &j.LeaseID)
+		&requestedAt, &priority, &j.Charged, &j.Attempts, &j.LeaseID)
 	copy(j.Ticket[:], ticket)
 	j.Client, _ = netip.ParseAddr(client) // "" is the zero Addr
-	j.RequestedAt, j.Turn = fromMicro(requestedAt), fromMicro(turn)
+	j.RequestedAt, j.Priority = fromMicro(requestedAt), fromMicro(priority)
 	return j, err
 })
 
@@ -222,9 +222,9 @@ func jobRows(jobs []recovery.Job) rows {
 		if j.Ticket != (recovery.Digest{}) {
 			ticket = j.Ticket[:]
 		}
-		turn := j.Turn.UnixMicro()
+		priority := j.Priority.UnixMicro()
 		rows.add(j.ID, string(j.Kind.Lane()), string(j.Kind), string(j.By), j.Identifier, j.AccountID, j.Tenant, ticket,
-			j.Portal, j.Locale, client, j.RequestedAt.UnixMicro(), turn, turn)
+			j.Portal, j.Locale, client, j.RequestedAt.UnixMicro(), priority, priority)
 	}
 	return rows
 }

@@ -19,7 +19,7 @@ var sqlite = statements{
 
 	lockLimits: `SELECT id, tat FROM recovery_limits WHERE id IN ({?})`,
 	setLimits:  `INSERT INTO recovery_limits (id, tat, slot) VALUES {(?, ?, ?)} ON CONFLICT (id) DO UPDATE SET tat = excluded.tat, slot = excluded.slot`,
-	insertJobs: `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, turn, order_at)
+	insertJobs: `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, priority, order_at)
 		VALUES {(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)}`,
 
 	claimAgain: `UPDATE recovery_jobs SET lease_id = ?, fresh = 0, order_at = ?, attempts = attempts + 1

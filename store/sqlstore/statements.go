@@ -41,7 +41,7 @@ type statements struct {
 // The columns that are read.
 const (
 	resetColumns = "digest, account_id, version, job_id, requester, requested_at, expires_at, ended"
-	jobColumns   = "id, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, turn, charged, attempts, lease_id"
+	jobColumns   = "id, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client, requested_at, priority, charged, attempts, lease_id"
 )
 
 func statementsOf(d Dialect) statements {

@@ -48,7 +48,7 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 		if err := w.take(ctx, j.RequestedAt, charges); err != nil {
 			return err
 		}
-		j.Turn = charges.Turn(j.RequestedAt, w.limits)
+		j.Priority = charges.Priority(j.RequestedAt, w.limits)
 		w.jobs = append(w.jobs, j) // flush stores it
 		return nil
 	}})

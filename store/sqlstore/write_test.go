@@ -304,10 +304,10 @@ func TestLimitsWithinABatch(t *testing.T) {
 		is.True(errors.Is(results[2], recovery.ErrLimited))
 		is.Equal(count(shared(s), "commit"), 1)
 
-		// The jobs of a client go one behind the other: each has its own Turn.
+		// The jobs of a client go one behind the other: each has its own Priority.
 		passes, passesToo := job, job
 		passes.ID, passesToo.ID = "passes", "passes too"
-		passesToo.Turn = now.Add(-time.Hour)
+		passesToo.Priority = now.Add(-time.Hour)
 		added := jobRows([]recovery.Job{passes, passesToo})
 		is.Equal(s.kept[len(s.kept)-1], sent(added.expand(sqlite.insertJobs), added.args(SQLite)...))
 	})

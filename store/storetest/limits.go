@@ -91,13 +91,13 @@ var limitCases = []testCase{
 			b.ok(b.enqueue(j, lenient, strict), "Enqueue")
 			used := time.Duration(min(i, 1)) * time.Minute
 			got := b.claimOne(t0)
-			b.want(got.Turn.Equal(t0.Add(-used)), "the Turn is %v before the request, not %v", t0.Sub(got.Turn), used)
+			b.want(got.Priority.Equal(t0.Add(-used)), "the Priority is %v before the request, not %v", t0.Sub(got.Priority), used)
 		}
 		b.wantLimit(b.enqueue(b.job(t0), lenient, strict), recovery.ScopeGlobal, time.Hour)
 		lenient.Lenient = false
 		b.wantLimit(b.take(t0, lenient), recovery.ScopeClient, time.Minute)
 	}},
-	{"Turn", "Enqueue appends the job with its Turn set to what Charges.Turn says of the states after that.", func(b *bench) {
+	{"Priority", "Enqueue appends the job with its Priority set to what Charges.Priority says of the states after that.", func(b *bench) {
 		narrow, wide := b.charge(recovery.ScopeClient, 9, time.Minute), b.charge(recovery.ScopeClient, 9, 2*time.Minute)
 		global := b.charge(recovery.ScopeGlobal, 9, time.Hour)
 		wants := map[string]time.Duration{}
@@ -113,7 +113,7 @@ var limitCases = []testCase{
 			b.ok(b.enqueue(j, c.charges...), "Enqueue")
 		}
 		for _, j := range b.claim(t0) {
-			b.want(j.Turn.Equal(t0.Add(-wants[j.ID])), "the Turn is %v, not %v before the request", t0.Sub(j.Turn), wants[j.ID])
+			b.want(j.Priority.Equal(t0.Add(-wants[j.ID])), "the Priority is %v, not %v before the request", t0.Sub(j.Priority), wants[j.ID])
 		}
 	}},
 	{"KeysAreApart", "A limit is counted under its key alone.", func(b *bench) {

@@ -31,7 +31,7 @@ var queueCases = []testCase{
 		}
 		for _, kind := range []recovery.JobKind{recovery.JobUsernames, recovery.JobNotice, recovery.JobOnReset} {
 			r := b.job(t0)
-			r.Kind, r.By, r.RequestedAt, r.Turn = kind, recovery.ByEmail, t0.Add(-time.Hour+tick), t0.Add(-time.Hour+tick)
+			r.Kind, r.By, r.RequestedAt, r.Priority = kind, recovery.ByEmail, t0.Add(-time.Hour+tick), t0.Add(-time.Hour+tick)
 			b.add(r)
 			wants[r.ID] = r
 		}
@@ -46,7 +46,7 @@ var queueCases = []testCase{
 			b.want(got == want, "job %s came back with other fields", got.ID)
 		}
 	}},
-	{"LatestTurnFirst", "Of jobs that were never claimed, the latest Turn goes first.", func(b *bench) {
+	{"LatestPriorityFirst", "Of jobs that were never claimed, the latest Priority goes first.", func(b *bench) {
 		client := b.charge(recovery.ScopeClient, 100, time.Minute)
 		var crowd []string
 		for i := range 4 { // each is a minute further back

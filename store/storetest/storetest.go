@@ -235,7 +235,7 @@ func (b *bench) leased(id string, at time.Time) recovery.Job {
 // job returns a job of the common kind, not yet stored.
 func (b *bench) job(at time.Time) recovery.Job {
 	return recovery.Job{
-		ID: b.id(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", RequestedAt: at, Turn: at,
+		ID: b.id(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", RequestedAt: at, Priority: at,
 	}
 }
 

@@ -199,7 +199,7 @@ func TestAttack_S18_JobOfAnotherTenant(t *testing.T) {
 			for _, kind := range []recovery.JobKind{recovery.JobOnReset, recovery.JobNotice} {
 				s.is.NoErr(s.Store.Enqueue(s.ctx, recovery.Job{
 					ID: "planted " + string(kind), Kind: kind, By: recovery.ByEmail, Identifier: "admin@umbrella.example",
-					AccountID: "a2", Tenant: "umbrella", RequestedAt: s.clock(), Turn: s.clock(),
+					AccountID: "a2", Tenant: "umbrella", RequestedAt: s.clock(), Priority: s.clock(),
 				}, nil))
 			}
 			s.attacks.Add(2)

@@ -93,7 +93,7 @@ func benchRequest() recovery.Job {
 	now := time.UnixMicro(time.Now().UnixMicro()).UTC()
 	return recovery.Job{
 		ID: nextID(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "billybob",
-		RequestedAt: now, Turn: now,
+		RequestedAt: now, Priority: now,
 	}
 }
 
@@ -129,7 +129,7 @@ func insertOnce(b *testing.B, s databases.Server, db *sql.DB) func(context.Conte
 }
 
 const insertJob = `INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
-	requested_at, turn, fresh, order_at) VALUES (?, 'mail', 'reset', 'username', 'billybob', '', '', '', '', ?, ?, ?, ?)`
+	requested_at, priority, fresh, order_at) VALUES (?, 'mail', 'reset', 'username', 'billybob', '', '', '', '', ?, ?, ?, ?)`
 
 // unreached returns a service whose limits are all counted and never reached.
 func unreached(b *testing.B, store recovery.Store) *recovery.Service {

@@ -21,7 +21,7 @@ func TestLatestAndLongestDueComeFirst(t *testing.T) {
 		store, db := databases.Open(t, s)
 		for fresh, prefix := range []string{"again", "fresh"} { // one a second, the first is the latest
 			execute(t, db, fmt.Sprintf(`INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
-				requested_at, turn, fresh, order_at) SELECT CONCAT('%s', n), 'mail', 'reset', 'username', '', '', '', '', '',
+				requested_at, priority, fresh, order_at) SELECT CONCAT('%s', n), 'mail', 'reset', 'username', '', '', '', '', '',
 				%[2]d - n * 1000000, %[2]d - n * 1000000, %[3]d, %[2]d - n * 1000000 FROM %[4]s`, prefix, t0.UnixMicro(), fresh, numbers(each)))
 		}
 		for round := range 3 {

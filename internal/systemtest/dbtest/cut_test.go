@@ -119,7 +119,7 @@ func (c *cutter) complete(up bool, n int) int {
 	completion := func(hash string) recovery.Redemption {
 		return recovery.Redemption{Digest: digest, At: now, PasswordHash: hash, Add: []recovery.Job{{
 			ID: "notice of " + hash, Kind: recovery.JobNotice, By: recovery.ByEmail, Identifier: account.Email,
-			AccountID: "1", RequestedAt: now, Turn: now,
+			AccountID: "1", RequestedAt: now, Priority: now,
 		}}}
 	}
 

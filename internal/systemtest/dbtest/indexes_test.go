@@ -136,7 +136,7 @@ func fill(t testing.TB, db *sql.DB, d sqlstore.Dialect, at time.Time, rows int) 
 		fmt.Sprintf(`INSERT INTO recovery_limits (id, tat, slot) SELECT %s, %d + n, %d FROM %s`, bytes, later, later/60_000_000, numbers(rows)),
 		// Most of the mail lane wait since yesterday, the others are to be tried again tomorrow.
 		fmt.Sprintf(`INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
-			requested_at, turn, fresh, order_at)
+			requested_at, priority, fresh, order_at)
 			SELECT CONCAT('r', n), CASE WHEN n %% 10 = 0 THEN 'notice' ELSE 'mail' END, 'reset', 'username', '', '', '', '', '', %[1]d + n, %[1]d + n,
 			CASE WHEN n %% 3 > 0 THEN 1 ELSE 0 END, CASE WHEN n %% 3 > 0 THEN %[1]d ELSE %[2]d END + n FROM %[3]s`,
 			at.Add(-24*time.Hour).UnixMicro(), later, numbers(rows)),

@@ -394,7 +394,7 @@ func (m *model) job(rt *rapid.T) recovery.Job {
 		By: one(rt, "by", []recovery.IdentifierKind{recovery.ByUsername, recovery.ByEmail}), Identifier: one(rt, "identifier", anyText),
 		AccountID: one(rt, "account", append(accountIDs, "")), Tenant: one(rt, "tenant", tenants), Portal: one(rt, "portal", anyText), Locale: one(rt, "locale", []string{"", "en-GB"}),
 		Client:      one(rt, "client", []netip.Addr{{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}),
-		RequestedAt: at, Turn: at,
+		RequestedAt: at, Priority: at,
 	}
 	if rapid.Bool().Draw(rt, "asked for a code") {
 		j.Ticket = recovery.Digest{rapid.Byte().Draw(rt, "ticket"), 31: 1}
@@ -567,7 +567,7 @@ func atRest(db *sql.DB) (string, error) {
 			FROM recovery_resets ORDER BY digest`, "d.d.dtt.b"},
 		{"limit", "SELECT id, tat FROM recovery_limits WHERE tat <> 0 ORDER BY id", "dt"},
 		{"job", `SELECT id, kind, by_kind, identifier, account_id, tenant, ticket, portal, locale, client,
-			requested_at, turn, charged, attempts, lease_id, fresh, order_at FROM recovery_jobs ORDER BY id`, "......d..cttb..bt"},
+			requested_at, priority, charged, attempts, lease_id, fresh, order_at FROM recovery_jobs ORDER BY id`, "......d..cttb..bt"},
 	} {
 		_, rows, err := databases.Rows(db, table.query)
 		if err != nil {

@@ -106,7 +106,7 @@ func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
 func request(at time.Time) recovery.Job {
 	return recovery.Job{
-		ID: newID(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", RequestedAt: at, Turn: at,
+		ID: newID(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "alice", RequestedAt: at, Priority: at,
 	}
 }
 

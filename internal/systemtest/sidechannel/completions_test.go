@@ -120,7 +120,7 @@ func (w *world) digestOf(s subject) recovery.Digest {
 // plant stores resets that no mail carries.
 func plant(ctx context.Context, store recovery.Store, at time.Time, resets ...recovery.Reset) error {
 	job := recovery.Job{
-		ID: randomToken(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "planted", RequestedAt: at, Turn: at,
+		ID: randomToken(), Kind: recovery.JobReset, By: recovery.ByUsername, Identifier: "planted", RequestedAt: at, Priority: at,
 	}
 	if err := store.Enqueue(ctx, job, nil); err != nil {
 		return err

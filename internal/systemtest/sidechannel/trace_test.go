@@ -77,9 +77,9 @@ func (s *traced) take() string {
 }
 
 func shape(r recovery.Job) string {
-	return fmt.Sprintf("id:%d %s by:%s identifier:%d account:%d tenant:%s code:%v portal:%s locale:%s client:%v at:%v turn:%v charged:%v attempts:%d lease:%d",
+	return fmt.Sprintf("id:%d %s by:%s identifier:%d account:%d tenant:%s code:%v portal:%s locale:%s client:%v at:%v priority:%v charged:%v attempts:%d lease:%d",
 		len(r.ID), r.Kind, r.By, len(r.Identifier), len(r.AccountID), r.Tenant, r.Ticket != recovery.Digest{}, r.Portal, r.Locale, r.Client,
-		r.RequestedAt, r.Turn, r.Charged, r.Attempts, len(r.LeaseID))
+		r.RequestedAt, r.Priority, r.Charged, r.Attempts, len(r.LeaseID))
 }
 
 func shapes(charges recovery.Charges) string {

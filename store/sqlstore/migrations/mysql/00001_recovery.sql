@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS recovery_jobs (
 	locale       VARBINARY(64) NOT NULL,
 	client       VARBINARY(64) NOT NULL,
 	requested_at BIGINT NOT NULL,
-	turn         BIGINT NOT NULL,
+	priority     BIGINT NOT NULL,
 	fresh        TINYINT NOT NULL DEFAULT 1,
 	order_at     BIGINT NOT NULL,
 	charged      TINYINT NOT NULL DEFAULT 0,

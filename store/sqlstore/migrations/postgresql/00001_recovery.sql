@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS recovery_jobs (
 	locale       TEXT COLLATE "C" NOT NULL,
 	client       TEXT COLLATE "C" NOT NULL,
 	requested_at BIGINT NOT NULL,
-	turn         BIGINT NOT NULL,
+	priority     BIGINT NOT NULL,
 	fresh        SMALLINT NOT NULL DEFAULT 1,
 	order_at     BIGINT NOT NULL,
 	charged      SMALLINT NOT NULL DEFAULT 0,

@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS recovery_jobs (
 	locale       TEXT NOT NULL,
 	client       TEXT NOT NULL,
 	requested_at INTEGER NOT NULL,
-	turn         INTEGER NOT NULL,
+	priority     INTEGER NOT NULL,
 	fresh        INTEGER NOT NULL DEFAULT 1,
 	order_at     INTEGER NOT NULL,
 	charged      INTEGER NOT NULL DEFAULT 0,
