@@ -20,7 +20,7 @@ func (j *job) sendResets(ctx context.Context, accounts []Account) error {
 		return err
 	}
 	m := j.message(MessageSignIn, allowed[0])
-	resets, byAccount := j.mint(&m, allowed)
+	resets, byAccount := j.newResets(&m, allowed)
 	if len(resets) > 0 {
 		m.Kind = MessageResetToken
 	}
@@ -58,9 +58,9 @@ func (j *job) sendResets(ctx context.Context, accounts []Account) error {
 	return nil
 }
 
-// mint makes a token for each account that has a password, and a code if one was asked for. It
+// newResets makes a token for each account that has a password, and a code if one was asked for. It
 // returns what the Store gets, and what the mail m gets by account ID.
-func (j *job) mint(m *Message, accounts []Account) (resets []Reset, byAccount map[string]MessageReset) {
+func (j *job) newResets(m *Message, accounts []Account) (resets []Reset, byAccount map[string]MessageReset) {
 	byAccount = map[string]MessageReset{}
 	withCode := j.job.Ticket != Digest{}
 	add := func(a Account, digest Digest, ttl time.Duration) time.Time {
@@ -129,21 +129,21 @@ func (j *job) allowed(ctx context.Context, portal Portal, accounts []Account) (a
 func (j *job) admit(ctx context.Context, kind MessageKind, to Account, resets []Reset) (superseded []string, ok bool, err error) {
 	j.event.Account = to
 	j.secrets = append(j.secrets, addresses(to.Email)...)
-	mint := Mint{JobID: j.job.ID, LeaseID: j.job.LeaseID, At: j.at, Resets: resets}
+	batch := ResetBatch{JobID: j.job.ID, LeaseID: j.job.LeaseID, At: j.at, Resets: resets}
 	if limits := &j.opts.Limits; !limits.InsecureOff {
 		mailbox, err := CanonicalEmail(to.Email)
 		if err != nil {
 			return nil, false, err
 		}
 		if len(resets) > 0 {
-			mint.Charges = limits.resetCharges(j.job.Tenant, mailbox, requesterNetwork(j.job.Client), resets)
+			batch.Charges = limits.resetCharges(j.job.Tenant, mailbox, requesterNetwork(j.job.Client), resets)
 		} else {
-			mint.Charges = limits.otherCharges(j.job.Tenant, mailbox, kind)
+			batch.Charges = limits.otherCharges(j.job.Tenant, mailbox, kind)
 		}
-		j.outcome.Refund = mint.Charges
+		j.outcome.Refund = batch.Charges
 	}
 	err = j.foreground(ctx, func(ctx context.Context) (err error) {
-		superseded, err = j.store.CreateResets(ctx, mint)
+		superseded, err = j.store.CreateResets(ctx, batch)
 		return err
 	})
 	if limited, ok := errors.AsType[*LimitError](err); ok {

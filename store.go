@@ -39,18 +39,18 @@ type Accounts interface {
 
 // Resets keeps the tokens, as digests.
 type Resets interface {
-	// CreateResets admits the mail that a claimed job is about to send, and stores its resets. It
+	// CreateResets charges the mail that a claimed job is about to send, and stores its resets. It
 	// must return ErrLeaseLost, and change nothing, unless the job is still leased under
-	// mint.LeaseID. It must leave out every reset that is superseded: the mail of a newer request
+	// batch.LeaseID. It must leave out every reset that is superseded: the mail of a newer request
 	// of the same Requester was accepted for its account (Outcome.MailedAccountIDs). It must return
 	// the IDs of those accounts, each once. If there were resets and none is left, it must change
-	// nothing. A request is newer if its RequestedAt is later, or the same and its JobID
-	// greater. One that is later than mint.At plus MaxClockSkew does not count.
+	// nothing. A request is newer if its RequestedAt is later, or the same and its JobID is
+	// greater. A request later than batch.At plus MaxClockSkew does not count.
 	//
-	// Unless the job's Charged is set, it must take mint.Charges and set Charged: a retry is not
+	// Unless the job's Charged is set, it must take batch.Charges and set Charged: a retry is not
 	// counted again. If they may not be taken it must return Charges.Take's error and change
 	// nothing. It must leave all other resets alone.
-	CreateResets(ctx context.Context, mint Mint) (superseded []string, err error)
+	CreateResets(ctx context.Context, batch ResetBatch) (superseded []string, err error)
 
 	// FindReset returns the reset with the digest, and its account as it is now. It must return
 	// TokenError{TokenUnknown} if there is none, and the error of Reset.Judge if that has one. It
@@ -210,8 +210,9 @@ func (r Reset) Judge(at time.Time, a Account) error {
 	return nil
 }
 
-// A Mint is the mail that a job is about to send.
-type Mint struct {
+// A ResetBatch is the resets of the mail that a job is about to send, and what the mail is charged. A
+// mail without tokens has no resets.
+type ResetBatch struct {
 	JobID   string
 	LeaseID string
 	At      time.Time

@@ -72,7 +72,7 @@ func (s Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) (found
 	return found, err
 }
 
-func (s Store) CreateResets(ctx context.Context, m recovery.Mint) (superseded []string, err error) {
+func (s Store) CreateResets(ctx context.Context, m recovery.ResetBatch) (superseded []string, err error) {
 	err = s.Around(ctx, "CreateResets", m, func(ctx context.Context) (err error) {
 		superseded, err = s.Store.CreateResets(ctx, m)
 		return err

@@ -28,7 +28,7 @@ func TestNothingIsLeft(t *testing.T) {
 	for i := range 4 {
 		resets = append(resets, recovery.Reset{Digest: recovery.Digest{byte(i)}, AccountID: "1", ExpiresAt: day})
 	}
-	_, err = s.CreateResets(t.Context(), recovery.Mint{JobID: "j", LeaseID: "l", At: day, Resets: resets})
+	_, err = s.CreateResets(t.Context(), recovery.ResetBatch{JobID: "j", LeaseID: "l", At: day, Resets: resets})
 	is.NoErr(err)
 	is.NoErr(s.Finish(t.Context(), recovery.Outcome{JobID: "j", LeaseID: "l", Discard: []recovery.Digest{{1}, {2}}}))
 

@@ -124,7 +124,7 @@ func TestTokensAreVoidedAfterPurge(t *testing.T) {
 				is.NoErr(s.Enqueue(t.Context(), recovery.Job{ID: "j"}, nil))
 				_, err := s.Claim(t.Context(), recovery.Claim{LeaseID: "l", JobID: "j"})
 				is.NoErr(err)
-				_, err = s.CreateResets(t.Context(), recovery.Mint{JobID: "j", LeaseID: "l", At: now, Resets: []recovery.Reset{{
+				_, err = s.CreateResets(t.Context(), recovery.ResetBatch{JobID: "j", LeaseID: "l", At: now, Resets: []recovery.Reset{{
 					Digest: recovery.Digest{digest}, AccountID: "1", Version: recovery.NewVersion("hash", "alice@example.com"),
 					RequestedAt: now, ExpiresAt: now.Add(life),
 				}}})

@@ -15,7 +15,7 @@ type reset struct {
 }
 
 // CreateResets implements [recovery.Resets].
-func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) (superseded []string, err error) {
+func (s *Store) CreateResets(ctx context.Context, m recovery.ResetBatch) (superseded []string, err error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // take takes the charges, or returns the error of Charges.Take. Those of a call are locked with its
-// batch already, those of a Mint are not.
+// batch already, those of a ResetBatch are not.
 func (w *work) take(ctx context.Context, at time.Time, charges recovery.Charges) error {
 	if err := w.lock(ctx, charges); err != nil {
 		return err

@@ -101,10 +101,10 @@ var (
 )
 
 // mint is the mail of the job, for the reset and one of another account.
-func mint(charges ...recovery.Charge) recovery.Mint {
+func mint(charges ...recovery.Charge) recovery.ResetBatch {
 	second := reset
 	second.Digest, second.AccountID = recovery.Digest{2}, "3"
-	return recovery.Mint{JobID: job.ID, LeaseID: "lease", At: now, Resets: []recovery.Reset{reset, second}, Charges: charges}
+	return recovery.ResetBatch{JobID: job.ID, LeaseID: "lease", At: now, Resets: []recovery.Reset{reset, second}, Charges: charges}
 }
 
 // A method is a call of a method of the store, made so that it comes to as many statements as it

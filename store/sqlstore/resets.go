@@ -12,7 +12,7 @@ import (
 
 // CreateResets implements [recovery.Resets]. It locks the accounts, so that the job of a newer
 // request cannot finish between the check for it and the insert.
-func (s *Store) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
+func (s *Store) CreateResets(ctx context.Context, m recovery.ResetBatch) ([]string, error) {
 	if m.LeaseID == noLease {
 		return nil, recovery.ErrLeaseLost
 	}

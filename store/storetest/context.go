@@ -31,7 +31,7 @@ var contextCases = []testCase{
 			{"CreateResets", func() error {
 				r := b.reset(a, t0)
 				r.JobID = leased.ID
-				_, err := b.Store.CreateResets(ctx, recovery.Mint{JobID: leased.ID, LeaseID: leased.LeaseID, At: t0, Resets: []recovery.Reset{r}})
+				_, err := b.Store.CreateResets(ctx, recovery.ResetBatch{JobID: leased.ID, LeaseID: leased.LeaseID, At: t0, Resets: []recovery.Reset{r}})
 				return err
 			}},
 			{"Stats", func() error { _, err := b.Store.Stats(ctx); return err }},

@@ -97,7 +97,7 @@ var finishCases = []testCase{
 		attempt := func(refund recovery.Charges, retry time.Time) error {
 			r := b.reset(a, t0)
 			r.JobID = j.ID
-			_, err := b.Store.CreateResets(b.ctx, recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{r}, Charges: charges})
+			_, err := b.Store.CreateResets(b.ctx, recovery.ResetBatch{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{r}, Charges: charges})
 			b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: t0, RetryAt: retry, Refund: refund}), "Finish")
 			return err
 		}
@@ -183,7 +183,7 @@ var finishCases = []testCase{
 		first, second := b.reset(a, t0.Add(time.Minute)), b.reset(other, t0.Add(time.Minute))
 		second.JobID = first.JobID
 		j := b.leased(first.JobID, first.RequestedAt)
-		_, err := b.Store.CreateResets(b.ctx, recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{first, second}})
+		_, err := b.Store.CreateResets(b.ctx, recovery.ResetBatch{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{first, second}})
 		b.ok(err, "CreateResets")
 		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{
 			JobID: j.ID, LeaseID: j.LeaseID, At: t0, MailedAccountIDs: []string{other.ID, a.ID}, Requester: requester,
@@ -282,7 +282,7 @@ func (b *bench) wantLost(when string, a recovery.Account, id, lease string) {
 	}
 	r := b.reset(a, t0)
 	r.JobID = id
-	_, err := b.Store.CreateResets(b.ctx, recovery.Mint{
+	_, err := b.Store.CreateResets(b.ctx, recovery.ResetBatch{
 		JobID: id, LeaseID: lease, At: t0, Resets: []recovery.Reset{r}, Charges: []recovery.Charge{b.charge(recovery.ScopeMailbox, 1, time.Hour)},
 	})
 	wantLost(err)

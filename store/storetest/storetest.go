@@ -71,7 +71,7 @@ var groups = []struct {
 	{"FindAccounts", accountCases},
 	{"Tenants", tenantCases},
 	{"Resets", resetCases},
-	{"CreateResets", mintCases},
+	{"CreateResets", createCases},
 	{"Redeem", redeemCases},
 	{"Codes", codeCases},
 	{"Limits", limitCases},
@@ -201,7 +201,7 @@ func (b *bench) create(r recovery.Reset, charges ...recovery.Charge) (superseded
 func (b *bench) mint(resets []recovery.Reset, charges ...recovery.Charge) (superseded []string, err error) {
 	at := resets[0].RequestedAt
 	j := b.leased(resets[0].JobID, at)
-	superseded, err = b.Store.CreateResets(b.ctx, recovery.Mint{
+	superseded, err = b.Store.CreateResets(b.ctx, recovery.ResetBatch{
 		JobID: j.ID, LeaseID: j.LeaseID, At: at, Resets: resets, Charges: charges,
 	})
 	b.finish(j, at)

@@ -51,7 +51,7 @@ func newManyStores(t testing.TB, d sqlstore.Dialect, db *sql.DB) manyStores {
 
 func (n manyStores) one() *sqlstore.Store { return n.all[int(n.next.Add(1))%len(n.all)] }
 
-func (n manyStores) CreateResets(ctx context.Context, m recovery.Mint) ([]string, error) {
+func (n manyStores) CreateResets(ctx context.Context, m recovery.ResetBatch) ([]string, error) {
 	return n.one().CreateResets(ctx, m)
 }
 

@@ -279,7 +279,7 @@ func (m *model) claimed(rt *rapid.T) recovery.Job {
 func (m *model) createResets(rt *rapid.T) { m.mint(rt, m.claimed(rt)) }
 
 func (m *model) mint(rt *rapid.T, j recovery.Job) {
-	mint := recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: m.at(rt)}
+	mint := recovery.ResetBatch{JobID: j.ID, LeaseID: j.LeaseID, At: m.at(rt)}
 	if seldom(rt, "wrong lease") {
 		mint.LeaseID = one(rt, "lease", []string{"", "another", m.claimed(rt).LeaseID})
 	}

@@ -131,8 +131,8 @@ func leaseFor(t testing.TB, store recovery.Store, r recovery.Reset) recovery.Job
 	return lease(t, store, j)
 }
 
-func mintOf(j recovery.Job, resets ...recovery.Reset) recovery.Mint {
-	return recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: j.RequestedAt, Resets: resets}
+func mintOf(j recovery.Job, resets ...recovery.Reset) recovery.ResetBatch {
+	return recovery.ResetBatch{JobID: j.ID, LeaseID: j.LeaseID, At: j.RequestedAt, Resets: resets}
 }
 
 // mint stores a reset by a job of its own, which is gone afterwards.
@@ -261,7 +261,7 @@ func TestAttack_S42_MailboxLimitIsExactUnderParallelMails(t *testing.T) {
 		for i := range 10 {
 			accounts = append(accounts, stored(t, store, db, s.Dialect, i))
 		}
-		mints := make([]recovery.Mint, mails)
+		mints := make([]recovery.ResetBatch, mails)
 		for i := range mints {
 			r := resetOf(accounts[i%len(accounts)], t0)
 			r.Requester = recovery.Digest{byte(i % 20)} // three of each
@@ -369,7 +369,7 @@ func TestOlderTokenNeverOutlivesMailOfANewerRequest(t *testing.T) {
 			newer := leaseFor(t, store, mailed)
 			_, err := store.CreateResets(t.Context(), mintOf(newer, mailed))
 			is.NoErr(err)
-			mints := make([]recovery.Mint, older)
+			mints := make([]recovery.ResetBatch, older)
 			for j := range mints {
 				r := resetOf(a, t0.Add(-time.Minute))
 				r.Requester[0] = byte(j % 2)

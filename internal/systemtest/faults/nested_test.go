@@ -80,7 +80,7 @@ func (w *world) plant(id, text string) {
 	const job = "z" // the newest of this instant, whatever a worker mails meanwhile
 	err1 := w.users.Enqueue(w.t.Context(), recovery.Job{ID: job, Kind: recovery.JobReset, RequestedAt: now, Priority: now}, nil)
 	_, err2 := w.users.Claim(w.t.Context(), recovery.Claim{LeaseID: job, JobID: job, At: now, Until: now, Max: 1})
-	_, err3 := w.users.CreateResets(w.t.Context(), recovery.Mint{JobID: job, LeaseID: job, At: now, Resets: []recovery.Reset{{
+	_, err3 := w.users.CreateResets(w.t.Context(), recovery.ResetBatch{JobID: job, LeaseID: job, At: now, Resets: []recovery.Reset{{
 		Digest: token.Digest(), AccountID: id, Version: found[0].Version, RequestedAt: now, JobID: job, ExpiresAt: now.Add(time.Hour),
 	}}})
 	err4 := w.users.Finish(w.t.Context(), recovery.Outcome{JobID: job, LeaseID: job, At: now})

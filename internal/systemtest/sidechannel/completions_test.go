@@ -132,7 +132,7 @@ func plant(ctx context.Context, store recovery.Store, at time.Time, resets ...re
 	for i := range resets {
 		resets[i].JobID = job.ID
 	}
-	if _, err = store.CreateResets(ctx, recovery.Mint{JobID: job.ID, LeaseID: job.ID, At: at, Resets: resets}); err != nil {
+	if _, err = store.CreateResets(ctx, recovery.ResetBatch{JobID: job.ID, LeaseID: job.ID, At: at, Resets: resets}); err != nil {
 		return err
 	}
 	return store.Finish(ctx, recovery.Outcome{JobID: job.ID, LeaseID: job.ID, At: at})

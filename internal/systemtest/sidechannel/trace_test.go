@@ -45,7 +45,7 @@ func argument(arg any) string {
 	switch a := arg.(type) {
 	case recovery.AccountQuery:
 		return fmt.Sprintf("tenant:%s by:%s typed:%d canonical:%d max:%d", a.Tenant, a.By, len(a.Typed), len(a.Canonical), a.Max)
-	case recovery.Mint:
+	case recovery.ResetBatch:
 		return fmt.Sprintf("resets:%d %s", len(a.Resets), shapes(a.Charges))
 	case spy.FindReset:
 		return fmt.Sprintf("at:%v", a.At)

@@ -6,7 +6,7 @@ import (
 	"example.com/recovery"
 )
 
-var mintCases = []testCase{
+var createCases = []testCase{
 	{"LeavesOthers", "CreateResets must leave all other resets alone.", func(b *bench) {
 		a := b.alice()
 		first := b.live(a, t0)
@@ -39,7 +39,7 @@ var mintCases = []testCase{
 		first, second := b.reset(a, t0), b.reset(other, t0)
 		second.JobID = first.JobID
 		j := b.leased(first.JobID, t0)
-		superseded, err := b.Store.CreateResets(b.ctx, recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{first, second}})
+		superseded, err := b.Store.CreateResets(b.ctx, recovery.ResetBatch{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{first, second}})
 		b.ok(err, "CreateResets")
 		b.want(len(superseded) == 1 && superseded[0] == a.ID, "CreateResets left out %q, not alice", superseded)
 		b.wantReason(first.Digest, t0, recovery.TokenUnknown)
@@ -51,7 +51,7 @@ var mintCases = []testCase{
 		old := b.live(a, t0)
 		b.wantReason(old.Digest, t0.Add(time.Minute), "")
 	}},
-	{"NotSupersededFromFarAhead", "Newer means a later RequestedAt, but not later than mint.At plus MaxClockSkew.", func(b *bench) {
+	{"NotSupersededFromFarAhead", "Newer means a later RequestedAt, but not later than batch.At plus MaxClockSkew.", func(b *bench) {
 		a := b.alice()
 		b.mailed(b.live(a, t0.Add(recovery.MaxClockSkew+tick)))
 		b.live(a, t0)
@@ -85,17 +85,17 @@ var mintCases = []testCase{
 		before := b.dump()
 		second := b.reset(a, t0)
 		second.JobID = j.ID
-		mint := recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{second}, Charges: []recovery.Charge{b.charge(recovery.ScopeAccount, 1, time.Hour), mailbox}}
-		_, err = b.Store.CreateResets(b.ctx, mint)
+		batch := recovery.ResetBatch{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{second}, Charges: []recovery.Charge{b.charge(recovery.ScopeAccount, 1, time.Hour), mailbox}}
+		_, err = b.Store.CreateResets(b.ctx, batch)
 		b.wantLimit(err, recovery.ScopeMailbox, time.Hour)
 		b.want(b.dump() == before, "what is stored changed")
 		b.wantReason(second.Digest, t0, recovery.TokenUnknown)
-		mint.At = t0.Add(time.Hour)
-		_, err = b.Store.CreateResets(b.ctx, mint)
+		batch.At = t0.Add(time.Hour)
+		_, err = b.Store.CreateResets(b.ctx, batch)
 		b.ok(err, "CreateResets an hour later")
 		b.wantLimit(b.take(t0.Add(time.Hour), mailbox), recovery.ScopeMailbox, time.Hour)
 	}},
-	{"ChargedOnce", "Unless the job's Charged is set, it must take mint.Charges and set Charged: a retry is not counted again.", func(b *bench) {
+	{"ChargedOnce", "Unless the job's Charged is set, it must take batch.Charges and set Charged: a retry is not counted again.", func(b *bench) {
 		a := b.alice()
 		mailbox := b.charge(recovery.ScopeMailbox, 2, time.Hour)
 		j := b.leased(b.id(), t0)
@@ -103,7 +103,7 @@ var mintCases = []testCase{
 			b.want(j.Attempts == 1 || j.Charged, "a retry does not say that it was charged")
 			r := b.reset(a, t0)
 			r.JobID = j.ID
-			_, err := b.Store.CreateResets(b.ctx, recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{r}, Charges: []recovery.Charge{mailbox}})
+			_, err := b.Store.CreateResets(b.ctx, recovery.ResetBatch{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{r}, Charges: []recovery.Charge{mailbox}})
 			b.ok(err, "CreateResets")
 			b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: t0, RetryAt: t0}), "Finish")
 			j = b.claimOne(t0)
@@ -114,35 +114,35 @@ var mintCases = []testCase{
 	{"NoResets", "A mail without tokens is counted like the others.", func(b *bench) {
 		mailbox := b.charge(recovery.ScopeMailbox, 1, time.Hour)
 		first, second := b.leased(b.id(), t0), b.leased(b.id(), t0)
-		mint := recovery.Mint{JobID: first.ID, LeaseID: first.LeaseID, At: t0, Charges: []recovery.Charge{mailbox}}
-		_, err := b.Store.CreateResets(b.ctx, mint)
+		batch := recovery.ResetBatch{JobID: first.ID, LeaseID: first.LeaseID, At: t0, Charges: []recovery.Charge{mailbox}}
+		_, err := b.Store.CreateResets(b.ctx, batch)
 		b.ok(err, "CreateResets")
-		mint.JobID, mint.LeaseID = second.ID, second.LeaseID
-		_, err = b.Store.CreateResets(b.ctx, mint)
+		batch.JobID, batch.LeaseID = second.ID, second.LeaseID
+		_, err = b.Store.CreateResets(b.ctx, batch)
 		b.wantLimit(err, recovery.ScopeMailbox, time.Hour)
 	}},
 	{"RaceLimit", "Concurrent calls must have the result of some order of them: as many mails are admitted as the limit lets pass.", func(b *bench) {
 		a := b.alice()
 		mailbox := b.charge(recovery.ScopeMailbox, 3, time.Hour)
-		var mints []recovery.Mint
+		var batches []recovery.ResetBatch
 		for range racers {
 			r := b.reset(a, t0)
 			j := b.leased(r.JobID, t0)
-			mints = append(mints, recovery.Mint{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{r},
+			batches = append(batches, recovery.ResetBatch{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{r},
 				Charges: []recovery.Charge{mailbox, b.charge(recovery.ScopeAccount, 1, time.Hour)}})
 		}
-		errs := together(len(mints), func(i int) error {
-			_, err := b.Store.CreateResets(b.ctx, mints[i])
+		errs := together(len(batches), func(i int) error {
+			_, err := b.Store.CreateResets(b.ctx, batches[i])
 			return err
 		})
 		admitted := 0
 		for i, err := range errs {
 			if err == nil {
 				admitted++
-				b.wantReason(mints[i].Resets[0].Digest, t0, "")
+				b.wantReason(batches[i].Resets[0].Digest, t0, "")
 			} else {
 				b.wantLimit(err, recovery.ScopeMailbox, time.Hour)
-				b.wantReason(mints[i].Resets[0].Digest, t0, recovery.TokenUnknown)
+				b.wantReason(batches[i].Resets[0].Digest, t0, recovery.TokenUnknown)
 			}
 		}
 		b.want(admitted == 3, "%d of %d concurrent mails passed a limit of 3", admitted, racers)
