@@ -24,8 +24,8 @@ const (
 	minNoticeTries = 5
 )
 
-// A job is one Job being handled.
-type job struct {
+// A delivery is one attempt at a Job.
+type delivery struct {
 	*Service
 	job     Job
 	began   time.Time // by the process's own clock
@@ -40,37 +40,37 @@ type job struct {
 	secrets []string // addresses and tokens that must not get into a log
 }
 
-func (j *job) do(ctx context.Context) error {
-	j.at = j.now()
-	r := &j.job
-	switch r.Kind {
+func (d *delivery) do(ctx context.Context) error {
+	d.at = d.now()
+	j := &d.job
+	switch j.Kind {
 	case JobNotice:
-		return j.sendNotice(ctx)
+		return d.sendNotice(ctx)
 	case JobOnReset:
-		return j.callOnReset(ctx)
+		return d.callOnReset(ctx)
 	}
-	waited := j.at.Sub(r.RequestedAt)
-	if r.Attempts == 1 {
-		emit(&j.events, routine, j.opts.Hooks.JobStarted, j.event)
-		j.slips.began(waited)
+	waited := d.at.Sub(j.RequestedAt)
+	if j.Attempts == 1 {
+		emit(&d.events, routine, d.opts.Hooks.JobStarted, d.event)
+		d.slips.began(waited)
 	}
-	if j.tooOld(*r, j.at) {
-		j.slips.dropped()
-		j.drop(DropTooOld)
+	if d.tooOld(*j, d.at) {
+		d.slips.dropped()
+		d.drop(DropTooOld)
 		return nil
 	}
-	j.hides = true
-	accounts, err := j.meant(ctx)
+	d.hides = true
+	accounts, err := d.meant(ctx)
 	if err != nil || len(accounts) == 0 {
 		return err
 	}
-	switch r.Kind {
+	switch j.Kind {
 	case JobUsernames:
-		return j.sendUsernames(ctx, accounts)
+		return d.sendUsernames(ctx, accounts)
 	case JobReset:
-		return j.sendResets(ctx, accounts)
+		return d.sendResets(ctx, accounts)
 	}
-	j.drop(DropMalformed)
+	d.drop(DropMalformed)
 	return nil
 }
 
@@ -81,112 +81,112 @@ func (s *Service) tooOld(j Job, at time.Time) bool {
 
 // sendNotice tells the address that the account had when its password was changed, even if the
 // account is gone by now.
-func (j *job) sendNotice(ctx context.Context) error {
-	a, err := j.account(ctx)
+func (d *delivery) sendNotice(ctx context.Context) error {
+	a, err := d.account(ctx)
 	if err != nil {
 		return err
 	}
-	a.Email = j.job.Identifier
-	m := j.message(MessagePasswordChanged, a)
+	a.Email = d.job.Identifier
+	m := d.message(MessagePasswordChanged, a)
 	if a.Username != "" {
 		m.Usernames = []string{a.Username}
 	}
-	return j.send(ctx, m)
+	return d.send(ctx, m)
 }
 
-func (j *job) callOnReset(ctx context.Context) error {
-	if j.opts.OnReset == nil {
+func (d *delivery) callOnReset(ctx context.Context) error {
+	if d.opts.OnReset == nil {
 		return errors.New("recovery: Options.OnReset is not set in this process")
 	}
-	a, err := j.account(ctx)
+	a, err := d.account(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, j.opts.SendTimeout)
+	ctx, cancel := context.WithTimeout(ctx, d.opts.SendTimeout)
 	defer cancel()
-	if err := j.opts.OnReset(ctx, a); err != nil {
+	if err := d.opts.OnReset(ctx, a); err != nil {
 		return err
 	}
-	emit(&j.events, matters, j.opts.Hooks.OnResetCalled, j.event)
+	emit(&d.events, matters, d.opts.Hooks.OnResetCalled, d.event)
 	return nil
 }
 
 // message fills in what all kinds of messages have.
-func (j *job) message(kind MessageKind, a Account) Message {
-	r := &j.job
+func (d *delivery) message(kind MessageKind, a Account) Message {
+	j := &d.job
 	return Message{
-		ID: r.ID, Kind: kind, To: trimSpace(a.Email), Tenant: r.Tenant, Locale: strings.Trim(a.Locale+","+r.Locale, ","),
-		Application: j.opts.Application, RequestedAt: r.RequestedAt, Client: r.Client,
+		ID: j.ID, Kind: kind, To: trimSpace(a.Email), Tenant: j.Tenant, Locale: strings.Trim(a.Locale+","+j.Locale, ","),
+		Application: d.opts.Application, RequestedAt: j.RequestedAt, Client: j.Client,
 	}
 }
 
-func (j *job) send(ctx context.Context, m Message) error {
-	m.SentAt = j.now()
+func (d *delivery) send(ctx context.Context, m Message) error {
+	m.SentAt = d.now()
 	if err := ctx.Err(); err != nil { // nothing has left, for certain
 		return err
 	}
-	j.secrets = append(j.secrets, addresses(m.To)...)
-	ctx, cancel := context.WithTimeout(ctx, j.opts.SendTimeout)
+	d.secrets = append(d.secrets, addresses(m.To)...)
+	ctx, cancel := context.WithTimeout(ctx, d.opts.SendTimeout)
 	defer cancel()
-	j.mailed, j.unsure = true, true // until it is known, also after a panic
-	result := try{failed: true, unsure: true}
+	d.mailed, d.unsure = true, true // until it is known, also after a panic
+	result := sample{failed: true, unsure: true}
 	defer func() {
-		result.attempt, result.took = j.job.Attempts, time.Since(j.began)
-		j.pace.note(j.job.Kind.Lane(), result)
+		result.attempt, result.took = d.job.Attempts, time.Since(d.began)
+		d.pace.note(d.job.Kind.Lane(), result)
 	}()
-	err := j.mailer.Send(ctx, m)
-	j.refused = errors.Is(err, ErrPermanent)
-	j.unsure = errors.Is(err, ErrUncertain) || err != nil && ctx.Err() != nil
-	result = try{failed: err != nil && !j.refused, unsure: j.unsure}
+	err := d.mailer.Send(ctx, m)
+	d.refused = errors.Is(err, ErrPermanent)
+	d.unsure = errors.Is(err, ErrUncertain) || err != nil && ctx.Err() != nil
+	result = sample{failed: err != nil && !d.refused, unsure: d.unsure}
 	if err != nil {
 		return err
 	}
-	emit(&j.events, routine, j.opts.Hooks.MailSent, j.event)
+	emit(&d.events, routine, d.opts.Hooks.MailSent, d.event)
 	return nil
 }
 
-func (j *job) drop(reason DropReason) {
-	event := j.event
+func (d *delivery) drop(reason DropReason) {
+	event := d.event
 	event.Reason = reason
-	j.told = append(j.told, func() { emit(&j.events, routine, j.opts.Hooks.JobDropped, event) })
+	d.told = append(d.told, func() { emit(&d.events, routine, d.opts.Hooks.JobDropped, event) })
 }
 
 // endsBefore reports whether the request is too old to be tried again.
-func (j *job) endsBefore(now time.Time) bool {
-	age := now.Sub(j.job.RequestedAt)
-	switch j.job.Kind {
+func (d *delivery) endsBefore(now time.Time) bool {
+	age := now.Sub(d.job.RequestedAt)
+	switch d.job.Kind {
 	case JobOnReset:
 		return false // until it returns nil
 	case JobNotice: // it may have waited that long for a worker
-		return age >= maxNoticeAge && j.job.Attempts >= minNoticeTries
+		return age >= maxNoticeAge && d.job.Attempts >= minNoticeTries
 	}
-	return age >= j.opts.MaxRequestAge
+	return age >= d.opts.MaxRequestAge
 }
 
 // backoff doubles with every attempt up to a bound, and is random in its upper half, so that jobs
 // that failed together do not come back together.
-func (j *job) backoff() time.Duration {
+func (d *delivery) backoff() time.Duration {
 	most, unsure := maxBackoff, unsureBackoff
-	if k := j.job.Kind; k == JobNotice || k == JobOnReset {
+	if k := d.job.Kind; k == JobNotice || k == JobOnReset {
 		most, unsure = noticeBackoff, unsureNoticeBackoff
 	}
-	if j.unsure {
+	if d.unsure {
 		return unsure
 	}
-	d := most
-	if shift := j.job.Attempts - 1; shift < 16 {
-		d = min(firstBackoff<<max(shift, 0), most)
+	wait := most
+	if shift := d.job.Attempts - 1; shift < 16 {
+		wait = min(firstBackoff<<max(shift, 0), most)
 	}
-	return d/2 + rand.N(d/2)
+	return wait/2 + rand.N(wait/2)
 }
 
-func (j *job) logAttrs(err error) []any {
+func (d *delivery) logAttrs(err error) []any {
 	return []any{
-		"job", j.job.ID, "kind", string(j.job.Kind), "attempt", j.job.Attempts,
-		"error", j.scrubbed(err).Error(),
+		"job", d.job.ID, "kind", string(d.job.Kind), "attempt", d.job.Attempts,
+		"error", d.scrubbed(err).Error(),
 	}
 }
 
-func (j *job) scrubbed(err error) error {
-	return &outsideError{text: scrub(err.Error(), j.secrets...), err: err}
+func (d *delivery) scrubbed(err error) error {
+	return &outsideError{text: scrub(err.Error(), d.secrets...), err: err}
 }

@@ -9,25 +9,25 @@ const maxAccounts = 1000 // of one address
 
 // meant returns the accounts that the request means and that may be mailed, all of one mailbox:
 // those that may be recovered, and those that log in elsewhere.
-func (j *job) meant(ctx context.Context) (accounts []Account, err error) {
-	r := &j.job
-	canonical, err := j.canonical(r.By, r.Identifier)
+func (d *delivery) meant(ctx context.Context) (accounts []Account, err error) {
+	j := &d.job
+	canonical, err := d.canonical(j.By, j.Identifier)
 	if err != nil {
-		j.drop(DropMalformed)
+		d.drop(DropMalformed)
 		return nil, nil
 	}
-	j.secrets = append(j.secrets, r.Identifier, canonical)
-	found, err := j.find(ctx, AccountQuery{Tenant: r.Tenant, By: r.By, Typed: r.Identifier, Canonical: canonical, Max: maxAccounts + 1})
+	d.secrets = append(d.secrets, j.Identifier, canonical)
+	found, err := d.find(ctx, AccountQuery{Tenant: j.Tenant, By: j.By, Typed: j.Identifier, Canonical: canonical, Max: maxAccounts + 1})
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range j.matching(found[:min(len(found), maxAccounts)], canonical) {
+	for _, a := range d.matching(found[:min(len(found), maxAccounts)], canonical) {
 		_, err := CanonicalEmail(a.Email)
 		reason := DropReason("")
 		switch {
 		case !a.Active:
 			reason = DropInactive
-		case !a.HasPassword && j.opts.NoSignInMail:
+		case !a.HasPassword && d.opts.NoSignInMail:
 			reason = DropNoPassword
 		case !a.EmailVerified:
 			reason = DropUnverified
@@ -37,25 +37,25 @@ func (j *job) meant(ctx context.Context) (accounts []Account, err error) {
 			accounts = append(accounts, a)
 			continue
 		}
-		j.event.Account = a
-		j.drop(reason)
+		d.event.Account = a
+		d.drop(reason)
 	}
-	j.event.Account = Account{}
+	d.event.Account = Account{}
 	if len(found) > maxAccounts && found[maxAccounts].Eligible() { // there may be more
-		j.drop(DropTooManyFound)
+		d.drop(DropTooManyFound)
 	}
-	return j.ofOneMailbox(accounts), nil
+	return d.ofOneMailbox(accounts), nil
 }
 
 // ofOneMailbox returns the accounts if all have one mailbox: otherwise nothing tells whose name it
 // is. Those without a password do not count where others have one.
-func (j *job) ofOneMailbox(accounts []Account) (kept []Account) {
+func (d *delivery) ofOneMailbox(accounts []Account) (kept []Account) {
 	for _, a := range accounts { // those with a password are first
 		switch first := accounts[0]; {
 		case spelling(ByEmail, a.Email) == spelling(ByEmail, first.Email):
 			kept = append(kept, a)
 		case a.HasPassword == first.HasPassword:
-			j.drop(DropNamesake)
+			d.drop(DropNamesake)
 			return nil
 		}
 	}
@@ -67,8 +67,8 @@ func (j *job) ofOneMailbox(accounts []Account) (kept []Account) {
 // request means the one exactly as typed, or else the one in lower case: the others must not learn
 // of it. Doubtful accounts count only if there are no others: an unverified address proves no claim
 // to it, and nobody asks for a name with white space around it.
-func (j *job) matching(found []Account, canonical string) []Account {
-	by := j.job.By
+func (d *delivery) matching(found []Account, canonical string) []Account {
+	by := d.job.By
 	certain, doubtful := map[string][]Account{}, map[string][]Account{}
 	for _, a := range found {
 		stored := a.Username
@@ -76,10 +76,10 @@ func (j *job) matching(found []Account, canonical string) []Account {
 		if by == ByEmail {
 			stored, isCertain = a.Email, a.EmailVerified
 		}
-		if a.Tenant != j.job.Tenant {
+		if a.Tenant != d.job.Tenant {
 			continue
 		}
-		if c, err := j.canonical(by, stored); err != nil || c != canonical {
+		if c, err := d.canonical(by, stored); err != nil || c != canonical {
 			continue
 		}
 		spelled := doubtful
@@ -92,20 +92,20 @@ func (j *job) matching(found []Account, canonical string) []Account {
 	if len(certain) == 0 {
 		spelled = doubtful
 	}
-	for _, exact := range []string{spelling(by, j.job.Identifier), spelling(by, canonical)} {
+	for _, exact := range []string{spelling(by, d.job.Identifier), spelling(by, canonical)} {
 		if accounts := spelled[exact]; len(accounts) > 0 {
 			return accounts
 		}
 	}
 	switch len(spelled) {
 	case 0:
-		j.drop(DropNoAccount)
+		d.drop(DropNoAccount)
 	case 1:
 		for _, accounts := range spelled {
 			return accounts
 		}
 	default:
-		j.drop(DropNamesake)
+		d.drop(DropNamesake)
 	}
 	return nil
 }
@@ -123,10 +123,10 @@ func spelling(by IdentifierKind, s string) string {
 }
 
 // account returns the job's account as it is now, or only its ID if it is gone.
-func (j *job) account(ctx context.Context) (Account, error) {
-	a := Account{ID: j.job.AccountID, Tenant: j.job.Tenant}
+func (d *delivery) account(ctx context.Context) (Account, error) {
+	a := Account{ID: d.job.AccountID, Tenant: d.job.Tenant}
 	// It asks for more than one, because the Store's comparison may be loose for IDs too.
-	found, err := j.find(ctx, AccountQuery{Tenant: a.Tenant, By: ByID, Typed: a.ID, Canonical: a.ID, Max: maxAccounts})
+	found, err := d.find(ctx, AccountQuery{Tenant: a.Tenant, By: ByID, Typed: a.ID, Canonical: a.ID, Max: maxAccounts})
 	if err != nil {
 		return a, err
 	}
@@ -135,14 +135,14 @@ func (j *job) account(ctx context.Context) (Account, error) {
 			a = f
 		}
 	}
-	j.event.Account = a
-	j.secrets = append(j.secrets, addresses(a.Email)...)
+	d.event.Account = a
+	d.secrets = append(d.secrets, addresses(a.Email)...)
 	return a, nil
 }
 
-func (j *job) find(ctx context.Context, query AccountQuery) (found []Account, err error) {
-	err = j.foreground(ctx, func(ctx context.Context) error {
-		found, err = j.store.FindAccounts(ctx, query)
+func (d *delivery) find(ctx context.Context, query AccountQuery) (found []Account, err error) {
+	err = d.foreground(ctx, func(ctx context.Context) error {
+		found, err = d.store.FindAccounts(ctx, query)
 		return err
 	})
 	return found, err

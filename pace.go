@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A try is how one attempt to mail went.
-type try struct {
+// A sample is how one attempt to mail went.
+type sample struct {
 	attempt int           // of its job
 	took    time.Duration // from the beginning of the job to the answer of the mail system
 	failed  bool          // to be tried again
@@ -31,17 +31,17 @@ const (
 // takes its place in the worker for as long, and is tried again if that mail had to be. So other
 // mails do not show a stranger whether this job meant somebody.
 type pace struct {
-	none time.Duration // what a try takes while none is known
+	none time.Duration // what an attempt takes while no sample is known
 
 	mu     sync.Mutex
-	recent [paceMemory]try
+	recent [paceMemory]sample
 	n      int
 	since  time.Time // the first failure after the last success
 	echoes int       // how many jobs without a mail may still be tried again
 }
 
-// note remembers a try. Notices only tell whether the mail system works: no job imitates them.
-func (p *pace) note(l Lane, t try) {
+// note remembers a sample. Notices only tell whether the mail system works: no job imitates them.
+func (p *pace) note(l Lane, t sample) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if l == LaneMail {
@@ -64,11 +64,11 @@ func (p *pace) note(l Lane, t try) {
 // attempt or earlier. Its time is drawn from the mails that ended alike, up to tailFactor times
 // their median: jobs for unknown names must not fill the places because a few mailboxes answer
 // slowly.
-func (p *pace) draw(attempt int) try {
+func (p *pace) draw(attempt int) sample {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known := p.recent[:min(p.n, paceMemory)]
-	like := try{took: p.none}
+	like := sample{took: p.none}
 	for i := range known {
 		t := p.recent[(p.n-1-i)%paceMemory]
 		if t.failed && t.attempt >= attempt || !t.failed && t.attempt <= attempt {
@@ -92,7 +92,7 @@ func (p *pace) draw(attempt int) try {
 }
 
 // result is draw for a job that ends. A failure uses up an echo; without one there is no failure.
-func (p *pace) result(attempt int) try {
+func (p *pace) result(attempt int) sample {
 	like := p.draw(attempt)
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -103,8 +103,8 @@ func (l *lane) probe(ctx context.Context, free int) {
 			return
 		}
 		free -= len(claimed)
-		for _, r := range claimed {
-			if !l.tooOld(r, at) {
+		for _, j := range claimed {
+			if !l.tooOld(j, at) {
 				left--
 			}
 		}
@@ -118,12 +118,12 @@ func (l *lane) begin(ctx context.Context, at time.Time, max int) ([]Job, error) 
 	claim.At = at
 	claim.Lane, claim.Max, claim.Again = l.name, max, (max+rand.IntN(againPart))/againPart
 	claimed, err := l.claim(ctx, claim)
-	for _, r := range claimed {
+	for _, j := range claimed {
 		l.places <- struct{}{}
 		l.jobs.Go(func() {
 			defer func() { <-l.places }()
 			// What was claimed is finished even if ctx ends meanwhile.
-			l.handle(context.WithoutCancel(ctx), r, ctx.Done())
+			l.handle(context.WithoutCancel(ctx), j, ctx.Done())
 		})
 	}
 	return claimed, err
@@ -234,78 +234,78 @@ func (s *Service) claim(ctx context.Context, c Claim) (claimed []Job, err error)
 
 // handle does what a job asks for and stores the outcome. It returns when the job is to be tried
 // again, and whether that could be stored.
-func (s *Service) handle(ctx context.Context, r Job, stopping <-chan struct{}) (retryAt time.Time, ok bool) {
-	j := &job{Service: s, job: r, began: time.Now(), event: JobEvent{ID: r.ID, Kind: r.Kind, Attempt: r.Attempts, Tenant: r.Tenant, Client: r.Client}}
-	j.outcome = Outcome{JobID: r.ID, LeaseID: r.LeaseID}
+func (s *Service) handle(ctx context.Context, j Job, stopping <-chan struct{}) (retryAt time.Time, ok bool) {
+	d := &delivery{Service: s, job: j, began: time.Now(), event: JobEvent{ID: j.ID, Kind: j.Kind, Attempt: j.Attempts, Tenant: j.Tenant, Client: j.Client}}
+	d.outcome = Outcome{JobID: j.ID, LeaseID: j.LeaseID}
 	err := s.guard("handle a job", func() error {
 		ctx, cancel := context.WithTimeout(ctx, workFactor*s.opts.SendTimeout)
 		defer cancel()
-		return j.do(ctx)
+		return d.do(ctx)
 	})
 	retry := err != nil
-	if !j.mailed && j.hides {
-		like := j.pretend(stopping)
+	if !d.mailed && d.hides {
+		like := d.pretend(stopping)
 		if err == nil {
-			retry, j.unsure = like.failed, like.unsure
+			retry, d.unsure = like.failed, like.unsure
 		}
 	}
-	if j.mailed && (err == nil || j.unsure) { // the mail may have left
-		j.outcome.Discard, j.outcome.Refund = nil, nil
+	if d.mailed && (err == nil || d.unsure) { // the mail may have left
+		d.outcome.Discard, d.outcome.Refund = nil, nil
 	}
 	now := s.now()
-	event, hooks := j.event, &s.opts.Hooks
-	retry = retry && !j.refused && !j.endsBefore(now)
+	event, hooks := d.event, &s.opts.Hooks
+	retry = retry && !d.refused && !d.endsBefore(now)
 	switch {
 	case retry:
-		j.outcome.RetryAt = now.Add(j.backoff())
+		d.outcome.RetryAt = now.Add(d.backoff())
 	default:
-		for _, tell := range j.told {
+		for _, tell := range d.told {
 			tell()
 		}
 	}
 	switch {
 	case err == nil:
 	case retry:
-		event.Err = j.scrubbed(err)
+		event.Err = d.scrubbed(err)
 		emit(&s.events, routine, hooks.JobRetried, event)
-		s.opts.Logger.Warn("recovery: a job failed and will be tried again", j.logAttrs(err)...)
+		s.opts.Logger.Warn("recovery: a job failed and will be tried again", d.logAttrs(err)...)
 	default:
-		event.Err = j.scrubbed(err)
+		event.Err = d.scrubbed(err)
 		emit(&s.events, matters, hooks.JobFailed, event)
-		s.opts.Logger.Error("recovery: a job failed for good", j.logAttrs(err)...)
+		s.opts.Logger.Error("recovery: a job failed for good", d.logAttrs(err)...)
 	}
-	j.outcome.At = now
-	return j.outcome.RetryAt, s.finish(ctx, j)
+	d.outcome.At = now
+	return d.outcome.RetryAt, s.finish(ctx, d)
 }
 
 // pretend waits for the time of a recent mail, counted from the beginning of the job, and returns
 // how such a mail would have gone. A worker that is being stopped does not wait.
-func (j *job) pretend(stopping <-chan struct{}) try {
-	timer := time.NewTimer(j.pace.draw(j.job.Attempts).took - time.Since(j.began))
+func (d *delivery) pretend(stopping <-chan struct{}) sample {
+	timer := time.NewTimer(d.pace.draw(d.job.Attempts).took - time.Since(d.began))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-stopping:
 	}
-	return j.pace.result(j.job.Attempts)
+	return d.pace.result(d.job.Attempts)
 }
 
 // finish stores the outcome and reports whether it could. It tries for endFactor × SendTimeout,
 // because a mail whose outcome is lost is sent again.
-func (s *Service) finish(ctx context.Context, j *job) bool {
+func (s *Service) finish(ctx context.Context, d *delivery) bool {
 	until := time.Now().Add(endFactor * s.opts.SendTimeout)
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	for pause := finishPause; ; pause = min(2*pause, maxPause) {
 		err := s.guard("finish a job", func() error {
-			return s.foreground(ctx, func(ctx context.Context) error { return s.store.Finish(ctx, j.outcome) })
+			return s.foreground(ctx, func(ctx context.Context) error { return s.store.Finish(ctx, d.outcome) })
 		})
 		// A lost lease means that another worker has it, or that an earlier try did take effect.
 		if err == nil || errors.Is(err, ErrLeaseLost) {
 			return true
 		}
 		if time.Now().Add(pause + s.opts.StoreTimeout).After(until) {
-			s.opts.Logger.Error("recovery: the outcome of a job could not be stored, it will be repeated", j.logAttrs(err)...)
+			s.opts.Logger.Error("recovery: the outcome of a job could not be stored, it will be repeated", d.logAttrs(err)...)
 			return false
 		}
 		time.Sleep(pause)
