@@ -114,7 +114,7 @@ func (c *completion) admit(ctx context.Context) error {
 	c.clock.sync(ctx)
 	r.Client = c.client(r.Client)
 	if limits := &c.opts.Limits; !limits.InsecureOff {
-		charges := doorCharges("complete", clientNetworks(r.Client), limits.CompletePerClient, Limit{})
+		charges := callCharges("complete", clientNetworks(r.Client), limits.CompletePerClient, Limit{})
 		err := c.foreground(ctx, func(ctx context.Context) error { return c.store.TakeLimits(ctx, c.now(), charges) })
 		if err != nil {
 			return c.failed(ctx, "count the completion", err)

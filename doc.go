@@ -42,8 +42,8 @@
 //
 // # Nobody is kept out
 //
-// Limits at the door are about who asks, never about who is meant. Limits on the mails to one
-// person count only mails that are about to leave: an unknown name, a portal that says no or a
+// Limits on calls are about who asks, never about who is meant. Limits on the mails to one person
+// count only mails that are about to leave: an unknown name, a portal that says no or a
 // dropped request uses nothing up. So a person over these limits has been mailed live tokens; they
 // are still there unless they were used, or outlived a short Options.TokenTTL. A network that
 // caused no recent mail to the mailbox goes first: with the default [Limits] your request is mailed

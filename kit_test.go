@@ -213,7 +213,7 @@ func (w *world) hash(id string) string {
 func errOf[T any](_ T, err error) error { return err }
 
 // Limits that are counted when a mail is about to leave. The others are out of the way.
-var deskOnly = recovery.Limits{
+var mailLimitsOnly = recovery.Limits{
 	PerClient:         recovery.Limit{Burst: 100_000, Every: time.Millisecond},
 	Global:            recovery.Limit{Burst: 100_000, Every: time.Millisecond},
 	CompletePerClient: recovery.Limit{Burst: 100_000, Every: time.Millisecond},

@@ -159,8 +159,8 @@ func limitKey(call string, scope Scope, subject ...string) Digest {
 	return sha256.Sum256(buf)
 }
 
-// doorCharges are the limits of who asks: of the client's networks, and of everybody.
-func doorCharges(call string, n networks, perClient, global Limit) Charges {
+// callCharges are the limits of a caller: those of the client's networks, and the global one.
+func callCharges(call string, n networks, perClient, global Limit) Charges {
 	charges := make(Charges, 0, 5)
 	for _, network := range n {
 		limit := Limit{perClient.Burst * network.times, max(perClient.Every/time.Duration(network.times), time.Microsecond).Truncate(time.Microsecond)}
@@ -186,10 +186,10 @@ var priorityLimit = Limit{100, 5 * time.Minute}
 // caused one before use up at most 2, and the others one an hour each.
 const resetRepeats = 2
 
-// resetCharges are the limits of one mail with tokens to a mailbox, for a client network. They are
-// counted for each tenant, so that no tenant silences another. Those at the door are for all
-// tenants together, or each tenant would let a client ask once more.
-func (l *Limits) resetCharges(tenant, mailbox, requester string, resets []Reset) Charges {
+// resetMailCharges are the limits of one mail with tokens to a mailbox, for a client network. They are
+// counted for each tenant, so that no tenant silences another. Those of callCharges are for all
+// tenants together: otherwise each tenant would let a client ask once more.
+func (l *Limits) resetMailCharges(tenant, mailbox, requester string, resets []Reset) Charges {
 	share := limitKey("reset", ScopeMailbox, tenant, mailbox, requester)
 	charges := Charges{
 		{Scope: ScopeMailbox, Key: share, Limit: l.PerRequester},
@@ -207,8 +207,8 @@ func (l *Limits) resetCharges(tenant, mailbox, requester string, resets []Reset)
 	return charges
 }
 
-// otherCharges are the limits of one mail without tokens to a mailbox, for each kind. It says the
+// otherMailCharges are the limits of one mail without tokens to a mailbox, for each kind. It says the
 // same whoever asks, so a mailbox over the limit already has it.
-func (l *Limits) otherCharges(tenant, mailbox string, kind MessageKind) Charges {
+func (l *Limits) otherMailCharges(tenant, mailbox string, kind MessageKind) Charges {
 	return Charges{{Scope: ScopeMailbox, Key: limitKey(string(kind), ScopeMailbox, tenant, mailbox), Limit: l.UsernamesPerMailbox}}
 }

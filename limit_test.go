@@ -312,7 +312,7 @@ func TestExtremeLimits(t *testing.T) {
 
 // The limit that only orders requests refuses nobody, however many ask.
 func TestTurnLimitRefusesNobody(t *testing.T) {
-	w := newWorld(t, &recovery.Options{Limits: deskOnly})
+	w := newWorld(t, &recovery.Options{Limits: mailLimitsOnly})
 	for range 1000 {
 		w.ask("nobody")
 	}

@@ -136,9 +136,9 @@ func (d *delivery) admit(ctx context.Context, kind MessageKind, to Account, rese
 			return nil, false, err
 		}
 		if len(resets) > 0 {
-			batch.Charges = limits.resetCharges(d.job.Tenant, mailbox, requesterNetwork(d.job.Client), resets)
+			batch.Charges = limits.resetMailCharges(d.job.Tenant, mailbox, requesterNetwork(d.job.Client), resets)
 		} else {
-			batch.Charges = limits.otherCharges(d.job.Tenant, mailbox, kind)
+			batch.Charges = limits.otherMailCharges(d.job.Tenant, mailbox, kind)
 		}
 		d.outcome.Refund = batch.Charges
 	}

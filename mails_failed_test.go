@@ -16,7 +16,7 @@ import (
 func TestMailsThatDidNotLeaveAreNotCharged(t *testing.T) {
 	for name, err := range map[string]error{"fails": errDown, "is refused": fmt.Errorf("no: %w", recovery.ErrPermanent)} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, recovery.Options{Limits: deskOnly, MaxRequestAge: time.Minute}, func(_ *testing.T, is *is.I, w *world) {
+			inBubble(t, recovery.Options{Limits: mailLimitsOnly, MaxRequestAge: time.Minute}, func(_ *testing.T, is *is.I, w *world) {
 				w.mail.Fail(func(recovery.Message) error { return err })
 				for i := range 20 {
 					w.from(fmt.Sprintf("198.51.100.%d", i), "billybob")
@@ -36,7 +36,7 @@ func TestMailsThatDidNotLeaveAreNotCharged(t *testing.T) {
 
 // A mail that may have left is charged.
 func TestMailsThatMayHaveLeftAreCharged(t *testing.T) {
-	atDesk(t, func(is *is.I, w *world) {
+	withMailLimits(t, func(is *is.I, w *world) {
 		w.mail.Fail(func(recovery.Message) error { return fmt.Errorf("no answer: %w", recovery.ErrUncertain) })
 		w.ask("billybob")
 		w.mailed()

@@ -15,17 +15,17 @@ import (
 	"example.com/recovery"
 )
 
-// atDesk runs f with the default limits of the desk.
-func atDesk(t *testing.T, f func(is *is.I, w *world)) {
+// withMailLimits runs f with the default limits of mails.
+func withMailLimits(t *testing.T, f func(is *is.I, w *world)) {
 	t.Helper()
 	no := recovery.Portal{URL: "https://portal.example/", Allow: func(context.Context, recovery.Account) (bool, error) { return false, nil }}
-	inBubble(t, recovery.Options{Workers: 1, Limits: deskOnly, Portals: map[string]recovery.Portal{"no": no}}, func(_ *testing.T, is *is.I, w *world) { f(is, w) })
+	inBubble(t, recovery.Options{Workers: 1, Limits: mailLimitsOnly, Portals: map[string]recovery.Portal{"no": no}}, func(_ *testing.T, is *is.I, w *world) { f(is, w) })
 }
 
 // A client network causes one mail a minute for an account. Whoever is over a limit is told
 // nothing, and a hook is told which.
 func TestAccountIsMailedOnceAMinute(t *testing.T) {
-	atDesk(t, func(is *is.I, w *world) {
+	withMailLimits(t, func(is *is.I, w *world) {
 		w.ask("billybob")
 		w.ask("billybob")
 		is.Equal(w.mailed(), 1)
@@ -47,7 +47,7 @@ func TestAccountIsMailedOnceAMinute(t *testing.T) {
 // A client network causes six mails with tokens an hour to a mailbox, whatever account they are
 // for.
 func TestMailboxIsMailedSixTimesAnHourForOneNetwork(t *testing.T) {
-	atDesk(t, func(is *is.I, w *world) {
+	withMailLimits(t, func(is *is.I, w *world) {
 		sent := 0
 		for i := range 60 {
 			w.ask([]string{"alice", "alicia"}[i%2])
@@ -63,7 +63,7 @@ func TestMailboxIsMailedSixTimesAnHourForOneNetwork(t *testing.T) {
 // Mails with user names count apart: one an hour, whoever asks. They keep no token from anybody,
 // and tokens keep no names.
 func TestUsernamesAreMailedApart(t *testing.T) {
-	atDesk(t, func(is *is.I, w *world) {
+	withMailLimits(t, func(is *is.I, w *world) {
 		names := func(i int) int {
 			is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{
 				Email: "Alice@example.com", Client: netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)),
@@ -86,7 +86,7 @@ func TestUsernamesAreMailedApart(t *testing.T) {
 
 // Mails with user names are none of those that a network may cause.
 func TestUsernamesUseUpNothingOfANetwork(t *testing.T) {
-	atDesk(t, func(is *is.I, w *world) {
+	withMailLimits(t, func(is *is.I, w *world) {
 		is.NoErr(errOf(w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: "alice@example.com", Client: client})))
 		is.Equal(w.mailed(), 1)
 		sent := 0
@@ -101,7 +101,7 @@ func TestUsernamesUseUpNothingOfANetwork(t *testing.T) {
 
 // The first mail for a network always passes while no more than eight others ask, whatever they do.
 func TestEightOthersKeepNoMailBack(t *testing.T) {
-	atDesk(t, func(is *is.I, w *world) {
+	withMailLimits(t, func(is *is.I, w *world) {
 		for round := range 12 {
 			ask := func(i int) { w.from(fmt.Sprintf("192.0.2.%d", i), "billybob") }
 			for range rand.IntN(40) {
@@ -133,7 +133,7 @@ func TestEightOthersKeepNoMailBack(t *testing.T) {
 // A mailbox gets ten mails with tokens at once and then one in six minutes, whoever asks; those for
 // which it got one already go after the others.
 func TestMailboxIsMailedTenTimesAtOnce(t *testing.T) {
-	atDesk(t, func(is *is.I, w *world) {
+	withMailLimits(t, func(is *is.I, w *world) {
 		sent := 0
 		for i := range 20 {
 			w.from(fmt.Sprintf("192.0.2.%d", i), "billybob")
@@ -152,7 +152,7 @@ func TestMailboxIsMailedTenTimesAtOnce(t *testing.T) {
 }
 
 // Nothing but a mail that is about to leave is counted.
-func TestNothingElseIsCountedAtTheDesk(t *testing.T) {
+func TestNothingElseIsChargedAsAMail(t *testing.T) {
 	for name, ask := range map[string]func(*world) error{
 		"a name that nobody has": func(w *world) error {
 			return errOf(w.RequestReset(w.ctx, recovery.ResetRequest{Username: "newname", Client: client}))
@@ -168,7 +168,7 @@ func TestNothingElseIsCountedAtTheDesk(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			atDesk(t, func(is *is.I, w *world) {
+			withMailLimits(t, func(is *is.I, w *world) {
 				w.put("20", "", "noname@example.com")
 				for range 30 {
 					is.NoErr(ask(w))
@@ -214,7 +214,7 @@ func TestRetriesAreNotCountedAgain(t *testing.T) {
 
 // Notices are not counted: nobody can keep one back by asking.
 func TestNoticesAreNotCounted(t *testing.T) {
-	atDesk(t, func(is *is.I, w *world) {
+	withMailLimits(t, func(is *is.I, w *world) {
 		token := w.token("billybob")
 		for i := range 30 {
 			w.from(fmt.Sprintf("192.0.2.%d", 100+i), "billybob")
@@ -227,7 +227,7 @@ func TestNoticesAreNotCounted(t *testing.T) {
 
 // All accounts of a mail must be within their limits, and then each is counted.
 func TestAccountsOfOneMailAreCountedTogether(t *testing.T) {
-	atDesk(t, func(is *is.I, w *world) {
+	withMailLimits(t, func(is *is.I, w *world) {
 		w.ask("alicia")
 		is.Equal(w.mailed(), 1)
 		w.askEmail("alice@example.com") // alicia's limit is reached

@@ -172,7 +172,7 @@ func (s *Service) ask(ctx context.Context, j Job, code bool, ticket string) (Rec
 	j.Priority = j.RequestedAt
 	var charges Charges
 	if limits := &s.opts.Limits; !limits.InsecureOff {
-		charges = doorCharges("request", clientNetworks(j.Client), limits.PerClient, limits.Global)
+		charges = callCharges("request", clientNetworks(j.Client), limits.PerClient, limits.Global)
 	}
 	if err := s.foreground(ctx, func(ctx context.Context) error { return s.store.Enqueue(ctx, j, charges) }); err != nil {
 		return Receipt{}, s.callFailed(ctx, "add the request", LimitEvent{Call: string(j.Kind), Tenant: j.Tenant, Client: j.Client},
