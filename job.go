@@ -9,9 +9,11 @@ import (
 )
 
 const (
-	maxNames      = 50 // in one mail
-	maxResets     = 10 // in one mail
-	maxAsked      = 50 // accounts of one address that Portal.Allow is asked about
+	workFactor  = 2                      // × Options.SendTimeout: how long one job may take
+	endFactor   = 1                      // × Options.SendTimeout: how long storing the outcome may take
+	finishPause = 100 * time.Millisecond // before the outcome is stored again; doubles each time
+	maxPause    = 2 * time.Second
+
 	firstBackoff  = 2 * time.Second
 	maxBackoff    = 5 * time.Minute  // for requests, which end with Options.MaxRequestAge
 	noticeBackoff = 15 * time.Minute // for notices and OnReset
@@ -38,6 +40,86 @@ type delivery struct {
 	refused bool     // the mail system refused the mail for good
 	unsure  bool     // the mail system may have accepted the mail
 	secrets []string // addresses and tokens that must not get into a log
+}
+
+// handle does what a job asks for and stores the outcome. It returns when the job is to be tried
+// again, and whether that could be stored.
+func (s *Service) handle(ctx context.Context, j Job, stopping <-chan struct{}) (retryAt time.Time, ok bool) {
+	d := &delivery{Service: s, job: j, began: time.Now(), event: JobEvent{ID: j.ID, Kind: j.Kind, Attempt: j.Attempts, Tenant: j.Tenant, Client: j.Client}}
+	d.outcome = Outcome{JobID: j.ID, LeaseID: j.LeaseID}
+	err := s.guard("handle a job", func() error {
+		ctx, cancel := context.WithTimeout(ctx, workFactor*s.opts.SendTimeout)
+		defer cancel()
+		return d.do(ctx)
+	})
+	retry := err != nil
+	if !d.mailed && d.hides {
+		like := d.pretend(stopping)
+		if err == nil {
+			retry, d.unsure = like.failed, like.unsure
+		}
+	}
+	if d.mailed && (err == nil || d.unsure) { // the mail may have left
+		d.outcome.Discard, d.outcome.Refund = nil, nil
+	}
+	now := s.now()
+	event, hooks := d.event, &s.opts.Hooks
+	retry = retry && !d.refused && !d.endsBefore(now)
+	switch {
+	case retry:
+		d.outcome.RetryAt = now.Add(d.backoff())
+	default:
+		for _, tell := range d.told {
+			tell()
+		}
+	}
+	switch {
+	case err == nil:
+	case retry:
+		event.Err = d.scrubbed(err)
+		emit(&s.events, routine, hooks.JobRetried, event)
+		s.opts.Logger.Warn("recovery: a job failed and will be tried again", d.logAttrs(err)...)
+	default:
+		event.Err = d.scrubbed(err)
+		emit(&s.events, matters, hooks.JobFailed, event)
+		s.opts.Logger.Error("recovery: a job failed for good", d.logAttrs(err)...)
+	}
+	d.outcome.At = now
+	return d.outcome.RetryAt, s.finish(ctx, d)
+}
+
+// pretend waits for the time of a recent mail, counted from the beginning of the job, and returns
+// how such a mail would have gone. A worker that is being stopped does not wait.
+func (d *delivery) pretend(stopping <-chan struct{}) sample {
+	timer := time.NewTimer(d.pace.draw(d.job.Attempts).took - time.Since(d.began))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-stopping:
+	}
+	return d.pace.result(d.job.Attempts)
+}
+
+// finish stores the outcome and reports whether it could. It tries for endFactor × SendTimeout,
+// because a mail whose outcome is lost is sent again.
+func (s *Service) finish(ctx context.Context, d *delivery) bool {
+	until := time.Now().Add(endFactor * s.opts.SendTimeout)
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	for pause := finishPause; ; pause = min(2*pause, maxPause) {
+		err := s.guard("finish a job", func() error {
+			return s.foreground(ctx, func(ctx context.Context) error { return s.store.Finish(ctx, d.outcome) })
+		})
+		// A lost lease means that another worker has it, or that an earlier try did take effect.
+		if err == nil || errors.Is(err, ErrLeaseLost) {
+			return true
+		}
+		if time.Now().Add(pause + s.opts.StoreTimeout).After(until) {
+			s.opts.Logger.Error("recovery: the outcome of a job could not be stored, it will be repeated", d.logAttrs(err)...)
+			return false
+		}
+		time.Sleep(pause)
+	}
 }
 
 func (d *delivery) do(ctx context.Context) error {

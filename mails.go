@@ -8,6 +8,12 @@ import (
 	"time"
 )
 
+const (
+	maxNames  = 50 // in one mail
+	maxResets = 10 // in one mail
+	maxAsked  = 50 // accounts of one address that Portal.Allow is asked about
+)
+
 // sendResets sends one mail with a token for each account, or with where they log in.
 func (d *delivery) sendResets(ctx context.Context, accounts []Account) error {
 	portal, byLink := d.opts.Portals[d.job.Portal]

@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/netip"
-	"net/url"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/recovery/internal/invisible"
@@ -162,33 +159,7 @@ type Limits struct {
 	InsecureOff bool
 }
 
-// A Portal is a page on which a password is chosen.
-type Portal struct {
-	// URL is where the link in the mail leads; the token is appended as its fragment, "#token=…",
-	// so that no server, log or Referer sees it. It must be https, except on localhost.
-	URL string
-
-	// Tenants, if set, are those whose accounts may have a link to this portal, and whose requests
-	// may name it.
-	Tenants []string
-
-	// Allow, if set, decides who gets a link to this portal. It should be quick: it is asked for
-	// real accounts only, for at most 50 of one address, so if it were much slower than a mail, it
-	// would show in when other mails leave. The worker asks it after the caller was answered: false
-	// means no mail, an error is tried again.
-	Allow func(ctx context.Context, account Account) (bool, error)
-
-	// InsecureHTTP admits an http URL on any host.
-	InsecureHTTP bool
-}
-
-// isFor reports whether accounts of the tenant may have a link to the portal.
-func (p Portal) isFor(tenant string) bool {
-	return len(p.Tenants) == 0 || slices.Contains(p.Tenants, tenant)
-}
-
 const (
-	maxPortalName   = 64
 	maxStoreTimeout = 10 * time.Second
 	maxLimit        = 365 * 24 * time.Hour // Burst × Every
 )
@@ -306,40 +277,4 @@ func (l Limits) faults() (faults []string) {
 	check("PerMailbox", l.PerMailbox)
 	check("UsernamesPerMailbox", l.UsernamesPerMailbox)
 	return faults
-}
-
-func (p Portal) faults(name string) (faults []string) {
-	fault := func(text string) {
-		faults = append(faults, fmt.Sprintf("Portals[%q] %s", name, text))
-	}
-	for _, tenant := range p.Tenants {
-		if err := checkTenant(tenant); err != nil {
-			fault("must have Tenants of at most 64 bytes of visible text")
-		}
-	}
-	if len(name) > maxPortalName {
-		fault(fmt.Sprintf("must have a name of at most %d bytes", maxPortalName))
-	}
-	u, err := url.Parse(p.URL)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		fault("must have an absolute https URL")
-	case u.Scheme == "http" && !p.InsecureHTTP && !isLoopback(u.Hostname()):
-		fault("must have an https URL; http is for localhost, or where InsecureHTTP is set")
-	case strings.Contains(p.URL, "#"):
-		fault("must have a URL without a fragment: that is where the token goes")
-	case strings.ContainsFunc(p.URL, func(r rune) bool { return r <= ' ' || r > '~' }):
-		fault("must have a URL of visible ASCII characters")
-	case u.User != nil:
-		fault("must have a URL without a user name or password")
-	}
-	return faults
-}
-
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	a, _ := netip.ParseAddr(host) // the zero Addr if it is none
-	return a.IsLoopback()
 }

@@ -3,33 +3,24 @@ package recovery
 import (
 	"cmp"
 	"context"
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
 )
 
 const (
-	leaseFactor = 4                      // × Options.SendTimeout: how long a claim lasts
-	workFactor  = 2                      // × Options.SendTimeout: how long one job may take
-	endFactor   = 1                      // × Options.SendTimeout: how long it may take to store the outcome
-	finishPause = 100 * time.Millisecond // before the outcome is written again, and longer each time
-	maxPause    = 2 * time.Second
+	leaseFactor = 4 // × Options.SendTimeout: how long a claim lasts
 
-	// With a single place, jobs tried again after an outage of the mail system would show in when
-	// other mails leave.
+	// With a single place, other mails would show by their delay which jobs are tried again after an
+	// outage of the mail system.
 	minPlaces = 2
 
-	// New jobs go first, but one of so many places is left to jobs that were claimed before, so
+	// New jobs go first, but one of againPart places is kept for jobs that were claimed before, so
 	// that these do not starve.
 	againPart = 4
 
-	// Deliver ends after so many jobs a place, in a row, that were added while it ran.
+	// Deliver ends after addedFactor jobs a place, in a row, that were added while it ran.
 	addedFactor = 4
-
-	purgeEvery = 10 * time.Minute
-	purgeBatch = 500
-	purgeRest  = 4 // × the time of a batch: the pause after it
 )
 
 // A lane has the worker's places for one Lane.
@@ -230,118 +221,4 @@ func (s *Service) claim(ctx context.Context, c Claim) (claimed []Job, err error)
 		s.claims.Failed(s.opts.Logger.Error, "recovery: the worker cannot claim jobs", "error", err.Error())
 	}
 	return claimed, err
-}
-
-// handle does what a job asks for and stores the outcome. It returns when the job is to be tried
-// again, and whether that could be stored.
-func (s *Service) handle(ctx context.Context, j Job, stopping <-chan struct{}) (retryAt time.Time, ok bool) {
-	d := &delivery{Service: s, job: j, began: time.Now(), event: JobEvent{ID: j.ID, Kind: j.Kind, Attempt: j.Attempts, Tenant: j.Tenant, Client: j.Client}}
-	d.outcome = Outcome{JobID: j.ID, LeaseID: j.LeaseID}
-	err := s.guard("handle a job", func() error {
-		ctx, cancel := context.WithTimeout(ctx, workFactor*s.opts.SendTimeout)
-		defer cancel()
-		return d.do(ctx)
-	})
-	retry := err != nil
-	if !d.mailed && d.hides {
-		like := d.pretend(stopping)
-		if err == nil {
-			retry, d.unsure = like.failed, like.unsure
-		}
-	}
-	if d.mailed && (err == nil || d.unsure) { // the mail may have left
-		d.outcome.Discard, d.outcome.Refund = nil, nil
-	}
-	now := s.now()
-	event, hooks := d.event, &s.opts.Hooks
-	retry = retry && !d.refused && !d.endsBefore(now)
-	switch {
-	case retry:
-		d.outcome.RetryAt = now.Add(d.backoff())
-	default:
-		for _, tell := range d.told {
-			tell()
-		}
-	}
-	switch {
-	case err == nil:
-	case retry:
-		event.Err = d.scrubbed(err)
-		emit(&s.events, routine, hooks.JobRetried, event)
-		s.opts.Logger.Warn("recovery: a job failed and will be tried again", d.logAttrs(err)...)
-	default:
-		event.Err = d.scrubbed(err)
-		emit(&s.events, matters, hooks.JobFailed, event)
-		s.opts.Logger.Error("recovery: a job failed for good", d.logAttrs(err)...)
-	}
-	d.outcome.At = now
-	return d.outcome.RetryAt, s.finish(ctx, d)
-}
-
-// pretend waits for the time of a recent mail, counted from the beginning of the job, and returns
-// how such a mail would have gone. A worker that is being stopped does not wait.
-func (d *delivery) pretend(stopping <-chan struct{}) sample {
-	timer := time.NewTimer(d.pace.draw(d.job.Attempts).took - time.Since(d.began))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-stopping:
-	}
-	return d.pace.result(d.job.Attempts)
-}
-
-// finish stores the outcome and reports whether it could. It tries for endFactor × SendTimeout,
-// because a mail whose outcome is lost is sent again.
-func (s *Service) finish(ctx context.Context, d *delivery) bool {
-	until := time.Now().Add(endFactor * s.opts.SendTimeout)
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
-	for pause := finishPause; ; pause = min(2*pause, maxPause) {
-		err := s.guard("finish a job", func() error {
-			return s.foreground(ctx, func(ctx context.Context) error { return s.store.Finish(ctx, d.outcome) })
-		})
-		// A lost lease means that another worker has it, or that an earlier try did take effect.
-		if err == nil || errors.Is(err, ErrLeaseLost) {
-			return true
-		}
-		if time.Now().Add(pause + s.opts.StoreTimeout).After(until) {
-			s.opts.Logger.Error("recovery: the outcome of a job could not be stored, it will be repeated", d.logAttrs(err)...)
-			return false
-		}
-		time.Sleep(pause)
-	}
-}
-
-// purgeIfDue purges in batches, with a longer rest after each: others wait for the same database.
-func (s *Service) purgeIfDue(ctx context.Context) {
-	if !s.clock.sync(ctx) {
-		return // a wrong clock could delete what is alive
-	}
-	now := s.now()
-	s.purge.Lock()
-	due := !now.Before(s.purge.next) || s.purge.next.Sub(now) > purgeEvery // the clock went back
-	if due = due && ctx.Err() == nil; due {
-		s.purge.next = now.Add(purgeEvery)
-	}
-	s.purge.Unlock()
-	for due && ctx.Err() == nil {
-		var n int
-		began := time.Now()
-		err := s.guard("purge", func() error {
-			return s.foreground(ctx, func(ctx context.Context) (err error) {
-				// What is over by this clock is not over yet by one that is behind.
-				n, err = s.store.Purge(ctx, now.Add(-MaxClockSkew), now.Add(maxAhead+MaxClockSkew), purgeBatch)
-				return err
-			})
-		})
-		if err != nil && ctx.Err() == nil {
-			s.opts.Logger.Error("recovery: the store could not be purged", "error", err.Error())
-		}
-		if due = err == nil && n >= purgeBatch; due {
-			select {
-			case <-ctx.Done():
-			case <-time.After(purgeRest * time.Since(began)):
-			}
-		}
-	}
 }

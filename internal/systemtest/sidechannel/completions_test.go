@@ -108,7 +108,7 @@ func (w *world) unsent(s *subject, a recovery.Account, lives time.Duration) {
 
 const aCode = "BCDF-GHJK"
 
-// digestOf is what the store has of a code, as ticket.go of the library says.
+// digestOf is what the store has of a code, as code.go of the library says.
 func (w *world) digestOf(s subject) recovery.Digest {
 	w.is.Helper()
 	ticket, err := recovery.ParseToken(s.ticket) // the same form
