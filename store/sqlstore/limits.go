@@ -11,6 +11,20 @@ import (
 	"example.com/recovery"
 )
 
+// TakeLimits implements [recovery.Queue].
+func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
+	charges = slices.Clone(charges)
+	return s.share(s.tries, &call{ctx: ctx, charges: charges, run: func(ctx context.Context, w *work) error {
+		return w.take(ctx, at, charges)
+	}})
+}
+
+// RefundLimits implements [recovery.Queue].
+func (s *Store) RefundLimits(ctx context.Context, charges recovery.Charges) error {
+	charges = slices.Clone(charges)
+	return s.write(ctx, func(ctx context.Context, w *work) error { return w.refund(ctx, charges) })
+}
+
 // take takes the charges, or returns the error of Charges.Take. Those of a call are locked with its
 // batch already, those of a ResetBatch are not.
 func (w *work) take(ctx context.Context, at time.Time, charges recovery.Charges) error {

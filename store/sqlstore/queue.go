@@ -12,6 +12,22 @@ import (
 	"example.com/recovery"
 )
 
+// Enqueue implements [recovery.Queue].
+func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
+	if err := fitJobs(j); err != nil {
+		return err
+	}
+	charges = slices.Clone(charges) // they may be used after ctx ended and the caller left
+	return s.share(s.requests, &call{ctx: ctx, charges: charges, run: func(ctx context.Context, w *work) error {
+		if err := w.take(ctx, j.RequestedAt, charges); err != nil {
+			return err
+		}
+		j.Priority = charges.Priority(j.RequestedAt, w.limits)
+		w.jobs = append(w.jobs, j) // flush stores it
+		return nil
+	}})
+}
+
 // Claim implements [recovery.Queue].
 func (s *Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
 	return writing(ctx, s, func(ctx context.Context, w *work) (claimed []recovery.Job, _ error) {

@@ -38,36 +38,6 @@ type verdict struct{ error }
 
 func (v verdict) Unwrap() error { return v.error }
 
-// Enqueue implements [recovery.Queue].
-func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
-	if err := fitJobs(j); err != nil {
-		return err
-	}
-	charges = slices.Clone(charges) // they may be used after ctx ended and the caller left
-	return s.share(s.requests, &call{ctx: ctx, charges: charges, run: func(ctx context.Context, w *work) error {
-		if err := w.take(ctx, j.RequestedAt, charges); err != nil {
-			return err
-		}
-		j.Priority = charges.Priority(j.RequestedAt, w.limits)
-		w.jobs = append(w.jobs, j) // flush stores it
-		return nil
-	}})
-}
-
-// TakeLimits implements [recovery.Queue].
-func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
-	charges = slices.Clone(charges)
-	return s.share(s.tries, &call{ctx: ctx, charges: charges, run: func(ctx context.Context, w *work) error {
-		return w.take(ctx, at, charges)
-	}})
-}
-
-// RefundLimits implements [recovery.Queue].
-func (s *Store) RefundLimits(ctx context.Context, charges recovery.Charges) error {
-	charges = slices.Clone(charges)
-	return s.write(ctx, func(ctx context.Context, w *work) error { return w.refund(ctx, charges) })
-}
-
 // writing is write for calls that return something. A caller that left early does not read the
 // result of f.
 func writing[T any](ctx context.Context, s *Store, f func(context.Context, *work) (T, error)) (T, error) {
