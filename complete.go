@@ -115,7 +115,7 @@ func (c *completion) admit(ctx context.Context) error {
 	r.Client = c.client(r.Client)
 	if limits := &c.opts.Limits; !limits.InsecureOff {
 		charges := callCharges("complete", clientNetworks(r.Client), limits.CompletePerClient, Limit{})
-		err := c.foreground(ctx, func(ctx context.Context) error { return c.store.TakeLimits(ctx, c.now(), charges) })
+		err := c.bounded(ctx, func(ctx context.Context) error { return c.store.TakeLimits(ctx, c.now(), charges) })
 		if err != nil {
 			return c.failed(ctx, "count the completion", err)
 		}
@@ -151,7 +151,7 @@ func (c *completion) parse() bool {
 // find looks the token up. A code that is wrong uses up a try of its ticket.
 func (c *completion) find(ctx context.Context) error {
 	look := func() (wrong bool, err error) {
-		err = c.foreground(ctx, func(ctx context.Context) (err error) {
+		err = c.bounded(ctx, func(ctx context.Context) (err error) {
 			c.reset, c.account, err = c.store.FindReset(ctx, c.digest, c.now())
 			return err
 		})
@@ -185,7 +185,7 @@ func (c *completion) find(ctx context.Context) error {
 // try calls do, which may fail only as often as the charges allow. It takes them first, so that
 // concurrent callers get no extra tries, and gives them back unless do failed.
 func (c *completion) try(ctx context.Context, charges Charges, do func() (failed bool, err error)) error {
-	err := c.foreground(ctx, func(ctx context.Context) error { return c.store.TakeLimits(ctx, c.now(), charges) })
+	err := c.bounded(ctx, func(ctx context.Context) error { return c.store.TakeLimits(ctx, c.now(), charges) })
 	if e, ok := errors.AsType[*LimitError](err); ok && e.Scope == ScopeToken { // a ticket's limit is told
 		return c.refuse(TokenTriedOut)
 	}
@@ -197,7 +197,7 @@ func (c *completion) try(ctx context.Context, charges Charges, do func() (failed
 		if failed {
 			return
 		}
-		err := c.foreground(context.WithoutCancel(ctx), func(ctx context.Context) error { return c.store.RefundLimits(ctx, charges) })
+		err := c.bounded(context.WithoutCancel(ctx), func(ctx context.Context) error { return c.store.RefundLimits(ctx, charges) })
 		if err != nil {
 			c.opts.Logger.Error("recovery: a try that did not fail could not be given back", "error", scrub(err.Error(), c.secrets...))
 		}
@@ -313,11 +313,7 @@ func (c *completion) redeem(ctx context.Context) (Account, error) {
 	}
 	at := c.now()
 	redemption := Redemption{Digest: c.digest, At: at, PasswordHash: hash, Add: c.aftermath(at)}
-	var account Account
-	err = c.foreground(ctx, func(ctx context.Context) (err error) {
-		account, err = c.store.Redeem(ctx, redemption)
-		return err
-	})
+	account, err := boundedCall(ctx, c.Service, c.store.Redeem, redemption)
 	if err != nil {
 		c.secrets = append(c.secrets, hash)
 		return Account{}, c.judged(ctx, "complete the reset", err)

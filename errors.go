@@ -56,12 +56,9 @@ var (
 	ErrUnsupportedHash = errors.New("recovery: the stored hash is not supported")
 )
 
-// The errors that a [Store] returns to the Service, beside [*LimitError].
-var (
-	// ErrLeaseLost is returned by [Resets.CreateResets] and [Queue.Finish] when the lease is not
-	// held any more.
-	ErrLeaseLost = errors.New("recovery: the lease is not held")
-)
+// ErrLeaseLost is returned by [Resets.CreateResets] and [Queue.Finish] when the lease is not held
+// any more.
+var ErrLeaseLost = errors.New("recovery: the lease is not held")
 
 // A FieldError says which field of a request breaks which rule. It matches [ErrInvalidRequest] and
 // never contains the field's value.

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 )
 
 const maxEvents = 1024 // in the queue of a rank
@@ -19,13 +20,13 @@ const (
 
 // events runs hooks in order on a goroutine that exists only while there are some to run.
 type events struct {
-	log *slog.Logger
+	log     *slog.Logger
+	allLost atomic.Int64
 
 	mu      sync.Mutex
 	queues  [ranks][]func()
 	running bool
 	lost    int // since the queues were last empty
-	allLost int
 }
 
 // emit queues one call of hook, which may be nil.
@@ -36,7 +37,7 @@ func emit[T any](e *events, r rank, hook func(T), event T) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.queues[r]) >= maxEvents {
-		e.allLost++
+		e.allLost.Add(1)
 		if e.lost++; e.lost == 1 {
 			e.log.Warn("recovery: hooks are slower than what happens, events are being dropped")
 		}
@@ -81,13 +82,6 @@ func (e *events) next() func() {
 	}
 	e.running, e.lost, e.queues = false, 0, [ranks][]func(){}
 	return nil
-}
-
-// dropped returns how many events were dropped.
-func (e *events) dropped() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.allLost
 }
 
 func (e *events) call(f func()) {

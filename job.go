@@ -65,22 +65,22 @@ func (s *Service) handle(ctx context.Context, j Job, stopping <-chan struct{}) (
 	now := s.now()
 	event, hooks := d.event, &s.opts.Hooks
 	retry = retry && !d.refused && !d.endsBefore(now)
-	switch {
-	case retry:
+	if retry {
 		d.outcome.RetryAt = now.Add(d.backoff())
-	default:
+	} else {
 		for _, tell := range d.told {
 			tell()
 		}
 	}
+	if err != nil {
+		event.Err = d.scrubbed(err)
+	}
 	switch {
 	case err == nil:
 	case retry:
-		event.Err = d.scrubbed(err)
 		emit(&s.events, routine, hooks.JobRetried, event)
 		s.opts.Logger.Warn("recovery: a job failed and will be tried again", d.logAttrs(err)...)
 	default:
-		event.Err = d.scrubbed(err)
 		emit(&s.events, matters, hooks.JobFailed, event)
 		s.opts.Logger.Error("recovery: a job failed for good", d.logAttrs(err)...)
 	}
@@ -108,7 +108,7 @@ func (s *Service) finish(ctx context.Context, d *delivery) bool {
 	defer cancel()
 	for pause := finishPause; ; pause = min(2*pause, maxPause) {
 		err := s.guard("finish a job", func() error {
-			return s.foreground(ctx, func(ctx context.Context) error { return s.store.Finish(ctx, d.outcome) })
+			return s.bounded(ctx, func(ctx context.Context) error { return s.store.Finish(ctx, d.outcome) })
 		})
 		// A lost lease means that another worker has it, or that an earlier try did take effect.
 		if err == nil || errors.Is(err, ErrLeaseLost) {
@@ -134,10 +134,10 @@ func (d *delivery) do(ctx context.Context) error {
 	waited := d.at.Sub(j.RequestedAt)
 	if j.Attempts == 1 {
 		emit(&d.events, routine, d.opts.Hooks.JobStarted, d.event)
-		d.slips.began(waited)
+		d.delays.began(waited)
 	}
 	if d.tooOld(*j, d.at) {
-		d.slips.dropped()
+		d.delays.dropped()
 		d.drop(DropTooOld)
 		return nil
 	}

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"crypto/sha256"
+	"strings"
 	"time"
 )
 
@@ -148,15 +149,7 @@ func codeCharges(ticket Digest) Charges {
 // limitKey names the state of one limit. The call is part of the name, so that requests do not use
 // up completions.
 func limitKey(call string, scope Scope, subject ...string) Digest {
-	buf := make([]byte, 0, 512)
-	buf = append(buf, call...)
-	buf = append(buf, 0)
-	buf = append(buf, scope...)
-	for _, s := range subject {
-		buf = append(buf, 0)
-		buf = append(buf, s...)
-	}
-	return sha256.Sum256(buf)
+	return sha256.Sum256([]byte(strings.Join(append([]string{call, string(scope)}, subject...), "\x00")))
 }
 
 // callCharges are the limits of a caller: those of the client's networks, and the global one.

@@ -17,7 +17,8 @@ func (d *delivery) meant(ctx context.Context) (accounts []Account, err error) {
 		return nil, nil
 	}
 	d.secrets = append(d.secrets, j.Identifier, canonical)
-	found, err := d.find(ctx, AccountQuery{Tenant: j.Tenant, By: j.By, Typed: j.Identifier, Canonical: canonical, Max: maxAccounts + 1})
+	found, err := boundedCall(ctx, d.Service, d.store.FindAccounts,
+		AccountQuery{Tenant: j.Tenant, By: j.By, Typed: j.Identifier, Canonical: canonical, Max: maxAccounts + 1})
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,8 @@ func spelling(by IdentifierKind, s string) string {
 func (d *delivery) account(ctx context.Context) (Account, error) {
 	a := Account{ID: d.job.AccountID, Tenant: d.job.Tenant}
 	// It asks for more than one, because the Store's comparison may be loose for IDs too.
-	found, err := d.find(ctx, AccountQuery{Tenant: a.Tenant, By: ByID, Typed: a.ID, Canonical: a.ID, Max: maxAccounts})
+	found, err := boundedCall(ctx, d.Service, d.store.FindAccounts,
+		AccountQuery{Tenant: a.Tenant, By: ByID, Typed: a.ID, Canonical: a.ID, Max: maxAccounts})
 	if err != nil {
 		return a, err
 	}
@@ -138,12 +140,4 @@ func (d *delivery) account(ctx context.Context) (Account, error) {
 	d.event.Account = a
 	d.secrets = append(d.secrets, addresses(a.Email)...)
 	return a, nil
-}
-
-func (d *delivery) find(ctx context.Context, query AccountQuery) (found []Account, err error) {
-	err = d.foreground(ctx, func(ctx context.Context) error {
-		found, err = d.store.FindAccounts(ctx, query)
-		return err
-	})
-	return found, err
 }

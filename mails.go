@@ -148,10 +148,7 @@ func (d *delivery) admit(ctx context.Context, kind MessageKind, to Account, rese
 		}
 		d.outcome.Refund = batch.Charges
 	}
-	err = d.foreground(ctx, func(ctx context.Context) (err error) {
-		superseded, err = d.store.CreateResets(ctx, batch)
-		return err
-	})
+	superseded, err = boundedCall(ctx, d.Service, d.store.CreateResets, batch)
 	if limited, ok := errors.AsType[*LimitError](err); ok {
 		event := d.event
 		event.Err = limited

@@ -27,7 +27,7 @@ func (s *Service) purgeIfDue(ctx context.Context) {
 		var n int
 		began := time.Now()
 		err := s.guard("purge", func() error {
-			return s.foreground(ctx, func(ctx context.Context) (err error) {
+			return s.bounded(ctx, func(ctx context.Context) (err error) {
 				// What is over by this clock is not over yet by one that is behind.
 				n, err = s.store.Purge(ctx, now.Add(-MaxClockSkew), now.Add(maxAhead+MaxClockSkew), purgeBatch)
 				return err

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -26,7 +27,7 @@ type Service struct {
 	events events
 	clock  clock
 	pace   pace
-	slips  slips
+	delays delays
 
 	codeLength int // of what people type; only tests change it
 
@@ -154,10 +155,7 @@ func (s *Service) ask(ctx context.Context, j Job, code bool, ticket string) (Rec
 	if err != nil {
 		return Receipt{}, err
 	}
-	if err := checkTenant(j.Tenant); err != nil {
-		return Receipt{}, err
-	}
-	if err := checkLocale(j.Locale); err != nil {
+	if err := cmp.Or(checkTenant(j.Tenant), checkLocale(j.Locale)); err != nil {
 		return Receipt{}, err
 	}
 	s.clock.sync(ctx)
@@ -174,7 +172,7 @@ func (s *Service) ask(ctx context.Context, j Job, code bool, ticket string) (Rec
 	if limits := &s.opts.Limits; !limits.InsecureOff {
 		charges = callCharges("request", clientNetworks(j.Client), limits.PerClient, limits.Global)
 	}
-	if err := s.foreground(ctx, func(ctx context.Context) error { return s.store.Enqueue(ctx, j, charges) }); err != nil {
+	if err := s.bounded(ctx, func(ctx context.Context) error { return s.store.Enqueue(ctx, j, charges) }); err != nil {
 		return Receipt{}, s.callFailed(ctx, "add the request", LimitEvent{Call: string(j.Kind), Tenant: j.Tenant, Client: j.Client},
 			err, j.Identifier, canonical)
 	}
@@ -182,11 +180,20 @@ func (s *Service) ask(ctx context.Context, j Job, code bool, ticket string) (Rec
 	return receipt, nil
 }
 
-// foreground bounds a call of the Store that somebody waits for.
-func (s *Service) foreground(ctx context.Context, call func(context.Context) error) error {
+// bounded makes a call of the Store, which must end within StoreTimeout.
+func (s *Service) bounded(ctx context.Context, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.StoreTimeout)
 	defer cancel()
 	return call(ctx)
+}
+
+// boundedCall is bounded for a method of the Store that returns something.
+func boundedCall[A, R any](ctx context.Context, s *Service, method func(context.Context, A) (R, error), arg A) (result R, err error) {
+	err = s.bounded(ctx, func(ctx context.Context) (err error) {
+		result, err = method(ctx, arg)
+		return err
+	})
+	return result, err
 }
 
 // guard calls f, which runs foreign code, and turns a panic into an error.

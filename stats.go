@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,7 +25,7 @@ type Stats struct {
 // Store's.
 func (s *Service) Stats(ctx context.Context) (Stats, error) {
 	var found []LaneStats
-	err := s.foreground(ctx, func(ctx context.Context) (err error) {
+	err := s.bounded(ctx, func(ctx context.Context) (err error) {
 		found, err = s.store.Stats(ctx)
 		return err
 	})
@@ -34,7 +35,7 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 	if err != nil {
 		return Stats{}, outside("read the queue", err)
 	}
-	stats := Stats{TooOld: s.slips.total(), LostEvents: s.events.dropped()}
+	stats := Stats{TooOld: int(s.delays.allTooOld.Load()), LostEvents: int(s.events.allLost.Load())}
 	for _, lane := range []Lane{LaneMail, LaneNotice, LaneOnReset} {
 		of := LaneStats{Lane: lane}
 		for _, f := range found {
@@ -52,46 +53,41 @@ const (
 	tellEvery = time.Minute
 )
 
-// slips counts what the worker did too late, and logs it now and then.
-type slips struct {
-	mu     sync.Mutex
-	all    int // too old
-	tooOld int // since the last line
-	late   int
-	most   time.Duration
-	told   time.Time
+// delays counts the requests that the worker began or dropped too late, and logs them now and then.
+type delays struct {
+	allTooOld atomic.Int64 // dropped since the process began
+
+	mu      sync.Mutex
+	tooOld  int // dropped since the last line of the log
+	late    int // begun late since then
+	longest time.Duration
+	told    time.Time
 }
 
-// began notes how long a job had waited when it was first looked at.
-func (s *slips) began(waited time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// began notes how long a request had waited when it was first looked at.
+func (d *delays) began(waited time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if waited > lateAfter {
-		s.late++
-		s.most = max(s.most, waited)
+		d.late++
+		d.longest = max(d.longest, waited)
 	}
 }
 
-func (s *slips) dropped() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all++
-	s.tooOld++
+func (d *delays) dropped() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.allTooOld.Add(1)
+	d.tooOld++
 }
 
-func (s *slips) total() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.all
-}
-
-// tell writes a line if there is something new, and no line was written lately.
-func (s *slips) tell(log *slog.Logger) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.tooOld+s.late == 0 || !s.told.IsZero() && time.Since(s.told) < tellEvery {
+// tell writes a line if there is something new and no line was written lately.
+func (d *delays) tell(log *slog.Logger) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tooOld+d.late == 0 || !d.told.IsZero() && time.Since(d.told) < tellEvery {
 		return
 	}
-	log.Warn("recovery: the worker is behind", "late", s.late, "longest", s.most.Round(time.Second).String(), "dropped as too old", s.tooOld)
-	s.tooOld, s.late, s.most, s.told = 0, 0, 0, time.Now()
+	log.Warn("recovery: the worker is behind", "late", d.late, "longest", d.longest.Round(time.Second).String(), "dropped as too old", d.tooOld)
+	d.tooOld, d.late, d.longest, d.told = 0, 0, 0, time.Now()
 }

@@ -50,7 +50,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, l := range s.lanes(max(minPlaces, s.opts.Workers)) {
 		wg.Go(func() { l.run(ctx) })
 	}
-	wg.Go(func() { s.everyTick(ctx, func() { s.purgeIfDue(ctx); s.slips.tell(s.opts.Logger) }) })
+	wg.Go(func() { s.everyTick(ctx, func() { s.purgeIfDue(ctx); s.delays.tell(s.opts.Logger) }) })
 	wg.Wait()
 	return nil
 }
@@ -149,11 +149,8 @@ func (s *Service) Deliver(ctx context.Context) (int, error) {
 		done += counts[i]
 	}
 	s.purgeIfDue(ctx)
-	s.slips.tell(s.opts.Logger)
-	if err == nil {
-		err = ctx.Err()
-	}
-	return done, err
+	s.delays.tell(s.opts.Logger)
+	return done, cmp.Or(err, ctx.Err())
 }
 
 // drain handles jobs until none is due, a claim fails or ctx ends. Jobs added since it began go
@@ -208,11 +205,9 @@ func (s *Service) newClaim(now time.Time) Claim {
 }
 
 func (s *Service) claim(ctx context.Context, c Claim) (claimed []Job, err error) {
-	err = s.guard("claim jobs", func() error {
-		return s.foreground(ctx, func(ctx context.Context) (err error) {
-			claimed, err = s.store.Claim(ctx, c)
-			return err
-		})
+	err = s.guard("claim jobs", func() (err error) {
+		claimed, err = boundedCall(ctx, s, s.store.Claim, c)
+		return err
 	})
 	switch {
 	case err == nil:

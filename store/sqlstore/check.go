@@ -103,10 +103,7 @@ func (p *probe) fault(format string, args ...any) {
 
 // result returns all faults, or why they could not be found.
 func (p *probe) result() error {
-	if p.broken != nil {
-		return p.broken
-	}
-	return errors.Join(p.faults...)
+	return cmp.Or(p.broken, errors.Join(p.faults...))
 }
 
 // refusal makes a call and returns its refusal by the database. The next call can be made after

@@ -205,17 +205,16 @@ type Store struct {
 // New returns a Store on db. It opens no connection: [Store.Check], which [Store.Migrate] calls,
 // reports what is wrong.
 func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store, error) {
-	s := &Store{db: db, accounts: accounts, attempts: 10, hashLength: 97, dialect: dialect}
+	if opts == nil {
+		opts = &Options{}
+	}
+	s := &Store{
+		db: db, accounts: accounts, dialect: dialect, logger: opts.Logger,
+		attempts: cmp.Or(opts.Attempts, 10), hashLength: cmp.Or(opts.HashLength, 97),
+	}
 	var faults []error
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("sqlstore: "+format, args...))
-	}
-	if opts != nil && opts.Attempts != 0 {
-		s.attempts = opts.Attempts
-	}
-	if opts != nil {
-		s.logger = opts.Logger
-		s.hashLength = cmp.Or(opts.HashLength, s.hashLength)
 	}
 	if s.hashLength < 1 {
 		fault("Options.HashLength must be at least 1, is %d", s.hashLength)
