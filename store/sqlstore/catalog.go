@@ -129,15 +129,11 @@ func (p *probe) sqliteRelation(schema, table string) relation {
 	a, _ := p.read("SELECT type FROM "+master+" WHERE name = ? COLLATE NOCASE AND type IN ('table', 'view')", table)
 	r.view = slices.Equal(a.column("type"), []string{"view"})
 
-	unique := map[string]int{} // columns by index
-	single := map[string]string{}
+	unique := map[string][]string{} // columns by index
 	indexes, _ := p.read(`SELECT name FROM pragma_index_list`+of+` WHERE "unique" = 1 AND partial = 0`, args...)
 	for _, index := range indexes.column("name") {
 		columns, _ := p.read("SELECT name FROM pragma_index_info"+of, append([]any{index}, args[1:]...)...)
-		for _, name := range columns.column("name") {
-			unique[index]++
-			single[index] = strings.ToLower(name)
-		}
+		unique[index] = columns.column("name")
 	}
 	a, _ = p.read("SELECT name, type, pk FROM pragma_table_xinfo"+of, args...)
 	keys := 0
@@ -149,8 +145,8 @@ func (p *probe) sqliteRelation(schema, table string) relation {
 	for _, row := range a.rows {
 		name := strings.ToLower(row[0])
 		t := columnType{name: strings.ToLower(row[1]), unique: keys == 1 && row[2] != "0"}
-		for index, n := range unique {
-			t.unique = t.unique || n == 1 && single[index] == name
+		for _, columns := range unique {
+			t.unique = t.unique || len(columns) == 1 && strings.ToLower(columns[0]) == name
 		}
 		r.columns[name] = t
 	}

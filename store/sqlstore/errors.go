@@ -77,11 +77,9 @@ func decided(err error) bool {
 	}
 	c := code(err)
 	switch c {
-	case "": // no answer of the database
-		return false
-	case "40003", "MySQL 1180", "10": // completion unknown, error during COMMIT, SQLITE_IOERR
-		return false
-	case "MySQL 1053", "MySQL 1927": // shutdown, connection killed
+	case "", // no answer of the database
+		"40003", "MySQL 1180", "10", // completion unknown, error during COMMIT, SQLITE_IOERR
+		"MySQL 1053", "MySQL 1927": // shutdown, connection killed
 		return false
 	}
 	// Connection exception, operator intervention, system error, internal error: poolers say so for

@@ -31,30 +31,27 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 // Claim implements [recovery.Queue].
 func (s *Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
 	return writing(ctx, s, func(ctx context.Context, w *work) (claimed []recovery.Job, _ error) {
-		claim := func(text string, which ...any) (int, error) {
-			jobs, err := s.claim(ctx, w, c, text, which...)
-			claimed = append(claimed, jobs...)
-			return len(jobs), err
-		}
-		at := c.At.UnixMicro()
+		lane, at := string(c.Lane), c.At.UnixMicro()
 		if c.JobID != "" {
-			_, err := claim(s.sql.claimOne, c.JobID, at)
-			return claimed, err
+			return s.claim(ctx, w, c, s.sql.claimOne, c.JobID, at)
 		}
-		again := 0
-		if c.Again > 0 {
-			var err error
-			if again, err = claim(s.sql.claimAgain, string(c.Lane), at, c.Again); err != nil {
-				return nil, err
+		claim := func(max int, text string, which ...any) error {
+			if max <= 0 {
+				return nil
 			}
+			jobs, err := s.claim(ctx, w, c, text, append(which, max)...)
+			claimed = append(claimed, jobs...)
+			return err
 		}
-		if left := c.Max - len(claimed); left > 0 {
-			if _, err := claim(s.sql.claimFresh, string(c.Lane), left); err != nil {
-				return nil, err
-			}
+		if err := claim(c.Again, s.sql.claimAgain, lane, at); err != nil {
+			return nil, err
 		}
-		if left := c.Max - len(claimed); left > 0 && again == c.Again { // there may be more
-			if _, err := claim(s.sql.claimAgain, string(c.Lane), at, left); err != nil {
+		mayBeMore := len(claimed) == c.Again
+		if err := claim(c.Max-len(claimed), s.sql.claimFresh, lane); err != nil {
+			return nil, err
+		}
+		if mayBeMore {
+			if err := claim(c.Max-len(claimed), s.sql.claimAgain, lane, at); err != nil {
 				return nil, err
 			}
 		}
