@@ -197,11 +197,9 @@ func (o *Options) settings() (Options, error) {
 		s.Logger = slog.Default()
 	}
 
-	var faults []string
+	var f faults
 	between := func(name string, v, least, most time.Duration) {
-		if v < least || v > most {
-			faults = append(faults, fmt.Sprintf("%s must be from %v to %v, is %v", name, least, most, v))
-		}
+		f.unless(v >= least && v <= most, "%s must be from %v to %v, is %v", name, least, most, v)
 	}
 	between("TokenTTL", s.TokenTTL, time.Minute, 24*time.Hour)
 	between("CodeTTL", s.CodeTTL, time.Minute, maxCodeTTL)
@@ -210,35 +208,29 @@ func (o *Options) settings() (Options, error) {
 	between("StoreTimeout", s.StoreTimeout, 100*time.Millisecond, maxStoreTimeout)
 	between("SendTimeout", s.SendTimeout, time.Second, 10*time.Minute)
 	between("MaxRequestAge", s.MaxRequestAge, time.Minute, 24*time.Hour)
-	if s.HashConcurrency < 1 || s.HashConcurrency > 1024 {
-		faults = append(faults, fmt.Sprintf("HashConcurrency must be from 1 to 1024, is %d", s.HashConcurrency))
-	}
-	if s.Hasher.fault != "" {
-		faults = append(faults, "Hasher "+s.Hasher.fault)
-	}
-	if s.Hasher.MaxBytes < 0 {
-		faults = append(faults, fmt.Sprintf("Hasher.MaxBytes must not be negative, is %d", s.Hasher.MaxBytes))
-	}
-	if s.Workers < 1 || s.Workers > 256 {
-		faults = append(faults, fmt.Sprintf("Workers must be from 1 to 256, is %d", s.Workers))
-	}
-	if invisible.In(s.Application) {
-		faults = append(faults, "Application must be one line of visible text")
-	}
-	faults = append(faults, policy.faults()...)
-	faults = append(faults, s.Limits.faults()...)
+	f.unless(s.HashConcurrency >= 1 && s.HashConcurrency <= 1024, "HashConcurrency must be from 1 to 1024, is %d", s.HashConcurrency)
+	f.unless(s.Hasher.fault == "", "Hasher %s", s.Hasher.fault)
+	f.unless(s.Hasher.MaxBytes >= 0, "Hasher.MaxBytes must not be negative, is %d", s.Hasher.MaxBytes)
+	f.unless(s.Workers >= 1 && s.Workers <= 256, "Workers must be from 1 to 256, is %d", s.Workers)
+	f.unless(!invisible.In(s.Application), "Application must be one line of visible text")
+	policy.addFaults(&f)
+	s.Limits.addFaults(&f)
 	for _, name := range slices.Sorted(maps.Keys(s.Portals)) {
-		faults = append(faults, s.Portals[name].faults(name)...)
-		if p := s.Portals[name]; len(s.Portals) > 1 && p.Allow == nil && len(p.Tenants) == 0 {
-			faults = append(faults, fmt.Sprintf("Portals[%q] must have Tenants or Allow, as there are several: "+
-				"a caller may name any of them for any account, and these say which accounts it is for", name))
-		}
+		p := s.Portals[name]
+		p.addFaults(&f, name)
+		f.unless(len(s.Portals) == 1 || p.Allow != nil || len(p.Tenants) > 0, "Portals[%q] must have Tenants or Allow, as there are several: "+
+			"a caller may name any of them for any account, and these say which accounts it is for", name)
 	}
-	errs := make([]error, len(faults))
-	for i, f := range faults {
-		errs[i] = errors.New("recovery: Options." + f)
+	return s, errors.Join(f...)
+}
+
+// faults are what is wrong with the options.
+type faults []error
+
+func (f *faults) unless(ok bool, format string, args ...any) {
+	if !ok {
+		*f = append(*f, fmt.Errorf("recovery: Options."+format, args...))
 	}
-	return s, errors.Join(errs...)
 }
 
 // Options returns the options in force, with every default filled in, for pages that show people
@@ -259,15 +251,11 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-func (l Limits) faults() (faults []string) {
+func (l Limits) addFaults(f *faults) {
 	check := func(name string, l Limit) {
-		switch {
-		case l.Burst < 1 || l.Burst > 1_000_000 || l.Every < time.Microsecond || l.Every > 24*time.Hour || l.Every%time.Microsecond != 0:
-			faults = append(faults, fmt.Sprintf(
-				"Limits.%s must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is %d and %v", name, l.Burst, l.Every))
-		case l.Every > maxLimit/time.Duration(l.Burst):
-			faults = append(faults, fmt.Sprintf("Limits.%s must have a Burst × Every of at most 365 days, is %d and %v", name, l.Burst, l.Every))
-		}
+		inRange := l.Burst >= 1 && l.Burst <= 1_000_000 && l.Every >= time.Microsecond && l.Every <= 24*time.Hour && l.Every%time.Microsecond == 0
+		f.unless(inRange, "Limits.%s must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is %d and %v", name, l.Burst, l.Every)
+		f.unless(!inRange || l.Every <= maxLimit/time.Duration(l.Burst), "Limits.%s must have a Burst × Every of at most 365 days, is %d and %v", name, l.Burst, l.Every)
 	}
 	check("PerClient", l.PerClient)
 	check("Global", l.Global)
@@ -276,5 +264,4 @@ func (l Limits) faults() (faults []string) {
 	check("PerRequester", l.PerRequester)
 	check("PerMailbox", l.PerMailbox)
 	check("UsernamesPerMailbox", l.UsernamesPerMailbox)
-	return faults
 }

@@ -3,6 +3,7 @@ package recovery
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -178,24 +179,13 @@ func (p *Policy) withDefaults() Policy {
 	return q
 }
 
-// faults lists what is wrong with the policy itself, with its defaults filled in.
-func (p *Policy) faults() (faults []string) {
-	if p.MinLength < 8 {
-		faults = append(faults, fmt.Sprintf("Policy.MinLength must be at least 8, is %d", p.MinLength))
-	}
-	if p.MaxLength < p.MinLength || p.MaxLength > maxPasswordBytes {
-		faults = append(faults, fmt.Sprintf("Policy.MaxLength must be from MinLength to %d, is %d", maxPasswordBytes, p.MaxLength))
-	}
-	if p.MaxBytes < p.MinLength || p.MaxBytes > maxPasswordBytes {
-		faults = append(faults, fmt.Sprintf("Policy.MaxBytes must be from MinLength to %d, is %d", maxPasswordBytes, p.MaxBytes))
-	}
-	if p.Require&^(AllClasses|NoClasses) != 0 || p.Require&NoClasses != 0 && p.Require != NoClasses {
-		faults = append(faults, "Policy.Require must be NoClasses alone or a set of Upper, Lower, Digit and Special")
-	}
-	if p.BreachTimeout < 0 {
-		faults = append(faults, "Policy.BreachTimeout must not be negative")
-	}
-	return faults
+// addFaults adds what is wrong with the policy itself, with its defaults filled in.
+func (p *Policy) addFaults(f *faults) {
+	f.unless(p.MinLength >= 8, "Policy.MinLength must be at least 8, is %d", p.MinLength)
+	f.unless(p.MaxLength >= p.MinLength && p.MaxLength <= maxPasswordBytes, "Policy.MaxLength must be from MinLength to %d, is %d", maxPasswordBytes, p.MaxLength)
+	f.unless(p.MaxBytes >= p.MinLength && p.MaxBytes <= maxPasswordBytes, "Policy.MaxBytes must be from MinLength to %d, is %d", maxPasswordBytes, p.MaxBytes)
+	f.unless(p.Require == NoClasses || p.Require&^AllClasses == 0, "Policy.Require must be NoClasses alone or a set of Upper, Lower, Digit and Special")
+	f.unless(p.BreachTimeout >= 0, "Policy.BreachTimeout must not be negative")
 }
 
 // checkText applies the rules that need no account.
@@ -237,12 +227,10 @@ func (p *Policy) checkWords(password string, words []string) []PasswordReason {
 		word = strings.ToLower(strings.TrimSpace(word))
 		return utf8.RuneCountInString(word) >= minOwnWord && strings.Contains(password, word)
 	}
-	for _, list := range [][]string{words, p.Words} {
-		for _, word := range list {
-			local, _, _ := strings.Cut(word, "@")
-			if contains(word) || contains(local) {
-				return []PasswordReason{reasonOwnWord}
-			}
+	for _, word := range slices.Concat(words, p.Words) {
+		local, _, _ := strings.Cut(word, "@")
+		if contains(word) || contains(local) {
+			return []PasswordReason{reasonOwnWord}
 		}
 	}
 	return nil

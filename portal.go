@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -36,32 +35,26 @@ func (p Portal) isFor(tenant string) bool {
 	return len(p.Tenants) == 0 || slices.Contains(p.Tenants, tenant)
 }
 
-func (p Portal) faults(name string) (faults []string) {
-	fault := func(text string) {
-		faults = append(faults, fmt.Sprintf("Portals[%q] %s", name, text))
-	}
+func (p Portal) addFaults(f *faults, name string) {
 	for _, tenant := range p.Tenants {
-		if err := checkTenant(tenant); err != nil {
-			fault("must have Tenants of at most 64 bytes of visible text")
-		}
+		f.unless(checkTenant(tenant) == nil, "Portals[%q] must have Tenants of at most 64 bytes of visible text", name)
 	}
-	if len(name) > maxPortalName {
-		fault(fmt.Sprintf("must have a name of at most %d bytes", maxPortalName))
-	}
+	f.unless(len(name) <= maxPortalName, "Portals[%q] must have a name of at most %d bytes", name, maxPortalName)
 	u, err := url.Parse(p.URL)
+	problem := ""
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		fault("must have an absolute https URL")
+		problem = "must have an absolute https URL"
 	case u.Scheme == "http" && !p.InsecureHTTP && !isLoopback(u.Hostname()):
-		fault("must have an https URL; http is for localhost, or where InsecureHTTP is set")
+		problem = "must have an https URL; http is for localhost, or where InsecureHTTP is set"
 	case strings.Contains(p.URL, "#"):
-		fault("must have a URL without a fragment: that is where the token goes")
+		problem = "must have a URL without a fragment: that is where the token goes"
 	case strings.ContainsFunc(p.URL, func(r rune) bool { return r <= ' ' || r > '~' }):
-		fault("must have a URL of visible ASCII characters")
+		problem = "must have a URL of visible ASCII characters"
 	case u.User != nil:
-		fault("must have a URL without a user name or password")
+		problem = "must have a URL without a user name or password"
 	}
-	return faults
+	f.unless(problem == "", "Portals[%q] %s", name, problem)
 }
 
 func isLoopback(host string) bool {
