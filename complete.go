@@ -86,7 +86,7 @@ func (s *Service) CheckReset(ctx context.Context, r CompleteRequest) (Account, e
 	return c.account, nil
 }
 
-// check looks at what can be judged without the Store, the password apart.
+// check checks what needs no Store, except the password.
 func (c *completion) check() (err error) {
 	r := &c.request
 	if r.Username != "" {
@@ -148,7 +148,7 @@ func (c *completion) parse() bool {
 	return true
 }
 
-// find looks the token up. A code that is wrong uses up a try of its ticket.
+// find looks the token up. A wrong code uses up a try of its ticket.
 func (c *completion) find(ctx context.Context) error {
 	look := func() (wrong bool, err error) {
 		err = c.bounded(ctx, func(ctx context.Context) (err error) {
@@ -231,7 +231,8 @@ func (c *completion) checkPassword(ctx context.Context) error {
 	return passwordError(reasons)
 }
 
-// askBreached calls Policy.Breached with its deadline, and does not wait if that is ignored.
+// askBreached calls Policy.Breached, and stops waiting at its deadline even if the function goes
+// on.
 func (s *Service) askBreached(ctx context.Context, password string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Policy.BreachTimeout)
 	defer cancel()
@@ -286,8 +287,7 @@ func (c *completion) approve(ctx context.Context) error {
 	})
 }
 
-// checkOwnRule asks Policy.Check. It may know earlier passwords, so Approve must have agreed
-// before.
+// checkOwnRule asks Policy.Check. That may reveal earlier passwords, so it comes after Approve.
 func (c *completion) checkOwnRule(ctx context.Context) error {
 	if c.opts.Policy.Check == nil {
 		return nil
@@ -323,7 +323,7 @@ func (c *completion) redeem(ctx context.Context) (Account, error) {
 	return account, nil
 }
 
-// aftermath is what the worker has to do once the password is changed.
+// aftermath returns the jobs that follow the change of a password.
 func (c *completion) aftermath(at time.Time) []Job {
 	notice := Job{
 		ID: newID(), Kind: JobNotice, By: ByEmail,
@@ -340,7 +340,7 @@ func (c *completion) aftermath(at time.Time) []Job {
 	return []Job{notice, call}
 }
 
-// refuse tells the hooks the reason and the caller none.
+// refuse gives the reason to the hooks, and none to the caller.
 func (c *completion) refuse(reason TokenReason) error {
 	emit(&c.events, routine, c.opts.Hooks.TokenRefused, ResetEvent{Client: c.request.Client, Account: c.account, Reason: reason})
 	return ErrInvalidToken

@@ -43,11 +43,11 @@
 // # Nobody is kept out
 //
 // Limits on calls are about who asks, never about who is meant. Limits on the mails to one person
-// count only mails that are about to leave: an unknown name, a portal that says no or a
-// dropped request uses nothing up. So a person over these limits has been mailed live tokens; they
-// are still there unless they were used, or outlived a short Options.TokenTTL. A network that
-// caused no recent mail to the mailbox goes first: with the default [Limits] your request is mailed
-// as long as fewer than 9 other networks ask for you.
+// count only mails that are about to leave: an unknown name, a portal that says no or a dropped
+// request uses up nothing. So a person over these limits has been mailed live tokens; they are
+// still there unless they were used, or outlived a short Options.TokenTTL. A network that caused no
+// recent mail to the mailbox goes first: with the default [Limits] your request is mailed as long
+// as fewer than 9 other networks ask for you.
 //
 // The queue has three lanes: mails that people wait for, notices, and calls of OnReset. Each has
 // places of its own, so a mail server that hangs delays no call of OnReset, and the other way

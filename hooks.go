@@ -21,7 +21,7 @@ type Hooks struct {
 
 	// Events that a stranger can cause in any number.
 	MailSent     func(JobEvent)   // the mail system accepted the mail
-	JobStarted   func(JobEvent)   // the worker begins with a request; not told after a crash or a long hang
+	JobStarted   func(JobEvent)   // the first attempt at a request begins; a crash or a long hang before it may skip the event
 	JobThrottled func(JobEvent)   // over a limit of the account or mailbox, so nothing is mailed; see Err
 	JobDropped   func(JobEvent)   // nothing to mail; see Reason
 	JobRetried   func(JobEvent)   // failed for now; see Err
@@ -68,7 +68,7 @@ type DropReason string
 
 // The reasons for which a request is dropped.
 const (
-	DropNoAccount    DropReason = "no_account"  // nobody is meant
+	DropNoAccount    DropReason = "no_account"  // no account has the identifier
 	DropInactive     DropReason = "inactive"    // Account.Active is false
 	DropNoPassword   DropReason = "no_password" // Account.HasPassword is false, and Options.NoSignInMail is set
 	DropUnverified   DropReason = "unverified"  // Account.EmailVerified is false

@@ -164,7 +164,7 @@ func trimSpace(s string) string {
 // graphemeJoiner is what package norm adds behind 30 combining marks (Unicode Annex 15 section 13).
 const graphemeJoiner = "\u034f"
 
-// nfc is NFC for all but the three look-alikes that CanonicalUsername names.
+// nfc puts a text into NFC, except for the three look-alikes that CanonicalUsername names.
 func nfc(s string) string {
 	var b strings.Builder
 	for {

@@ -34,7 +34,7 @@ type delivery struct {
 	at      time.Time // when handling began, by the Store's clock
 	event   JobEvent
 	outcome Outcome
-	told    []func() // what hooks are told unless the job is tried again
+	told    []func() // events for the hooks, unless the job is tried again
 	hides   bool     // nobody must see whether a mail leaves
 	mailed  bool     // the mail system was asked
 	refused bool     // the mail system refused the mail for good
@@ -88,8 +88,8 @@ func (s *Service) handle(ctx context.Context, j Job, stopping <-chan struct{}) (
 	return d.outcome.RetryAt, s.finish(ctx, d)
 }
 
-// pretend waits for the time of a recent mail, counted from the beginning of the job, and returns
-// how such a mail would have gone. A worker that is being stopped does not wait.
+// pretend makes the job take as long as a recent mail, and returns how such a mail would have gone.
+// A worker that is being stopped does not wait.
 func (d *delivery) pretend(stopping <-chan struct{}) sample {
 	timer := time.NewTimer(d.pace.draw(d.job.Attempts).took - time.Since(d.began))
 	defer timer.Stop()
@@ -110,7 +110,8 @@ func (s *Service) finish(ctx context.Context, d *delivery) bool {
 		err := s.guard("finish a job", func() error {
 			return s.bounded(ctx, func(ctx context.Context) error { return s.store.Finish(ctx, d.outcome) })
 		})
-		// A lost lease means that another worker has it, or that an earlier try did take effect.
+		// A lost lease means that another worker has the job, or that the outcome was stored by an
+		// earlier call.
 		if err == nil || errors.Is(err, ErrLeaseLost) {
 			return true
 		}

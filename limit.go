@@ -20,14 +20,14 @@ type Limit struct {
 // follows the Store's clock where there is one (Queue.Now).
 const MaxClockSkew = 10 * time.Minute
 
-// overtaking is how long after an event it may be counted: calls of the Store overtake each other,
-// and all end within Options.StoreTimeout.
+// overtaking is the longest time from an event until it is counted: calls of the Store overtake
+// each other, and each ends within Options.StoreTimeout.
 const overtaking = maxStoreTimeout
 
 // Take counts one event at now against a key whose state is tat. If it may pass, wait is zero and
 // next is the key's new state. Otherwise wait, more than zero, is how long until it may, and the
-// state does not change. The state of a key that is not stored is the zero time. An event that
-// is older than one that was counted before waits longer, by the difference.
+// state does not change. The state of a key that is not stored is the zero time. An event older
+// than one that was counted before waits longer, by the difference.
 //
 // A state too far ahead to come from events at about now was made by a wrong clock. It counts as no
 // state, and refuses nobody.
@@ -56,21 +56,21 @@ type Charge struct {
 	Limit Limit
 
 	// Repeat, if not zero, replaces Limit.Burst while the state of the key Share is after now.
-	// Share is the Key of another of the Charges and stands for the client network: one that caused
-	// a recent mail goes after those that did not.
+	// Share is the Key of another Charge, that of the client network. So a network that caused a
+	// recent mail goes after those that did not.
 	Repeat int
 	Share  Digest
 
-	// Lenient makes a charge that refuses nobody: a full state stays as it is.
+	// A Lenient charge refuses nobody: a full state stays as it is.
 	Lenient bool
 }
 
 // Charges are taken together or not at all.
 type Charges []Charge
 
-// Take counts all of the charges in states, or none. If a charge may not pass, the error is a
-// [*LimitError] with its Scope and the wait until it may; of several, that of the longest wait.
-// states has the state of each charge's key, the zero time if there is none.
+// Take counts all of the charges in states, or none. If any may not pass, the error is a
+// [*LimitError] with the Scope and the wait of the one that waits longest. states has the state of
+// each charge's key, the zero time if there is none.
 func (c Charges) Take(at time.Time, states map[Digest]time.Time) error {
 	var refused *LimitError
 	for _, charge := range c {
@@ -172,15 +172,15 @@ func callCharges(call string, n networks, perClient, global Limit) Charges {
 var priorityLimit = Limit{100, 5 * time.Minute}
 
 // resetRepeats is Charge.Repeat of a mailbox: a network that caused a recent mail causes another
-// only while fewer than so many are used up.
+// only while fewer than resetRepeats are used up.
 //
-// With Limits.PerMailbox of {10, 6 minutes} the first mail for a network always passes as long as
-// fewer than 9 others have asked within the hour that Limits.PerRequester remembers: networks that
-// caused one before use up at most 2, and the others one an hour each.
+// With Limits.PerMailbox of {10, 6 minutes} the first mail for a network passes if fewer than 9
+// other networks asked within the hour that Limits.PerRequester remembers. Networks that caused a
+// mail before use up at most 2 of the 10, and the others one an hour each.
 const resetRepeats = 2
 
-// resetMailCharges are the limits of one mail with tokens to a mailbox, for a client network. They are
-// counted for each tenant, so that no tenant silences another. Those of callCharges are for all
+// resetMailCharges are the limits of one mail with tokens to a mailbox, for a client network. They
+// are counted for each tenant, so that no tenant silences another. Those of callCharges are for all
 // tenants together: otherwise each tenant would let a client ask once more.
 func (l *Limits) resetMailCharges(tenant, mailbox, requester string, resets []Reset) Charges {
 	share := limitKey("reset", ScopeMailbox, tenant, mailbox, requester)
@@ -200,8 +200,8 @@ func (l *Limits) resetMailCharges(tenant, mailbox, requester string, resets []Re
 	return charges
 }
 
-// otherMailCharges are the limits of one mail without tokens to a mailbox, for each kind. It says the
-// same whoever asks, so a mailbox over the limit already has it.
+// otherMailCharges are the limits of one mail without tokens to a mailbox, counted apart for each
+// kind. The mail says the same whoever asks, so a mailbox over the limit already has it.
 func (l *Limits) otherMailCharges(tenant, mailbox string, kind MessageKind) Charges {
 	return Charges{{Scope: ScopeMailbox, Key: limitKey(string(kind), ScopeMailbox, tenant, mailbox), Limit: l.UsernamesPerMailbox}}
 }

@@ -48,8 +48,8 @@ func (d *delivery) meant(ctx context.Context) (accounts []Account, err error) {
 	return d.ofOneMailbox(accounts), nil
 }
 
-// ofOneMailbox returns the accounts if all have one mailbox: otherwise nothing tells whose name it
-// is. Those without a password do not count where others have one.
+// ofOneMailbox returns the accounts if they share a mailbox; otherwise it is unknown whose name it
+// is. An account without a password is left out if accounts with one have another mailbox.
 func (d *delivery) ofOneMailbox(accounts []Account) (kept []Account) {
 	for _, a := range accounts { // those with a password are first
 		switch first := accounts[0]; {
@@ -65,9 +65,9 @@ func (d *delivery) ofOneMailbox(accounts []Account) (kept []Account) {
 
 // matching returns those of the found accounts that the request means. The Store's comparison may
 // be looser than ours, so each account is compared again. If several differ only in case, the
-// request means the one exactly as typed, or else the one in lower case: the others must not learn
-// of it. Doubtful accounts count only if there are no others: an unverified address proves no claim
-// to it, and nobody asks for a name with white space around it.
+// request means the one exactly as typed, or else the one in lower case: the owners of the others
+// must not learn of the request. Doubtful accounts count only if no others match: an unverified
+// address proves nothing, and nobody types a name with white space around it.
 func (d *delivery) matching(found []Account, canonical string) []Account {
 	by := d.job.By
 	certain, doubtful := map[string][]Account{}, map[string][]Account{}
@@ -111,8 +111,8 @@ func (d *delivery) matching(found []Account, canonical string) []Account {
 	return nil
 }
 
-// spelling tells identifiers apart that have one canonical form. In an address only the case before
-// the @ may matter. A user name is not trimmed: an account named "alice" and a space must not keep
+// spelling distinguishes identifiers that share a canonical form. In an address only the case
+// before the @ may matter. A user name is not trimmed: an account named "alice " must not keep
 // alice from being mailed.
 func spelling(by IdentifierKind, s string) string {
 	if by != ByEmail {

@@ -102,8 +102,8 @@ func (d *delivery) requester() Digest {
 	return limitKey("requester", ScopeClient, requesterNetwork(d.job.Client))
 }
 
-// allowed returns the first accounts that may have a link to the portal, and those after them that
-// were not looked at.
+// allowed returns the first accounts that may have a link to the portal, and the rest, which it did
+// not look at.
 func (d *delivery) allowed(ctx context.Context, portal Portal, accounts []Account) (allowed, rest []Account, err error) {
 	for i, a := range accounts {
 		if len(allowed) == maxResets || i == maxAsked {

@@ -2,7 +2,7 @@ package recovery
 
 import "net/netip"
 
-// A network is what counts as one client, and how many times a client's limit it has.
+// A network counts as one client, with so many times a client's limit.
 type network struct {
 	name  string
 	times int

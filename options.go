@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,7 +74,7 @@ type Options struct {
 	OnReset func(ctx context.Context, account Account) error
 
 	// NoSignInMail sends nothing to accounts without a password. By default an active one with a
-	// verified address gets a mail that says it logs in elsewhere, see Account.SignIn.
+	// verified address gets a mail that says where it logs in, see Account.SignIn.
 	NoSignInMail bool
 
 	Hooks Hooks
@@ -121,10 +122,9 @@ type Options struct {
 // IPv4 address inside NAT64, 6to4 or Teredo counts as itself. All calls without a Client count as
 // one client.
 //
-// The others are about who is mailed, and only a hook is told. Only a mail that is about to
-// leave counts: a person over them has had such mails, whose tokens are alive until they are used
-// or TokenTTL is over. A client
-// network is an IPv4 address or an IPv6 /48.
+// The others are about who is mailed, and only a hook is told. Only a mail that is about to leave
+// counts: a person over these limits has had such mails, whose tokens are alive until they are used
+// or TokenTTL is over. A client network is an IPv4 address or an IPv6 /48.
 type Limits struct {
 	// PerClient limits RequestReset and RetrieveUsername together, per client: default 20 at once,
 	// then one per 30 seconds.
@@ -245,10 +245,7 @@ func (s *Service) Options() Options {
 }
 
 func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
+	*field = cmp.Or(*field, value)
 }
 
 func (l Limits) addFaults(f *faults) {

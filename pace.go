@@ -18,18 +18,18 @@ type sample struct {
 const (
 	paceMemory = 64
 	tailFactor = 4
-	// A mail system that accepts nothing for brokenAfter counts as down. Then only probes jobs a
-	// tick find out whether it is back.
+	// A mail system that has accepted nothing for brokenAfter counts as down. Then each lane of
+	// mails tries only this many jobs a tick (probes), to find out whether it is back.
 	brokenAfter = 15 * time.Second
 	probes      = 4
-	// For each mail that fails, so many jobs without a mail may be tried again: a flood of unknown
-	// names must not fill the queue because one mailbox is full.
+	// For each mail that fails, this many jobs without a mail may be tried again. More would let a
+	// flood of unknown names fill the queue because one mailbox is full.
 	echoes = 32
 )
 
-// pace knows how mails went lately. A job that ends without a mail behaves like one of them: it
-// takes its place in the worker for as long, and is tried again if that mail had to be. So other
-// mails do not show a stranger whether this job meant somebody.
+// pace remembers how recent mails went. A job without a mail imitates one of them: it keeps its
+// place in the worker for as long, and is tried again if that mail had to be. So a stranger cannot
+// tell from other mails whether this job meant somebody.
 type pace struct {
 	none time.Duration // what an attempt takes while no sample is known
 
@@ -59,11 +59,10 @@ func (p *pace) note(l Lane, t sample) {
 	}
 }
 
-// draw returns how a mail would go at this attempt of its job. The newest mail that can tell
-// decides whether it fails: one that failed at this attempt or later, or one that passed at this
-// attempt or earlier. Its time is drawn from the mails that ended alike, up to tailFactor times
-// their median: jobs for unknown names must not fill the places because a few mailboxes answer
-// slowly.
+// draw returns how a mail would go at this attempt of its job. The newest sample that can tell
+// decides whether it fails: a failure at this attempt or a later one, or a success at this attempt
+// or an earlier one. The time is drawn from the samples with the same result, up to tailFactor
+// times their median: a few slow mailboxes must not let jobs for unknown names fill the places.
 func (p *pace) draw(attempt int) sample {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,7 +90,8 @@ func (p *pace) draw(attempt int) sample {
 	return like
 }
 
-// result is draw for a job that ends. A failure uses up an echo; without one there is no failure.
+// result is draw at the end of a job. A failure uses up an echo; without echoes the job does not
+// fail.
 func (p *pace) result(attempt int) sample {
 	like := p.draw(attempt)
 	p.mu.Lock()

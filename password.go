@@ -18,8 +18,9 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// The parameters of HashPassword: the second of the equal choices of OWASP's Password Storage Cheat
-// Sheet, and the least memory among those that resist a graphics card as well as the first.
+// The parameters of HashPassword are the second of the equal choices in OWASP's Password Storage
+// Cheat Sheet: of those that resist a graphics card as well as the first, it takes the least
+// memory.
 const (
 	argonMemory = 19 * 1024 // KiB
 	argonTime   = 2
@@ -215,9 +216,9 @@ func (h *hasher) do(ctx context.Context, password string) (string, error) {
 	return HashPassword(password)
 }
 
-// maxDead is how many blocks of earlier hashes there may be when a hash begins. argon2 allocates 19
-// MiB a hash, and the collector lets the heap double before it acts: left to itself, a burst holds
-// twice the memory of its slots.
+// maxDead is how many blocks of earlier hashes may wait to be freed when a hash begins. argon2
+// allocates 19 MiB a hash, and the collector lets the heap double before it acts: without this
+// bound, a burst would hold twice the memory of its slots.
 const maxDead = 1
 
 // freeAfter is how long after a hash its block is freed, if no other hash began meanwhile: by then

@@ -38,7 +38,7 @@ type Policy struct {
 	AllowCommon bool
 
 	// AllowOwnWords admits passwords that contain the user name, the address, what stands before
-	// its @, Options.Application or one of Words. Words of less than 4 characters never count.
+	// its @, Options.Application or one of Words. Words of fewer than 4 characters never count.
 	AllowOwnWords bool
 	Words         []string
 
@@ -161,21 +161,11 @@ func (p *Policy) withDefaults() Policy {
 	if p != nil {
 		q = *p
 	}
-	if q.MinLength == 0 {
-		q.MinLength = 10
-	}
-	if q.MaxLength == 0 {
-		q.MaxLength = max(64, q.MinLength)
-	}
-	if q.MaxBytes == 0 {
-		q.MaxBytes = maxPasswordBytes
-	}
-	if q.Require == 0 {
-		q.Require = AllClasses
-	}
-	if q.BreachTimeout == 0 {
-		q.BreachTimeout = 2 * time.Second
-	}
+	setDefault(&q.MinLength, 10)
+	setDefault(&q.MaxLength, max(64, q.MinLength))
+	setDefault(&q.MaxBytes, maxPasswordBytes)
+	setDefault(&q.Require, AllClasses)
+	setDefault(&q.BreachTimeout, 2*time.Second)
 	return q
 }
 

@@ -20,10 +20,10 @@ type Portal struct {
 	// may name it.
 	Tenants []string
 
-	// Allow, if set, decides who gets a link to this portal. It should be quick: it is asked for
-	// real accounts only, for at most 50 of one address, so if it were much slower than a mail, it
-	// would show in when other mails leave. The worker asks it after the caller was answered: false
-	// means no mail, an error is tried again.
+	// Allow, if set, decides who gets a link to this portal. The worker asks it after the caller
+	// was answered: false means no mail, an error is tried again. It is asked for real accounts
+	// only, at most 50 of one address. So it should be quick: if it were much slower than a mail,
+	// the time of other mails would show that an account exists.
 	Allow func(ctx context.Context, account Account) (bool, error)
 
 	// InsecureHTTP admits an http URL on any host.

@@ -47,8 +47,7 @@ func (e *outsideError) As(target any) bool {
 	return errors.As(e.err, target)
 }
 
-// outside wraps err, which foreign code made while it did op, and takes the secrets out of its
-// text.
+// outside wraps an error of foreign code that was doing op, and takes the secrets out of its text.
 func outside(op string, err error, secrets ...string) error {
 	return &outsideError{text: "recovery: " + op + ": " + scrub(err.Error(), secrets...), err: err}
 }

@@ -26,8 +26,8 @@ type Store interface {
 type Accounts interface {
 	// FindAccounts returns the accounts that the query may mean, at most query.Max: those that are
 	// Eligible first, then those that are Active with a verified address, then the rest; each part
-	// ordered by ID. Accounts that get no mail must not push out, at
-	// Max, one that does.
+	// ordered by ID. If there are more than Max, an account that gets no mail must not push out one
+	// that does.
 	//
 	// It must return every account of query.Tenant whose stored identifier is byte for byte
 	// query.Typed or query.Canonical, and none of another tenant. It may return others of the
@@ -141,7 +141,7 @@ type AccountQuery struct {
 }
 
 // An Account is what the library knows of one of the application's accounts. It prints as
-// "[redacted]". The zero value may not be recovered.
+// "[redacted]". The zero Account is not Eligible.
 type Account struct {
 	redacted
 
@@ -210,8 +210,8 @@ func (r Reset) Judge(at time.Time, a Account) error {
 	return nil
 }
 
-// A ResetBatch is the resets of the mail that a job is about to send, and what the mail is charged. A
-// mail without tokens has no resets.
+// A ResetBatch is the resets of the mail that a job is about to send, and what the mail is charged.
+// A mail without tokens has no resets.
 type ResetBatch struct {
 	JobID   string
 	LeaseID string

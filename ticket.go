@@ -22,7 +22,7 @@ type Ticket struct {
 	secret Token // the same form, another purpose
 }
 
-// ticketOf returns the ticket with the given text, or a new one if the text is none.
+// ticketOf returns the ticket with the given text, or a new one if the text is no ticket.
 func ticketOf(text string) Ticket {
 	secret, err := ParseToken(text)
 	if err != nil {

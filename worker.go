@@ -23,7 +23,7 @@ const (
 	addedFactor = 4
 )
 
-// A lane has the worker's places for one Lane.
+// A lane works on the jobs of one Lane, in places of its own.
 type lane struct {
 	*Service
 	name   Lane
@@ -70,7 +70,7 @@ func (s *Service) everyTick(ctx context.Context, f func()) {
 }
 
 // run claims as many jobs as there are free places, on the tick and at no other time. They begin at
-// once, so when a job begins does not depend on when another one ended.
+// once, so the start of a job does not depend on the end of another.
 func (l *lane) run(ctx context.Context) {
 	l.everyTick(ctx, func() {
 		l.clock.sync(ctx)
@@ -124,8 +124,8 @@ func (l *lane) begin(ctx context.Context, at time.Time, max int) ([]Job, error) 
 // with, failed ones that will be tried again included. It is for tests, cron jobs and serverless
 // functions; Run calls the same code. A process that calls it once and ends knows nothing of
 // earlier mails, so a request without a mail takes only one Tick: SECURITY.md says what that shows.
-// The error is that of the Store when jobs could not be claimed, or ctx's when it ended; what
-// happens to a single job is told to the hooks. When ctx ends it finishes what it has claimed.
+// The error is that of the Store when jobs could not be claimed, or ctx's when it ended; the hooks
+// get what happens to a single job. When ctx ends it finishes what it has claimed.
 func (s *Service) Deliver(ctx context.Context) (int, error) {
 	s.worker.Store(true)
 	s.clock.sync(ctx)
@@ -139,8 +139,8 @@ func (s *Service) Deliver(ctx context.Context) (int, error) {
 	wg.Wait()
 	done, err := 0, cmp.Or(errs...)
 	for i, l := range lanes {
-		// Once more, one after the other: a database's claim skips rows that another claim locks
-		// for a moment.
+		// Drain the lanes again, one by one: a claim skips rows that another claim has locked for a
+		// moment.
 		if err == nil {
 			var n int
 			n, err = l.drain(ctx, at)
@@ -154,7 +154,7 @@ func (s *Service) Deliver(ctx context.Context) (int, error) {
 }
 
 // drain handles jobs until none is due, a claim fails or ctx ends. Jobs added since it began go
-// first and are handled too. It also ends when they come as fast as it handles them.
+// first and are handled too. It also ends if jobs are added as fast as it handles them.
 func (l *lane) drain(ctx context.Context, at time.Time) (done int, err error) {
 	defer l.jobs.Wait()
 	for added := 0; ctx.Err() == nil && added < addedFactor*cap(l.places); {
