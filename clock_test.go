@@ -180,7 +180,7 @@ func TestSlowStoreClock(t *testing.T) {
 	}
 }
 
-// The log is told once by how much the clocks differ.
+// The log says once by how much the clocks differ.
 func TestClockThatDiffersIsToldOnce(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
 		off := 900 * time.Millisecond

@@ -71,7 +71,7 @@ func TestCodesAsPeopleTypeThem(t *testing.T) {
 	}
 }
 
-// What is no code, or not the ticket's, is one error, and names its reason to the hooks alone.
+// A malformed code and a code of another ticket get the same error. Only the hooks get the reason.
 func TestCodesThatCompleteNothing(t *testing.T) {
 	const malformed, unknown = "malformed", "unknown"
 	w := newWorld(t, nil)
@@ -121,7 +121,7 @@ func TestCodesThatCompleteNothing(t *testing.T) {
 	is.NoErr(w.completeByCode(other, second.Resets[0].Code, goodPassword))
 }
 
-// A code and the token beside it end together, whichever is used.
+// Using a code ends the token of the same mail, and the other way round.
 func TestCodeAndTokenAreOne(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)

@@ -14,7 +14,7 @@ import (
 	"example.com/recovery"
 )
 
-// Who leaves before the breach service has answered gets no password past it.
+// A caller who leaves before the breach service has answered sets no password.
 func TestBreachedHasNoAnswerForWhoLeaves(t *testing.T) {
 	for _, closed := range []bool{false, true} {
 		is := is.New(t)

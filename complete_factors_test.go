@@ -89,7 +89,7 @@ func TestDenialsAreCountedAtOnce(t *testing.T) {
 	is.Equal(calls.Load(), int32(recovery.MaxTries))
 }
 
-// What is no denial costs no try: the application failed, or the caller left.
+// An error that is no denial costs no try: the application failed, or the caller left.
 func TestFailuresOfApproveAreNotCounted(t *testing.T) {
 	errFactor := errors.New("the second factor of alice@example.com is out of order")
 	for name, c := range map[string]struct {
@@ -134,7 +134,7 @@ func TestFailuresOfApproveAreNotCounted(t *testing.T) {
 	}
 }
 
-// A caller who leaves while Approve is asked is told so, and loses no try.
+// A caller who leaves while Approve runs gets ctx's error and loses no try.
 func TestCallersWhoLeaveLoseNoTry(t *testing.T) {
 	is := is.New(t)
 	var leave context.CancelFunc
@@ -170,7 +170,7 @@ func TestTriesAreCountedBeforeApprove(t *testing.T) {
 	is.Equal(w.store.calls(), "FindReset\nRedeem")
 }
 
-// A try that cannot be given back is told to the log, and the completion goes on.
+// A try that cannot be given back is logged, and the completion goes on.
 func TestTryThatCannotBeGivenBack(t *testing.T) {
 	is := is.New(t)
 	var calls atomic.Int32

@@ -14,7 +14,8 @@ import (
 
 var history = []recovery.PasswordReason{{Name: "history", Text: "must not be one of your last five"}}
 
-// The application's own rule is told like any other, and sees the account.
+// Reasons of the application's own rule reach the caller like any others. The rule sees the
+// account.
 func TestOwnPasswordRule(t *testing.T) {
 	is := is.New(t)
 	var asked []string
@@ -38,7 +39,7 @@ func TestOwnPasswordRule(t *testing.T) {
 	is.NoErr(w.complete(token, goodPassword))
 }
 
-// What the rule knows of earlier passwords is for nobody who lacks the second factor.
+// Nobody without the second factor learns what the rule knows of earlier passwords.
 func TestOwnPasswordRuleComesAfterTheSecondFactor(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{Approve: factor, Policy: &recovery.Policy{
@@ -54,7 +55,7 @@ func TestOwnPasswordRuleComesAfterTheSecondFactor(t *testing.T) {
 	is.Equal(reasons(err), "history")
 }
 
-// A PasswordError of the application is its answer wherever it comes from, and costs nothing.
+// A PasswordError of any of the application's functions reaches the caller and costs nothing.
 func TestPasswordErrorsOfTheApplication(t *testing.T) {
 	rejected := fmt.Errorf("app: %w", &recovery.PasswordError{Reasons: history})
 	for name, opts := range map[string]recovery.Options{

@@ -8,7 +8,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// Only who sends over SMTP gets a library for it.
+// Only programs that send over SMTP import a library for it.
 func TestOnlySMTPMailerImportsGoMail(t *testing.T) {
 	is := is.New(t)
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.ImportPath}} {{.Imports}}", "./...").CombinedOutput()
@@ -22,7 +22,7 @@ func TestOnlySMTPMailerImportsGoMail(t *testing.T) {
 	is.Equal(importers, []string{"example.com/recovery/mailer/smtpmailer"})
 }
 
-// Who imports the core gets no database, no SMTP, no HTML and no HTTP with it.
+// Importing the core imports no database, no SMTP, no HTML and no HTTP.
 func TestCoreImportsLittle(t *testing.T) {
 	is := is.New(t)
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "example.com/recovery").CombinedOutput()

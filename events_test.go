@@ -27,7 +27,7 @@ func withHooks(t *testing.T, log *spy.Log, hooks recovery.Hooks) (*recovery.Serv
 	return svc, mail
 }
 
-// refuse has a token refused, which a hook is told of.
+// refuse has a token refused, which causes one event.
 func refuse(t *testing.T, svc *recovery.Service) {
 	t.Helper()
 	_, err := svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: "x", Password: goodPassword})
@@ -68,7 +68,7 @@ func TestFloodDoesNotPushOutWhatMatters(t *testing.T) {
 	})
 }
 
-// The log is told of the first event that is lost, each time that a hook blocks.
+// Each time that a hook blocks, the log tells of the first event that is lost.
 func TestLostEventsAreToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -28,7 +28,7 @@ func TestJobStartsOnce(t *testing.T) {
 	})
 }
 
-// What the hooks are told of a request, and nothing else.
+// The hooks get these events of a request, and no others.
 func TestEventsOfARequest(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
 		w.ask("billybob")
@@ -64,7 +64,7 @@ func TestEventsAfterACompletion(t *testing.T) {
 	})
 }
 
-// The account that is gone has no address, so none is taken out of what is told.
+// An account that is gone has no address, so no address is taken out of its events.
 func TestEventsOfAnAccountThatIsGone(t *testing.T) {
 	is := is.New(t)
 	down := errors.New("the sessions are not there")

@@ -12,7 +12,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// A lost outcome is written again before the mail is.
+// An outcome that was not stored is stored again before the mail is repeated.
 func TestOutcomeIsTriedAgain(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
@@ -35,8 +35,8 @@ func TestOutcomeIsTriedAgain(t *testing.T) {
 	is.Equal(w.log.String(), "") // another worker has it: nothing to say
 }
 
-// An outcome that cannot be written is written again, after longer and longer pauses, for as long
-// as a mail may take.
+// An outcome that cannot be stored is stored again after longer and longer pauses, for as long as a
+// mail may take.
 func TestOutcomesAreTriedWithPauses(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
 		start := time.Now()
@@ -62,7 +62,7 @@ func TestOutcomesAreTriedWithPauses(t *testing.T) {
 	})
 }
 
-// A panic of foreign code is told to the log: where, and not what.
+// A panic of foreign code is logged: where it happened, not its value.
 func TestPanicOfTheMailerIsLogged(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
@@ -74,7 +74,7 @@ func TestPanicOfTheMailerIsLogged(t *testing.T) {
 	is.True(!strings.Contains(w.log.String(), "alice@example.com"))
 }
 
-// A panickingHandler panics when it is told of a panic.
+// A panickingHandler panics when it logs a panic.
 type panickingHandler struct{ slog.Handler }
 
 func (h panickingHandler) Handle(ctx context.Context, r slog.Record) error {

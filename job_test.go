@@ -74,7 +74,7 @@ func TestOnReset(t *testing.T) {
 	})
 }
 
-// The hooks are told why a request failed, without addresses, tokens and codes.
+// The hooks get why a request failed, without addresses, tokens and codes.
 func TestFailuresAreToldWithTheirReason(t *testing.T) {
 	for event, failure := range map[string]error{"JobRetried": errDown, "JobFailed": recovery.ErrPermanent} {
 		t.Run(event, func(t *testing.T) {

@@ -40,7 +40,7 @@ func TestLimitTake(t *testing.T) {
 	is.Equal(wait, time.Duration(0))
 }
 
-// A state that is further ahead than any event could have made it is no state.
+// A state further ahead than any event could have made it counts as none.
 func TestLimitAfterTheClockWasAhead(t *testing.T) {
 	is := is.New(t)
 	l := recovery.Limit{Burst: 2, Every: time.Minute}
@@ -165,7 +165,7 @@ func TestChargesAreTakenAllOrNone(t *testing.T) {
 	is.NoErr(recovery.Charges(nil).Take(limitDay, nil)) // no charges may always be taken
 }
 
-// Who had a share goes after those who had none.
+// A network that had a mail goes after those that had none.
 func TestChargesOfWhoHadAShare(t *testing.T) {
 	is := is.New(t)
 	k := keys(4)

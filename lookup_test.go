@@ -112,7 +112,7 @@ func TestExactTwinThatIsDisabled(t *testing.T) {
 	w.hooks.wait(t, "JobDropped inactive")
 }
 
-// Who claims another's address without a proof keeps nobody from being mailed, and is not mailed
+// An account with another's address, unverified, keeps nobody from being mailed, and is not mailed
 // either. Of user names the exact one is meant, whatever is proven.
 func TestUnverifiedNamesakes(t *testing.T) {
 	is := is.New(t)
@@ -213,7 +213,7 @@ func TestLookAlikesAreNotMailed(t *testing.T) {
 	}
 }
 
-// Nothing tells whose a name is that accounts with different mailboxes have: nobody is mailed.
+// If accounts with different mailboxes share a name, it is unknown whose it is: nobody is mailed.
 func TestAccountsWithAnotherMailbox(t *testing.T) {
 	w := newWorld(t, nil)
 	disabled := w.account("0", "alice", "alice@example.com")
@@ -258,7 +258,7 @@ func TestTenantsOfIDsAreCheckedAgain(t *testing.T) {
 	is.Equal(given, []recovery.Account{{ID: "13", Tenant: "acme"}})
 }
 
-// A Store whose comparison of IDs is loose too mails nobody else.
+// A Store that compares IDs loosely causes no mail to anybody else.
 func TestLooseIDs(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)

@@ -18,7 +18,7 @@ func (w *world) putElsewhere(id, username, email, provider string) {
 	w.users.Put(a, "")
 }
 
-// An account that logs in elsewhere is told so, and gets no token.
+// An account that logs in elsewhere gets a mail that says so, and no token.
 func TestSignInElsewhere(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
@@ -88,7 +88,7 @@ func TestManySignIns(t *testing.T) {
 	is.Equal([]int{len(m.Usernames), len(m.SignIns), m.MoreNames, m.MoreSignIns}, []int{2, 10, 0, 5})
 }
 
-// Nobody is told who may not be mailed, or for whom the portal is not, and all limits hold.
+// Accounts that may not be mailed, or not by this portal, get no such mail, and all limits hold.
 func TestSignInIsMailedLikeATokenIs(t *testing.T) {
 	is := is.New(t)
 	denied := false

@@ -15,7 +15,7 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// S85: New says everything that is wrong at once.
+// S85: New names every fault at once.
 func TestAttack_S85_NewListsEveryFault(t *testing.T) {
 	is := is.New(t)
 	svc, err := recovery.New(nil, nil, &recovery.Options{
@@ -141,7 +141,7 @@ func TestDefaultOptions(t *testing.T) {
 	})
 }
 
-// What an option may be at the least and at the most, and one less or more.
+// The least and the most that an option may be pass; one less or more does not.
 func TestBoundsOfOptions(t *testing.T) {
 	try := func(t *testing.T, o recovery.Options, ok bool) {
 		t.Helper()

@@ -124,7 +124,7 @@ func (w *world) handled(id string) (took time.Duration, back bool) {
 }
 
 // A job without a mail goes as the newest mail that can tell: a later attempt that failed, or an
-// earlier one that did not. It takes as long as one that went alike.
+// earlier one that did not. It takes as long as one with the same result.
 func TestJobWithoutAMailGoesAsAMailOfItsAttempt(t *testing.T) {
 	type mail struct {
 		attempt int

@@ -258,8 +258,8 @@ func TestDefaultHashIsVerifiable(t *testing.T) {
 	is.NoErr(recovery.VerifyPassword(w.hash("1"), goodPassword))
 }
 
-// bcrypt takes 72 bytes. What is longer is told as such, before anybody is asked for a second
-// factor.
+// bcrypt takes 72 bytes. A longer password is rejected for that, before anybody is asked for a
+// second factor.
 func TestBcrypt(t *testing.T) {
 	is := is.New(t)
 	var approved atomic.Int32

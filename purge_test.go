@@ -71,7 +71,7 @@ func TestPurgeGoesOnWhileBatchesAreFull(t *testing.T) {
 	}
 }
 
-// That the worker is stopped while it purges is no failure.
+// Stopping the worker while it purges is no failure.
 func TestPurgeThatIsStopped(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)

@@ -224,7 +224,7 @@ func TestAddressesAreScrubbedInEveryForm(t *testing.T) {
 	}
 }
 
-// The Mailer's, and the application's, errors are told without the address, of a notice too.
+// Errors of the Mailer and of the application lose the address, that of a notice too.
 func TestErrorsAfterACompletionAreScrubbed(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{OnReset: func(_ context.Context, a recovery.Account) error { return errors.New("no sessions of " + a.Email) }})

@@ -87,7 +87,7 @@ func TestStatsCountWhatWasTooOld(t *testing.T) {
 	is.Equal(stats.LostEvents, 0)
 }
 
-// The log is told once a minute that people wait, how many and how long.
+// Once a minute the log says how many requests began late, and how long the longest waited.
 func TestWorkerThatIsBehindIsTold(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
 		lines := func() []string {

@@ -10,7 +10,7 @@ import (
 	"example.com/recovery"
 )
 
-// Everybody gets a receipt, and its ID ties what the caller logs to what the hooks are told.
+// Everybody gets a receipt, and its ID connects the caller's log with the events of the hooks.
 func TestReceipts(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, nil)
@@ -88,7 +88,7 @@ func TestTriesOfATicket(t *testing.T) {
 	is.NoErr(w.complete(tokenOf(m), goodPassword)) // the token is another thing
 }
 
-// Every ticket is counted alike, also one that nobody was given, and no look-up comes before.
+// Every ticket is counted, even one that nobody was given, and before any look-up.
 func TestTriesAreCountedForAnyTicket(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{Limits: recovery.Limits{CompletePerClient: recovery.Limit{Burst: 1000, Every: time.Second}}})

@@ -99,7 +99,7 @@ func TestCompletionsOfOtherTokensGoOn(t *testing.T) {
 	})
 }
 
-// Who waits for longer than HashWait is told to try again, and loses no try.
+// A caller who waits for longer than HashWait gets ErrBusy and loses no try.
 func TestCompletionThatWaitsTooLong(t *testing.T) {
 	a := &approval{}
 	inBubble(t, recovery.Options{Approve: a.approve, HashWait: 3 * time.Second}, func(_ *testing.T, is *is.I, w *world) {
@@ -118,7 +118,7 @@ func TestCompletionThatWaitsTooLong(t *testing.T) {
 	})
 }
 
-// Who leaves while he waits is told that he left, and holds nobody up.
+// A caller who leaves while waiting gets ctx's error and holds nobody up.
 func TestCompletionThatLeavesWhileItWaits(t *testing.T) {
 	a := &approval{}
 	inBubble(t, recovery.Options{Approve: a.approve, HashWait: time.Minute}, func(_ *testing.T, is *is.I, w *world) {
@@ -144,7 +144,7 @@ func TestCompletionThatLeavesWhileItWaits(t *testing.T) {
 	})
 }
 
-// Nothing is kept of a token whose completions have ended, also of those that waited in vain.
+// Nothing is kept of a token whose completions have ended, even if some waited in vain.
 func TestTokenLocksAreForgotten(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
 		var complete func() error

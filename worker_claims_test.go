@@ -89,7 +89,7 @@ func TestQuarterIsForJobsThatWereClaimedBefore(t *testing.T) {
 	})
 }
 
-// What is claimed begins at once: nothing is claimed while no place is free.
+// Claimed jobs begin at once, so nothing is claimed while no place is free.
 func TestRunClaimsNothingWithoutAFreePlace(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
 		for range 5 {

@@ -85,7 +85,7 @@ func TestMailsThatHangDelayNoNotice(t *testing.T) {
 	})
 }
 
-// Deliver works the lanes off beside each other too.
+// Deliver, too, works on all lanes at once.
 func TestDeliverWorksLanesOffTogether(t *testing.T) {
 	onReset := func(context.Context, recovery.Account) error { time.Sleep(10 * time.Second); return nil }
 	inBubble(t, recovery.Options{OnReset: onReset}, func(_ *testing.T, is *is.I, w *world) {
