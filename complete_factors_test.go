@@ -86,7 +86,7 @@ func TestDenialsAreCountedAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	is.Equal(calls.Load(), int32(recovery.MaxTries))
+	is.Equal(calls.Load(), int32(5))
 }
 
 // An error that is no denial costs no try: the application failed, or the caller left.

@@ -86,8 +86,8 @@ func TestPasswordErrorsThatSayNothing(t *testing.T) {
 		reasons []recovery.PasswordReason
 		err     error
 	}{
-		"no reasons":      {nil, &recovery.PasswordError{}},
-		"an empty reason": {[]recovery.PasswordReason{{}}, nil}, "no text": {[]recovery.PasswordReason{{Name: "x"}}, nil},
+		"no reasons": {nil, &recovery.PasswordError{}}, "nil": {nil, (*recovery.PasswordError)(nil)},
+		"no name": {[]recovery.PasswordReason{{Text: "x"}}, nil}, "no text": {[]recovery.PasswordReason{{Name: "x"}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

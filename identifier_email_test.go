@@ -51,7 +51,7 @@ func TestCanonicalEmailRefuses(t *testing.T) {
 		"a@x,evil@y", "a@x;evil@y", "a@x evil@y", "a@x%2cevil@y", "a@x%2cevil", "a@x, b", // S02
 		"Name <a@b.example>", "<a@b.example>", "a(comment)@b.example", "a@b.example(comment)",
 		`"x> ORCPT=y"@b.example`, "group:a@b.example;", "=?utf-8?q?a?=@b.example>", "=?utf-8?q?a?=@b.example", "x=?utf-8?b?YQ?=x@b.example", "a@[192.0.2.1]", "a@192.0.2.1", // S09
-		`""@b.example`, `"@b.example`, `"a@b.example`, `a"@b.example`, `a"b"c@b.example`, `"a".b@b.example`, `"a"b"@b.example`, `""a""@b.example`,
+		`""@b.example`, `"@b.example`, `"ab@b.example`, `ab"@b.example`, `a"b"c@b.example`, `"a".b@b.example`, `"a"b"@b.example`, `""a""@b.example`,
 		`"a b"@b.example`, `"a<b"@b.example`, `"a>b"@b.example`, `"a,b"@b.example`, `"a\b"@b.example`, `"a\"b"@b.example`, `"a@c"@b.example`,
 		`"=?utf-8?q?a?="@b.example`, "\"a\u00a0b\"@b.example", "\"a\tb\"@b.example",
 		"a>\u0338@b.example", "a<\u0338@b.example", "\"a>\u0338\"@b.example", // NFC has neither < nor >

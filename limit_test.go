@@ -146,12 +146,12 @@ func TestChargesAreTakenAllOrNone(t *testing.T) {
 	charges := recovery.Charges{
 		{Scope: recovery.ScopeClient, Key: k[0], Limit: recovery.Limit{Burst: 1, Every: time.Minute}},
 		{Scope: recovery.ScopeAccount, Key: k[1], Limit: recovery.Limit{Burst: 1, Every: time.Hour}},
-		{Scope: recovery.ScopeGlobal, Key: k[2], Limit: recovery.Limit{Burst: 9, Every: time.Second}},
+		{Scope: recovery.ScopeGlobal, Key: k[2], Limit: recovery.Limit{Burst: 1, Every: 2 * time.Second}},
 	}
 	states := map[recovery.Digest]time.Time{}
 	is.NoErr(charges.Take(limitDay, states)) // a key without a state
 	taken := maps.Clone(states)
-	is.Equal(taken, map[recovery.Digest]time.Time{k[0]: limitDay.Add(time.Minute), k[1]: limitDay.Add(time.Hour), k[2]: limitDay.Add(time.Second)})
+	is.Equal(taken, map[recovery.Digest]time.Time{k[0]: limitDay.Add(time.Minute), k[1]: limitDay.Add(time.Hour), k[2]: limitDay.Add(2 * time.Second)})
 	for at, want := range map[time.Duration]recovery.LimitError{
 		time.Second:     {Scope: recovery.ScopeAccount, RetryAfter: time.Hour - time.Second},
 		2 * time.Minute: {Scope: recovery.ScopeAccount, RetryAfter: time.Hour - 2*time.Minute},
@@ -196,6 +196,8 @@ func TestChargesOfWhoHadAShare(t *testing.T) {
 	once := recovery.Charges{{Key: k[3], Limit: recovery.Limit{Burst: 4, Every: 10 * time.Minute}, Repeat: 1, Share: k[0]}}
 	is.NoErr(once.Take(limitDay, states))
 	is.True(once.Take(limitDay, states) != nil)
+	once[0].Repeat = 0
+	is.NoErr(once.Take(limitDay, states)) // replaces nothing
 }
 
 // The priority is the instant of the request, less what the client has used up of its limits.

@@ -75,8 +75,7 @@ func TestFewJobsComeBackForOneMailThatFails(t *testing.T) {
 			w.ask("nobody")
 		}
 		w.deliver()
-		is.True(w.waiting() > 1)
-		is.True(w.waiting() <= 1+32)
+		is.Equal(w.waiting(), 1+32)
 	})
 }
 

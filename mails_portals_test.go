@@ -46,7 +46,7 @@ func TestPortalThatIsGone(t *testing.T) {
 func TestPortals(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{Portals: map[string]recovery.Portal{
-		"cloud_control": {URL: "https://portal.example/reset?lang=en", Allow: everybody},
+		"cloud_control": {URL: "https://portal.example/reset?lang=en", Tenants: []string{"acme", ""}},
 		"support": {URL: "https://support.example/", Allow: func(_ context.Context, a recovery.Account) (bool, error) {
 			return a.Username == "billybob", nil
 		}},

@@ -175,6 +175,7 @@ func TestBoundsOfOptions(t *testing.T) {
 	for n, ok := range map[int]bool{-1: false, 1: true, 256: true, 257: false} {
 		try(t, recovery.Options{Workers: n}, ok)
 	}
+	try(t, recovery.Options{Hasher: recovery.Hasher{MaxBytes: 1}}, false) // less than Policy.MinLength
 	for limit, ok := range map[recovery.Limit]bool{
 		{Burst: 0, Every: time.Hour}: false, {Burst: 1, Every: time.Hour}: true, {Burst: 1e6, Every: time.Second}: true, {Burst: 1e6 + 1, Every: time.Second}: false,
 		{Burst: 1, Every: 0}: false, {Burst: 1, Every: time.Microsecond}: true, {Burst: 1, Every: 24 * time.Hour}: true,
@@ -190,8 +191,9 @@ func TestBoundsOfOptions(t *testing.T) {
 		try(t, recovery.Options{Application: name}, ok)
 	}
 	for name, ok := range map[string]bool{strings.Repeat("n", 64): true, strings.Repeat("n", 65): false} {
-		try(t, recovery.Options{Portals: map[string]recovery.Portal{name: {URL: "https://portal.example/"}}}, ok)
+		try(t, recovery.Options{Portals: map[string]recovery.Portal{name: {URL: "https://portal.example/", Tenants: []string{name}}}}, ok)
 	}
+	try(t, recovery.Options{Portals: map[string]recovery.Portal{"p": {URL: "https://p.example/", Allow: everybody}, "q": {URL: "https://q.example/"}}}, false)
 	for url, ok := range map[string]bool{
 		"https://portal.example/~!": true, "https://portal.example/a b": false, "https://portal.example/\x7f": false, "https://portal.example/#": false,
 		"ftp://localhost/": false, "http://[::1]/": true, "http://[::2]/": false, "http://localhost.example/": false, "https:///": false,

@@ -127,6 +127,8 @@ func TestPolicyBounds(t *testing.T) {
 		{recovery.Policy{MinLength: 20, MaxLength: 19}, false},
 		{recovery.Policy{MaxLength: 1024}, true},
 		{recovery.Policy{MaxLength: 1025}, false},
+		{recovery.Policy{MinLength: 12, MaxBytes: 12}, true},
+		{recovery.Policy{MaxBytes: 1025}, false},
 		{recovery.Policy{Require: recovery.NoClasses}, true},
 		{recovery.Policy{Require: recovery.Digit}, true},
 		{recovery.Policy{Require: recovery.NoClasses | recovery.Digit}, false},
@@ -151,7 +153,7 @@ func TestPasswordBounds(t *testing.T) {
 		words    []string
 		want     string
 	}{
-		{byLength, strings.Repeat("xy", 512), nil, ""},
+		{byLength, strings.Repeat("xy", 512), []string{"xyxy"}, "own_word"},
 		{byLength, strings.Repeat("xy", 512) + "x", nil, "too_many_bytes"},
 		{byLength, "12345678", nil, "common"},     // as it is: read as letters it is none
 		{byLength, "99zaq12wsx99", nil, "common"}, // less what surrounds its letters

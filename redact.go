@@ -49,7 +49,8 @@ func (e *outsideError) As(target any) bool {
 
 // outside wraps an error of foreign code that was doing op, and takes the secrets out of its text.
 func outside(op string, err error, secrets ...string) error {
-	return &outsideError{text: "recovery: " + op + ": " + scrub(err.Error(), secrets...), err: err}
+	text := fmt.Sprint(err) // not err.Error, which panics for a nil pointer
+	return &outsideError{text: "recovery: " + op + ": " + scrub(text, secrets...), err: err}
 }
 
 // shortSecret is the length below which a secret is taken out only where it stands alone: a user

@@ -188,12 +188,12 @@ func TestLongestSecretGoesFirst(t *testing.T) {
 
 // A mail system may put an address into quotes, or take them off, and both are the address.
 func TestQuotedAddressesAreTakenOut(t *testing.T) {
-	for _, stored := range []string{"da..me.@example.com", `"da..me."@Example.com`} {
+	for stored, local := range map[string]string{"da..me.@example.com": "da..me.", `"da..me."@Example.com`: "da..me.", `".da..me"@example.com`: ".da..me"} {
 		is := is.New(t)
 		w := newWorld(t, nil)
 		w.put("9", "dame", stored)
 		w.mail.Fail(func(recovery.Message) error {
-			return errors.New(`550 <"da..me."@example.com> da..me.@example.com "DA..ME."@EXAMPLE.COM`)
+			return errors.New(`550 <"` + local + `"@example.com> ` + local + `@example.com "` + strings.ToUpper(local) + `"@EXAMPLE.COM`)
 		})
 		w.ask("dame")
 		w.deliver()
@@ -227,13 +227,15 @@ func TestAddressesAreScrubbedInEveryForm(t *testing.T) {
 // Errors of the Mailer and of the application lose the address, that of a notice too.
 func TestErrorsAfterACompletionAreScrubbed(t *testing.T) {
 	is := is.New(t)
-	w := newWorld(t, &recovery.Options{OnReset: func(_ context.Context, a recovery.Account) error { return errors.New("no sessions of " + a.Email) }})
+	w := newWorld(t, &recovery.Options{OnReset: func(_ context.Context, a recovery.Account) error {
+		return errors.New("no sessions @ all of " + a.Email)
+	}})
 	is.NoErr(w.complete(w.token("alice"), goodPassword))
-	w.put("1", "alice", "new@example.com") // the notice goes to the address before
+	w.put("1", "alice", "no address") // the notice goes to the address before
 	w.mail.Fail(func(m recovery.Message) error { return errors.New("no mail for " + m.To) })
 	w.deliver()
 	is.True(strings.Contains(w.log.String(), "no mail for [redacted]"))
-	is.True(strings.Contains(w.log.String(), "no sessions of [redacted]"))
+	is.True(strings.Contains(w.log.String(), "no sessions @ all of [redacted]"))
 	is.True(!strings.Contains(w.log.String(), "@example.com"))
 }
 

@@ -85,7 +85,7 @@ func (d *delays) dropped() {
 func (d *delays) tell(log *slog.Logger) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.tooOld+d.late == 0 || !d.told.IsZero() && time.Since(d.told) < tellEvery {
+	if d.tooOld+d.late == 0 || time.Since(d.told) < tellEvery {
 		return
 	}
 	log.Warn("recovery: the worker is behind", "late", d.late, "longest", d.longest.Round(time.Second).String(), "dropped as too old", d.tooOld)

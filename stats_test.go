@@ -133,7 +133,7 @@ func TestWorkerThatIsBehindIsTold(t *testing.T) {
 func TestRunTellsThatItIsBehind(t *testing.T) {
 	inBubble(t, recovery.Options{}, func(_ *testing.T, is *is.I, w *world) {
 		w.ask("alice")
-		time.Sleep(2 * time.Minute)
+		time.Sleep(2 * time.Hour)
 		stop := w.run()
 		time.Sleep(time.Second)
 		stop()

@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"crypto/sha256"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -21,4 +22,15 @@ func TestVersion(t *testing.T) {
 	} {
 		is.True(recovery.NewVersion(other[0], other[1]) != version)
 	}
+}
+
+// A reset is of one account, not of another with the same hash and address.
+func TestJudgeOfAnotherAccount(t *testing.T) {
+	is := is.New(t)
+	at := time.Now()
+	r := recovery.Reset{AccountID: "1", ExpiresAt: at.Add(time.Hour)}
+	a := recovery.Account{ID: "1", Active: true, EmailVerified: true, HasPassword: true}
+	is.NoErr(r.Judge(at, a))
+	a.ID = "2"
+	is.Equal(r.Judge(at, a), &recovery.TokenError{Reason: recovery.TokenAccountGone})
 }

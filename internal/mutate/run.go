@@ -28,8 +28,11 @@ const (
 	faultTests = "EveryFaultOfEveryCall" // of sqlstore
 	otherTests = "^TestOnlySMTPMailerImportsGoMail$|^TestCoreImportsLittle$"
 
-	migrateTests = "(^TestPrefixesLiveBesideEachOther$|^TestMigrationThatDiedHalfWayIsCompleted$|^TestMigrateSeesWhatWasDoneWhileItWaited$)"
-	raceTests    = "(^TestAttack_S40_OneTokenManyRacersOneWinner$|^TestAttack_S42_MailboxLimitIsExactUnderParallelMails$|^TestAttack_S42_DoorLimitIsExactUnderParallelRequests$|" +
+	migrateTests = "(^TestPrefixesLiveBesideEachOther$|^TestMigrationThatDiedHalfWayIsCompleted$|^TestMigrateSeesWhatWasDoneWhileItWaited$|" +
+		"^TestStartNamesATableThatWasDropped$|^TestStartNamesAColumnThatIsMissing$|^TestStartNeedsNoRightToCreateTables$|" +
+		"^TestStartWithoutTheRightToReadSaysWhatToGrant$|^TestStartWithoutTheRightToCreateSaysWhoMay$|^TestStartWithoutAServerNamesNobody$|" +
+		"^TestMistakesAreRefusedAtStart$)"
+	raceTests = "(^TestAttack_S40_OneTokenManyRacersOneWinner$|^TestAttack_S42_MailboxLimitIsExactUnderParallelMails$|^TestAttack_S42_DoorLimitIsExactUnderParallelRequests$|" +
 		"^TestTriesAreCountedExactly$|^TestOlderTokenNeverOutlivesMailOfANewerRequest$|" +
 		"^TestLatestAndLongestDueComeFirst$)"
 )

@@ -116,6 +116,9 @@ func TestTenantsAreComparedAgain(t *testing.T) {
 			is.NoErr(err)
 			is.Equal(len(found) == 1, tenant == "acme")
 		}
+		s.fault = fault{call: 1, times: 1, err: errors.New("down")}
+		_, err := store.FindAccounts(t.Context(), recovery.AccountQuery{Tenant: "acme", By: by, Typed: "7", Canonical: "7", Max: 9})
+		is.True(err != nil)
 	}
 }
 
@@ -170,6 +173,11 @@ func TestNamesOutsideTheCharacterSet(t *testing.T) {
 			is.NoErr(err)
 			is.Equal(len(found), c.found)
 			is.Equal(len(s.calls), c.calls+2) // and begin and commit
+
+			s.fault = fault{call: 1, times: 1, err: refusal}
+			found, err = storeOn(t, s, c.table).FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByID, Typed: "ａ", Canonical: "ａ", Max: 1})
+			is.NoErr(err)
+			is.Equal(len(found), 0)
 		})
 	}
 }

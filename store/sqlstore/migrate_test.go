@@ -81,6 +81,7 @@ func TestMigrateNamesWhatIsMissing(t *testing.T) {
 	for _, d := range dialects {
 		for from, want := range map[int]string{
 			1: "sqlstore: migrate: the table recovery_jobs has no column id: " + hide(missing[d]).Error() + "\n" +
+				"sqlstore: the table recovery_jobs has no column kind: " + hide(missing[d]).Error() + "\n" +
 				"sqlstore: the tables are those of another version: run the newer files of WriteMigrations. If an unreleased build made them, " +
 				"drop them and migrate again, and the requests and tokens in them are lost: DROP TABLE IF EXISTS recovery_jobs; " +
 				"DROP TABLE IF EXISTS recovery_resets; DROP TABLE IF EXISTS recovery_limits; DROP TABLE IF EXISTS recovery_migrations",
@@ -91,7 +92,7 @@ func TestMigrateNamesWhatIsMissing(t *testing.T) {
 				is := is.New(t)
 				s := newStub(d)
 				s.rows[findsVersion] = []driver.Value{int64(1)}
-				s.refuses = []string{checksJobs, "SELECT id FROM recovery_jobs WHERE 1 = 0"}
+				s.refuses = []string{checksJobs, "SELECT id FROM recovery_jobs WHERE 1 = 0", "SELECT kind FROM recovery_jobs WHERE 1 = 0"}
 				if from == 2 {
 					s.refuses = append(s.refuses, "SELECT 1 FROM recovery_jobs WHERE 1 = 0")
 				}
@@ -122,6 +123,9 @@ func TestMigrateWithoutAConnection(t *testing.T) {
 	store, db := newStub(SQLite).store(t, nil)
 	is.NoErr(db.Close())
 	is.Equal(errorText(store.makeTables(t.Context())), "sqlstore: migrate: no connection to the database")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	is.Equal(errorText(store.makeTables(ctx)), "sqlstore: migrate: context canceled")
 }
 
 // Whatever fails, no connection keeps the lock that the other instances wait for.

@@ -7,6 +7,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +53,8 @@ func TestOptions(t *testing.T) {
 		{"a schema", SQLite, &Options{TablePrefix: "app."}, "TablePrefix"},
 		{"a quote", SQLite, &Options{TablePrefix: "a'"}, "TablePrefix"},
 		{"a line end", SQLite, &Options{TablePrefix: "a\n"}, "TablePrefix"},
+		{"a hash of one character", SQLite, &Options{HashLength: 1}, ""},
+		{"a hash of less than none", SQLite, &Options{HashLength: -1}, "HashLength must be at least 1, is -1"},
 		{"no dialect", 0, nil, "Dialect"},
 		{"a negative dialect", -1, nil, "Dialect"},
 	} {
@@ -65,9 +68,12 @@ func TestOptions(t *testing.T) {
 	}
 	is := is.New(t)
 	is.Equal(s.open, 0) // New opens no connection
-	store, err := New(s.db(t), SQLite, accounts, nil)
+	logger := slog.New(slog.DiscardHandler)
+	store, err := New(s.db(t), SQLite, accounts, &Options{Logger: logger})
 	is.NoErr(err)
 	is.Equal(store.attempts, 10)
+	is.Equal(store.hashLength, 97)
+	is.Equal(store.logger, logger)
 }
 
 // What a method answers when the database has something else than one matching row.
@@ -158,6 +164,12 @@ func TestHashThatIsCut(t *testing.T) {
 	account, err := store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
 	is.NoErr(err)
 	is.Equal(account, alice)
+	s.rows[findsHash] = []driver.Value{"7 and more", "new hash"}
+	_, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
+	is.Equal(errorText(err), "sqlstore: no row of the user table has the account's ID")
+	s.rows[findsHash] = []driver.Value{"7"} // fewer columns than are read
+	_, err = store.Redeem(t.Context(), recovery.Redemption{Digest: reset.Digest, At: now, PasswordHash: "new hash"})
+	is.True(!strings.Contains(errorText(err), "no row"))
 }
 
 func TestTextsThatAreTooLong(t *testing.T) {
@@ -219,7 +231,7 @@ func TestAccountsAreLockedInOrder(t *testing.T) {
 	}))
 	var locked []string
 	for _, call := range s.calls {
-		if strings.HasPrefix(call, findsAccount) {
+		if strings.HasPrefix(call, findsAccount) && strings.Contains(call, " FOR UPDATE | ") {
 			_, id, _ := strings.Cut(call, " | ")
 			locked = append(locked, id)
 		}

@@ -110,6 +110,7 @@ func TestOtherDatabasesHaveManyWriters(t *testing.T) {
 		is.NoErr(store.write(t.Context(), func(ctx context.Context, w *work) error {
 			return store.write(ctx, func(context.Context, *work) error { return nil })
 		}))
+		is.True(store.tries != store.requests)
 	}
 }
 
