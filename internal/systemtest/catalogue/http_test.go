@@ -122,6 +122,7 @@ func TestAttack_S76_MethodOverrides(t *testing.T) {
 		path, media, body := s.forms(e.name)
 		complete := formats.New(e.name, "complete", map[string][]string{
 			formats.Xandr:  {"token", token, "password", newPassword},
+			formats.Own:    {"token", token, "password", newPassword},
 			formats.Portal: {"token", token, "password", newPassword, "repeat", newPassword},
 		}[e.name]...)
 		if strings.HasPrefix(e.name, "Rackspace") {

@@ -79,7 +79,7 @@ func TestAttack_S60_HostHeader(t *testing.T) {
 				s.is.True(!strings.Contains(got.text, "evil")) // nor does it reach the answer
 			}
 		}
-		s.is.Equal(len(baseline), 4)
+		s.is.Equal(len(baseline), len(entryNames)-1)
 		s.sound()
 	})
 }

@@ -13,6 +13,7 @@ const (
 	Xandr         = "Xandr"
 	RackspaceJSON = "Rackspace JSON"
 	RackspaceXML  = "Rackspace XML"
+	Own           = "JSON" // of httpadapter.NewJSON
 	Portal        = "portal"
 )
 
@@ -41,6 +42,8 @@ func New(format, call string, pairs ...string) Request {
 		if r.Path = "/account-recovery"; call == "complete" {
 			r.Method = "PUT"
 		}
+	case Own:
+		r.Path = "/api/recovery/" + map[string]string{"reset": "resets", "names": "usernames", "complete": "completions"}[call]
 	case Portal:
 		r.Path = "/recover/" + map[string]string{"reset": "password", "names": "username", "complete": "reset"}[call]
 		r.Header = []string{"Content-Type: " + Form, "Sec-Fetch-Site: same-origin"}
@@ -85,6 +88,8 @@ func Body(format, call string, pairs ...string) string {
 	switch format {
 	case Xandr:
 		return `{"account-recovery":{` + members + `}}`
+	case Own:
+		return `{` + members + `}`
 	case RackspaceJSON:
 		return `{"RAX-AUTH:` + root + `":{` + members + `}}`
 	case RackspaceXML:

@@ -43,6 +43,7 @@ type action struct {
 const (
 	xandr       = "xandr"
 	rackspace   = "rackspace"
+	own         = "json"
 	portalPages = "portal"
 )
 
@@ -68,6 +69,17 @@ var requests = []action{
 	}},
 	{name: "Rackspace, XML with a portal", handler: rackspace, write: func(s subject) formats.Request {
 		return formats.New(formats.RackspaceXML, "reset", "username", s.username, "portal", "web").With("Accept-Language: ja")
+	}},
+	{name: "JSON, reset with a code", handler: own, write: func(s subject) formats.Request {
+		r := formats.New(formats.Own, "reset", "username", s.username)
+		r.Body = strings.TrimSuffix(r.Body, "}") + `,"code":true}`
+		return r
+	}},
+	{name: "JSON, by address", handler: own, write: func(s subject) formats.Request {
+		return formats.New(formats.Own, "reset", "email", s.email)
+	}},
+	{name: "JSON, user names", handler: own, write: func(s subject) formats.Request {
+		return formats.New(formats.Own, "names", "email", s.email)
 	}},
 	{name: "portal, by user name", handler: portalPages, write: func(s subject) formats.Request {
 		return formats.New(formats.Portal, "reset", "by", "username", "username", s.username, "email", "")
@@ -110,6 +122,12 @@ var completions = []action{
 	{name: "Rackspace, XML", handler: rackspace, write: func(s subject) formats.Request {
 		return formats.New(formats.RackspaceXML, "complete", "password", goodPassword).With("X-Auth-Token: " + s.token)
 	}},
+	{name: "JSON", handler: own, write: func(s subject) formats.Request {
+		return formats.New(formats.Own, "complete", "password", goodPassword, "token", s.token)
+	}},
+	{name: "JSON by code", byCode: true, handler: own, write: func(s subject) formats.Request {
+		return formats.New(formats.Own, "complete", "password", goodPassword, "ticket", s.ticket, "code", s.code)
+	}},
 	{name: "portal", handler: portalPages, write: func(s subject) formats.Request {
 		return formats.New(formats.Portal, "complete", "token", s.token, "password", goodPassword, "repeat", goodPassword)
 	}},
@@ -124,6 +142,8 @@ func handler(name string, svc *recovery.Service, who func(*http.Request) netip.A
 		return httpadapter.NewXandr(svc, opts)
 	case rackspace:
 		return httpadapter.NewRackspace(svc, opts)
+	case own:
+		return httpadapter.NewJSON(svc, opts)
 	}
 	return portal.New(svc, &portal.Options{Portal: "web", ClientAddr: who, Logger: quiet, Tenant: of})
 }
@@ -176,6 +196,7 @@ func (b *browser) do(a action, s subject) string {
 	_, err = io.Copy(io.Discard, r.Body)
 	b.w.is.NoErr(err)
 	text := instants.ReplaceAllString(date.ReplaceAllString(raw.String(), "Date: masked\r\n"), "later")
+	text = madeUp.ReplaceAllString(text, `"$1":"masked"`)
 	for _, mask := range []string{s.username, s.email} {
 		if mask != "" {
 			text = strings.ReplaceAll(text, mask, strings.Repeat("x", len(mask)))
@@ -183,5 +204,8 @@ func (b *browser) do(a action, s subject) string {
 	}
 	return text
 }
+
+// madeUp is what JSON makes up for every request, in the length that it always has.
+var madeUp = regexp.MustCompile(`"(id|ticket)":"([0-9a-f-]{36}|[a-z2-7]{52})"`)
 
 var date = regexp.MustCompile(`Date: [^\r]+\r\n`)
