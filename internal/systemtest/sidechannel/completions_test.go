@@ -217,8 +217,8 @@ func TestAttack_S53_LimitsOfCompletionsAreReachedAlike(t *testing.T) {
 	onEach(t, func(t *testing.T, b backend) {
 		w := newWorld(t, b, limited, nil)
 		browser := w.browser()
-		none, kinds := w.tokens()
 		for _, a := range completions {
+			none, kinds := w.tokens() // tickets wear out
 			sequence := func(s subject) string {
 				return w.sequence(7, func() string { return browser.do(a, s) })
 			}
