@@ -31,7 +31,7 @@ func check(m recovery.Message) error {
 	switch m.Kind {
 	case recovery.MessageResetToken, recovery.MessageResetLink:
 		if n := len(m.Resets); n < 1 || n > maxListed {
-			rule := fmt.Sprintf("must be from 1 to %d in a %s message, are %d", maxListed, m.Kind, n)
+			rule := fmt.Sprintf("must have 1 to %d elements in a %s message, has %d", maxListed, m.Kind, n)
 			return refuse("Resets", rule)
 		}
 		for i, r := range m.Resets {
@@ -69,7 +69,7 @@ func check(m recovery.Message) error {
 		return refuse("Kind", "must be reset_token, reset_link, password_changed, usernames or sign_in")
 	}
 	if n := len(m.SignIns); n > maxListed {
-		return refuse("SignIns", fmt.Sprintf("must be at most %d, are %d", maxListed, n))
+		return refuse("SignIns", fmt.Sprintf("must have at most %d elements, has %d", maxListed, n))
 	}
 	if !m.ExpiresAt.IsZero() && m.SentAt.IsZero() {
 		return refuse("SentAt", "must be set in a message with ExpiresAt")
@@ -77,7 +77,7 @@ func check(m recovery.Message) error {
 	return nil
 }
 
-// What a code may consist of, and how long it may be.
+// The characters of a code, and its greatest length.
 const (
 	codeText = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-"
 	maxCode  = 32

@@ -56,7 +56,7 @@ func TestConsoleNeedsItsParts(t *testing.T) {
 	is := is.New(t)
 	for _, r := range []*mailer.Renderer{nil, newRenderer(t, nil)} {
 		func() {
-			defer func() { is.True(recover() != nil) }() // told at once
+			defer func() { is.True(recover() != nil) }() // New panics instead of a later Send
 			if r == nil {
 				mailer.NewConsole(&bytes.Buffer{}, nil)
 			} else {

@@ -78,8 +78,8 @@ type DataSignIn struct {
 	Provider string // where it logs in, such as "Google"; "" if that is not known
 }
 
-// A Span is a time as a reader wants it: with minutes below three hours, in whole hours from then
-// on. At least one of the two is not zero.
+// A Span is a duration rounded for a reader: to minutes below three hours, to whole hours from
+// there on. Hours or Minutes is not zero.
 type Span struct {
 	Hours   int
 	Minutes int // 0 from three hours on

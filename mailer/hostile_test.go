@@ -74,7 +74,7 @@ func TestAttack_S62_HostileNamesAreNeutralised(t *testing.T) {
 	}
 }
 
-// What goes into a header is one line, or refused.
+// A text that goes into a header becomes one line, or is refused.
 func TestAttack_S61_HeaderPartsAreOneLine(t *testing.T) {
 	r := newRenderer(t, nil)
 	for _, end := range []string{"\r\n", "\n", "\r", "\x00", "\u0085", "\u2028", "\u2029", "\v", "\f", "\x1b"} {
@@ -228,7 +228,7 @@ func checkMail(t *testing.T, m recovery.Message, mail mailer.Mail) {
 	checkHTML(is, mail.HTML)
 }
 
-// isolated is a line that is a name from the right.
+// isolated matches a line that is a right-to-left name.
 var isolated = regexp.MustCompile(`(?m)^(    )\x{2068}([^\x{2068}\x{2069}\n]+)\x{2069}$`)
 
 func containsWWW(s string) bool { return strings.Contains(strings.ToLower(s), "www.") }

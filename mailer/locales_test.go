@@ -16,7 +16,7 @@ import (
 	"example.com/recovery/mailer"
 )
 
-// What every mail of a language must say, in its words.
+// The texts that every mail must have, in each language.
 var sayings = map[string]struct {
 	until, valid, asked, changed, client string
 	notYou, ignore, secret, choose, help string
@@ -80,7 +80,7 @@ func TestEveryLocaleSaysEverything(t *testing.T) {
 	}
 }
 
-// What a mail for several accounts says in other words.
+// The texts that differ in a mail for several accounts.
 var severalSayings = map[string]struct{ token, link, valid, secret, more string }{
 	"en": {
 		token: "enter the token of the account together with its username", link: "Each account has its own link",
@@ -155,7 +155,7 @@ func TestNoLineOfProseIsTooWide(t *testing.T) {
 	}
 }
 
-// What a mail with codes says besides.
+// The texts that a mail with codes adds.
 var codeSayings = map[string]struct{ one, several, where, until, secret, secrets string }{
 	"en": {
 		one:     "The page or app where you asked for this email also takes a code.",
@@ -204,7 +204,7 @@ func TestEveryLocaleSaysWhatACodeIsFor(t *testing.T) {
 	}
 }
 
-// What a mail says of accounts that log in elsewhere, beside others or alone.
+// The texts about accounts that log in elsewhere, beside others or alone.
 var signInSayings = map[string]struct{ other, others, several, google, unknown, more string }{
 	"en": {
 		other:   "You have another account at this email address. It has no password here. You log in to it like this:",

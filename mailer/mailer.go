@@ -1,5 +1,5 @@
-// Package mailer words the mails of account recovery: it renders a [recovery.Message] as a subject,
-// a text part and an HTML part, in the language of the reader.
+// Package mailer renders the mails of account recovery: a [recovery.Message] becomes a subject, a
+// text part and an HTML part, in the language of the reader.
 //
 // [New] makes a [Renderer], [Renderer.Render] renders. An application calls Render in its
 // [recovery.Mailer] and hands the result to its mail system:
@@ -22,8 +22,8 @@
 //
 // # Templates
 //
-// [Options.Templates] replaces single files, or adds languages. The built-in file stands in for
-// each one that is missing. The layout:
+// [Options.Templates] replaces single files, or adds languages. For each one that is missing, the
+// built-in file is used. The layout:
 //
 //	layout.html                  the frame of every HTML part
 //	pieces.html                  the building blocks of HTML parts: the button, the token's box
@@ -107,10 +107,10 @@
 //   - In an HTML part, the text stays the name. An empty element wbr stands before each ".", ":"
 //     and "@", so that no text between elements is a host or a URL. Copying yields the name. Some
 //     programs look across elements; layout.html asks them to make no links (format-detection).
-//   - In a text part only other characters can prevent a link. So where a part of the name looks
-//     like a host or a URL, and only there, "." is shown as "[.]" and ":" as "[:]", and the mail
-//     explains the brackets. A name like "john.smith" stays as it is, because no mail program takes
-//     it for a host. So does a name that is a plain address ("a@example.com"), because many
+//   - In a text part, only changing the characters prevents a link. So where a part of the name
+//     looks like a host or a URL, and only there, "." is shown as "[.]" and ":" as "[:]", and the
+//     mail explains the brackets. A name like "john.smith" stays as it is, because no mail program
+//     takes it for a host. So does a name that is a plain address ("a@example.com"), because many
 //     accounts are named by their address. At worst it becomes a link that starts a mail.
 //
 // This holds for your own templates too. In an HTML part a user name is markup, so it must not go

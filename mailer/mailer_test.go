@@ -56,9 +56,9 @@ func TestRenderRefusesIncompleteMessages(t *testing.T) {
 			spy.SetNames(m, "billybob", "bob")
 			m.Resets[1].Token = recovery.Token{}
 		}, "Message.Resets[1].Token must be set"},
-		{"no account", recovery.MessageResetToken, func(m *recovery.Message) { m.Resets = nil }, "Message.Resets must be from 1 to 10 in a reset_token message, are 0"},
-		{"no account for a link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets = nil }, "Message.Resets must be from 1 to 10 in a reset_link message, are 0"},
-		{"too many accounts", recovery.MessageResetToken, func(m *recovery.Message) { spy.SetNames(m, make([]string, 11)...) }, "Message.Resets must be from 1 to 10 in a reset_token message, are 11"},
+		{"no account", recovery.MessageResetToken, func(m *recovery.Message) { m.Resets = nil }, "Message.Resets must have 1 to 10 elements in a reset_token message, has 0"},
+		{"no account for a link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets = nil }, "Message.Resets must have 1 to 10 elements in a reset_link message, has 0"},
+		{"too many accounts", recovery.MessageResetToken, func(m *recovery.Message) { spy.SetNames(m, make([]string, 11)...) }, "Message.Resets must have 1 to 10 elements in a reset_token message, has 11"},
 		{"a token that never ends", recovery.MessageResetToken, func(m *recovery.Message) { m.ExpiresAt = time.Time{} }, "Message.ExpiresAt must be set"},
 		{"a time of sending that is not known", recovery.MessageResetToken, func(m *recovery.Message) { m.SentAt = time.Time{} }, "Message.SentAt must be set in a message with ExpiresAt"},
 		{"a code for one of two", recovery.MessageResetToken, func(m *recovery.Message) {
@@ -74,16 +74,16 @@ func TestRenderRefusesIncompleteMessages(t *testing.T) {
 		{"a code of two lines", recovery.MessageResetToken, func(m *recovery.Message) { setCodes(m); m.Resets[0].Code += "\nx" }, "Message.Resets[0].Code must be at most 32 letters"},
 		{"a code with a dot", recovery.MessageResetToken, func(m *recovery.Message) { setCodes(m); m.Resets[0].Code = "evil.com" }, "Message.Resets[0].Code must be at most 32 letters"},
 		{"a long code", recovery.MessageResetToken, func(m *recovery.Message) { setCodes(m); m.Resets[0].Code = strings.Repeat("A", 33) }, "Message.Resets[0].Code must be at most 32 letters"},
-		{"codes that never end", recovery.MessageResetToken, func(m *recovery.Message) { setCodes(m); m.CodesExpireAt = time.Time{} }, "Message.CodesExpireAt must be set in a message with codes"},
+		{"codes without an expiry", recovery.MessageResetToken, func(m *recovery.Message) { setCodes(m); m.CodesExpireAt = time.Time{} }, "Message.CodesExpireAt must be set in a message with codes"},
 		{"no sign-ins", recovery.MessageSignIn, func(m *recovery.Message) { m.SignIns = nil }, "Message.SignIns must not be empty in a sign_in message"},
-		{"too many sign-ins", recovery.MessageSignIn, func(m *recovery.Message) { spy.SetSignIns(m, make([]string, 11)...) }, "Message.SignIns must be at most 10, are 11"},
-		{"too many sign-ins beside names", recovery.MessageUsernames, func(m *recovery.Message) { spy.SetSignIns(m, make([]string, 11)...) }, "Message.SignIns must be at most 10, are 11"},
+		{"too many sign-ins", recovery.MessageSignIn, func(m *recovery.Message) { spy.SetSignIns(m, make([]string, 11)...) }, "Message.SignIns must have at most 10 elements, has 11"},
+		{"too many sign-ins beside names", recovery.MessageUsernames, func(m *recovery.Message) { spy.SetSignIns(m, make([]string, 11)...) }, "Message.SignIns must have at most 10 elements, has 11"},
 		{"no link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "" }, "Message.Resets[0].Link must be set"},
 		{"a relative link", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "/reset#" + spy.TokenText }, "Message.Resets[0].Link must be an absolute"},
 		{"a link that runs", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link = "javascript:alert(1)" }, "Message.Resets[0].Link must be an absolute"},
 		{"a link of two lines", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link += "\nx" }, "Message.Resets[0].Link must be an absolute"},
 		{"a link with a space", recovery.MessageResetLink, func(m *recovery.Message) { m.Resets[0].Link += " x" }, "Message.Resets[0].Link must be an absolute"},
-		{"a link that never ends", recovery.MessageResetLink, func(m *recovery.Message) { m.ExpiresAt = time.Time{} }, "Message.ExpiresAt must be set"},
+		{"a link without an expiry", recovery.MessageResetLink, func(m *recovery.Message) { m.ExpiresAt = time.Time{} }, "Message.ExpiresAt must be set"},
 		{"no user names", recovery.MessageUsernames, func(m *recovery.Message) { m.Usernames = nil }, "Message.Usernames must hold"},
 		{"empty user names", recovery.MessageUsernames, func(m *recovery.Message) { m.Usernames = []string{"", " "} }, "Message.Usernames must hold"},
 	}
@@ -122,7 +122,7 @@ func TestTheNearestLocaleIsChosen(t *testing.T) {
 	}
 }
 
-func TestWithoutNamesTheTextsReadOn(t *testing.T) {
+func TestTextsReadWellWithoutNames(t *testing.T) {
 	r := newRenderer(t, nil)
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
@@ -190,7 +190,7 @@ func TestValidityIsToldInWords(t *testing.T) {
 			m := spy.Message(recovery.MessageResetToken)
 			m.ExpiresAt = m.SentAt.Add(test.d)
 			m.RequestedAt = m.SentAt.Add(-50 * time.Minute) // mail was down
-			// Where a line is wrapped is not the matter here.
+			// This test ignores where lines are wrapped.
 			is.True(strings.Contains(strings.ReplaceAll(render(t, r, m).Text, "\n", " "), test.en)) // in English
 			m.Locale = "ja"
 			is.True(strings.Contains(render(t, r, m).Text, test.ja)) // in Japanese

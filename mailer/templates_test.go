@@ -133,27 +133,27 @@ func TestFaultyTemplatesAreReported(t *testing.T) {
 			"en/reset_token.txt": file("It is {{.Token}}"), "en/reset_link.txt": file("Open {{.Link}}"),
 			"ja/reset_token.txt": file("{{range .Resets}}{{.Token}}{{end}}"), "ja/reset_link.html": file("{{range .Resets}}{{.Link}}{{end}}"),
 		}, []string{
-			"mailer: en/reset_token.txt: does not show .Token of every one of .Resets",
-			"mailer: en/reset_link.txt: does not show .Link of every one of .Resets",
-			"mailer: ja/reset_token.txt: does not show .Username of every one of .Resets",
-			"mailer: ja/reset_link.html: does not show .Username of every one of .Resets",
+			"mailer: en/reset_token.txt: does not show .Token of each of .Resets",
+			"mailer: en/reset_link.txt: does not show .Link of each of .Resets",
+			"mailer: ja/reset_token.txt: does not show .Username of each of .Resets",
+			"mailer: ja/reset_link.html: does not show .Username of each of .Resets",
 		}},
 		{"codes are forgotten", fstest.MapFS{
 			"en/reset_token.txt": file("{{range .Resets}}{{.Username}} {{.Token}}{{end}}"),
 			"en/reset_link.html": file("{{if .Code}}{{.Code}}{{end}}{{range .Resets}}{{.Username}} {{.Link}}{{end}}"),
 		}, []string{
 			"mailer: en/reset_token.txt: does not show .Code",
-			"mailer: en/reset_link.html: does not show .Code of every one of .Resets",
+			"mailer: en/reset_link.html: does not show .Code of each of .Resets",
 		}},
 		{"sign-ins are forgotten", fstest.MapFS{
 			"en/sign_in.txt": file("Log in elsewhere"), "ja/sign_in.html": file("{{range .SignIns}}{{.Provider}}{{end}}"),
 			"en/usernames.html":  file("{{range .Usernames}}{{.}} {{end}}"),
 			"ja/reset_token.txt": file("{{range .Resets}}{{.Username}} {{.Token}} {{.Code}}{{end}}{{range .SignIns}}{{.Username}}{{end}}"),
 		}, []string{
-			"mailer: en/sign_in.txt: does not show .Username of every one of .SignIns",
-			"mailer: ja/sign_in.html: does not show .Username of every one of .SignIns",
-			"mailer: en/usernames.html: does not show .Username of every one of .SignIns",
-			"mailer: ja/reset_token.txt: does not show .Provider of every one of .SignIns",
+			"mailer: en/sign_in.txt: does not show .Username of each of .SignIns",
+			"mailer: ja/sign_in.html: does not show .Username of each of .SignIns",
+			"mailer: en/usernames.html: does not show .Username of each of .SignIns",
+			"mailer: ja/reset_token.txt: does not show .Provider of each of .SignIns",
 		}},
 		{"a username that is escaped twice", fstest.MapFS{
 			"en/usernames.html": file(`{{range .Usernames}}{{printf "%s" .}} {{end}}{{range .SignIns}}{{.Username}} {{.Provider}}{{end}}`),
@@ -204,7 +204,7 @@ func TestEveryFaultIsInOneError(t *testing.T) {
 	})
 	is.True(err != nil) // refused
 	for _, want := range []string{"SupportURL", "en/usernames.txt", "ja/usernames.txt", "x.txt"} {
-		is.True(strings.Contains(err.Error(), want)) // told at once
+		is.True(strings.Contains(err.Error(), want)) // all in one error
 	}
 	is.Equal(strings.Count(err.Error(), "ja/usernames.txt: "), 1) // but each once
 }

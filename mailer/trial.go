@@ -12,8 +12,7 @@ import (
 	"example.com/recovery"
 )
 
-// try executes every template of l on messages of many shapes, and reports the first fault of each
-// file.
+// try executes every template of l on the samples, and reports the first fault of each file.
 func (r *Renderer) try(l locale) error {
 	tried := map[string]bool{}
 	var faults []error
@@ -57,14 +56,14 @@ func (d Data) essential(k recovery.MessageKind) (list []shown) {
 	}
 	addName := func(field string, name any) {
 		switch name := name.(type) {
-		case htmltemplate.HTML: // which html/template leaves alone
+		case htmltemplate.HTML: // which html/template does not escape
 			list = append(list, shown{field, string(name)})
 		case string:
 			add(field, name)
 		}
 	}
 	for _, r := range d.Resets {
-		of := " of every one of .Resets"
+		of := " of each of .Resets"
 		if d.Token != "" { // the only account
 			of = ""
 		}
@@ -84,8 +83,8 @@ func (d Data) essential(k recovery.MessageKind) (list []shown) {
 		}
 	}
 	for _, s := range d.SignIns {
-		addName(".Username of every one of .SignIns", s.Username)
-		add(".Provider of every one of .SignIns", s.Provider)
+		addName(".Username of each of .SignIns", s.Username)
+		add(".Provider of each of .SignIns", s.Provider)
 	}
 	return list
 }

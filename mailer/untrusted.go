@@ -22,7 +22,7 @@ const (
 	maxSubject = 200
 )
 
-// isHidden reports whether r can end a line, reorder it, or stand in it unseen.
+// isHidden reports whether r can end a line, reorder it, or be invisible in it.
 func isHidden(r rune) bool {
 	if r < utf8.RuneSelf {
 		return r < ' ' || r == '\x7f'
@@ -31,8 +31,8 @@ func isHidden(r rune) bool {
 		unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// oneLine returns s without hidden characters and at most limit runes long. Spaces at the ends are
-// dropped, runs of white space become one space.
+// oneLine returns s without hidden characters and at most limit runes long. It drops spaces at the
+// ends, and makes one space of a run of white space.
 func oneLine(s string, limit int) string {
 	return bound(strings.Join(strings.Fields(s), " "), limit)
 }
@@ -106,7 +106,7 @@ func nameText(name string) (shown string, bracketed bool) {
 	return name, bracketed
 }
 
-// isRightToLeft reports whether r could reorder what stands around it.
+// isRightToLeft reports whether r could reorder the text around it.
 func isRightToLeft(r rune) bool {
 	if r < utf8.RuneSelf {
 		return false

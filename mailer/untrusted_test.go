@@ -9,7 +9,7 @@ import (
 	"golang.org/x/net/html"
 )
 
-// What somebody could type is shown as it is.
+// A name that somebody could type is shown unchanged.
 var trueNames = []string{
 	"billybob", "john.smith", "john.de.smith", "Ünal Öz", "O'Brien", "O’Brien", "山田太郎", "иван.петров", "v1.2",
 	"a@example.com", "first.last+tag@mail.example.co.uk", "DOMAIN\\user", "a/b", "#1", "[x]", "1.5", "Mr. Smith",
@@ -32,7 +32,7 @@ func TestNamesStayAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestNamesFromTheRightAreIsolated(t *testing.T) {
+func TestRightToLeftNamesAreIsolated(t *testing.T) {
 	for _, name := range []string{"دانا", "می\u200cخواهم", "שלום", "abc שלום", "user١٢٣", "ދިވެހި", "𐤀𐤁"} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

@@ -11,8 +11,8 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// At the start, Migrate calls Check, which says everything that cannot work with the user table.
-// Where a tool migrates, call Check.
+// At start, Migrate calls Check, which reports everything about the user table that cannot work. If
+// a tool migrates, call Check yourself.
 func Example_check() {
 	ctx := context.Background()
 	db, err := sql.Open("sqlite", "file:/check.db?vfs=memdb&_pragma=busy_timeout(5000)")
@@ -39,6 +39,6 @@ func Example_check() {
 	}
 	fmt.Println(store.Migrate(ctx))
 	// Output:
-	// sqlstore: Table.ID: the column "id" is BLOB, whose values are not what their text says: name a column of integers, UUIDs or texts, such as a generated one that is unique
+	// sqlstore: Table.ID: the column "id" is BLOB, whose texts do not identify its values: name a column of integers, UUIDs or texts, such as a unique generated column
 	// sqlstore: Table.Active: "deleted_at IS NULL": SQL logic error: no such column: deleted_at (1)
 }

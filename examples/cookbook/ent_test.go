@@ -14,7 +14,7 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// Beside ent, on the pool that its driver is made of. What ent generates is opened with the same
+// The store beside ent, on the pool of ent's driver. Open the generated client with the same
 // driver: ent.NewClient(ent.Driver(driver)).
 func Example_ent() {
 	ctx := context.Background()

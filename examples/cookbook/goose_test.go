@@ -67,7 +67,7 @@ func Example_goose() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(store.Check(ctx)) // names what is missing, say a newer file
+	fmt.Println(store.Check(ctx)) // names what is missing, such as a newer file
 	// Output:
 	// 00001_recovery.sql
 	// <nil>

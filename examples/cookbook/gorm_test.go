@@ -21,7 +21,7 @@ type User struct {
 	Verified bool
 }
 
-// Beside GORM, on its own pool. Deleted models are accounts that are not active.
+// The store beside GORM, on GORM's pool. Deleted models are accounts that are not active.
 func Example_gorm() {
 	ctx := context.Background()
 	orm, err := gorm.Open(sqlite.New(sqlite.Config{DriverName: "sqlite", DSN: "file:/gorm.db?vfs=memdb"}), nil)

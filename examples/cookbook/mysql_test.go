@@ -11,8 +11,8 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// MySQL or MariaDB. The columns of names and addresses have a collation that ignores case, as by
-// default.
+// MySQL or MariaDB. The columns of names and addresses have the default collation, which ignores
+// case.
 func Example_mysql() {
 	ctx := context.Background()
 	config, err := mysql.ParseDSN(os.Getenv("MYSQL_DSN")) // app:secret@tcp(127.0.0.1:3306)/app

@@ -16,7 +16,7 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// metrics counts what the hooks tell. No label is a stranger's to choose.
+// metrics counts the events of the hooks. A stranger cannot choose a label.
 func metrics(r prometheus.Registerer) recovery.Hooks {
 	events := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "recovery_events_total", Help: "What happened to requests and tokens.",
@@ -37,8 +37,8 @@ func metrics(r prometheus.Registerer) recovery.Hooks {
 	}
 }
 
-// The lanes are those of the whole store: every instance says the same. The counters are those of
-// one process.
+// The lanes are those of the whole store: every instance reports the same. The counters are those
+// of one process.
 var (
 	waiting    = prometheus.NewDesc("recovery_waiting", "Jobs in the queue: max() over instances, not sum().", []string{"lane"}, nil)
 	oldest     = prometheus.NewDesc("recovery_oldest_seconds", "How long the oldest job waits: max() over instances.", []string{"lane"}, nil)
@@ -46,8 +46,8 @@ var (
 	lostEvents = prometheus.NewDesc("recovery_lost_events_total", "Events that no hook was told of.", nil, nil)
 )
 
-// queue is a Collector of Service.Stats, which is called at each scrape. If the store does not
-// answer there are no values: alarm on absent(recovery_waiting), too.
+// queue is a Collector that calls Service.Stats at each scrape. If the store does not answer, there
+// are no values, so alarm on absent(recovery_waiting) too.
 type queue struct{ svc *recovery.Service }
 
 func (queue) Describe(all chan<- *prometheus.Desc) {

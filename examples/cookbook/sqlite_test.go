@@ -41,7 +41,7 @@ func Example_sqlite() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := store.Migrate(ctx); err != nil { // says what cannot work with the table
+	if err := store.Migrate(ctx); err != nil { // reports what cannot work with the table
 		log.Fatal(err)
 	}
 	var mails mailertest.Recorder

@@ -14,7 +14,7 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// An hour with the worker running, in no time. Hooks and mails are done when the clock moves on.
+// An hour with a running worker takes no time. The clock moves on once hooks and mails are done.
 func TestTokenExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

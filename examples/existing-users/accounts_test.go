@@ -13,7 +13,7 @@ import (
 	"example.com/recovery/store/sqlstore/accountstest"
 )
 
-// What this application adds to the mapping keeps the promises of sqlstore.Accounts.
+// The application's own Accounts keeps the promises of sqlstore.Accounts.
 func TestAccounts(t *testing.T) {
 	accountstest.Run(t, func(t *testing.T) accountstest.Fixture {
 		is := is.New(t)

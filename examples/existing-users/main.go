@@ -88,11 +88,11 @@ func (u users) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) err
 	return u.Mapping.SetPassword(ctx, tx, id, hash)
 }
 
-// checkHistory compares with the present password and the four before it. More would be too many:
-// each takes as long as a log-in.
+// checkHistory compares with the present password and the four before it. It stops there because
+// each comparison takes as long as a log-in.
 func (a *app) checkHistory(ctx context.Context, u recovery.Account, password string) (
 	reasons []recovery.PasswordReason, err error) {
-	var hashes string // with spaces between
+	var hashes string // separated by spaces
 	err = a.db.QueryRowContext(ctx, `SELECT group_concat(bcrypt, ' ') FROM (
 		SELECT bcrypt FROM users WHERE id = ?1 UNION ALL
 		SELECT bcrypt FROM password_history WHERE user_id = ?1)`, u.ID).Scan(&hashes)
@@ -134,7 +134,7 @@ func (a *app) routes() http.Handler {
 	return http.NewCrossOriginProtection().Handler(mux) // no page of another site may post here
 }
 
-// input is what a call is given.
+// input is what a request brings.
 type input struct {
 	Login, Email, Token, Code, Password, Factor string
 

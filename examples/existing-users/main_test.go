@@ -83,7 +83,7 @@ func (b *browser) status(path string, in input) int {
 func (b *browser) asked(tenant, login string) recovery.Message {
 	b.t.Helper()
 	is := is.New(b.t)
-	_, err := b.app.svc.Deliver(b.t.Context()) // notices of before
+	_, err := b.app.svc.Deliver(b.t.Context()) // earlier notices
 	is.NoErr(err)
 	b.mails.Reset()
 	_, err = b.app.db.Exec("DELETE FROM recovery_limits")
@@ -125,7 +125,7 @@ func TestTheOldPasswordLogsIn(t *testing.T) {
 	is.Equal(b.status("globex/me", input{}), 204)
 }
 
-func TestASessionCountsAtItsOwnTenant(t *testing.T) {
+func TestASessionIsValidAtItsTenantOnly(t *testing.T) {
 	is := is.New(t)
 	b := start(t).browser()
 	is.Equal(b.status("globex/login", input{Login: "carol", Password: oldPassword}), 204)
@@ -163,7 +163,7 @@ func TestARejectedPasswordEndsNoSession(t *testing.T) {
 	is.Equal(b.status("globex/me", input{}), 204)
 }
 
-// The present password and the four before it are not taken again; the one before those is.
+// The present password and the four before it are refused; the one before those is accepted.
 func TestUsedPasswords(t *testing.T) {
 	is := is.New(t)
 	b := start(t).browser()
@@ -198,7 +198,7 @@ func TestUsedPasswords(t *testing.T) {
 }
 
 // The other carol has used it.
-func TestUsedPasswordsAreOnesOwn(t *testing.T) {
+func TestUsedPasswordsAreCountedPerAccount(t *testing.T) {
 	is := is.New(t)
 	b := start(t).browser()
 	is.Equal(b.status("globex/complete", input{Token: b.token("globex", "carol"), Password: newPassword}), 204)
@@ -206,7 +206,7 @@ func TestUsedPasswordsAreOnesOwn(t *testing.T) {
 	is.Equal(b.status("acme/complete", input{Token: token, Password: newPassword, Factor: factor(t, 0)}), 204)
 }
 
-// What bcrypt would cut is told, as a rule that the password breaks.
+// A password that bcrypt would cut is refused, with the rule that it breaks.
 func TestALongPassword(t *testing.T) {
 	is := is.New(t)
 	b := start(t).browser()
@@ -263,8 +263,8 @@ func TestWrongFactorsEndTheToken(t *testing.T) {
 	is.Equal(b.status("acme/complete", input{Token: token, Password: newPassword, Factor: factor(t, 0)}), 400)
 }
 
-// What is in the history is told to nobody without the second factor, and that counts once.
-func TestTheHistoryIsForWhoHasTheFactor(t *testing.T) {
+// Only whoever has the second factor learns of the history, and a factor counts once.
+func TestTheHistoryNeedsTheFactor(t *testing.T) {
 	is := is.New(t)
 	b := start(t).browser()
 	token := b.token("acme", "carol")
@@ -276,7 +276,7 @@ func TestTheHistoryIsForWhoHasTheFactor(t *testing.T) {
 	is.Equal(b.status("acme/complete", input{Token: token, Password: newPassword, Factor: factor(t, 1)}), 204)
 }
 
-// After too many wrong codes the ticket is spent. Who asks again gets another one.
+// After too many wrong codes the ticket is spent. Whoever asks again gets a new one.
 func TestWrongCodesSpendTheTicket(t *testing.T) {
 	is := is.New(t)
 	b := start(t).browser()
@@ -289,7 +289,7 @@ func TestWrongCodesSpendTheTicket(t *testing.T) {
 	is.Equal(b.status("globex/complete", input{Code: code, Password: newPassword}), 204)
 }
 
-// Who asks again has the same ticket, so the code that is on its way works on.
+// Whoever asks again keeps the ticket, so a code that is on its way still works.
 func TestAskingAgainKeepsTheCode(t *testing.T) {
 	is := is.New(t)
 	b := start(t).browser()
@@ -329,7 +329,7 @@ func TestACodeNeedsItsTicket(t *testing.T) {
 	is.Equal(asker.status("globex/login", input{Login: "carol", Password: newPassword}), 204)
 }
 
-// The ticket of one's browser does not get into the way of a token from the mail.
+// The browser's ticket does not interfere with a token from the mail.
 func TestATokenNeedsNoTicket(t *testing.T) {
 	is := is.New(t)
 	s := start(t)
@@ -385,8 +385,8 @@ func TestAGoogleAccount(t *testing.T) {
 	is.Equal(b.status("acme/login", input{Login: "dave"}), 401)
 }
 
-// Whoever the table says may not be recovered gets no mail, and whoever asks the same answer.
-func TestWhoIsMailed(t *testing.T) {
+// An account that may not be recovered gets no mail, and the caller gets the same answer.
+func TestAccountsThatAreMailed(t *testing.T) {
 	is := is.New(t)
 	b := start(t).browser()
 	m := b.asked("globex", "carol")

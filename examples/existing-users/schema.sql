@@ -1,5 +1,5 @@
 CREATE TABLE users (
-	id              INTEGER PRIMARY KEY AUTOINCREMENT, -- unique over all tenants, never given again
+	id              INTEGER PRIMARY KEY AUTOINCREMENT, -- unique across tenants, never reused
 	tenant          TEXT NOT NULL,
 	login           TEXT NOT NULL,
 	email           TEXT NOT NULL,

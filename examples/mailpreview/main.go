@@ -1,5 +1,5 @@
-// Command mailpreview writes every mail that package mailer words, in every language, to a folder,
-// and a page that shows them. It sends nothing, and the tokens in the mails open nothing.
+// Command mailpreview writes every mail that package mailer renders, in every language, to a
+// folder, and a page that shows them. It sends nothing, and the tokens in the mails open nothing.
 //
 //	go run ./examples/mailpreview
 //	go run ./examples/mailpreview -out preview -templates mytemplates
@@ -69,7 +69,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 
 // A preview is one mail as the page shows it.
 type preview struct {
-	Locale, Kind, Subject, Text string // the Kind ends in what makes the mail special: ".several"
+	Locale, Kind, Subject, Text string // the Kind ends in the variant: ".several"
 	HTMLFile, TextFile          string // next to the page
 }
 
@@ -124,7 +124,7 @@ func write(dir string, renderer *mailer.Renderer) (string, error) {
 	return index, errors.Join(indexPage.Execute(f, previews), f.Close())
 }
 
-// A sample is a message, and what makes it special among those of its kind.
+// A sample is a message, and the name of its variant among those of its kind.
 type sample struct {
 	variant string
 	message recovery.Message

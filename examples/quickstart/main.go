@@ -11,7 +11,7 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// inbox is a Mailer. A real one hands the message to a mail system; package mailer words it.
+// inbox is a Mailer. A real one hands the message to a mail system; package mailer renders it.
 type inbox chan recovery.Message
 
 func (i inbox) Send(_ context.Context, m recovery.Message) error {
@@ -34,7 +34,7 @@ func main() {
 	}
 	go svc.Run(ctx) // sends the mails
 
-	client := netip.MustParseAddr("192.0.2.1") // who asks: limits are counted by it
+	client := netip.MustParseAddr("192.0.2.1") // the caller: limits are counted by it
 	// Alice forgot her password. The answer is the same for a name that nobody has.
 	if _, err := svc.RequestReset(ctx, recovery.ResetRequest{Username: "alice", Client: client}); err != nil {
 		log.Fatal(err)

@@ -45,7 +45,7 @@ type deliverArgs struct {
 
 func (deliverArgs) Kind() string { return "account_recovery" }
 
-// deliver works on one job, and again when the library wants to try again.
+// deliver works on one job, and snoozes it until the library tries again.
 type deliver struct {
 	river.WorkerDefaults[deliverArgs]
 	svc *recovery.Service

@@ -18,8 +18,8 @@ import (
 	"example.com/recovery/mailer/mailertest"
 )
 
-// PostgreSQL is looked for where RECOVERY_POSTGRES (a URL) says, else on this machine. Each test
-// has a database of its own there, and drops it.
+// The tests use the PostgreSQL at RECOVERY_POSTGRES (a URL), or else the one on this machine. Each
+// test has a database of its own there, and drops it.
 func newDatabase(t *testing.T) string {
 	is := is.New(t)
 	is.Helper()
@@ -69,7 +69,7 @@ func TestRiverDrivesTheQueue(t *testing.T) {
 		}
 		return nil
 	})
-	a, err := open(t.Context(), newDatabase(t), mails, time.Hour) // no sweep helps
+	a, err := open(t.Context(), newDatabase(t), mails, time.Hour) // no sweep comes in time
 	is.NoErr(err)
 	defer a.close()
 	is.NoErr(errOf(a.svc.RequestReset(t.Context(), recovery.ResetRequest{Username: "nobody"})))
@@ -106,5 +106,5 @@ func TestSweepFindsLostJobs(t *testing.T) {
 	is.Equal(mailed(t, mails, 1).To, "dora@example.com")
 }
 
-// errOf is for calls of which a test wants the error alone.
+// errOf returns the error of a call, for tests that need nothing else of it.
 func errOf[T any](_ T, err error) error { return err }

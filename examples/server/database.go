@@ -161,7 +161,7 @@ func (r *relational) addAccounts(ctx context.Context, accounts []recovery.Accoun
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
 	for len(accounts) > 0 {
 		n := min(insertBatch, len(accounts))
 		var rows []string

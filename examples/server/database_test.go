@@ -16,8 +16,8 @@ import (
 	"github.com/matryer/is"
 )
 
-// A databaseServer is looked for where its variable says, RECOVERY_POSTGRES (a URL) or
-// RECOVERY_MYSQL (a DSN of go-sql-driver), else on this machine.
+// A databaseServer is at the address in its variable, RECOVERY_POSTGRES (a URL) or RECOVERY_MYSQL
+// (a DSN of go-sql-driver), or else on this machine.
 type databaseServer struct {
 	name, driver, dsn string
 	flag              func(t *testing.T, dsn, database string) string

@@ -13,11 +13,11 @@ import (
 	"github.com/matryer/is"
 )
 
-// What no crash and no mail server may lose, on a SQLite file and over SMTP:
+// Tests of what must survive crashes and failing mail servers, with a SQLite file and SMTP:
 //
 //	go test -run Durable -v ./server
 
-// A durable server can be started again on what it left.
+// A durable server can be started again on the data that it left.
 type durable struct {
 	t     *testing.T
 	flags []string
@@ -109,18 +109,18 @@ func TestDurableKilledInMidDelivery(t *testing.T) {
 	}
 	time.Sleep(time.Second) // all are claimed, and on their way
 	p.kill()
-	resume() // the server takes what it has received, and there is nobody to be told
+	resume() // the mail server accepts what it has received, but nobody hears of it
 	began := len(d.mails.wait(1))
 	p = d.start()
 	d.mails.wait(10 + began)
 	p.stop(syscall.SIGTERM)
 	to := counts(d.mails.all())
-	is.Equal(len(to), 10)             // all came, and none is stuck
+	is.Equal(len(to), 10)             // all arrived, and none is stuck
 	is.True(len(d.mails.all()) <= 20) // what was on its way repeats, once
 }
 
-// Killed between the mail server's acceptance and the note of it: the mail repeats once, and the
-// reader may use either.
+// The server is killed after the mail server accepted a mail and before it recorded that. The mail
+// repeats once, and the reader may use either token.
 func TestAttack_S44_DurableKilledAfterAcceptance(t *testing.T) {
 	t.Parallel()
 	for use, name := range []string{"first mail", "second mail"} {
@@ -187,8 +187,7 @@ func TestDurableMailServerHangs(t *testing.T) {
 	d.mails.wait(81)
 }
 
-// What waits in the file when the program is told to end is not lost, so it ends well, and the next
-// one mails it.
+// Jobs in the file outlive the program, so it exits with status 0, and the next one mails them.
 func TestDurableStoppedWithABacklog(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)

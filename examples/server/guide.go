@@ -33,6 +33,6 @@ The same in the format of Rackspace Identity, JSON or XML; with a portal the mai
   curl -i -H 'Content-Type: application/xml' -H 'X-Auth-Token: TOKEN' -d '<passwordReset xmlns="http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0" password="New-passw0rd-3"/>' BASE/v2.0/users/RAX-AUTH/pwd-reset
 
 Ask for a name that nobody has, or for mallory: the answer is the same, and no mail comes.
-If you ask again and again, an account is mailed at most once a minute, an address twice and then once in 6 minutes.
+If you ask again and again, an account gets at most one mail a minute. An address gets two, and then one every 6 minutes.
 `)
 }

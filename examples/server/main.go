@@ -32,7 +32,7 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	switch err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); {
-	case errors.Is(err, flag.ErrHelp): // -h was asked for, and is answered
+	case errors.Is(err, flag.ErrHelp): // the help was printed
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "server:", err)
 		os.Exit(1)
@@ -81,7 +81,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 func limits(name string) recovery.Limits {
 	never := recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}
 	switch name {
-	case "high": // the same limits as by default
+	case "high": // every limit that is counted by default
 		return recovery.Limits{
 			PerClient: never, Global: never, CompletePerClient: never,
 			PerAccount: never, PerRequester: never, PerMailbox: never,

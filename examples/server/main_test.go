@@ -268,7 +268,7 @@ func TestStateIsKept(t *testing.T) {
 	p.stop(os.Interrupt)
 }
 
-// What is accepted just before the end is mailed before the end.
+// A request that is accepted just before the end is mailed before the end.
 func TestDrain(t *testing.T) {
 	is := is.New(t)
 	p := start(t, "-limits=off", "-accounts", "500")
@@ -280,7 +280,7 @@ func TestDrain(t *testing.T) {
 	is.Equal(strings.Count(p.stderr.String(), "level="), 0) // nothing went wrong
 }
 
-// What memory alone had is lost, and the exit status says so.
+// A queue in memory is lost, and the exit status says so.
 func TestStoppedInMemoryWithABacklog(t *testing.T) {
 	is := is.New(t)
 	mails := newMailServer(t)

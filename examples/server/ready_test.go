@@ -20,7 +20,7 @@ func (p *process) wants(ready int, word string) {
 	p.t.Helper()
 	is := is.New(p.t)
 	status, body := p.do("GET", "/healthz", "")
-	is.Equal(status, http.StatusOK) // the process lives, whatever the database does
+	is.Equal(status, http.StatusOK) // the process is alive, whatever the database does
 	is.Equal(body, "ok\n")
 	status, body = p.do("GET", "/readyz", "")
 	is.Equal(status, ready)

@@ -18,7 +18,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// certificate returns one for 127.0.0.1 and the file that has it as an authority.
+// certificate returns a certificate for 127.0.0.1, and a file that names it as an authority.
 func certificate(t *testing.T) (*tls.Config, string) {
 	t.Helper()
 	is := is.New(t)

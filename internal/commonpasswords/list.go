@@ -1,4 +1,4 @@
-// Package commonpasswords knows the passwords that everybody uses, so that they can be refused.
+// Package commonpasswords has a list of common passwords, so that they can be refused.
 //
 // # The list
 //
@@ -8,15 +8,15 @@
 //
 // # Why hashes
 //
-// The file list.bin holds the first 8 bytes of the SHA-256 of each password, sorted, with nothing
-// between them. So the list is small (143,600 bytes), and is searched in place, because all entries
+// The file list.bin holds the first 8 bytes of the SHA-256 of each password, sorted, without
+// separators. So the list is small (143,600 bytes), and is searched in place, because all entries
 // have one width. It also keeps offensive words, which passwords are full of, out of the source
 // tree. It hides nothing: the list is public.
 //
 // The price is that a password which is not on the list may share 8 bytes with one that is. The
 // chance is 17,950 in 2^64, about 1 in 10^15, and the harm is one good password refused.
 //
-// # Making it again
+// # Regenerating it
 //
 // The same package gives the same bytes:
 //

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// ErrLeft is wrapped by the error of a call whose caller left while its batch was running, or that
-// does not end when its time is over. The call may or may not have taken effect.
+// ErrLeft says that the caller left while its batch was running, or that the batch did not end in
+// time. The call may or may not have taken effect. The error of Do wraps it.
 var ErrLeft = errors.New("groupcommit: the caller left before the batch was done")
 
-// ErrApart may be wrapped by the error of a batch: nothing of it was kept, and one of its calls is
-// to blame, but nobody knows which. The Group then runs each call alone.
+// ErrApart says that nothing of a batch was kept, and that one of its calls is to blame, but not
+// which. If the error of run wraps it, the Group runs each call alone.
 var ErrApart = errors.New("groupcommit: one of the calls spoils the batch")
 
 // A Group runs calls in batches, one batch after the other. While a batch is running, the calls
@@ -42,11 +42,11 @@ type Group[T any] struct {
 const linger = 250 * time.Microsecond
 
 // grace is how long a batch whose context has ended may go on. Some drivers wait for a server that
-// went silent whatever their context says, and nobody must have to wait with them.
+// went silent, whatever their context says. Callers must not wait with them.
 const grace = time.Second
 
 // New returns a Group whose batches have at most max calls. run must make all of the calls, in
-// order, or none. Every call gets its error, unless that wraps a [CallError] or [ErrApart]. run
+// order, or none. Every call gets run's error, unless that wraps a [CallError] or [ErrApart]. run
 // must put the answer of a single call into the call.
 //
 // The context of run ends when those of all its callers have ended, and after limit. It has the
@@ -182,7 +182,7 @@ func (g *Group[T]) settle(batch []*pending[T]) {
 		one, known := errors.AsType[*CallError](o.err)
 		switch {
 		case known && len(batch) > 1:
-			i := one.Index // the culprit comes last, for it may hang
+			i := one.Index // the culprit comes last, because it may hang
 			todo = slices.Concat([][]*pending[T]{slices.Concat(batch[:i], batch[i+1:])}, todo, [][]*pending[T]{{batch[i]}})
 			continue
 		case errors.Is(o.err, ErrApart) && len(batch) > 1:
@@ -198,7 +198,7 @@ func (g *Group[T]) settle(batch []*pending[T]) {
 	}
 }
 
-// try runs calls together, on a goroutine that it leaves to itself if it does not end.
+// try runs calls together, on a goroutine that it abandons if it does not end.
 func (g *Group[T]) try(batch []*pending[T]) outcome {
 	ctx, stop := g.whileAny(batch)
 	defer stop()

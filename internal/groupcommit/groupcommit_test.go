@@ -44,7 +44,7 @@ func (d *disk) run(ctx context.Context, calls []string) error {
 	return nil
 }
 
-// breaks sets what becomes of the batches that have not ended; nil is nothing.
+// breaks makes the batches that have not ended return the error of fails; nil ends that.
 func (d *disk) breaks(fails func(calls []string) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -77,7 +77,7 @@ func begin(ctx context.Context, g *Group[string], call string) <-chan error {
 	return result
 }
 
-// beginAll makes the calls one after the other, all in one batch or behind it.
+// beginAll makes the calls one after the other, all in one batch or after it.
 func beginAll(ctx context.Context, g *Group[string], calls ...string) (results []<-chan error) {
 	for _, call := range calls {
 		results = append(results, begin(ctx, g, call))
@@ -186,7 +186,7 @@ func TestCallerThatLeaves(t *testing.T) {
 	})
 }
 
-// Nobody's context ends the work of others. When all have left, the batch ends.
+// A caller's context does not end the work of others. When all have left, the batch ends.
 func TestBatchEndsWhenAllCallersHaveLeft(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 		is := is.New(t)
@@ -266,8 +266,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// Urgent callers are waited for as others are, and no call that waits is kept back for one that may
-// come.
+// A batch lingers for urgent callers too, and no waiting call is kept back for one that may come.
 func TestUrgentCallersCount(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 		is := is.New(t)
@@ -282,8 +281,8 @@ func TestUrgentCallersCount(t *testing.T) {
 	})
 }
 
-// A batch that does not end with its context, as with a driver that waits for a silent server.
-func TestBatchThatHangsIsLeft(t *testing.T) {
+// A batch does not end with its context, as with a driver that waits for a silent server.
+func TestBatchThatHangsIsAbandoned(t *testing.T) {
 	for name, c := range map[string]struct {
 		timeout time.Duration // of the callers
 		calls   []string
@@ -329,8 +328,8 @@ func TestBatchThatHangsIsLeft(t *testing.T) {
 	}
 }
 
-// A call that ends its goroutine takes none down that was set apart.
-func TestGoexitBesideOneSetApart(t *testing.T) {
+// A call that ends its goroutine does not harm one that was set apart.
+func TestGoexitDoesNotHarmACallSetApart(t *testing.T) {
 	onDisk(t, func(t *testing.T, d *disk, g *Group[string]) {
 		is := is.New(t)
 		first, bad, exits := begin(t.Context(), g, "first"), begin(t.Context(), g, "bad"), begin(t.Context(), g, "exits")

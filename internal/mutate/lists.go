@@ -26,7 +26,7 @@ func equivalents(file string) (reasons map[string]string, err error) {
 				return nil, fault("the mutant before has no reason")
 			}
 			if _, ok := reasons[line]; ok || strings.Count(line, " | ") < 3 {
-				return nil, fault("not the name of a mutant, or one that is there already")
+				return nil, fault("not the name of a mutant, or listed twice")
 			}
 			key = line
 			reasons[key] = ""
@@ -104,7 +104,7 @@ func (m *handMutant) apply(root string) (string, error) {
 // lines must be there exactly once.
 func (m *handMutant) place(src string) (start, end int, text string, err error) {
 	if n := strings.Count(src, m.old); m.old == "" || n != 1 {
-		return 0, 0, "", fmt.Errorf("%s: what it replaces is %d times in %s", m.name, n, m.file)
+		return 0, 0, "", fmt.Errorf("%s: the old lines occur %d times in %s, not once", m.name, n, m.file)
 	}
 	start = strings.Index(src, m.old)
 	end, text = start+len(m.old), m.new

@@ -1,4 +1,4 @@
-// Mutate changes one thing of the library at a time and asks whether a test notices.
+// Mutate changes one thing of the library at a time and checks whether a test notices.
 //
 //	go run ./internal/mutate                    every mutant of the security-relevant files
 //	go run ./internal/mutate token.go limit.go  those of some files
@@ -14,15 +14,15 @@
 // # Operators
 //
 //	drop        leaves out a statement, or what an if, a case or an else guards
-//	negate      turns a condition round
-//	comparison  moves a boundary (< and <=), or turns a comparison round (< and >=, == and !=)
+//	negate      negates a condition
+//	comparison  moves a boundary (< and <=), or inverts a comparison (< and >=, == and !=)
 //	and-or      replaces && by || and || by &&
 //	operand     leaves out one side of && or ||
-//	nil error   returns nil in the place of an error
+//	nil error   returns nil instead of an error
 //	arithmetic  replaces + by -, * by /, << by >>, min by max and the like
 //	constant    an integer one more or one less, true and false
-//	sql         in the statements of sqlstore: leaves out a predicate, moves its boundary or turns
-//	            it round, drops FOR UPDATE, SKIP LOCKED or ORDER BY
+//	sql         in the statements of sqlstore: leaves out a predicate, moves or inverts its
+//	            comparison, drops FOR UPDATE, SKIP LOCKED or ORDER BY
 //
 // A mutant that does not compile is not counted. A mutant that makes a test hang is killed: the
 // tests take several times as long as without it, and one of them most of that. A mutant that no
@@ -53,7 +53,7 @@ import (
 	"sync"
 )
 
-// files are the security-relevant ones.
+// files are the security-relevant files.
 var files = []string{
 	"token.go", "ticket.go", "code.go", "policy.go", "password.go", "identifier.go", "limit.go", "network.go",
 	"recovery.go", "complete.go", "tokenlock.go", "worker.go", "purge.go", "pace.go", "job.go", "lookup.go",
@@ -153,7 +153,7 @@ func run(list bool, number int, match string, hand bool, out string, parallel in
 		}
 		for key := range reasons {
 			if strings.HasPrefix(key, s.file+" ") && !keys[key] {
-				fmt.Println("no longer there:", key)
+				fmt.Println("no longer exists:", key)
 				ok = false
 			}
 		}

@@ -129,7 +129,7 @@ func init() { if mutantSwitch == 3 { v = v_mutant3 } }
 `)
 }
 
-// The list of equivalent mutants can be read, and each is there.
+// The list of equivalent mutants can be read, and each of them exists.
 func TestEquivalents(t *testing.T) {
 	is := is.New(t)
 	reasons, err := equivalents("equivalent.txt")
@@ -142,7 +142,7 @@ func TestEquivalents(t *testing.T) {
 		}
 	}
 	for key := range reasons {
-		t.Errorf("no longer there: %s", key)
+		t.Errorf("no longer exists: %s", key)
 	}
 }
 
@@ -164,7 +164,7 @@ func TestEquivalentsThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// Every mutant by hand can still be made, in one way, and the tests that must kill it are there.
+// Every mutant by hand can still be made, in one way, and the tests that must kill it exist.
 func TestMutantsByHandApply(t *testing.T) {
 	mutants, err := handMutants("hand.txt")
 	is.New(t).NoErr(err)
@@ -186,7 +186,7 @@ func TestMutantsByHandApply(t *testing.T) {
 	}
 }
 
-// Of a test that is not there any more every mutant survives, and nobody hears of it.
+// If a test no longer exists, every mutant survives it, and nobody notices.
 func TestStagesHaveTests(t *testing.T) {
 	sources, err := sourcesOf(root, nil)
 	is.New(t).NoErr(err)

@@ -290,7 +290,7 @@ func (s *source) binary(n *ast.BinaryExpr) {
 	s.replace(n.Y, "operand", "("+neutral+"("+y+"))", s.textOf(n), x+" "+n.Op.String()+" …")
 }
 
-// returnNil returns nil in the place of an error.
+// returnNil returns nil instead of an error.
 func (s *source) returnNil(r *ast.ReturnStmt, t *ast.FuncType) {
 	if t == nil || t.Results == nil || len(r.Results) == 0 || len(r.Results) != t.Results.NumFields() {
 		return

@@ -21,8 +21,8 @@ type stage struct {
 	run, skip string // as of go test
 }
 
-// Slow tests of the core, which seldom are the only ones to notice, and tests that no mutant can
-// break.
+// Slow tests of the core, which rarely kill a mutant that no other test kills, and tests that no
+// mutant can break.
 const (
 	slowTests  = "MemoryOfManyCompletions|MailDownForADay|OutcomeIsTriedAgain"
 	faultTests = "EveryFaultOfEveryCall" // of sqlstore

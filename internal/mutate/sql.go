@@ -16,9 +16,9 @@ var (
 	sqlTail   = regexp.MustCompile(` FOR UPDATE(?: SKIP LOCKED)?| SKIP LOCKED| ORDER BY [a-z_]+`)
 )
 
-// sqlChanges drops each predicate of a statement, moves its boundary or turns it round, and leaves
-// out locks and orders. A dropped predicate stays in the text, in a condition that is always true,
-// or always false in a disjunction, so that the placeholders still fit.
+// sqlChanges drops each predicate of a statement, moves or inverts its comparison, and leaves out
+// locks and orders. A dropped predicate stays in the text, in a condition that is always true, or
+// always false in a disjunction, so that the placeholders still fit.
 func sqlChanges(literal string) (changes []sqlChange) {
 	change := func(start, end int, by, old, new string) {
 		changes = append(changes, sqlChange{literal[:start] + by + literal[end:], old, new})

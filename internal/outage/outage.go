@@ -14,7 +14,7 @@ const every = time.Minute
 type Line struct {
 	mu     sync.Mutex
 	open   bool      // the last line was of a failure
-	told   time.Time // when it was
+	told   time.Time // when that line was logged
 	untold int
 }
 

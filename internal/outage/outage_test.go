@@ -11,7 +11,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// A world is a fault and the log that it is told to.
+// A world is a fault and its log.
 type world struct {
 	Line
 	text bytes.Buffer
@@ -71,7 +71,7 @@ func TestEndOfAFaultIsOneLine(t *testing.T) {
 	})
 }
 
-// What fails and works by turns writes no more than what lasts.
+// A fault that comes and goes logs no more than a lasting one.
 func TestFaultThatComesAndGoesIsTwoLinesAMinute(t *testing.T) {
 	inBubble(t, func(is *is.I, w *world) {
 		for range 60 {

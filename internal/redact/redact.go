@@ -7,7 +7,7 @@ import (
 	"log/slog"
 )
 
-// Text is what stands in the place of a secret.
+// Text stands in place of a secret.
 const Text = "[redacted]"
 
 // A Value is embedded by types that carry a token, a password, an address or a name. Its methods
@@ -15,7 +15,7 @@ const Text = "[redacted]"
 // can.
 //
 // Every type with such a value in a field needs one too: fmt ignores the methods of unexported
-// fields and, for a verb that does not fit, those of what a pointer leads to.
+// fields and, for a verb that does not fit, those of a pointer's target.
 type Value struct{}
 
 // Format prints Text for every verb.

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// A Log is what many write to at once, and can be read meanwhile.
+// A Log is a buffer that many may write to and read at the same time.
 type Log struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -18,7 +18,7 @@ func (l *Log) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-// String returns all that was written.
+// String returns everything that was written.
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

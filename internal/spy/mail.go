@@ -7,7 +7,7 @@ import (
 	"example.com/recovery"
 )
 
-// Err is for calls of which a test wants the error alone.
+// Err returns the error of a call, for tests that need nothing else of it.
 func Err[T any](_ T, err error) error { return err }
 
 // Token returns the token for the first account of a mail, "" if it has none.

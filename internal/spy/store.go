@@ -8,8 +8,8 @@ import (
 	"example.com/recovery"
 )
 
-// A Store gives every call to Around, which makes it or not, and whose error is the call's.
-// The argument is what the Store is given: its only argument, or one of the structs below.
+// A Store passes every call to Around, which decides whether to make it, and returns Around's
+// error. Around gets the argument of the call: its only one, or one of the structs below.
 type Store struct {
 	recovery.Store
 	Around Around
@@ -18,7 +18,7 @@ type Store struct {
 // Around is called instead of a method of a Store.
 type Around func(ctx context.Context, method string, arg any, call func(context.Context) error) error
 
-// On returns a Store on another one.
+// On wraps a Store.
 func On(store recovery.Store, f Around) Store { return Store{store, f} }
 
 // The arguments of methods that have several.
@@ -52,8 +52,8 @@ func Added(arg any) []recovery.Job {
 	return nil
 }
 
-// Before returns a Store whose calls fail with the error of f, if it has one, and are made
-// otherwise.
+// Before returns a Store that calls f first. If f returns an error, the call fails with it;
+// otherwise it is made.
 func Before(store recovery.Store, f func(ctx context.Context, method string) error) Store {
 	return On(store, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
 		if err := f(ctx, method); err != nil {

@@ -16,7 +16,7 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// forgot is the application's own handler, and what is tested here.
+// forgot is the application's own handler, which is under test here.
 func forgot(svc *recovery.Service) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		peer, _ := netip.ParseAddrPort(r.RemoteAddr)
@@ -30,7 +30,7 @@ func forgot(svc *recovery.Service) http.HandlerFunc {
 	}
 }
 
-// A test of one's own handler: accounts in memory, and a Recorder in the place of the mail system.
+// A test of your own handler: accounts in memory, and a Recorder instead of the mail system.
 func Example() {
 	users := memstore.New()
 	users.Put(recovery.Account{

@@ -2,7 +2,7 @@
 // renders nothing: a test looks at the fields of a [recovery.Message], such as
 // Resets[0].Token.
 //
-// Use a zero [Recorder] in place of the real [recovery.Mailer]. The worker sends the mails, not the
+// Use a zero [Recorder] instead of the real [recovery.Mailer]. The worker sends the mails, not the
 // request, so a test calls Service.Deliver before it looks:
 //
 //	var mails mailertest.Recorder
@@ -86,8 +86,8 @@ func (r *Recorder) Reset() {
 }
 
 // Fail makes Send call f first, and return its error instead of recording. A nil f ends that. An
-// error that wraps [recovery.ErrPermanent] plays a mail system that refuses the recipient. f may be
-// called concurrently.
+// error that wraps [recovery.ErrPermanent] simulates a mail system that refuses the recipient. f
+// may be called concurrently.
 func (r *Recorder) Fail(f func(recovery.Message) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -52,7 +52,7 @@ func (m *Mailer) auth(ctx context.Context, c *smtp.Client) error {
 	return c.Auth(&boundedAuth{Auth: a})
 }
 
-// mechanism returns the mechanism of AUTH to use, or "" if there is none.
+// mechanism returns the AUTH mechanism to use, or "" if there is none.
 func (s *settings) mechanism(offered []string) string {
 	for _, name := range mechanisms {
 		if s.Auth != "" && name != s.Auth || s.Auth == "" && name == "XOAUTH2" {

@@ -106,7 +106,7 @@ func TestXOAUTH2(t *testing.T) {
 			f.set(offer("PLAIN XOAUTH2", func(p *peer) bool { got = p.rest; return say("235 ok")(p) }))
 			err := m.Send(t.Context(), message())
 			if c.want == sent {
-				is.Equal(got, "XOAUTH2 "+base64.StdEncoding.EncodeToString([]byte("user=relay-user\x01auth=Bearer "+c.token+"\x01\x01"))) // as it is specified
+				is.Equal(got, "XOAUTH2 "+base64.StdEncoding.EncodeToString([]byte("user=relay-user\x01auth=Bearer "+c.token+"\x01\x01"))) // in the specified form
 			} else {
 				is.Equal(got, "") // nothing
 			}
@@ -218,7 +218,7 @@ func TestSCRAM(t *testing.T) {
 	}
 }
 
-// What ends a mail for good is a matter of the mail, not of the token that opens the connection.
+// An error of AccessToken never ends a mail for good, because the mail is not at fault.
 func TestAccessTokenErrorEndsNoMail(t *testing.T) {
 	is := is.New(t)
 	err := stepError(t.Context(), stepAuth, &tokenError{fmt.Errorf("no token: %w", recovery.ErrPermanent)})

@@ -112,12 +112,12 @@ func TestEveryPlaceOfTheWorkerHasAConnection(t *testing.T) {
 	is.Equal(f.dialed(), places) // the kept ones are used
 	began := time.Now()
 	is.NoErr(m.Close())
-	is.True(time.Since(began) < quitTimeout)       // all say goodbye at once
+	is.True(time.Since(began) < quitTimeout)       // all quit at once
 	is.True(eventually(f.idle))                    // none is left
 	is.Equal(count(f.verbs(), "tls QUIT"), places) // politely
 }
 
-// A relay that admits few connections defers the mails beyond them, and loses none.
+// If a relay admits few connections, the mails beyond them are deferred, and none is lost.
 func TestRelayThatAdmitsFewConnections(t *testing.T) {
 	is := is.New(t)
 	f, m := newPair(t, nil)
@@ -146,8 +146,8 @@ func TestRelayThatAdmitsFewConnections(t *testing.T) {
 	is.Equal(accepted.Load()+deferred.Load(), int32(20))
 }
 
-// What ended before the final dot is certain: the tokens of such a mail are deleted.
-func TestOnlyTheFinalDotMakesUncertain(t *testing.T) {
+// A mail that failed before the final dot was certainly not accepted: its tokens are deleted.
+func TestOnlyTheFinalDotMakesAMailUncertain(t *testing.T) {
 	for _, step := range []string{"banner", "EHLO", "STARTTLS", "handshake", "AUTH", "MAIL", "RCPT", "DATA", "end"} {
 		t.Run(step, func(t *testing.T) {
 			is := is.New(t)
@@ -159,7 +159,7 @@ func TestOnlyTheFinalDotMakesUncertain(t *testing.T) {
 			err := m.Send(ctx, message())
 			is.Equal(len(f.got()), 0) // the server has nothing
 			if step == "end" {
-				is.Equal(classOf(err), uncertain) // which nobody can tell here
+				is.Equal(classOf(err), uncertain) // the client cannot know here
 			} else {
 				is.Equal(classOf(err), temporary)
 			}
@@ -168,7 +168,7 @@ func TestOnlyTheFinalDotMakesUncertain(t *testing.T) {
 	}
 }
 
-func TestWhoWaitsForAConnectionWaitsForTheContext(t *testing.T) {
+func TestWaitingForAConnectionEndsWithTheContext(t *testing.T) {
 	is := is.New(t)
 	f, m := newPair(t, func(o *Options) { o.Connections = 1 })
 	busy, release := make(chan bool), make(chan bool)
@@ -228,9 +228,9 @@ func TestDeadConnectionIsReplaced(t *testing.T) {
 	}
 }
 
-// When the final dot is out, the server may have the mail; to send it again is the worker's
-// decision.
-func TestNothingIsRepeatedBehindTheFinalDot(t *testing.T) {
+// Once the final dot is sent, the server may have the mail. Whether to send it again is the
+// worker's decision.
+func TestNothingIsRepeatedAfterTheFinalDot(t *testing.T) {
 	for name, end := range map[string]act{
 		"closed": shut, "reset": reset, "421": sayAndClose("421 4.3.2 bye"), "451": say("451 4.3.0 later"), "taken and closed": func(p *peer) bool { p.took(); return false },
 	} {
@@ -321,12 +321,12 @@ func TestCloseEndsTheConnections(t *testing.T) {
 			go func() { closed <- m.Close() }()
 			select {
 			case err := <-closed:
-				is.NoErr(err) // the server's manners are not our error
+				is.NoErr(err) // how the server answers QUIT is no error of Close
 			case <-time.After(quitTimeout + 10*time.Second):
 				t.Fatal("Close does not return")
 			}
 			is.True(eventually(f.idle))               // none is left
-			is.Equal(count(f.verbs(), "tls QUIT"), 1) // goodbye was said
+			is.Equal(count(f.verbs(), "tls QUIT"), 1) // QUIT was sent
 			_, _, _, wrote := f.counts()
 			is.True(wrote < 16<<20) // bytes of a goodbye; nobody listens to more
 			err := m.Send(t.Context(), message())

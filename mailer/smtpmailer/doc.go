@@ -17,12 +17,12 @@
 //
 // # Reaching a server
 //
-// A mail provider gives you a host, a port and credentials. Port 587 uses STARTTLS, which is the
-// default here and then required: if the server does not offer it, or an attacker removes the
-// offer, nothing is sent. Port 465 needs [Options.ImplicitTLS]. TLS is 1.2 or newer, and the
-// certificate must be valid for Host; a private authority goes into TLSConfig.RootCAs. The password
-// is often not the account's own, but made for one program ("app password", "SMTP credentials"). If
-// a provider requires OAuth, [Options.AccessToken] returns the token for XOAUTH2.
+// A mail provider gives you a host, a port and credentials. Port 587 uses STARTTLS. That is the
+// default here, and required: if the server does not offer it, or an attacker removes the offer,
+// nothing is sent. Port 465 needs [Options.ImplicitTLS]. TLS is 1.2 or newer, and the certificate
+// must be valid for Host; a private authority goes into TLSConfig.RootCAs. The password is often
+// not the account's own, but made for one program ("app password", "SMTP credentials"). If a
+// provider requires OAuth, [Options.AccessToken] returns the token for XOAUTH2.
 //
 // [Options.InsecurePlaintext] is for a mail server on the same machine. AUTH is sent under TLS
 // only, so New refuses credentials with it.
@@ -60,7 +60,8 @@
 // So does the error for a reply to the whole mail that is not 2xx, 4xx or 5xx. After any other
 // error the mail was certainly not accepted, and its tokens are deleted. The worker tries an
 // uncertain mail again with the same Message-ID, but rarely: after 20 minutes, or a day for a
-// notice. RFC 5321 grants servers ten minutes for that reply, so a short SendTimeout repeats mails.
+// notice. RFC 5321 grants servers ten minutes for that reply, so with a short SendTimeout a mail
+// may arrive twice.
 //
 // # Connections
 //
@@ -86,7 +87,8 @@
 //
 // The recipient is sent as it is stored, with its domain in A-labels. Some providers issued
 // addresses that break the grammar, with dots in a row or a dot before the @: da..me.@docomo.ne.jp.
-// Of these the part before the @ is sent in quotes, in RCPT TO and in To: "da..me."@docomo.ne.jp.
+// The part before the @ of such an address is sent in quotes, in RCPT TO and in To:
+// "da..me."@docomo.ne.jp.
 //
 // # What the domain must have
 //
@@ -99,5 +101,5 @@
 //   - DMARC: a TXT record at _dmarc.<domain>, "v=DMARC1; p=reject", once the other two work. SPF or
 //     DKIM must hold for the domain of From itself.
 //
-// Mails that turn out to be undeliverable return to EnvelopeFrom; somebody should read them.
+// Undeliverable mails return to EnvelopeFrom; somebody should read them.
 package smtpmailer

@@ -84,10 +84,10 @@ var (
 	errEarly    = errors.New("the server replied before it had the mail")
 	errNoTLS    = errors.New("the server does not offer STARTTLS")
 	errInjected = errors.New("unencrypted data followed the reply")
-	errNoAuth   = errors.New("the server offers no mechanism of AUTH that may be used")
+	errNoAuth   = errors.New("the server offers no AUTH mechanism that may be used")
 	errExchange = errors.New("the exchange failed")
 	errBadToken = errors.New("the access token must consist of visible ASCII characters")
-	errNoUTF8   = fmt.Errorf("smtpmailer: the server takes no address outside ASCII: %w", recovery.ErrPermanent)
+	errNoUTF8   = fmt.Errorf("smtpmailer: the server accepts only ASCII addresses: %w", recovery.ErrPermanent)
 )
 
 // enhanced matches at the start of the first line of a reply (RFC 2034 section 4).

@@ -23,7 +23,7 @@ import (
 
 const fakeHost = "mail.example.com"
 
-// A fake is an SMTP server over TCP that behaves well, but for the steps that have an act.
+// A fake is an SMTP server over TCP that behaves well, except at steps that have an act.
 type fake struct {
 	listener net.Listener
 	tls      *tls.Config
@@ -44,8 +44,8 @@ type received struct {
 	raw      []byte // between DATA's reply and the final dot, as on the wire
 }
 
-// An act takes the place of what the server does at a step: "banner", "EHLO" and so on, "tls EHLO"
-// under TLS, "handshake", "end" for the reply to the body. It reports whether the session goes on.
+// An act replaces what the server does at a step: "banner", "EHLO" and so on, "tls EHLO" under TLS,
+// "handshake", "end" for the reply to the body. It reports whether the session goes on.
 type act func(p *peer) bool
 
 // A peer is the server's end of a connection.
@@ -101,7 +101,7 @@ func newFake(t testing.TB, implicit bool) *fake {
 	return f
 }
 
-// dial takes the place of the network, so that the server can have any name.
+// dial replaces the network, so that the server can have any name.
 func (f *fake) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, network, f.listener.Addr().String())
 }
@@ -167,7 +167,7 @@ func (f *fake) serve(conn net.Conn) {
 	}
 }
 
-// do runs the act of a step, or what is given.
+// do runs the act of a step, or the given one if there is none.
 func (p *peer) do(step string, otherwise act) bool {
 	p.mu.Lock()
 	a, ok := p.acts[step]
@@ -313,7 +313,8 @@ var (
 	selfSigned = newCertificate(nil, fakeHost, time.Hour)
 )
 
-// newCertificate returns one that ends in so long a time, signed by itself without an issuer.
+// newCertificate returns a certificate that expires after the given time. Without an issuer it is
+// self-signed.
 func newCertificate(issuer *certificate, name string, ends time.Duration) *certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -49,7 +49,7 @@ func message() recovery.Message {
 	return m
 }
 
-// eventually waits for what happens soon, and for ten seconds at most.
+// eventually waits until a condition holds, for ten seconds at most.
 func eventually(cond func() bool) bool {
 	for range 1000 {
 		if cond() {

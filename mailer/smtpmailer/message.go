@@ -77,7 +77,7 @@ func messageID(id string) string {
 	case legal:
 		return id
 	case id == "":
-		return rand.Text() // two mails without an ID are two mails
+		return rand.Text() // mails without an ID must not share one
 	}
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:16])

@@ -115,7 +115,7 @@ func TestRecipients(t *testing.T) {
 	}
 }
 
-func TestAddressOutsideASCIINeedsTheServersConsent(t *testing.T) {
+func TestNonASCIIAddressNeedsSMTPUTF8(t *testing.T) {
 	is := is.New(t)
 	f, m := newPair(t, nil)
 	msg := message()

@@ -71,7 +71,7 @@ type Options struct {
 	// mails wait here for each other. Then an attacker who requests mails to himself can tell by
 	// their delay whether a mail to somebody else is sent. A relay may admit fewer connections:
 	// Postfix takes 50 from one address by default (smtpd_client_connection_count_limit), and all
-	// instances behind that address share them. If it is too few, lower Workers and Connections
+	// instances behind that address share them. If that is too few, lower Workers and Connections
 	// together.
 	Connections int
 	// IdleTimeout is how long an unused connection is kept: default 30 seconds, from 1 second to 10

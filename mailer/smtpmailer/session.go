@@ -61,7 +61,7 @@ func (m *Mailer) connect(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// open does all from the first byte to the end of AUTH. It sends credentials under TLS only,
+// open does everything from the first byte to the end of AUTH. It sends credentials under TLS only,
 // because New refuses them without.
 func (m *Mailer) open(ctx context.Context, s *session) (step string, err error) {
 	var conn net.Conn = s.conn
@@ -97,7 +97,7 @@ func (m *Mailer) open(ctx context.Context, s *session) (step string, err error) 
 }
 
 // deliver sends one mail. It returns the step that it reached, stepEnd on success. A kept
-// connection may be dead without a sign, so the first reply must arrive by the time probe.
+// connection may have died unnoticed, so the first reply must arrive by the instant probe.
 func (s *session) deliver(l letter, from string, probe time.Time) (step string, err error) {
 	if s.kept {
 		_ = s.conn.SetDeadline(probe)
@@ -147,7 +147,7 @@ func (s *session) unread() bool { return s.client.Text.R.Buffered() > 0 }
 // abort may be called at any time by any goroutine.
 func (s *session) abort() { _ = s.conn.Conn.Close() }
 
-// quit says goodbye, and waits until deadline at most.
+// quit sends QUIT and waits for the reply until deadline at most.
 func (s *session) quit(deadline time.Time) {
 	_ = s.conn.SetDeadline(deadline)
 	s.conn.left = maxReplies

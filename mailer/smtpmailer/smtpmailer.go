@@ -27,7 +27,7 @@ type Mailer struct {
 	mu      sync.Mutex
 	closed  bool
 	idle    []*session     // the one used last is at the end
-	endings sync.WaitGroup // expired sessions that still say goodbye
+	endings sync.WaitGroup // expired sessions that are still quitting
 }
 
 // New returns a Mailer. It neither connects nor starts a goroutine, so it succeeds while the server
@@ -89,7 +89,7 @@ func (m *Mailer) Send(ctx context.Context, msg recovery.Message) error {
 }
 
 // Close ends the kept connections. A Send that is under way goes on; a later one fails. Close waits
-// for at most two seconds for the server to say goodbye.
+// at most two seconds for the server's replies to QUIT.
 func (m *Mailer) Close() error {
 	m.mu.Lock()
 	m.closed = true
@@ -97,14 +97,14 @@ func (m *Mailer) Close() error {
 	m.idle = nil
 	m.mu.Unlock()
 	deadline := time.Now().Add(quitTimeout)
-	var goodbyes sync.WaitGroup
+	var quits sync.WaitGroup
 	for _, s := range idle {
-		goodbyes.Go(func() {
+		quits.Go(func() {
 			s.idle.Stop()
 			s.quit(deadline)
 		})
 	}
-	goodbyes.Wait()
+	quits.Wait()
 	m.endings.Wait()
 	return nil
 }
@@ -126,7 +126,7 @@ func (m *Mailer) transfer(ctx context.Context, s *session, l letter) (again bool
 		} else {
 			s.abort()
 		}
-		return false, nil // the server has the mail, whatever happens now
+		return false, nil // the server has accepted the mail, whatever happens now
 	}
 	if s.conn.left <= 0 {
 		err = errTooLong // instead of what the truncated reply says

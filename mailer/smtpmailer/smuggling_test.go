@@ -40,8 +40,8 @@ func smuggledTexts(t *testing.T) (all []smuggled) {
 	return all
 }
 
-// Whatever a name or a template has, the server gets one mail in one DATA, and nothing in it that
-// another server could take for the end of the mail.
+// Whatever a name or a template contains, the server gets one mail in one DATA, and nothing in it
+// that another server could take for the end of the mail.
 func TestAttack_S63_Smuggling(t *testing.T) {
 	kinds := []recovery.MessageKind{
 		recovery.MessageResetToken, recovery.MessageResetLink, recovery.MessagePasswordChanged, recovery.MessageUsernames,

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// stripped are servers, or who stands before them, whose TLS is not what it should be.
+// stripped lists servers, or attackers in front of them, whose TLS is missing or wrong.
 var stripped = []hostileCase{
 	{name: "STARTTLS not offered", acts: map[string]act{"EHLO": say(ehlo + "AUTH PLAIN LOGIN")}, want: temporary, step: "STARTTLS: the server does not offer STARTTLS", never: "AUTH"},
 	{name: "STARTTLS struck out, HELO instead", acts: map[string]act{"EHLO": say("502 5.5.1 what"), "HELO": say("250 ok")}, want: temporary, step: "STARTTLS", never: "MAIL"},
@@ -21,8 +21,8 @@ var stripped = []hostileCase{
 	{name: "expired certificate on the TLS port", cert: expired, want: temporary, step: "TLS: the certificate has expired", implicit: true, never: "tls EHLO"},
 	{name: "AUTH offered in the clear only", acts: map[string]act{
 		"EHLO": say("250-mail.example.com\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN"), "tls EHLO": say(ehlo + "SIZE 1000000"),
-	}, want: temporary, step: "AUTH: the server offers no mechanism", never: "tls AUTH"},
-	{name: "only unknown mechanisms", acts: map[string]act{"tls EHLO": say(ehlo + "AUTH CRAM-MD5 NTLM")}, want: temporary, step: "AUTH: the server offers no mechanism", never: "tls AUTH"},
+	}, want: temporary, step: "AUTH: the server offers no AUTH mechanism", never: "tls AUTH"},
+	{name: "only unknown mechanisms", acts: map[string]act{"tls EHLO": say(ehlo + "AUTH CRAM-MD5 NTLM")}, want: temporary, step: "AUTH: the server offers no AUTH mechanism", never: "tls AUTH"},
 
 	{name: "STARTTLS overwritten", acts: map[string]act{"EHLO": say(ehlo + "XXXXXXXA")}, want: temporary, step: "STARTTLS: the server does not offer STARTTLS"},
 	{name: "STARTTLS as a parameter", acts: map[string]act{"EHLO": say(ehlo + "AUTH STARTTLS PLAIN")}, want: temporary, step: "STARTTLS: the server does not offer STARTTLS"},
@@ -40,7 +40,7 @@ var stripped = []hostileCase{
 	{name: "certificate of a parent domain", cert: newCertificate(authority, "example.com", time.Hour), want: temporary, step: "STARTTLS: the certificate is for another name"},
 	{name: "certificate for a wildcard beside", cert: newCertificate(authority, "*.mail.example.com", time.Hour), want: temporary, step: "STARTTLS: the certificate is for another name"},
 	{name: "certificate for a wildcard above", cert: newCertificate(authority, "*.com", time.Hour), want: temporary, step: "STARTTLS: the certificate is for another name"},
-	{name: "certificate by a certificate that is no authority", cert: newCertificate(good, fakeHost, time.Hour), want: temporary, step: "STARTTLS: the certificate"},
+	{name: "certificate signed by one that is no authority", cert: newCertificate(good, fakeHost, time.Hour), want: temporary, step: "STARTTLS: the certificate"},
 	{name: "certificate of another authority", cert: newCertificate(newCertificate(nil, "", time.Hour), fakeHost, time.Hour), want: temporary, step: "STARTTLS: the certificate is signed by an unknown authority"},
 	{name: "self-signed certificate on the TLS port", cert: selfSigned, want: temporary, step: "TLS: the certificate is signed by an unknown authority", implicit: true},
 	{name: "certificate of another name on the TLS port", cert: wrongName, want: temporary, step: "TLS: the certificate is for another name", implicit: true},
@@ -56,7 +56,7 @@ func upTo(version uint16) act {
 	}
 }
 
-// Without the TLS that was asked for there is no AUTH, and no mail.
+// Without the required TLS, the client sends no AUTH and no mail.
 func TestAttack_S64_StrippedTLS(t *testing.T) {
 	for _, c := range stripped {
 		t.Run(c.name, func(t *testing.T) {

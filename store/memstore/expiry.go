@@ -7,8 +7,8 @@ import (
 	"example.com/recovery"
 )
 
-// expiries is what Purge looks at: resets by their expiry, and limits by an instant that is never
-// after their state.
+// expiries orders what Purge may delete: resets by their expiry, and limits by an instant that is
+// never later than their state.
 type expiries struct{ heap expiryHeap }
 
 type expiry struct {

@@ -11,7 +11,7 @@ import (
 
 var day = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 
-// What is removed or purged leaves nothing behind, or a process that lives long grows for ever.
+// Removing and purging leave nothing behind, or a long-lived process would grow for ever.
 func TestNothingIsLeft(t *testing.T) {
 	is := is.New(t)
 	s := New()
@@ -44,7 +44,7 @@ func TestNothingIsLeft(t *testing.T) {
 	is.Equal(len(s.jobs)+len(s.queue.of(recovery.LaneMail).fresh)+len(s.queue.of(recovery.LaneMail).again), 0)
 }
 
-// A limit that is counted under a clock that went back is looked at when that clock says, and once.
+// When the clock goes back, Purge looks at a limit at the earlier instant, and only once.
 func TestLimitOfAClockThatWentBack(t *testing.T) {
 	is := is.New(t)
 	s := New()

@@ -55,7 +55,6 @@ func (s *Store) read(charges recovery.Charges) {
 	}
 }
 
-// write stores s.states.
 func (s *Store) write() {
 	for key, tat := range s.states {
 		if tat.IsZero() { // it was never taken

@@ -1,10 +1,9 @@
 // Package memstore is a [recovery.Store] in memory, for tests, examples and single processes that
-// may forget. It also keeps the accounts: [Store.Put] adds and changes them, as an application's
-// own user table would.
+// may lose their state. It also keeps the accounts: [Store.Put] adds and changes them, as an
+// application's own user table would.
 //
-// It is the oracle that other stores are compared with: one mutex, maps, and nothing clever, except
-// that no call costs more when more is stored. Like a database, it copies what it returns and what
-// it is given.
+// Tests compare other stores with it, so it is simple: one mutex and maps. Still, no call costs
+// more when more is stored. Like a database, it copies what it is given and what it returns.
 package memstore
 
 import (
@@ -25,11 +24,12 @@ import (
 
 var _ recovery.Store = (*Store)(nil)
 
-// A Store keeps everything in memory. It is made by [New] and safe for concurrent use.
+// A Store keeps everything in memory. [New] makes one. It is safe for concurrent use.
 type Store struct {
 	redacted
 
-	// CanonicalUsername is that of the Service's Options, if any. Set it before the first Put.
+	// CanonicalUsername must be the function in the Service's Options, if that is set. Set it
+	// before the first Put.
 	CanonicalUsername func(username string) string
 
 	mu       sync.Mutex
@@ -109,10 +109,10 @@ func (s *Store) remove(id string) {
 	unlink(s.emails, email, id)
 }
 
-// A key is what an account is found under.
+// A key finds accounts: a tenant and an identifier in it.
 type key struct{ tenant, identifier string }
 
-// keys returns the keys of an account: the canonical forms, or the stored texts if there are none.
+// keys returns the keys of an account: the canonical forms, or the stored text where there is none.
 func (s *Store) keys(a recovery.Account) (name, email key) {
 	name, email = key{a.Tenant, a.Username}, key{a.Tenant, a.Email}
 	if c, err := recovery.CanonicalUsername(a.Username); err == nil {
@@ -309,7 +309,7 @@ func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (in
 			s.forget(e.key)
 		case !known || !state.look.Equal(e.at): // another entry took its place
 			continue
-		case state.tat.After(before): // it was counted again since
+		case state.tat.After(before): // it was charged again since then
 			state.look = state.tat
 			s.limits[e.key] = state
 			s.expiry.add(state.look, e.key, false)
@@ -325,7 +325,7 @@ func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (in
 	return n, nil
 }
 
-// mend undoes what a clock far ahead did.
+// mend repairs what a clock far ahead stored: it deletes resets, and makes jobs due.
 func (s *Store) mend(now, ahead time.Time, max int) (n int) {
 	for digest, r := range s.resets {
 		if n < max && r.ExpiresAt.After(ahead) {
@@ -370,8 +370,8 @@ func (s *Store) Stats(ctx context.Context) ([]recovery.LaneStats, error) {
 // Now implements [recovery.Queue]: one process has one clock.
 func (s *Store) Now(ctx context.Context) (time.Time, error) { return time.Now(), ctx.Err() }
 
-// Dump returns all that is stored except the accounts, as one text in a fixed order, so that a test
-// can look for what must not be there.
+// Dump returns everything stored except the accounts, as text in a fixed order. A test can search
+// it for secrets.
 func (s *Store) Dump() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

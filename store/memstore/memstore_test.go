@@ -49,7 +49,7 @@ func TestNameWithoutCanonicalForm(t *testing.T) {
 	is.Equal(len(found), 0) // by no name
 }
 
-// Of the accounts of one address, one that goes leaves the others.
+// Removing one account of an address leaves the others.
 func TestRemoveLeavesTheOthersOfAnAddress(t *testing.T) {
 	is := is.New(t)
 	s := memstore.New()
@@ -65,7 +65,7 @@ func TestRemoveLeavesTheOthersOfAnAddress(t *testing.T) {
 	}
 }
 
-// A refused call leaves nothing of the limits that it did not get to.
+// A refused call stores nothing of the limits that it did not reach.
 func TestRefusedLimitsAreNotStored(t *testing.T) {
 	is := is.New(t)
 	s := memstore.New()
@@ -79,7 +79,7 @@ func TestRefusedLimitsAreNotStored(t *testing.T) {
 	is.Equal(s.Dump(), before)
 }
 
-// What was never taken is not stored when it is given back, nor after its state was purged.
+// Refunding a charge stores nothing if it was never taken, or if its state was purged.
 func TestRefundOfNothingIsNotStored(t *testing.T) {
 	is := is.New(t)
 	s := memstore.New()
@@ -88,7 +88,7 @@ func TestRefundOfNothingIsNotStored(t *testing.T) {
 	is.Equal(s.Dump(), "")
 }
 
-// The application's own canonical form takes the place of the library's.
+// The application's own canonical form replaces the library's.
 func TestOwnCanonicalUsername(t *testing.T) {
 	is := is.New(t)
 	s := memstore.New()
@@ -111,7 +111,7 @@ func TestOwnCanonicalUsername(t *testing.T) {
 	is.Equal(len(find(recovery.ByUsername, "Alice")), 0)
 }
 
-// What Purge deletes of an account's tokens does not keep the rest from being voided.
+// After Purge has deleted some of an account's tokens, the rest can still be voided.
 func TestTokensAreVoidedAfterPurge(t *testing.T) {
 	for name, before := range map[string]bool{"two are left": true, "one is left, and another is made": false} {
 		t.Run(name, func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestTokensAreVoidedAfterPurge(t *testing.T) {
 			_, _, err = s.FindReset(t.Context(), recovery.Digest{1}, now)
 			var refused *recovery.TokenError
 			is.True(errors.As(err, &refused))
-			is.Equal(refused.Reason, recovery.TokenVoided) // not by its Version alone, which the same hash leaves as it was
+			is.Equal(refused.Reason, recovery.TokenVoided) // not by its Version alone, which the same hash does not change
 		})
 	}
 }

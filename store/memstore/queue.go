@@ -17,12 +17,10 @@ type job struct {
 	index int
 }
 
-// A lane has the jobs of one lane.
 type lane struct {
 	fresh, again jobHeap
 }
 
-// queue has all lanes.
 type queue struct {
 	lanes map[recovery.Lane]*lane
 	seq   uint64
@@ -51,16 +49,16 @@ func (q *queue) add(j *job, at time.Time) {
 
 func (q *queue) remove(j *job) { heap.Remove(q.heapOf(j), j.index) }
 
-// take removes and returns up to most jobs of a lane; left places are for jobs that were claimed
-// before.
-func (q *queue) take(name recovery.Lane, at time.Time, most, left int) (taken []*job) {
+// take removes and returns up to most jobs of a lane. The first kept places go to jobs that were
+// claimed before, if any are due.
+func (q *queue) take(name recovery.Lane, at time.Time, most, kept int) (taken []*job) {
 	l := q.of(name)
 	again := func(until int) {
 		for len(taken) < until && len(l.again) > 0 && !l.again[0].at.After(at) {
 			taken = append(taken, heap.Pop(&l.again).(*job))
 		}
 	}
-	again(left)
+	again(kept)
 	for len(taken) < most && len(l.fresh) > 0 {
 		taken = append(taken, heap.Pop(&l.fresh).(*job))
 	}

@@ -51,7 +51,7 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.ResetBatch) (supers
 	return superseded, nil
 }
 
-// superseded reports whether the mail of a newer request of the same requester was accepted.
+// superseded reports whether a mail for a newer request of the same requester was accepted.
 func (s *Store) superseded(r recovery.Reset, at time.Time) bool {
 	return slices.ContainsFunc(s.tokens[r.AccountID], func(other *reset) bool {
 		return other.mailed && other.Requester == r.Requester && older(r, other.Reset) &&
@@ -77,7 +77,7 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 	return r.Reset, a.current(), nil
 }
 
-// live looks at these if there is no reset or no account.
+// Placeholders: live does the same work if there is no reset or no account.
 var (
 	noReset   reset
 	noAccount account
@@ -129,7 +129,7 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Acc
 	return a.current(), nil
 }
 
-// supersede marks the account's resets of by's job as mailed, and ends the live ones of the same
+// supersede marks the resets of by's job as mailed. It ends the account's live resets of the same
 // requester whose request is older.
 func (s *Store) supersede(accountID string, by recovery.Reset) {
 	for _, r := range s.tokens[accountID] {

@@ -9,8 +9,8 @@ import (
 	"example.com/recovery"
 )
 
-// Accounts is the application's user table. [Table] makes one for the common case, a [*Mapping];
-// embed that to add to what a method does:
+// Accounts reads and writes the application's user table. For the common case [Table] makes one, a
+// [*Mapping]. To extend a method, embed the Mapping:
 //
 //	type users struct{ *sqlstore.Mapping }
 //
@@ -23,9 +23,9 @@ import (
 //	}
 //
 // Package accountstest checks every sentence here that says "must". Many goroutines may call the
-// methods at once. All methods must work in tx, must leave its end to the store, and must return
-// ctx's error soon after ctx ends. If a transaction loses to another, the store calls the methods
-// again in a new one.
+// methods at once. All methods must work in tx, must neither commit it nor roll it back, and must
+// return ctx's error soon after ctx ends. If a transaction loses to another, the store calls the
+// methods again in a new one.
 //
 // For an ID that nobody has, in whatever form, a method must find no account, or return an error
 // that wraps [ErrNotAnID].
@@ -44,16 +44,16 @@ type Accounts interface {
 
 	// SetPassword must set the whole password hash of the account with the ID, and change nothing
 	// else of it and no other account. It must fail if it cannot, and unless exactly one account
-	// has the ID. It must return every error of tx, even of a statement that it could do without:
-	// after some errors the database has ended the transaction. The store calls it only with an ID
-	// that AccountByID returned in the same tx, with lock.
+	// has the ID. It must return every error of tx, even that of an optional statement: some errors
+	// end the transaction. The store calls it only with an ID that AccountByID returned in the same
+	// tx, with lock.
 	SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error
 }
 
-// ErrNotAnID is wrapped by the error of an [Accounts] for a text that cannot be an ID or tenant,
-// because no value of the column's type is written so. Nobody has such an ID: when the store looks
-// somebody up, it takes the error for an empty result. PostgreSQL ends the transaction over such a
-// text (SQLSTATE 22P02 or 22003). An Accounts that checks the text first can just find none.
+// ErrNotAnID says that a text cannot be an ID or a tenant, because the column's type has no such
+// value. The methods of [Accounts] wrap it. In a look-up the store takes it for an empty result.
+// PostgreSQL ends the transaction over such a text (SQLSTATE 22P02 or 22003). An Accounts that
+// checks the text first can return no account instead.
 var ErrNotAnID = errors.New("the ID or tenant is not of its column's type")
 
 // FindAccounts implements [recovery.Accounts]. It compares the tenant again, byte for byte: the

@@ -104,7 +104,7 @@ func withTenants() Table {
 	return table
 }
 
-// What the column takes for the tenant may be another: the store compares once more.
+// The column may take another tenant for the same one, so the store compares again.
 func TestTenantsAreComparedAgain(t *testing.T) {
 	for _, by := range kinds {
 		is := is.New(t)
@@ -122,8 +122,8 @@ func TestTenantsAreComparedAgain(t *testing.T) {
 	}
 }
 
-// Without tenants there are no accounts of any but "", and the database is not asked for them; nor
-// is it for a kind of identifier that there is not.
+// Without tenants, a query for any tenant but "" finds nothing and does not ask the database.
+// Neither does a query of an unknown kind.
 func TestTableWithoutTenants(t *testing.T) {
 	for _, by := range kinds {
 		for _, query := range []recovery.AccountQuery{{Tenant: "acme", By: by, Max: 9}, {By: "telephone", Max: 9}} {
@@ -182,7 +182,7 @@ func TestNamesOutsideTheCharacterSet(t *testing.T) {
 	}
 }
 
-// PostgreSQL refuses an ID that is no value of the column's type, and the transaction with it.
+// PostgreSQL refuses an ID that is no value of the column's type, and ends the transaction.
 func TestIDsOfAnotherType(t *testing.T) {
 	const gone = "recovery: the token is not valid: account_gone"
 	for _, c := range []struct {

@@ -9,7 +9,7 @@ import (
 // A relation is what the database's catalog says about a table or view.
 type relation struct {
 	view         bool
-	transactions bool // what is written can be rolled back
+	transactions bool // writes can be rolled back
 	columns      map[string]columnType
 	indexes      map[string][]string // columns by the index's name; not on SQLite
 }
@@ -50,7 +50,7 @@ func (r relation) columnNamed(d Dialect, name string) (columnType, bool) {
 	return c, ok
 }
 
-// Of a domain it reads the base type, and how long its texts may be.
+// It resolves a domain to its base type and length.
 const postgresqlCatalog = `WITH RECURSIVE types AS (
 		SELECT c.relkind, a.attrelid, a.attname, a.attnum, a.atttypid AS type, a.atttypmod AS mod
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -170,7 +170,7 @@ var (
 )
 
 // isText reports whether the type keeps a text unchanged and compares it as a text. On SQLite the
-// name of the type decides, by its affinity.
+// type's name decides, as it gives the column its affinity.
 func (d Dialect) isText(typ string) bool {
 	if d == SQLite {
 		return !strings.Contains(typ, "int") && containsAny(typ, "char", "clob", "text")
@@ -178,7 +178,8 @@ func (d Dialect) isText(typ string) bool {
 	return slices.Contains(textTypes[d], typ)
 }
 
-// isID reports whether the text of a value of the type is equal to that value and no other.
+// isID reports whether texts identify the type's values: a value's text equals that value and no
+// other.
 func (d Dialect) isID(typ string) bool {
 	if d == SQLite {
 		return d.isText(typ) || containsAny(typ, "int", "uuid", "guid")

@@ -10,22 +10,22 @@ import (
 	"strings"
 )
 
-// A Checker is [Accounts] that can tell at start whether they will work. [*Mapping] is one.
+// A Checker is an [Accounts] that can check itself at start. [*Mapping] is one.
 type Checker interface {
-	// Check must return everything that would keep the other methods from working, as one error,
-	// and call warn for what only makes them slow or cannot be known. It must change nothing; tx is
-	// rolled back. New password hashes have up to hashLength characters.
+	// Check must return one error with everything that would keep the other methods from working.
+	// It must call warn for what only makes them slow, and for what it cannot know. It must change
+	// nothing; tx is rolled back. New password hashes have up to hashLength characters.
 	Check(ctx context.Context, tx *sql.Tx, hashLength int, warn func(warning string)) error
 }
 
-// Check reports everything that can be known at start to go wrong later: a database of another
-// dialect or too old a version, missing tables or columns of the store, missing rights, and what
-// the Accounts report if they are a [Checker]. A [*Mapping] is tried against the user table: its
-// names, conditions and types, whether a password fits and can be set, whether the ID is unique,
-// and whether accounts are found however their address is stored.
+// Check reports at start what would fail later: a database of another dialect or of too old a
+// version, missing tables or columns of the store, missing rights, and what the Accounts report if
+// they are a [Checker]. A [*Mapping] checks itself against the user table: its names, conditions
+// and types, whether a password fits and can be set, whether the ID is unique, and whether a
+// look-up finds accounts however their address is stored.
 //
 // The error joins all faults. Each names the field of Table, and shows the database's own words if
-// these hold no data. What may be slow or wrong is logged as a warning: see Options.Logger. Check
+// these hold no data. Check logs a warning about what may be slow or wrong: see Options.Logger. It
 // changes nothing, reads at most 1,000 rows of the user table a few times, and needs no more rights
 // than the store. On SQLite it waits for its turn to write. [Store.Migrate] calls it; an
 // application that migrates with a tool should call it itself.
@@ -83,31 +83,31 @@ func (p *probe) accounts(a Accounts, hashLength int, warn func(string)) {
 	case err == nil:
 	case lostToAnother(err), p.ctx.Err() != nil:
 		p.broken = err
-	case len(p.faults) == 0 || err.Error() != errors.Join(p.faults...).Error(): // both may ask which database it is
+	case len(p.faults) == 0 || err.Error() != errors.Join(p.faults...).Error(): // both check the kind of database
 		p.faults = append(p.faults, err)
 	}
 }
 
-// A probe asks the database in one transaction, and collects the faults that it finds.
+// A probe queries the database in one transaction, and collects faults.
 type probe struct {
 	ctx    context.Context
 	tx     *sql.Tx
 	d      Dialect
 	faults []error
-	broken error // why nothing more can be asked
+	broken error // why no more queries are possible
 }
 
 func (p *probe) fault(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Errorf("sqlstore: "+format, args...))
 }
 
-// result returns all faults, or why they could not be found.
+// result returns all faults, or the error that ended the check.
 func (p *probe) result() error {
 	return cmp.Or(p.broken, errors.Join(p.faults...))
 }
 
-// refusal makes a call and returns its refusal by the database. The next call can be made after
-// that.
+// refusal makes a call and returns the database's error, if any. The transaction can be used after
+// it.
 func (p *probe) refusal(call func() error) error {
 	if p.broken != nil {
 		return p.broken
@@ -134,8 +134,8 @@ func (p *probe) refusal(call func() error) error {
 	return err
 }
 
-// shown is a refusal with the database's own words if they are only about the statement. Other
-// words may hold values of rows, or who was refused.
+// shown returns err with the database's own words if they are only about the statement. Other words
+// may contain values of rows, or the user who was refused.
 func shown(err error) error {
 	switch c := code(err); {
 	case isDenied(err):
@@ -153,7 +153,7 @@ func (p *probe) try(query string, args ...any) error {
 	if p.d == SQLite {
 		query = "EXPLAIN QUERY PLAN " + query
 	}
-	if strings.HasPrefix(query, "SELECT") { // executed, it may make go-sql-driver wait for ever
+	if strings.HasPrefix(query, "SELECT") { // with ExecContext, go-sql-driver may wait for ever
 		_, err := p.read(query, args...)
 		return err
 	}
@@ -163,14 +163,13 @@ func (p *probe) try(query string, args ...any) error {
 	})
 }
 
-// A result is what a query found, as texts; NULL is "".
+// A result holds the rows of a query as texts; NULL is "".
 type result struct {
 	columns []string // names
 	types   []string // names in upper case, "" where the driver has none
 	rows    [][]string
 }
 
-// read reads what a query finds.
 func (p *probe) read(query string, args ...any) (a result, err error) {
 	err = p.refusal(func() error {
 		rows, err := p.tx.QueryContext(p.ctx, query, args...)
@@ -228,7 +227,7 @@ func (p *probe) server() bool {
 		return false
 	}
 	if len(a.rows) == 0 {
-		p.fault("the Dialect is %s, but the database is none that the store knows", p.d)
+		p.fault("the Dialect is %s, but the store does not know this database", p.d)
 		return false
 	}
 	v := parseVersion(a.rows[0][0])
@@ -282,7 +281,7 @@ func parseVersion(text string) (v version) {
 	return v
 }
 
-// rights tries each right on the store's tables.
+// rights tries to insert, update and delete in each of the store's tables.
 func (p *probe) rights(n names) {
 	for _, t := range tablesOf(p.d) {
 		name, column, all := n.in(t.name), t.columns[0], strings.Join(t.columns, ", ")
@@ -308,13 +307,13 @@ func (p *probe) rights(n names) {
 	}
 }
 
-// file checks that SQLite's file can be written, and the settings of the connection. It is called
-// last, because it takes the lock of the database.
+// file checks that SQLite's file can be written, and the settings of the connection. It must come
+// last, because it locks the database.
 func (p *probe) file(lock string, warn func(string)) {
 	if p.broken != nil {
 		return
 	}
-	if _, err := p.tx.ExecContext(p.ctx, lock); isReadOnly(err) { // it may well be busy
+	if _, err := p.tx.ExecContext(p.ctx, lock); isReadOnly(err) { // a busy database is no fault
 		p.fault("%w", hide(err))
 	}
 	pragma := func(name string) string {

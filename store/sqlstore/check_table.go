@@ -13,7 +13,7 @@ import (
 
 var _ Checker = (*Mapping)(nil)
 
-// sample is how many rows are looked at.
+// sample is how many rows a check reads.
 const sample = "1000"
 
 // A tableCheck tries a mapping against its table.
@@ -58,9 +58,9 @@ func (c *tableCheck) checkKind() {
 	case !c.rel.transactions:
 		c.fault("Table.Name: the table %q has an engine without transactions: give it ENGINE=InnoDB", c.table.Name)
 	case c.rel.view && c.dialect == SQLite:
-		c.fault("Table.Name: %q is a view, and SQLite does not count what is changed through one: name the table", c.table.Name)
+		c.fault("Table.Name: %q is a view, and SQLite does not count rows that are changed through a view: name the table", c.table.Name)
 	case c.rel.view:
-		c.warn(fmt.Sprintf("Table.ID: %q is a view, of which it cannot be known whether %q is unique: no password is set where it is not", c.table.Name, c.table.ID))
+		c.warn(fmt.Sprintf("Table.ID: %q is a view, so it is unknown whether %q is unique: no password is set for an ID that is not", c.table.Name, c.table.ID))
 	}
 }
 
@@ -84,7 +84,7 @@ func (c *tableCheck) checkColumns(hashLength int) {
 	for _, f := range c.table.columns() {
 		advice := ""
 		if strings.Contains(f.column, "(") {
-			advice = ": name a column, as it cannot be an expression"
+			advice = ": name a column, not an expression"
 		}
 		if err := c.try("SELECT " + c.column(f.column) + c.from() + " WHERE 1 = 0"); err != nil {
 			c.fault("Table.%s: the column %q: %w%s", f.name, f.column, err, advice)
@@ -117,8 +117,8 @@ func (c *tableCheck) checkColumns(hashLength int) {
 func (c *tableCheck) checkID(f field, typ columnType) {
 	switch {
 	case !c.dialect.isID(typ.name):
-		c.fault("Table.ID: the column %q is %s, whose values are not what their text says: name a column of integers, UUIDs or texts,"+
-			" such as a generated one that is unique", f.column, typ)
+		c.fault("Table.ID: the column %q is %s, whose texts do not identify its values: name a column of integers, UUIDs or texts,"+
+			" such as a unique generated column", f.column, typ)
 	case !c.valuesAre(f, "integer", "text"):
 	case !typ.unique && !c.rel.view:
 		c.fault("Table.ID: the column %q is not unique by itself: give it a primary key or a unique index of its own, without a condition", f.column)
@@ -187,7 +187,7 @@ func (c *tableCheck) typesOf(expression string) []string {
 	return a.column("t")
 }
 
-// ignoresCase asks how the column compares, without looking at its rows.
+// ignoresCase asks the database how the column compares, without reading its rows.
 func (c *tableCheck) ignoresCase(column string) bool {
 	as := " AS "
 	if c.dialect == SQLite {
@@ -197,7 +197,7 @@ func (c *tableCheck) ignoresCase(column string) bool {
 	return err == nil && len(a.rows) == 1 && (a.rows[0][0] == "1" || a.rows[0][0] == "true")
 }
 
-// checkCapitals refuses addresses that are found only by whoever types the same capitals.
+// checkCapitals refuses addresses that a look-up finds only if the same capitals are typed.
 func (c *tableCheck) checkCapitals(f field) {
 	a, err := c.read("SELECT " + c.text(f.column) + ", " + bit(c.reachable()) + c.from() + " LIMIT " + sample)
 	if err != nil {
@@ -211,8 +211,8 @@ func (c *tableCheck) checkCapitals(f field) {
 		}
 	}
 	if n > 0 {
-		c.fault("Table.CanonicalEmail is Exact, but of %d addresses in %q %d have capital letters, and get no mail unless these are typed:"+
-			" name a column with the canonical form, or have the column ignore case and choose Collation", len(a.rows), f.column, n)
+		c.fault("Table.CanonicalEmail is Exact, but %d of %d addresses in %q have capital letters, and get mail only if these are typed:"+
+			" name a column with the canonical form, or have the column ignore case and choose Collation", n, len(a.rows), f.column)
 	}
 }
 
@@ -246,15 +246,15 @@ func (c *tableCheck) checkCanonical(f field, source string) {
 		}
 	}
 	if wrong > 0 && f.name == "CanonicalEmail" {
-		c.fault("Table.CanonicalEmail: of %d accounts that get mail, %d have in %q what is no canonical form, and get none:"+
-			" fill the column with what recovery.CanonicalEmail returns", reachable, wrong, f.column)
+		c.fault("Table.CanonicalEmail: %d of %d active, verified accounts have a text in %q that is not canonical, so they get no mail:"+
+			" fill the column with what recovery.CanonicalEmail returns", wrong, reachable, f.column)
 	} else if wrong > 0 {
-		c.warn(fmt.Sprintf("Table.CanonicalUsername: of %d accounts that get mail, %d have in %q what recovery.CanonicalUsername does not return,"+
-			" and get none unless Options.CanonicalUsername returns it", reachable, wrong, f.column))
+		c.warn(fmt.Sprintf("Table.CanonicalUsername: %d of %d active, verified accounts have a text in %q that recovery.CanonicalUsername does not return,"+
+			" so they get no mail unless Options.CanonicalUsername returns it", wrong, reachable, f.column))
 	}
 	if empty > 0 {
-		c.warn(fmt.Sprintf("Table.%s: of %d accounts that get mail, %d have no canonical form in %q, and get none until it is filled",
-			f.name, reachable, empty, f.column))
+		c.warn(fmt.Sprintf("Table.%s: %d of %d active, verified accounts have no canonical form in %q, so they get no mail until it is filled",
+			f.name, empty, reachable, f.column))
 	}
 }
 
@@ -294,8 +294,7 @@ func (c *tableCheck) checkConditions() {
 	}
 }
 
-// checkConstant finds conditions that name no column, such as one with a name in the quotes of a
-// text.
+// checkConstant finds conditions that name no column, such as one whose column is quoted as a text.
 func (c *tableCheck) checkConstant(name, condition string) {
 	if condition == Always || strings.Contains(strings.ToLower(condition), "select") { // it may be about other rows
 		return
@@ -347,14 +346,14 @@ func (c *tableCheck) lookUps() []lookUp {
 func (c *tableCheck) checkStatements() {
 	for _, l := range c.lookUps() {
 		if err := c.try(l.query, l.args...); err != nil {
-			c.fault("Table.%s: a look-up by %q is refused: %w", l.name, l.column, err)
+			c.fault("Table.%s: the database refuses a look-up by %q: %w", l.name, l.column, err)
 		}
 	}
 	if err := c.try(c.lock, nil); err != nil && !isReadOnly(err) { // the Store reports that
-		c.fault("Table.Name: to lock a row of %q is refused: %w", c.table.Name, err)
+		c.fault("Table.Name: the database refuses to lock a row of %q: %w", c.table.Name, err)
 	}
 	if err := c.try(c.set, "", nil); err != nil && !isReadOnly(err) {
-		c.fault("Table.PasswordHash: to set %q is refused: %w", c.table.PasswordHash, err)
+		c.fault("Table.PasswordHash: the database refuses to set %q: %w", c.table.PasswordHash, err)
 	}
 }
 
@@ -381,7 +380,7 @@ func (c *tableCheck) checkIndexes() {
 	}
 }
 
-// usesIndex reports whether the look-up uses an index on its column, as far as the database says.
+// usesIndex reports whether the look-up uses an index on its column, as far as the database tells.
 func (c *tableCheck) usesIndex(l lookUp) bool {
 	switch c.dialect {
 	case PostgreSQL:
@@ -396,8 +395,8 @@ func (c *tableCheck) usesIndex(l lookUp) bool {
 	})
 }
 
-// postgresqlUsesIndex asks for a plan that does not depend on the arguments: one for NULL reads
-// nothing.
+// postgresqlUsesIndex asks for a plan that does not depend on the arguments, because a plan for
+// NULL reads nothing.
 func (c *tableCheck) postgresqlUsesIndex(l lookUp) bool {
 	prepare := func() error { return c.try("PREPARE recovery_check AS " + l.query) }
 	err := prepare()
@@ -416,7 +415,8 @@ func (c *tableCheck) postgresqlUsesIndex(l lookUp) bool {
 	return err != nil || usesAny && (c.rel.view || c.rel.indexed(l.column, slices.Collect(maps.Keys(c.rel.indexes))...))
 }
 
-// mysqlUsesIndex takes the indexes that MySQL could use: it reads a small table without one.
+// mysqlUsesIndex accepts an index that MySQL could use, because MySQL reads a small table without
+// any.
 func (c *tableCheck) mysqlUsesIndex(l lookUp) bool {
 	args := slices.Clone(l.args)
 	for i := range args {

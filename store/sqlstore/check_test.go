@@ -65,7 +65,7 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// What the database says of a statement helps; what it says of rows and users is nobody's business.
+// The database's words about a statement are shown; its words about rows and users are not.
 func TestRefusalsAreShownWithoutData(t *testing.T) {
 	for _, c := range []struct {
 		err   error

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// code returns the database's own name of an error, "" if it did not come from the database.
+// code returns the database's code of an error, or "" if it did not come from the database.
 func code(err error) string {
 	c, _ := answer(err)
 	return c
@@ -57,7 +57,7 @@ var mysqlForm = regexp.MustCompile(`^Error ([0-9]+)`)
 func sqliteCode(number int64) string { return strconv.FormatInt(number&0xff, 10) }
 
 // mattnCode returns the code of an error of github.com/mattn/go-sqlite3, which is a struct without
-// a method for it. The text would tell less: SQLite has one for each way to break a rule.
+// a method for it. The text is no substitute: SQLITE_CONSTRAINT alone has several.
 func mattnCode(err error) (int64, bool) {
 	v := reflect.Indirect(reflect.ValueOf(err))
 	if v.Kind() != reflect.Struct {
@@ -82,8 +82,8 @@ func decided(err error) bool {
 		"MySQL 1053", "MySQL 1927": // shutdown, connection killed
 		return false
 	}
-	// Connection exception, operator intervention, system error, internal error: poolers say so for
-	// the server.
+	// Connection exception, operator intervention, system error, internal error: poolers send these
+	// on the server's behalf.
 	for _, class := range []string{"08", "57P", "58", "XX"} {
 		if strings.HasPrefix(c, class) {
 			return false
@@ -173,7 +173,7 @@ func meaning(code string) string {
 	case "XX001", "XX002", "11", "MySQL 1194":
 		return "the database is damaged"
 	case "26":
-		return "the file is no SQLite database"
+		return "the file is not a SQLite database"
 	case "14":
 		return "the database file cannot be opened"
 	case "25006", "8", "MySQL 1290", "MySQL 1792", "MySQL 1836":
@@ -201,7 +201,7 @@ func meaning(code string) string {
 	case "55P03", "5", "6", "MySQL 1205":
 		return "the data is locked by another connection"
 	case "40001", "40P01", "MySQL 1213", "MySQL 1020":
-		return "another transaction was in the way"
+		return "it conflicted with another transaction"
 	case "18", "MySQL 1366", "MySQL 1406":
 		return "a value does not fit"
 	case "19", "MySQL 1062", "MySQL 1451", "MySQL 1452":
@@ -223,7 +223,7 @@ func meaning(code string) string {
 }
 
 // ownWords returns the database's own words if they say what is missing or forbidden. The whole
-// text must match a form, which has only names of tables and columns, never a value.
+// text must match a form that has only names of tables and columns, never a value.
 func ownWords(code, text string) string {
 	switch code {
 	case "42P01", "42703", "42501", "3F000", "3D000", "1",
@@ -235,7 +235,7 @@ func ownWords(code, text string) string {
 	return ""
 }
 
-// wordsForm finds the words in the texts of the drivers. NAME is a name in quotes, or without.
+// wordsForm finds the words in the drivers' texts. NAME stands for a name, quoted or not.
 var wordsForm = regexp.MustCompile(strings.ReplaceAll(`^`+
 	`(?:ERROR: |FATAL: |pq: |SQL logic error: |Error \d+(?: \(\w+\))?: )?`+
 	`(`+

@@ -158,7 +158,7 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-// What cannot be opened has done nothing, and its text names no host and no user.
+// A transaction that could not begin has done nothing, and its error names no host and no user.
 func TestNoConnection(t *testing.T) {
 	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
 	for _, c := range []struct {
@@ -184,7 +184,7 @@ func TestNoConnection(t *testing.T) {
 	}
 }
 
-// Beside the code stands what whoever runs the database has to look after.
+// Beside the code, the error says what the operator of the database must look after.
 func TestCodesInWords(t *testing.T) {
 	for words, codes := range map[string][]string{
 		"the disk is full":        {"53100", "13", "MySQL 1021"},
@@ -192,7 +192,7 @@ func TestCodesInWords(t *testing.T) {
 		"too many connections":    {"53300", "MySQL 1040", "MySQL 1203", "MySQL 1226"},
 		"read-only":               {"25006", "8", "MySQL 1290", "MySQL 1836"},
 		"damaged":                 {"XX001", "XX002", "11", "MySQL 1194"},
-		"no SQLite database":      {"26"},
+		"not a SQLite database":   {"26"},
 		"cannot be opened":        {"14"},
 		"reading or writing":      {"58030", "10", "MySQL 3", "MySQL 1026"},
 		"locked by another":       {"55P03", "5", "6", "MySQL 1205"},

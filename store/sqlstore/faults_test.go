@@ -34,7 +34,7 @@ type numberError struct {
 func (e *numberError) Error() string { return e.text }
 func (e *numberError) Code() int     { return e.number }
 
-// What must become of a call with a fault.
+// What must happen to a call with a fault.
 type fate string
 
 const (
@@ -43,8 +43,8 @@ const (
 	unknown fate = "given up, with an unknown outcome"
 )
 
-// A mode is a way in which a call can fail: what must become of it if it is a begin or a statement,
-// and what if it is the commit.
+// A mode is a way in which a call can fail. It says what must happen then to a begin or a
+// statement, and what to a commit.
 type mode struct {
 	name     string
 	err      error
@@ -53,7 +53,7 @@ type mode struct {
 	atCommit fate
 }
 
-// fateOf returns what must become of a call when this one fails.
+// fateOf returns what must happen to a call when this one fails.
 func (m mode) fateOf(text string) fate {
 	if text == "commit" {
 		return m.atCommit
@@ -108,8 +108,8 @@ type run struct {
 	took   time.Duration
 }
 
-// call makes a call on a new stub, in a bubble that ends only if no goroutine is left, and checks
-// what is true of every call, whatever fails.
+// call makes a call on a new stub, in a bubble that ends only if no goroutine is left. It checks
+// what must hold for every call, whatever fails.
 func callFaulty(t *testing.T, d Dialect, m method, f fault, deadline time.Duration) (r run) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -202,9 +202,9 @@ func testFault(t *testing.T, d Dialect, m method, clean run, index int, mode mod
 	is.Equal(r.stub.calls, slices.Repeat(sent, tries))                               // what the database saw
 	is.True(errors.Is(r.err, mode.err))                                              // the driver's error is found
 	is.Equal(errors.Is(r.err, ErrUnknownOutcome), want == unknown)                   // only the commit's outcome is unknown
-	is.True(!errors.Is(r.err, recovery.ErrLimited))                                  // a failure is no answer
-	is.True(strings.HasPrefix(r.err.Error(), "sqlstore: "))                          // who says it
-	is.Equal(strings.Count(r.err.Error(), "sqlstore: "), 1)                          // said once
+	is.True(!errors.Is(r.err, recovery.ErrLimited))                                  // a failure is not a limit
+	is.True(strings.HasPrefix(r.err.Error(), "sqlstore: "))                          // the package's prefix
+	is.Equal(strings.Count(r.err.Error(), "sqlstore: "), 1)                          // only once
 	is.True(code(mode.err) == "" || strings.Contains(r.err.Error(), code(mode.err))) // the code helps
 	is.True(r.took <= (attempts-1)*150*time.Millisecond)                             // the pauses are bounded
 	is.Equal(want == retried, r.took > 0)                                            // there are pauses

@@ -25,8 +25,8 @@ func (s *Store) RefundLimits(ctx context.Context, charges recovery.Charges) erro
 	return s.write(ctx, func(ctx context.Context, w *work) error { return w.refund(ctx, charges) })
 }
 
-// take takes the charges, or returns the error of Charges.Take. Those of a call are locked with its
-// batch already, those of a ResetBatch are not.
+// take takes the charges, or returns the error of Charges.Take. A batch has already locked the
+// limits of its calls; those of a ResetBatch are locked here.
 func (w *work) take(ctx context.Context, at time.Time, charges recovery.Charges) error {
 	if err := w.lock(ctx, charges); err != nil {
 		return err
@@ -47,8 +47,8 @@ func (w *work) refund(ctx context.Context, charges recovery.Charges) error {
 }
 
 // lock locks the limits that are not locked yet, in the order that all transactions use, and reads
-// their states. PostgreSQL and MySQL store missing ones first, with a state that is long over, to
-// have a row to lock.
+// their states. On PostgreSQL and MySQL it first inserts the missing ones, with a state long past,
+// to have rows to lock.
 func (w *work) lock(ctx context.Context, charges recovery.Charges) error {
 	missing := map[recovery.Digest]bool{}
 	for _, c := range charges {
@@ -92,8 +92,8 @@ var readLimits = collect(func(row *sql.Rows) (l storedLimit, err error) {
 	return l, err
 })
 
-// slot is the minute of a state. The limits are indexed by the minute, not by the state, so most
-// updates touch no index, even of the one row that all requests count against.
+// slot is the minute of a state. The index is on the minute, not on the state, so most updates do
+// not touch it, those of the global limit included.
 func slot(tat time.Time) int64 { return tat.Unix() / 60 }
 
 func sortedKeys[V any](m map[recovery.Digest]V) []recovery.Digest {

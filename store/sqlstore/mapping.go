@@ -12,7 +12,7 @@ import (
 
 var _ Accounts = (*Mapping)(nil)
 
-// A Mapping is a [Table] as statements of a dialect. It is made by [Table.Accounts].
+// A Mapping is a [Table] as statements in a dialect. [Table.Accounts] makes it.
 type Mapping struct {
 	table   Table
 	dialect Dialect
@@ -80,11 +80,11 @@ func (m *Mapping) AccountByID(ctx context.Context, tx *sql.Tx, id string, lock b
 
 var (
 	errNoID     = errors.New("no row of the user table has the account's ID")
-	errSharedID = errors.New("several rows of the user table have one ID: it must be unique, over all tenants too")
+	errSharedID = errors.New("several rows of the user table share an ID: it must be unique, also across tenants")
 )
 
-// onlyWithID keeps the one account with the ID: MySQL finds 1 for "1 and more". If two have it,
-// nobody knows whose password to set.
+// onlyWithID keeps the one account with the ID, because MySQL finds 1 for "1 and more". Two
+// accounts with one ID are an error: nobody knows whose password to set.
 func onlyWithID(id string, found []recovery.Account, err error) ([]recovery.Account, error) {
 	switch {
 	case notOfType(err):
@@ -118,8 +118,9 @@ func (m *Mapping) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) 
 	return nil
 }
 
-// holds returns how many rows have the ID. MySQL does not count a row that already had the hash,
-// and cuts a hash that is too long for the column unless its sql_mode is strict.
+// holds checks the stored hash and returns how many rows have the ID. MySQL does not count a row
+// that already had the hash. It cuts a hash that is too long for the column, unless its sql_mode is
+// strict.
 func (m *Mapping) holds(ctx context.Context, tx *sql.Tx, id, hash string) (n int64, err error) {
 	rows, err := tx.QueryContext(ctx, m.readBack, id)
 	if err != nil {

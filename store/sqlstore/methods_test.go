@@ -13,7 +13,7 @@ import (
 
 var dialects = []Dialect{PostgreSQL, MySQL, SQLite}
 
-// methodsOf are those that are one transaction: SQLite is not asked for the time.
+// methodsOf returns the methods that are one transaction. On SQLite, Now is none.
 func methodsOf(d Dialect) []method {
 	return slices.DeleteFunc(slices.Clone(methods), func(m method) bool { return d == SQLite && m.name == "Now" })
 }
@@ -50,7 +50,7 @@ var (
 	notice = recovery.Job{ID: "job 2", Kind: recovery.JobNotice, Identifier: alice.Email, RequestedAt: now, Priority: now}
 )
 
-// What the look-ups find, by the beginnings of their texts.
+// The results of the look-ups, by the beginnings of their texts.
 const (
 	findsAccount = "SELECT COALESCE"
 	findsHash    = "SELECT COALESCE(CAST(`users`.`id` AS CHAR CHARACTER SET utf8mb4), ''), COALESCE(CAST(`users`.`password` AS CHAR CHARACTER SET utf8mb4), '') FROM"
@@ -93,7 +93,7 @@ func stubRows() map[string][]driver.Value {
 	}
 }
 
-// Two limits that let pass and one that does not, and what a mail is charged.
+// Two limits that let a call pass and one that does not, and the charges of a mail.
 var (
 	free  = recovery.Charge{Scope: recovery.ScopeGlobal, Key: recovery.Digest{2}, Limit: recovery.Limit{Burst: 2, Every: time.Hour}}
 	other = recovery.Charge{Scope: recovery.ScopeClient, Key: recovery.Digest{3}, Limit: recovery.Limit{Burst: 2, Every: time.Hour}}
@@ -107,8 +107,7 @@ func mint(charges ...recovery.Charge) recovery.ResetBatch {
 	return recovery.ResetBatch{JobID: job.ID, LeaseID: "lease", At: now, Resets: []recovery.Reset{reset, second}, Charges: charges}
 }
 
-// A method is a call of a method of the store, made so that it comes to as many statements as it
-// can.
+// A method is a call of a method of the store, chosen to reach as many statements as possible.
 type method struct {
 	name string
 	call func(context.Context, *Store) (any, error)

@@ -11,8 +11,8 @@ import (
 
 // Migrate brings the store's tables up to date and then calls [Store.Check], so the user table must
 // be there. Any number of instances may call it at every start, even at once: they wait for each
-// other. If the tables are up to date or newer, nobody waits, and only the right to read the
-// store's tables is needed. Migrate records what it did in the table recovery_migrations.
+// other. If the tables are up to date or newer, Migrate does not wait, and needs only the right to
+// read them. Migrate records what it did in the table recovery_migrations.
 //
 // Without recovery_migrations, Migrate leaves complete tables alone: a tool made them, and must
 // upgrade them too. To hand tables of Migrate over to a tool, let the tool run the files of
@@ -28,8 +28,8 @@ func (s *Store) makeTables(ctx context.Context) error {
 	for attempt := 1; ; attempt++ {
 		err := s.migrate(ctx)
 		if err == nil {
-			err = s.checkOwnTables(ctx, s.db, "it was made once, so run the files of WriteMigrations, or "+
-				"DELETE FROM recovery_migrations and start again; both pass over the tables that are there")
+			err = s.checkOwnTables(ctx, s.db, "Migrate made it once: run the files of WriteMigrations, or "+
+				"DELETE FROM recovery_migrations and start again; both skip tables that exist")
 		}
 		if err == nil {
 			return nil
@@ -42,7 +42,7 @@ func (s *Store) makeTables(ctx context.Context) error {
 }
 
 func (s *Store) migrate(ctx context.Context) error {
-	conn, err := s.db.Conn(ctx) // SQLite's may fail too: turning WAL on does not wait
+	conn, err := s.db.Conn(ctx) // may fail on SQLite too: switching to WAL does not wait
 	if err != nil {
 		return plain(ctx, err)
 	}
@@ -92,7 +92,7 @@ func plain(ctx context.Context, err error) error {
 	case code(err) != "":
 		return hide(err)
 	case ctx.Err() != nil:
-		return ctx.Err() // drivers have words of their own for it
+		return ctx.Err() // drivers word it differently
 	}
 	return noConnection(err)
 }
@@ -104,8 +104,8 @@ func (s *Store) migrated(ctx context.Context, conn *sql.Conn) (int, error) {
 	return int(version.Int64), plain(ctx, err)
 }
 
-// alone runs f while no other instance migrates. The lock is held by the connection (MySQL, whose
-// DDL ends a transaction) or by the transaction.
+// alone runs f while no other instance migrates. On MySQL, whose DDL ends a transaction, the
+// connection holds the lock; elsewhere the transaction does.
 func (s *Store) alone(ctx context.Context, conn *sql.Conn, f func(exec func(string) error) error) (err error) {
 	exec := func(statement string) error {
 		_, err := conn.ExecContext(ctx, s.names.in(statement))
@@ -166,8 +166,8 @@ const anotherVersion = "sqlstore: the tables are those of another version: run t
 	"DROP TABLE IF EXISTS recovery_jobs; DROP TABLE IF EXISTS recovery_resets; " +
 	"DROP TABLE IF EXISTS recovery_limits; DROP TABLE IF EXISTS recovery_migrations"
 
-// checkOwnTables returns an error that names every missing table and column and says what to do;
-// for a table it says missing. It needs the right to read the store's tables.
+// checkOwnTables returns an error that names every missing table and column. missing says what to
+// do about a table. It needs the right to read the store's tables.
 func (s *Store) checkOwnTables(ctx context.Context, q queryer, missing string) error {
 	finds := func(columns, table string) error {
 		err := q.QueryRowContext(ctx, s.names.in("SELECT "+columns+" FROM "+table+" WHERE 1 = 0")).Scan()

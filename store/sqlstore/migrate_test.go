@@ -44,7 +44,7 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-// isCheck reports whether a call looks whether a table is complete.
+// isCheck reports whether a call checks that a table is complete.
 func isCheck(call string) bool { return strings.HasSuffix(call, " WHERE 1 = 0") }
 
 var checksJobs = "SELECT " + strings.Join(tablesOf(SQLite)[0].columns, ", ") + " FROM recovery_jobs WHERE 1 = 0"
@@ -72,7 +72,7 @@ func TestMigrateLeavesCompleteTablesAlone(t *testing.T) {
 	}
 }
 
-// missing is what a database says of a table that it does not have.
+// missing is a database's error for a table that it does not have.
 var missing = map[Dialect]error{
 	PostgreSQL: &stateError{"42P01", "no such table"}, MySQL: errors.New("Error 1146 (42S02): no such table"), SQLite: &numberError{1, "no such table"},
 }
@@ -85,8 +85,8 @@ func TestMigrateNamesWhatIsMissing(t *testing.T) {
 				"sqlstore: the tables are those of another version: run the newer files of WriteMigrations. If an unreleased build made them, " +
 				"drop them and migrate again, and the requests and tokens in them are lost: DROP TABLE IF EXISTS recovery_jobs; " +
 				"DROP TABLE IF EXISTS recovery_resets; DROP TABLE IF EXISTS recovery_limits; DROP TABLE IF EXISTS recovery_migrations",
-			2: "sqlstore: migrate: the table recovery_jobs is missing: it was made once, so run the files of WriteMigrations, or " +
-				"DELETE FROM recovery_migrations and start again; both pass over the tables that are there: " + hide(missing[d]).Error(),
+			2: "sqlstore: migrate: the table recovery_jobs is missing: Migrate made it once: run the files of WriteMigrations, or " +
+				"DELETE FROM recovery_migrations and start again; both skip tables that exist: " + hide(missing[d]).Error(),
 		} {
 			t.Run(fmt.Sprint(d, from), func(t *testing.T) {
 				is := is.New(t)
@@ -179,7 +179,7 @@ func TestEveryFaultOfMigrate(t *testing.T) {
 	t.Logf("%d combinations of dialect, call and fault", combinations)
 }
 
-// Another may win at any call.
+// Another transaction may win at any call.
 func TestMigrateIsTriedAgain(t *testing.T) {
 	for d, lost := range map[Dialect]error{
 		PostgreSQL: &stateError{"40P01", "no"}, MySQL: errors.New("Error 1213 (40001): no"), SQLite: &numberError{5, "no"},
@@ -194,7 +194,7 @@ func TestMigrateIsTriedAgain(t *testing.T) {
 					is.Equal(s.kept, clean.kept)
 				}
 				again := len(s.calls) > len(clean.calls)
-				is.Equal(again, !strings.HasPrefix(text, "DO RELEASE_LOCK")) // which decides nothing
+				is.Equal(again, !strings.HasPrefix(text, "DO RELEASE_LOCK")) // its failure changes nothing
 			})
 		}
 	}

@@ -18,17 +18,17 @@ type Tool int
 
 // The tools.
 const (
-	// Goose takes one file for both ways: 00001_recovery.sql.
+	// Goose takes one file for up and down: 00001_recovery.sql.
 	Goose Tool = iota + 1
-	// PlainSQL takes a file for each: 000001_recovery.up.sql and 000001_recovery.down.sql. It is
-	// for golang-migrate, psql, mysql and sqlite3.
+	// PlainSQL is for golang-migrate, psql, mysql and sqlite3. It takes one file for up and one for
+	// down: 000001_recovery.up.sql and 000001_recovery.down.sql.
 	PlainSQL
 )
 
-// WriteMigrations writes the statements that make and drop the store's tables into dir, as numbered
-// files for a tool, with the TablePrefix and the Schema of opts, which may be nil. It makes dir if
-// it does not exist. An existing file stays if it is the same, and is an error if it differs. So a
-// call from a newer version of this package adds only what is new.
+// WriteMigrations writes numbered files for a tool into dir, which it makes if it does not exist.
+// They create and drop the store's tables, with the TablePrefix and the Schema of opts, which may
+// be nil. A file that exists with the same content stays; one that differs is an error. So a call
+// from a newer version of this package adds only what is new.
 //
 // Keep the files apart from the application's own and give them a version table of their own:
 //
@@ -70,7 +70,7 @@ func writeOnce(path string, text []byte) error {
 	case err != nil:
 		return err
 	case !bytes.Equal(there, text):
-		return fmt.Errorf("%s is there and differs: give the options that it was written with, or an empty directory", path)
+		return fmt.Errorf("%s exists with other content: give the options that it was written with, or an empty directory", path)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func TestMigrationsAreStatementsThatMigrateCanSplit(t *testing.T) {
 				is.Equal(strings.Count(text, ";"), strings.Count(text, ";\n"))
 			}
 			for statement := range strings.SplitSeq(strings.TrimSuffix(m.up, ";\n"), ";\n") {
-				is.True(regexp.MustCompile(`^CREATE (TABLE|INDEX) IF NOT EXISTS `).MatchString(statement)) // passes over what is there
+				is.True(regexp.MustCompile(`^CREATE (TABLE|INDEX) IF NOT EXISTS `).MatchString(statement)) // skips what exists
 			}
 			is.Equal(strings.Count(m.up, "CREATE TABLE"), strings.Count(m.down, "DROP TABLE"))
 		}
@@ -89,11 +89,11 @@ func TestMigrationsAreWrittenOnce(t *testing.T) {
 	is := is.New(t)
 	dir := t.TempDir()
 	is.NoErr(WriteMigrations(dir, SQLite, Goose, nil))
-	is.NoErr(WriteMigrations(dir, SQLite, Goose, nil)) // what is there is the same
+	is.NoErr(WriteMigrations(dir, SQLite, Goose, nil)) // the existing file is the same
 	path := filepath.Join(dir, "00001_recovery.sql")
 	is.NoErr(os.WriteFile(path, []byte("mine"), 0o600))
 	err := WriteMigrations(dir, SQLite, Goose, nil)
-	is.Equal(errorText(err), "sqlstore: write migrations: "+path+" is there and differs: "+
+	is.Equal(errorText(err), "sqlstore: write migrations: "+path+" exists with other content: "+
 		"give the options that it was written with, or an empty directory")
 	text, err := os.ReadFile(path)
 	is.NoErr(err)

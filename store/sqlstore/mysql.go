@@ -1,7 +1,7 @@
 package sqlstore
 
-// MySQL counts changed rows, or found rows if the driver is set so. Every update here changes all
-// rows that it finds, so that both counts are the same.
+// MySQL counts changed rows, or, if the driver is set so, found rows. Every update here changes all
+// rows that it finds, so that the counts are equal.
 var mysql = statements{
 	lockJob: `SELECT requested_at, charged FROM recovery_jobs WHERE id = ? AND lease_id = ? FOR UPDATE`,
 	findNewer: `SELECT EXISTS (SELECT 1 FROM recovery_resets WHERE account_id = ? AND requester = ? AND mailed = 1

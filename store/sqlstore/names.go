@@ -44,7 +44,7 @@ func namesOf(d Dialect, opts *Options) (names, error) {
 // The name of an index has no schema: an index is in the schema of its table.
 var ownName = regexp.MustCompile(`\brecovery_((?:jobs|resets|limits|migrations)\b)?`)
 
-// in returns SQL that was written for the default names.
+// in replaces the default names in SQL with the store's own.
 func (n names) in(sql string) string {
 	table := n.prefix
 	if quote := map[Dialect]string{PostgreSQL: `"`, MySQL: "`"}[n.dialect]; n.schema != "" {

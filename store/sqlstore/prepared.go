@@ -77,7 +77,7 @@ func (p *prepared) prepare(ctx context.Context, db *sql.DB) {
 	}
 }
 
-// close releases the statements on all connections, when nobody has the Store any more.
+// close releases the statements on all connections, once nothing refers to the Store.
 func (p *prepared) close() {
 	for _, stmt := range p.stmts {
 		if stmt != nil {

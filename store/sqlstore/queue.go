@@ -81,7 +81,7 @@ func (s *Store) claim(ctx context.Context, w *work, c recovery.Claim, text strin
 
 var readJobs = collect(func(row *sql.Rows) (j recovery.Job, err error) {
 	var client string
-	var ticket []byte // NULL is none
+	var ticket []byte // NULL without a ticket
 	var requestedAt, priority int64
 	err = row.Scan(&j.ID, &j.Kind, &j.By, &j.Identifier, &j.AccountID, &j.Tenant, &ticket, &j.Portal, &j.Locale, &client,
 		&requestedAt, &priority, &j.Charged, &j.Attempts, &j.LeaseID)

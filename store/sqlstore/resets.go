@@ -34,7 +34,7 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.ResetBatch) ([]stri
 			return nil, err
 		}
 		var kept rows
-		asked := map[string]bool{} // by account, as a token and a code have one: whether it had newer mail
+		asked := map[string]bool{} // whether an account has newer mail; its token and its code ask once
 		for _, r := range m.Resets {
 			at := r.RequestedAt.UnixMicro()
 			newer, known := asked[r.AccountID]
@@ -70,8 +70,8 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.ResetBatch) ([]stri
 
 // FindReset implements [recovery.Resets]. It reads the reset with the digest, or the next one, and
 // its account. So an unknown token takes as long as one that was used or whose account is gone.
-// After the last digest comes the first. If nothing is stored, there is no account to ask for, and
-// it reads its own table again.
+// After the last digest comes the first. If no reset is stored, there is no account to read, so it
+// reads its own table again.
 func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.Time) (r recovery.Reset, a recovery.Account, err error) {
 	err = s.read(ctx, func(tx txn) error {
 		next, err := s.nextReset(ctx, tx, digest)
@@ -88,7 +88,7 @@ func (s *Store) FindReset(ctx context.Context, digest recovery.Digest, at time.T
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case next.Digest != digest: // whatever may be wrong with another's account
+		case next.Digest != digest: // even if the other reset's account could not be read
 			return errUnknownToken
 		case err != nil && !errors.Is(err, ErrNotAnID):
 			return err

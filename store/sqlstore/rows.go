@@ -36,8 +36,8 @@ func (r *rows) expand(text string) string {
 	return before + strings.Repeat(row+", ", r.len()-1) + row + after
 }
 
-// pieces returns the rows as statements get them: all at once, or for SQLite in powers of two, so
-// that few statements have to be kept prepared.
+// pieces splits the rows for statements: all at once, or for SQLite in powers of two, so that few
+// statements are kept prepared.
 func (r rows) pieces(d Dialect) (pieces []rows) {
 	if d != SQLite && r.len() > 0 {
 		return []rows{r}

@@ -50,21 +50,21 @@
 // # Transactions
 //
 // Every method is one transaction. On PostgreSQL, whatever its default is, writes are at READ
-// COMMITTED and reads at REPEATABLE READ; on the others both are at the default level. A guarded
-// write whose affected rows are counted decides, or a locked row, never an earlier read. Rows are
-// locked in one order: accounts by their IDs, then a job, limits by their keys, resets. Only Purge
-// takes a few of each in an order of its own. After a deadlock, a serialization failure or a busy
-// database the whole transaction is tried again, a bounded number of times. Then the caller gets
+// COMMITTED and reads at REPEATABLE READ; on the others both are at the default level. The affected
+// rows of a guarded write decide, or a locked row, never an earlier read. Rows are locked in one
+// order: accounts by their IDs, then a job, limits by their keys, resets. Only Purge takes a few of
+// each in an order of its own. After a deadlock, a serialization failure or a busy database the
+// store tries the whole transaction again, up to Options.Attempts times. After that the caller gets
 // the error, and nothing was done. If the connection is lost or ctx ends while a transaction is
-// committed, the error wraps [ErrUnknownOutcome]: trying again is safe. Drivers that do not heed a
-// context everywhere, as go-sql-driver and lib/pq, need a timeout in their DSN.
+// committed, the error wraps [ErrUnknownOutcome]: trying again is safe. Drivers that do not always
+// heed a context, such as go-sql-driver and lib/pq, need a timeout in their DSN.
 //
 // Waiting for the disk is most of what a request costs. So calls of Enqueue and of TakeLimits that
 // arrive while others are being committed share the next transaction, up to 64 of them. Each
 // returns when its own job is durable, with its own limit or error. On SQLite, which has one
 // writer, every call that writes shares that transaction, and runs on another goroutine than its
-// caller's. If one fails, even in the application's AccountByID or SetPassword, the others are done
-// again without it, and it alone.
+// caller's. If one fails, even in the application's AccountByID or SetPassword, the store runs the
+// others again without it, and it alone.
 //
 // # Many instances
 //
@@ -156,10 +156,11 @@ func (d Dialect) String() string {
 	return fmt.Sprintf("Dialect(%d)", int(d))
 }
 
-// ErrUnknownOutcome is wrapped by the error of a method if its transaction may or may not have been
-// committed, because the connection was lost or ctx ended meanwhile. Repeating the call is safe:
-// Redeem changes a password once, Finish ends a job once, and CreateResets charges a job once;
-// Enqueue refuses an ID that is stored; TakeLimits and RefundLimits count again.
+// ErrUnknownOutcome says that the transaction of a method may or may not have been committed,
+// because the connection was lost or ctx ended meanwhile. The method's error wraps it. Repeating
+// the call is safe: Redeem changes a password once, Finish ends a job once, and CreateResets
+// charges a job once; Enqueue refuses an ID that is stored; TakeLimits and RefundLimits count
+// again.
 var ErrUnknownOutcome = errors.New("sqlstore: the transaction may or may not have been committed")
 
 // Options configure a [Store]. Nil Options are the zero Options.
@@ -176,8 +177,8 @@ type Options struct {
 	// Attempts is how often a transaction that loses to another is tried: default 10, at most 100.
 	Attempts int
 
-	// HashLength is how many characters a password hash has at most, for Check: default 97, as
-	// recovery.HashPassword makes them. Set 60 with recovery.Bcrypt.
+	// HashLength is the most characters that a password hash has, for Check: default 97, the length
+	// of recovery.HashPassword's. Set 60 with recovery.Bcrypt.
 	HashLength int
 
 	// Logger gets the warnings of Check: default slog.Default().
@@ -185,7 +186,7 @@ type Options struct {
 }
 
 // A Store keeps tokens, limits and the queue in tables of its own, beside the accounts of the
-// application. It is made by [New] and safe for concurrent use.
+// application. [New] makes one. It is safe for concurrent use.
 type Store struct {
 	db         *sql.DB
 	accounts   Accounts
@@ -202,7 +203,7 @@ type Store struct {
 	requests, tries *groupcommit.Group[*call]
 }
 
-// New returns a Store on db. It opens no connection: [Store.Check], which [Store.Migrate] calls,
+// New returns a Store on db. It opens no connection. [Store.Check], which [Store.Migrate] calls,
 // reports what is wrong.
 func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store, error) {
 	if opts == nil {
@@ -258,7 +259,7 @@ func affected(result sql.Result, err error) (int64, error) {
 	return result.RowsAffected()
 }
 
-// one returns a check that a statement changed exactly one row; else the error is none.
+// one returns a check that a statement changed exactly one row. If not, its error is none.
 func one(none error) func(sql.Result, error) error {
 	return func(result sql.Result, err error) error {
 		n, err := affected(result, err)

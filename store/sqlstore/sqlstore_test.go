@@ -76,7 +76,7 @@ func TestOptions(t *testing.T) {
 	is.Equal(store.logger, logger)
 }
 
-// What a method answers when the database has something else than one matching row.
+// What a method returns if the database does not have exactly one matching row.
 func TestAnswers(t *testing.T) {
 	another := slices.Clone(stubRows()[findsAccount])
 	another[0] = "07"
@@ -120,8 +120,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Of two rows with one ID neither's password is set, not even if there were two only after the
-// account was locked.
+// If two rows share an ID, neither password is set, even if the second row came after the account
+// was locked.
 func TestPasswordIsSetInOneRow(t *testing.T) {
 	is := is.New(t)
 	s := newStub(PostgreSQL)
@@ -131,7 +131,7 @@ func TestPasswordIsSetInOneRow(t *testing.T) {
 	_, err := onlyWithID("7", []recovery.Account{alice, alice}, nil)
 	is.Equal(err, errSharedID)
 	_, err = methodNamed("Redeem").call(t.Context(), storeOn(t, s, stubUsers))
-	is.Equal(errorText(err), "sqlstore: several rows of the user table have one ID: it must be unique, over all tenants too")
+	is.Equal(errorText(err), "sqlstore: several rows of the user table share an ID: it must be unique, also across tenants")
 	is.Equal(s.kept, nil)
 }
 
@@ -151,7 +151,7 @@ func TestAccountThatVanishes(t *testing.T) {
 	is.Equal(s.kept, nil)
 }
 
-// MySQL cuts what is too long for a column unless it is told to be strict.
+// MySQL cuts a text that is too long for its column, unless its sql_mode is strict.
 func TestHashThatIsCut(t *testing.T) {
 	is := is.New(t)
 	s := newStub(MySQL)
@@ -206,8 +206,7 @@ func TestTextsThatAreTooLong(t *testing.T) {
 	is.Equal(s.kept, nil)
 }
 
-// An account that had newer mail is asked about once, and left out once, with its token and its
-// code.
+// An account with newer mail is looked up once and left out once, for its token and its code.
 func TestSupersededAccounts(t *testing.T) {
 	is := is.New(t)
 	s := newStub(SQLite)
@@ -239,7 +238,7 @@ func TestAccountsAreLockedInOrder(t *testing.T) {
 	is.Equal(locked, []string{"61", "62", "63"})
 }
 
-// A charge that is given back is one event less. What was not stored has nothing to give back.
+// A refund takes one event back. A limit that was not stored has nothing to give back.
 func TestRefundLimits(t *testing.T) {
 	is := is.New(t)
 	s := newStub(SQLite)
@@ -252,8 +251,8 @@ func TestRefundLimits(t *testing.T) {
 	is.Equal(s.kept[len(s.kept)-1], sent(text, full.Key[:], now.UnixMicro(), now.Unix()/60))
 }
 
-// Nothing is left to jobs that were claimed before unless the claim says so, and nothing is asked
-// for when all places are taken.
+// A claim keeps places for jobs that were claimed before only if it says so, and asks for nothing
+// more when all places are taken.
 func TestSharesOfAClaim(t *testing.T) {
 	for _, again := range []int{0, 1} {
 		is := is.New(t)
@@ -288,8 +287,8 @@ func TestNowOfSQLite(t *testing.T) {
 	is.True(errors.Is(err, context.Canceled))
 }
 
-// Jobs that nobody holds have the lease "", which is none.
-func TestNoLeaseHoldsNothing(t *testing.T) {
+// Jobs that nobody holds have the lease "", which is not a lease.
+func TestEmptyLeaseHoldsNothing(t *testing.T) {
 	is := is.New(t)
 	s := newStub(SQLite)
 	store, _ := s.store(t, nil)
@@ -301,7 +300,8 @@ func TestNoLeaseHoldsNothing(t *testing.T) {
 	is.Equal(s.kept, nil)
 }
 
-// At higher levels of PostgreSQL, what was committed while a lock was waited for is not seen.
+// At PostgreSQL's higher isolation levels, a statement does not see what was committed while it
+// waited for a lock.
 func TestIsolation(t *testing.T) {
 	for d, level := range map[Dialect]sql.IsolationLevel{
 		PostgreSQL: sql.LevelReadCommitted, MySQL: sql.LevelDefault, SQLite: sql.LevelDefault,
@@ -361,8 +361,8 @@ func TestRowsAffectedFails(t *testing.T) {
 	is.NoErr(one(no)(driver.RowsAffected(1), nil))
 }
 
-// The application is asked for IDs that it gave, and for no others. An unknown token costs as many
-// statements as one that lives.
+// The store asks the application only for IDs that the application gave. An unknown token costs as
+// many statements as a live one.
 func TestUnknownTokensAskForNothingMadeUp(t *testing.T) {
 	onEach(t, func(t *testing.T, d Dialect) {
 		is := is.New(t)

@@ -6,7 +6,7 @@ type statements struct {
 	lockDatabase string // takes the write lock of the whole database, if there is one
 
 	lockJob      string // if it is leased
-	findNewer    string // whether a newer request of the same client network was mailed
+	findNewer    string // whether a mail of a newer request of the same client network was accepted
 	setCharged   string
 	insertResets string
 	findReset    string // with the digest, or the next one; after the last comes the first
@@ -17,10 +17,10 @@ type statements struct {
 	lockLimits   string
 	setLimits    string
 	insertJobs   string
-	flush        string // the two before it in one
+	flush        string // setLimits and insertJobs in one
 
 	claimAgain string // jobs that were claimed before
-	claimFresh string // jobs that were not
+	claimFresh string // jobs that were never claimed
 	claimOne   string
 	lease      string // only MySQL: the three above lock jobs, this leases them
 	finish     string
@@ -31,8 +31,8 @@ type statements struct {
 
 	purgeLimits string
 	purgeResets string
-	purgeAhead  string // resets of a wrong clock
-	purgeJobs   string // makes jobs of a wrong clock due
+	purgeAhead  string // resets that a clock far ahead stored
+	purgeJobs   string // makes jobs due that a clock far ahead put off
 
 	stats string
 	now   string // if the database has a clock of its own

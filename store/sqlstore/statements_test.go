@@ -39,9 +39,9 @@ func TestAnotherPrefixReplacesEveryName(t *testing.T) {
 	}
 }
 
-// What has ended stays as it ended, and a token is redeemed by a statement that looks for itself:
-// whatever was read before, and whoever locked what.
-func TestStatementsEndOnlyWhatLives(t *testing.T) {
+// An ended reset keeps its reason, and the statement that redeems a token checks the token itself,
+// whatever was read or locked before.
+func TestStatementsEndOnlyLiveResets(t *testing.T) {
 	onEach(t, func(t *testing.T, d Dialect) {
 		is := is.New(t)
 		texts := fields(statementsOf(d))
@@ -53,8 +53,8 @@ func TestStatementsEndOnlyWhatLives(t *testing.T) {
 	})
 }
 
-// Many rows are locked in one order, or two transactions wait for each other; and where any rows
-// will do, nobody waits for those that another is at.
+// Many rows are locked in one order, or two transactions could deadlock. Where any rows will do, a
+// statement skips locked ones.
 func TestStatementsLockInOrder(t *testing.T) {
 	is := is.New(t)
 	locks := func(d Dialect, name, how string) {
@@ -71,7 +71,7 @@ func TestStatementsLockInOrder(t *testing.T) {
 }
 
 // Every method that locks an account does so before it locks or writes anything else: two that lock
-// the same in another order wait for each other for ever.
+// in different orders deadlock.
 func TestAccountsAreLockedFirst(t *testing.T) {
 	for _, d := range dialects {
 		for _, name := range []string{"CreateResets", "Redeem", "Finish for good"} {
@@ -102,7 +102,7 @@ func TestPurgeKnowsTheLanes(t *testing.T) {
 	}
 }
 
-// Time comes with the call, but for that of Now.
+// Time comes with the call, except in Now.
 func TestStatementsHaveNoClock(t *testing.T) {
 	is := is.New(t)
 	for _, d := range dialects {

@@ -22,8 +22,8 @@ import (
 )
 
 // A stub is a database that knows the store's statements well enough for every method to run to its
-// end: look-ups find one row, writes change one. It writes down every call, remembers which writes
-// were committed, and lets one call of a transaction fail.
+// end: look-ups find one row, writes change one. It records every call and which writes were
+// committed, and lets one call of a transaction fail.
 type stub struct {
 	dialect    Dialect
 	rows       map[string][]driver.Value // what a look-up finds, by the beginning of its text; nil is no row
@@ -49,7 +49,7 @@ type stub struct {
 
 // A fault is one call that fails.
 type fault struct {
-	call  int    // index in its transaction, -1 is none
+	call  int    // index in its transaction; -1 is no call
 	times int    // in how many transactions
 	on    bool   // and every later call too
 	err   error  // nil blocks until ctx ends
@@ -62,10 +62,10 @@ const (
 	before    moment = iota // nothing was done
 	after                   // it was done, and the answer was lost
 	inRows                  // a look-up failed while its rows were read
-	afterRows               // so it did, when it had told all there is
+	afterRows               // a look-up failed after all rows were read
 )
 
-// errInterrupted is what drivers return in place of ctx's error.
+// errInterrupted is what drivers return instead of ctx's error.
 var errInterrupted = errors.New("the driver was interrupted")
 
 func newStub(d Dialect) *stub {
@@ -117,7 +117,7 @@ func (s *stub) record(call string) {
 	s.calls = append(s.calls, call)
 }
 
-// strikes writes down the next call of a transaction and reports whether it is the one that fails.
+// strikes records the next call of a transaction and reports whether it is the one that fails.
 func (s *stub) strikes(call string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -295,7 +295,7 @@ func (c *stubConn) Prepare(query string) (driver.Stmt, error) {
 	return &stubStmt{conn: c, query: query}, nil
 }
 
-// A stubStmt is as good as its text.
+// A stubStmt executes its text.
 type stubStmt struct {
 	driver.Stmt
 	conn  *stubConn
@@ -375,7 +375,7 @@ func readsLimits(d Dialect) string {
 	return findsLimits
 }
 
-// sent is what a stub writes down of a statement.
+// sent is how a stub records a statement.
 func sent(query string, args ...any) string {
 	named := make([]driver.NamedValue, len(args))
 	for i, a := range args {

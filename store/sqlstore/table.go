@@ -38,7 +38,7 @@ type Table struct {
 	// The ID must be unique over all tenants: tokens are found without a tenant.
 	Tenant string
 
-	// CanonicalUsername and CanonicalEmail say how accounts are found whose name or address is
+	// CanonicalUsername and CanonicalEmail say how to find an account whose name or address is
 	// stored in another form than people type. There is no default; each must be one of
 	//   - a column that holds what the function of the same name of package recovery returns, or
 	//     Options.CanonicalUsername if that is set;
@@ -61,8 +61,7 @@ type Table struct {
 	Active        string
 	EmailVerified string
 
-	// HasPassword is a condition for accounts with a local password, or "" if PasswordHash alone
-	// says so.
+	// HasPassword is a further condition for a local password, or "" if PasswordHash alone decides.
 	HasPassword string
 
 	// SignIn is an SQL expression, or "": where an account without a password logs in, such as
@@ -119,7 +118,7 @@ func (t Table) Accounts(d Dialect) (*Mapping, error) {
 	return t.mapping(d), nil
 }
 
-// checkShared refuses fields that name the same column, unless that can be meant.
+// checkShared refuses fields that name the same column, unless that makes sense.
 func (t Table) checkShared(d Dialect) error {
 	same := func(a, b string) bool { return a == b || d != PostgreSQL && strings.EqualFold(a, b) }
 	isName := map[string]bool{"Username": true, "CanonicalUsername": true}
@@ -174,8 +173,8 @@ func (t Table) mapping(d Dialect) *Mapping {
 	return m
 }
 
-// column is a column with its table. Without the table, SQLite takes the name of a missing column
-// for a text.
+// column returns the column with its table. Without the table, SQLite takes the name of a missing
+// column for a text.
 func (m *Mapping) column(name string) string {
 	return m.dialect.quote(m.table.Name) + "." + m.dialect.quote(name)
 }
@@ -187,7 +186,7 @@ func (m *Mapping) asText(value string) string {
 	return "CAST(" + value + " AS TEXT)"
 }
 
-// text is the column as a text that is not NULL.
+// text returns the column as a text that is not NULL.
 func (m *Mapping) text(column string) string {
 	if column == "" {
 		return "''"
@@ -207,9 +206,9 @@ func bit(condition string) string {
 	return "CASE WHEN (" + condition + ") THEN 1 ELSE 0 END"
 }
 
-// ofTenant is the beginning of a WHERE clause, and how many arguments it has. The tenant is
-// compared twice: as the column compares, to use its index, and byte for byte, or other tenants
-// would use up the LIMIT.
+// ofTenant returns the beginning of a WHERE clause, and its number of arguments. It compares the
+// tenant twice: as the column compares, to use its index, and byte for byte, so that other tenants
+// do not use up the LIMIT.
 func (m *Mapping) ofTenant() (where string, args int) {
 	if m.table.Tenant == "" {
 		return "", 0
@@ -223,7 +222,7 @@ func (m *Mapping) ofTenant() (where string, args int) {
 	return tenant + " = " + m.dialect.arg(1) + " AND " + exactly + " AND ", 2
 }
 
-// matches is the end of a look-up by user name or address; args arguments come before it.
+// matches returns the end of a look-up by user name or address; args arguments come before it.
 func (m *Mapping) matches(column, canonical string, args int) string {
 	arg := m.dialect.arg
 	if isColumn(canonical) {
@@ -234,7 +233,7 @@ func (m *Mapping) matches(column, canonical string, args int) string {
 
 func isColumn(canonical string) bool { return canonical != Exact && canonical != Collation }
 
-// order is that of [recovery.Accounts].
+// order returns the order that [recovery.Accounts] asks for.
 func (m *Mapping) order() string {
 	return " ORDER BY CASE WHEN " + m.reachable() + " THEN " + bit(m.local()) + " + 1 ELSE 0 END DESC, " + m.column(m.table.ID)
 }

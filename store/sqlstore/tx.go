@@ -19,7 +19,7 @@ const (
 // read runs f in a transaction that only reads, and sees one state of the database.
 func (s *Store) read(ctx context.Context, f func(txn) error) error {
 	var opts *sql.TxOptions
-	if s.dialect == PostgreSQL { // the default of the others
+	if s.dialect == PostgreSQL { // the default level of the others does the same
 		opts = &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 	}
 	return s.transact(ctx, opts, f)
@@ -42,7 +42,7 @@ func (s *Store) transact(ctx context.Context, opts *sql.TxOptions, f func(txn) e
 		case errors.As(err, new(*groupcommit.CallError)) && ctx.Err() != nil:
 			return err // the other calls are made in another transaction
 		case ctx.Err() != nil:
-			return fmt.Errorf("sqlstore: %w", ctx.Err()) // drivers have words of their own for it
+			return fmt.Errorf("sqlstore: %w", ctx.Err()) // drivers word it differently
 		case !lostToAnother(err) || attempt == s.attempts:
 			return fmt.Errorf("sqlstore: %w", hide(err))
 		}
@@ -67,7 +67,7 @@ func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(txn) error
 	if err != nil {
 		return noConnection(err)
 	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
 	if err := f(txn{tx, s.prepared}); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(txn) error
 	return err
 }
 
-// collect returns a function that reads what a query found, each row with scan.
+// collect returns a function that reads all rows of a query, each with scan.
 func collect[T any](scan func(*sql.Rows) (T, error)) func(*sql.Rows, error) ([]T, error) {
 	return func(rows *sql.Rows, err error) (all []T, _ error) {
 		if err != nil {

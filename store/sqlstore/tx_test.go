@@ -10,7 +10,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// A call that always loses ends with its ctx, in the middle of a pause too.
+// A call that always loses ends with its ctx, even in the middle of a pause.
 func TestPausesEndWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -27,8 +27,8 @@ func TestPausesEndWithTheContext(t *testing.T) {
 	})
 }
 
-// Who has lost waits for 2 to 6 ms, and twice as long each time, up to 50 to 150 ms: at random, so
-// that two who lost to each other do not meet again.
+// A transaction that lost waits for 2 to 6 ms, then twice as long each time, up to 50 to 150 ms.
+// The pause is random, so that two that lost to each other do not meet again.
 func TestPausesGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

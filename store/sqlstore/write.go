@@ -16,8 +16,8 @@ const (
 	// maxBatch is how many calls share a transaction: enough for the commit to cost little of each.
 	maxBatch = 64
 
-	// maxBatchTime bounds a transaction that others wait for. It is far beyond what one takes, and
-	// holds for drivers that do not heed a context: go-sql-driver's COMMIT, and lib/pq.
+	// maxBatchTime bounds how long calls wait for a batch. A batch takes far less. The bound holds
+	// even for drivers that do not heed a context: go-sql-driver's COMMIT, and lib/pq.
 	maxBatchTime = 30 * time.Second
 )
 
@@ -28,7 +28,7 @@ type call struct {
 	run     func(context.Context, *work) error
 	urgent  bool
 
-	verdict error // what the caller is told although nothing failed
+	verdict error // the caller's error although nothing failed
 }
 
 // A verdict is an error of the store that is not a failure: the limit is reached, the lease is
@@ -97,7 +97,7 @@ func (s *Store) runCalls(ctx context.Context, calls []*call) error {
 	if errors.Is(err, errNothing) {
 		return nil
 	}
-	if len(calls) > 1 && refusedData(err) { // but not whose
+	if len(calls) > 1 && refusedData(err) { // the error does not say whose
 		return fmt.Errorf("%w: %w", groupcommit.ErrApart, err)
 	}
 	return err
@@ -128,7 +128,7 @@ func (s *Store) makeCalls(ctx context.Context, tx txn, calls []*call) error {
 				if err := c.runIn(ctx, w); err != nil {
 					return err
 				}
-				return ctx.Err() // or the others would fail because of it
+				return ctx.Err() // else the other calls would fail with it
 			})
 		}
 		if err != nil {
@@ -152,11 +152,11 @@ func (c *call) runIn(ctx context.Context, w *work) error {
 	defer context.AfterFunc(ctx, cancel)()
 	c.verdict = nil // of an earlier attempt
 	err := c.run(own, w)
-	if v, ok := err.(verdict); ok { // none that the application made: it cannot
+	if v, ok := err.(verdict); ok { // always the store's: the application cannot make one
 		c.verdict, err = v.error, nil
 	}
 	if err != nil && c.ctx.Err() != nil {
-		return c.ctx.Err() // drivers have words of their own for it, and ctx may end a moment later
+		return c.ctx.Err() // drivers word it differently, and ctx may end a moment later
 	}
 	return err
 }

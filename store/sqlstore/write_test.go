@@ -44,7 +44,7 @@ func together(t *testing.T, store *Store, calls ...func(context.Context) error) 
 	synctest.Wait()
 	close(release)
 	callers.Wait()
-	time.Sleep(time.Second) // until nobody is waited for
+	time.Sleep(time.Second) // until the batch stops lingering
 	return results
 }
 
@@ -114,8 +114,8 @@ func TestOtherDatabasesHaveManyWriters(t *testing.T) {
 	}
 }
 
-// A verdict on one call is not the others', and costs them nothing.
-func TestVerdictsAreTheirCallers(t *testing.T) {
+// A verdict on one call does not reach the others, and costs them nothing.
+func TestVerdictsReachTheirCallersOnly(t *testing.T) {
 	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
 		is := is.New(t)
 		limited := &recovery.LimitError{Scope: recovery.ScopeMailbox, RetryAfter: time.Second}
@@ -131,7 +131,7 @@ func TestVerdictsAreTheirCallers(t *testing.T) {
 }
 
 // A verdict of a transaction that lost to another is forgotten.
-func TestVerdictsOfTriesThatLost(t *testing.T) {
+func TestVerdictsOfLostAttemptsAreForgotten(t *testing.T) {
 	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
 		is := is.New(t)
 		tries := 0
@@ -152,9 +152,9 @@ func TestVerdictsOfTriesThatLost(t *testing.T) {
 	})
 }
 
-// What one call fails with, be it the application's own code, is not the others'; and nothing of it
-// is kept. So it is if a call hangs for as long as a transaction may last, whatever its context
-// says.
+// A call that fails, even in the application's code, does not fail the others, and nothing of it is
+// kept. The same holds for a call that hangs for as long as a transaction may last, whatever its
+// context says.
 func TestCallsThatFailAreMadeAgainAlone(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(context.Context) error
@@ -186,7 +186,7 @@ func TestCallsThatFailAreMadeAgainAlone(t *testing.T) {
 	}
 }
 
-// What the database refuses of many rows does not say whose it is: each call is made alone.
+// If the database refuses data of many rows, it does not say whose: each call is made again alone.
 func TestDataThatIsRefused(t *testing.T) {
 	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
 		is := is.New(t)
@@ -223,7 +223,7 @@ func TestCallsHaveTheirOwnContexts(t *testing.T) {
 	})
 }
 
-// What others may wait for does not hang for ever.
+// A batch that others may wait for does not hang for ever.
 func TestBatchThatHangs(t *testing.T) {
 	onEach(t, func(t *testing.T, d Dialect) {
 		synctest.Test(t, func(t *testing.T) {
@@ -240,8 +240,8 @@ func TestBatchThatHangs(t *testing.T) {
 	})
 }
 
-// A caller that leaves a batch of several does not know what becomes of its call. What the batch
-// does with it is nobody's: -race sees who writes what.
+// A caller that leaves a batch of several does not know what happens to its call. The batch must
+// not write to the caller's variables: -race checks that.
 func TestCallersThatLeaveTheirBatch(t *testing.T) {
 	for _, m := range methodsOf(SQLite) {
 		t.Run(m.name, func(t *testing.T) {
@@ -268,9 +268,8 @@ func TestCallersThatLeaveTheirBatch(t *testing.T) {
 	}
 }
 
-// What a caller does with its slices when it has its answer, be it before the call was made,
-// changes nothing.
-func TestChargesAreTheCallersAgain(t *testing.T) {
+// A caller may change its slices once it has its answer, even if the call was not made yet.
+func TestCallersMayReuseTheirCharges(t *testing.T) {
 	for _, make := range []func(context.Context, *Store, recovery.Charges) error{
 		func(ctx context.Context, s *Store, c recovery.Charges) error { return s.Enqueue(ctx, job, c) },
 		func(ctx context.Context, s *Store, c recovery.Charges) error { return s.TakeLimits(ctx, now, c) },
@@ -305,7 +304,7 @@ func TestLimitsWithinABatch(t *testing.T) {
 		is.True(errors.Is(results[2], recovery.ErrLimited))
 		is.Equal(count(shared(s), "commit"), 1)
 
-		// The jobs of a client go one behind the other: each has its own Priority.
+		// The jobs of a client queue one behind the other: each has its own Priority.
 		passes, passesToo := job, job
 		passes.ID, passesToo.ID = "passes", "passes too"
 		passesToo.Priority = now.Add(-time.Hour)

@@ -62,8 +62,8 @@ var accountCases = []testCase{
 		b.put(account("2", "bob", "bob@example.com"), "h")
 		byName := b.query(recovery.ByUsername, "bob@example.com", "bob@example.com", 10)
 		byEmail := b.query(recovery.ByEmail, "bob@example.com", "bob@example.com", 10)
-		b.want(len(byName) == 1 && byName[0].ID == "1", "by user name it found others than the account with the name")
-		b.want(len(byEmail) == 1 && byEmail[0].ID == "2", "by address it found others than the account with the address")
+		b.want(len(byName) == 1 && byName[0].ID == "1", "by user name it did not find exactly the account with the name")
+		b.want(len(byEmail) == 1 && byEmail[0].ID == "2", "by address it did not find exactly the account with the address")
 		b.want(len(b.query(recovery.ByUsername, "1", "1", 10)) == 0, "by user name it found an ID")
 	}},
 	{"MaxAndOrder", "FindAccounts returns at most query.Max accounts: those that are Eligible first, then those that are Active with a verified address, then the rest; each part ordered by ID.", func(b *bench) {
@@ -71,7 +71,7 @@ var accountCases = []testCase{
 			a := account(fmt.Sprint(i), fmt.Sprint("user", i), "shared@example.com")
 			a.Active, a.HasPassword, a.EmailVerified = i != 1, i != 3, i != 5
 			hash := "h"
-			if i == 7 { // no password is no local password
+			if i == 7 { // an empty hash is no local password
 				hash, a.HasPassword = "", false
 			}
 			b.put(a, hash)

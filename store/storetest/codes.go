@@ -26,16 +26,16 @@ var codeCases = []testCase{
 			b.wantReason(want.Digest, want.ExpiresAt.Add(tick), recovery.TokenExpired)
 		}
 	}},
-	{"Expired", "If FindReset would refuse the digest at redemption.At, it must return that error and change nothing: a code that is over leaves the token of its mail alive.", func(b *bench) {
+	{"Expired", "If FindReset would refuse the digest at redemption.At, it must return that error and change nothing: an expired code leaves the token of its mail alive.", func(b *bench) {
 		token, code := b.both(b.alice(), t0)
 		b.store(token, code)
 		before := b.dump()
 		_, err := b.redeem(code.Digest, code.ExpiresAt, "hash-1")
-		b.want(b.reason(err, "Redeem") == recovery.TokenExpired, "a code that is over: %v", err)
-		b.want(b.dump() == before && b.hash("1") == "hash-0", "what is stored changed")
+		b.want(b.reason(err, "Redeem") == recovery.TokenExpired, "an expired code: %v", err)
+		b.want(b.dump() == before && b.hash("1") == "hash-0", "the stored data changed")
 		_, err = b.redeem(token.Digest, code.ExpiresAt, "hash-1")
-		b.ok(err, "Redeem of the token when the code is over")
-		b.wantReason(code.Digest, t0, recovery.TokenVoided) // for a clock that is behind, too
+		b.ok(err, "Redeem of the token after the code expired")
+		b.wantReason(code.Digest, t0, recovery.TokenVoided) // also for a clock that is behind
 	}},
 	{"EndsTheOther", "It must end the reset as used and end every other reset of the account as voided: a code ends its token, and a token its code.", func(b *bench) {
 		for i := range 4 {
@@ -53,14 +53,14 @@ var codeCases = []testCase{
 			_, err := b.redeem(redeemed.Digest, t0, "hash-1")
 			b.ok(err, "Redeem")
 			b.want(b.hash(a.ID) == "hash-1", "the stored hash is %q", b.hash(a.ID))
-			b.put(a, "hash-0") // the account looks again as it did
+			b.put(a, "hash-0") // the account has its old Version again
 			b.wantReason(redeemed.Digest, t0, recovery.TokenUsed)
 			b.wantReason(other.Digest, t0, recovery.TokenVoided)
 			_, err = b.redeem(other.Digest, t0, "hash-2")
-			b.want(errors.Is(err, recovery.ErrInvalidToken), "the other of the mail after one was redeemed: %v", err)
+			b.want(errors.Is(err, recovery.ErrInvalidToken), "the mail's other reset after one was redeemed: %v", err)
 		}
 	}},
-	{"Race", "Concurrent calls must have the result of some order of them: of a token and its code the first voids the other.", func(b *bench) {
+	{"Race", "Concurrent calls must have the result of some order of them: of a token and its code, the first that is redeemed voids the other.", func(b *bench) {
 		for round := range rounds {
 			a := b.numbered(round)
 			token, code := b.both(a, t0)
@@ -90,7 +90,7 @@ var codeCases = []testCase{
 		b.ok(err, "CreateResets")
 		slices.Sort(superseded)
 		b.want(slices.Equal(superseded, want), "CreateResets left out %q, not %q", superseded, want)
-		b.want(b.dump() == before, "what is stored changed")
+		b.want(b.dump() == before, "the stored data changed")
 
 		superseded, err = b.mint([]recovery.Reset{token, code, thirdToken, thirdCode, otherToken, otherCode})
 		b.ok(err, "CreateResets")
@@ -135,7 +135,7 @@ var codeCases = []testCase{
 			}
 		}
 	}},
-	{"Purge", "Purge deletes resets whose ExpiresAt is not after the given instant: of a mail the code goes before the token.", func(b *bench) {
+	{"Purge", "Purge deletes resets whose ExpiresAt is not after the given instant: a mail's code goes before its token.", func(b *bench) {
 		a := b.alice()
 		token, code := b.both(a, t0)
 		b.store(token, code)
@@ -146,7 +146,7 @@ var codeCases = []testCase{
 		late := b.reset(a, t0.Add(-time.Minute))
 		superseded, err := b.create(late)
 		b.ok(err, "CreateResets")
-		b.want(len(superseded) == 1, "with the code it was forgotten that the mail was accepted")
+		b.want(len(superseded) == 1, "when it deleted the code, it forgot that the mail was accepted")
 		_, err = b.redeem(token.Digest, token.ExpiresAt.Add(-tick), "hash-1")
 		b.ok(err, "Redeem of the token when the code is deleted")
 	}},

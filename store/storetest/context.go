@@ -59,7 +59,7 @@ var contextCases = []testCase{
 		} {
 			err := c.call()
 			b.want(errors.Is(err, context.Canceled), "%s returned %v", c.name, err)
-			b.want(b.dump() == before && b.hash("1") == "hash-0", "%s changed what is stored", c.name)
+			b.want(b.dump() == before && b.hash("1") == "hash-0", "%s changed the stored data", c.name)
 		}
 	}},
 }

@@ -23,7 +23,7 @@ var createCases = []testCase{
 		superseded, err := b.create(late, b.charge(recovery.ScopeMailbox, 1, time.Hour))
 		b.ok(err, "CreateResets")
 		b.want(len(superseded) == 1 && superseded[0] == a.ID, "CreateResets left out %q, not alice", superseded)
-		b.want(b.dump() == before, "what is stored changed")
+		b.want(b.dump() == before, "the stored data changed")
 		b.wantReason(late.Digest, t0.Add(time.Minute), recovery.TokenUnknown)
 		b.wantReason(newer.Digest, t0.Add(time.Minute), "")
 
@@ -68,7 +68,7 @@ var createCases = []testCase{
 		b.mailed(second)
 		superseded, err := b.create(first)
 		b.ok(err, "CreateResets")
-		b.want(len(superseded) == 1, "with a smaller JobID it was not left out")
+		b.want(len(superseded) == 1, "the reset with the smaller JobID was not left out")
 		b.store(third)
 		again := second
 		again.Digest = b.digest()
@@ -88,7 +88,7 @@ var createCases = []testCase{
 		batch := recovery.ResetBatch{JobID: j.ID, LeaseID: j.LeaseID, At: t0, Resets: []recovery.Reset{second}, Charges: []recovery.Charge{b.charge(recovery.ScopeAccount, 1, time.Hour), mailbox}}
 		_, err = b.Store.CreateResets(b.ctx, batch)
 		b.wantLimit(err, recovery.ScopeMailbox, time.Hour)
-		b.want(b.dump() == before, "what is stored changed")
+		b.want(b.dump() == before, "the stored data changed")
 		b.wantReason(second.Digest, t0, recovery.TokenUnknown)
 		batch.At = t0.Add(time.Hour)
 		_, err = b.Store.CreateResets(b.ctx, batch)
@@ -121,7 +121,7 @@ var createCases = []testCase{
 		_, err = b.Store.CreateResets(b.ctx, batch)
 		b.wantLimit(err, recovery.ScopeMailbox, time.Hour)
 	}},
-	{"RaceLimit", "Concurrent calls must have the result of some order of them: as many mails are admitted as the limit lets pass.", func(b *bench) {
+	{"RaceLimit", "Concurrent calls must have the result of some order of them: exactly as many mails pass as the limit allows.", func(b *bench) {
 		a := b.alice()
 		mailbox := b.charge(recovery.ScopeMailbox, 3, time.Hour)
 		var batches []recovery.ResetBatch

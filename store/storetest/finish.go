@@ -15,9 +15,9 @@ var finishCases = []testCase{
 		b.add(b.job(t0))
 		r := b.claimOne(t0)
 		b.finish(r, t0)
-		b.want(len(b.claim(t0.Add(1000*time.Hour))) == 0, "it came back")
+		b.want(len(b.claim(t0.Add(1000*time.Hour))) == 0, "the job came back")
 		err := b.Store.Finish(b.ctx, recovery.Outcome{JobID: r.ID, LeaseID: r.LeaseID, At: t0})
-		b.want(errors.Is(err, recovery.ErrLeaseLost), "ended twice: %v", err)
+		b.want(errors.Is(err, recovery.ErrLeaseLost), "the second Finish returned %v", err)
 	}},
 	{"KeepsNoIdentifier", "It must keep none of the job's identifier, account, tenant, ticket, client and portal.", func(b *bench) {
 		r := b.job(t0)
@@ -30,10 +30,10 @@ var finishCases = []testCase{
 			string(r.Ticket[:]), ticket, strings.ToUpper(ticket),
 		}
 		b.ok(b.enqueue(r, b.charge(recovery.ScopeClient, 1, time.Hour)), "Enqueue")
-		b.want(strings.Contains(b.dump(), r.Identifier), "the harness's Dump does not show a waiting request")
+		b.want(strings.Contains(b.dump(), r.Identifier), "the harness's Dump does not show a waiting job")
 		b.finish(b.claimOne(t0), t0)
 		for _, trace := range traces {
-			b.want(!strings.Contains(b.dump(), trace), "%q is still there", trace)
+			b.want(!strings.Contains(b.dump(), trace), "%q is still stored", trace)
 		}
 	}},
 	{"Retry", "With RetryAt set it must make the job due then and free the lease.", func(b *bench) {
@@ -71,7 +71,7 @@ var finishCases = []testCase{
 		b.add(waiting)
 		b.wantLost("never claimed", a, waiting.ID, "lease")
 		b.wantLost("never claimed, no lease", a, waiting.ID, "")
-		b.want(b.claimOne(t0).Attempts == 1, "it counts as claimed before")
+		b.want(b.claimOne(t0).Attempts == 1, "the job counts as claimed before")
 		b.wantReason(old.Digest, t0, "")
 	}},
 	{"LeaseOver", "A lease that is over but was not taken by another is still held.", func(b *bench) {
@@ -152,7 +152,7 @@ var finishCases = []testCase{
 		b.wantReason(voided.Digest, at, recovery.TokenVoided)
 		b.wantReason(mailed.Digest, at, recovery.TokenVoided)
 		b.wantReason(superseded.Digest, at, recovery.TokenSuperseded)
-		b.put(a, "hash-0") // the account looks again as it did
+		b.put(a, "hash-0") // the account has its old Version again
 		_, err = b.redeem(used.Digest, at, "hash-2")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "a used token after a newer mail: %v", err)
 	}},
@@ -235,9 +235,9 @@ var finishCases = []testCase{
 		b.wantReason(resets[1].Digest, at, recovery.TokenSuperseded)
 		b.wantReason(resets[3].Digest, at, "")
 		finish(3, "", at.Add(time.Second))
-		b.want(len(b.claim(at)) == 0, "what is under a lease, or due later, is claimed")
+		b.want(len(b.claim(at)) == 0, "a job that is leased, or due later, was claimed")
 		finish(0, "", time.Time{})
-		b.want(b.claimOne(at.Add(time.Second)).ID == resets[3].JobID, "another request than the one to try again")
+		b.want(b.claimOne(at.Add(time.Second)).ID == resets[3].JobID, "Claim did not return the job to try again")
 	}},
 	{"NotMailed", "Without MailedAccountIDs the account's resets stay as they are.", func(b *bench) {
 		a := b.alice()
@@ -246,7 +246,7 @@ var finishCases = []testCase{
 		b.finish(b.claimOne(t0.Add(time.Minute)), t0.Add(time.Minute))
 		b.wantReason(old.Digest, t0.Add(time.Minute), "")
 	}},
-	{"RaceFinish", "Concurrent calls must have the result of some order of them: one ends the request, the others lost the lease.", func(b *bench) {
+	{"RaceFinish", "Concurrent calls must have the result of some order of them: one ends the job, the others get ErrLeaseLost.", func(b *bench) {
 		for range rounds {
 			b.add(b.job(t0))
 			r := b.claimOne(t0)
@@ -266,12 +266,12 @@ var finishCases = []testCase{
 	}},
 }
 
-// wantLost wants the store to refuse every outcome of the job under the lease, and all resets.
+// wantLost wants the store to refuse every Finish and CreateResets of the job under the lease.
 func (b *bench) wantLost(when string, a recovery.Account, id, lease string) {
 	before := b.dump()
 	wantLost := func(err error) {
 		b.want(errors.Is(err, recovery.ErrLeaseLost), "%s: %v", when, err)
-		b.want(b.dump() == before, "%s: what is stored changed", when)
+		b.want(b.dump() == before, "%s: the stored data changed", when)
 	}
 	for _, mailed := range [][]string{nil, {a.ID}} {
 		for _, retry := range []time.Time{{}, t0} {

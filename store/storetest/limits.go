@@ -17,7 +17,7 @@ var limitCases = []testCase{
 		b.ok(b.enqueue(b.job(t0), global, client), "second Enqueue")
 		before := b.dump()
 		b.wantLimit(b.enqueue(b.job(t0.Add(20*time.Second)), global, client), recovery.ScopeClient, 40*time.Second)
-		b.want(b.dump() == before, "what is stored changed")
+		b.want(b.dump() == before, "the stored data changed")
 		b.want(len(b.claim(t0.Add(time.Hour))) == 2, "a refused job is in the queue")
 	}},
 	{"FreesInTime", "Limit.Take defines the counting: the wait is exact to the microsecond.", func(b *bench) {
@@ -67,7 +67,7 @@ var limitCases = []testCase{
 		b.ok(b.take(t0, often), "TakeLimits of a charge that refused calls must not have counted")
 		b.wantLimit(b.take(t0, often), recovery.ScopeGlobal, time.Hour)
 	}},
-	{"Repeat", "Charges.Take defines the counting: who had a share before goes after who had none.", func(b *bench) {
+	{"Repeat", "Charges.Take defines the counting: a client that had a share before goes after one that had none.", func(b *bench) {
 		mailbox := b.charge(recovery.ScopeMailbox, 4, time.Minute)
 		mailbox.Repeat = 2
 		of := func(network recovery.Charge) []recovery.Charge {
@@ -83,7 +83,7 @@ var limitCases = []testCase{
 		b.wantLimit(b.take(t0, two...), recovery.ScopeMailbox, 2*time.Minute)
 		b.ok(b.take(t0.Add(2*time.Minute), two...), "its second, two minutes later")
 	}},
-	{"Lenient", "Charges.Take defines the counting: a charge that is lenient refuses nobody, and its state does not grow beyond its limit.", func(b *bench) {
+	{"Lenient", "Charges.Take defines the counting: a lenient charge refuses nobody, and its state does not grow beyond its limit.", func(b *bench) {
 		lenient, strict := b.charge(recovery.ScopeClient, 2, time.Minute), b.charge(recovery.ScopeGlobal, 4, time.Hour)
 		lenient.Lenient = true
 		for i := range 4 {
@@ -164,7 +164,7 @@ var limitCases = []testCase{
 		}
 		before := b.dump()
 		b.ok(b.refund(), "RefundLimits of no charges")
-		b.want(b.dump() == before, "without charges what is stored changed")
+		b.want(b.dump() == before, "without charges the stored data changed")
 		at := t0.Add(time.Hour)
 		for _, c := range []recovery.Charge{unknown, over} {
 			b.ok(b.take(at, c), "TakeLimits")

@@ -13,7 +13,7 @@ import (
 )
 
 // A mutant is memstore with one bug, built from its source at test time. The case that is meant for
-// the bug must fail, and only mutants make it fail.
+// the bug must fail, and must pass without the bug.
 type mutant struct {
 	name     string
 	caughtBy string // group/case

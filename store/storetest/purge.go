@@ -59,7 +59,7 @@ var purgeCases = []testCase{
 		b.want(n == 2, "Purge changed %d rows, not 2", n)
 		b.wantReason(wrong.Digest, t0.Add(48*time.Hour), recovery.TokenUnknown)
 		b.wantReason(right.Digest, t0, "")
-		b.want(b.claimOne(t0).ID == late.ID, "the job that is due far ahead is not due")
+		b.want(b.claimOne(t0).ID == late.ID, "the job that was due far ahead is not due now")
 	}},
 	{"Batches", "It must change at most max rows and return how many.", func(b *bench) {
 		a := b.alice()

@@ -39,7 +39,7 @@ var queueCases = []testCase{
 		b.want(len(claimed) == len(wants), "%d of %d jobs came back", len(claimed), len(wants))
 		for _, got := range claimed {
 			want, ok := wants[got.ID]
-			b.want(ok, "a job came back twice, or that was never added")
+			b.want(ok, "a job came back twice, or was never added")
 			delete(wants, got.ID)
 			b.want(got.LeaseID != "", "LeaseID is not set")
 			want.Attempts, want.LeaseID = 1, got.LeaseID
@@ -93,7 +93,7 @@ var queueCases = []testCase{
 		for _, id := range []string{ids[3], ids[2]} {
 			b.want(hasJob(count(4, 1, 3), id), "a job that was due later came first")
 		}
-		b.want(count(1, 1, 0)[0].ID == ids[1], "one place is not for the jobs that were claimed before")
+		b.want(count(1, 1, 0)[0].ID == ids[1], "the only place did not go to a job that was claimed before")
 		count(5, 1, 3)
 		retry(5)
 		b.want(len(count(3, 3, 0)) == 3, "places were left empty")
@@ -150,8 +150,8 @@ var queueCases = []testCase{
 		got := stats()
 		b.want(len(got) == 2, "%d lanes, not 2", len(got))
 		mail, notices := got[recovery.LaneMail], got[recovery.LaneNotice]
-		b.want(mail.Jobs == 3 && mail.Oldest.Equal(t0), "the mails are %d since %v", mail.Jobs, mail.Oldest)
-		b.want(notices.Jobs == 1 && notices.Oldest.Equal(t0.Add(time.Hour)), "the notices are %d since %v", notices.Jobs, notices.Oldest)
+		b.want(mail.Jobs == 3 && mail.Oldest.Equal(t0), "the lane of mails has %d jobs since %v", mail.Jobs, mail.Oldest)
+		b.want(notices.Jobs == 1 && notices.Oldest.Equal(t0.Add(time.Hour)), "the lane of notices has %d jobs since %v", notices.Jobs, notices.Oldest)
 	}},
 	{"Now", "Now returns the time of the clock that all processes share, or the zero Time if there is none.", func(b *bench) {
 		now, err := b.Store.Now(b.ctx)
@@ -159,16 +159,16 @@ var queueCases = []testCase{
 		b.want(now.IsZero() || time.Since(now).Abs() < time.Hour, "the Store's clock says %v", now)
 	}},
 	{"Empty", "An empty result is not an error.", func(b *bench) {
-		b.want(len(b.claim(t0)) == 0, "an empty queue gave something")
+		b.want(len(b.claim(t0)) == 0, "an empty queue returned a job")
 	}},
 	{"Leased", "Until claim.Until no other call must get them; from then on any may.", func(b *bench) {
 		b.add(b.job(t0))
 		first := b.claimMax(recovery.LaneMail, "lease-1", t0, 10)
-		b.want(len(first) == 1 && first[0].LeaseID == "lease-1" && first[0].Attempts == 1, "the claim is not as asked for")
+		b.want(len(first) == 1 && first[0].LeaseID == "lease-1" && first[0].Attempts == 1, "the claim does not have the lease that was asked for")
 		b.want(len(b.claim(t0)) == 0, "another call got it at once")
 		b.want(len(b.claim(t0.Add(time.Minute-tick))) == 0, "another call got it a microsecond early")
 		again := b.claimOne(t0.Add(time.Minute))
-		b.want(again.ID == first[0].ID && again.Attempts == 2 && again.LeaseID != "lease-1", "the second claim is not one of its own")
+		b.want(again.ID == first[0].ID && again.Attempts == 2 && again.LeaseID != "lease-1", "the second claim has the lease or the count of the first")
 	}},
 	{"OneJob", "With claim.JobID set it must lease that job alone, of whatever lane, even before it is due, unless someone else holds it.", func(b *bench) {
 		j, other := b.job(t0), b.job(t0)
@@ -183,7 +183,7 @@ var queueCases = []testCase{
 		b.want(len(b.claimID(j.ID, t0)) == 0, "another call got it at once")
 		b.want(len(b.claimID(j.ID, t0.Add(time.Minute-tick))) == 0, "another call got it a microsecond early")
 		b.want(b.claimOne(t0).ID == other.ID, "the claim took more than the job, or left it unleased")
-		b.want(len(b.claimID(other.ID, t0)) == 0, "it leased what a claim of the queue holds")
+		b.want(len(b.claimID(other.ID, t0)) == 0, "it leased a job that another claim holds")
 		again := b.claimID(j.ID, t0.Add(time.Minute))
 		b.want(len(again) == 1 && again[0].Attempts == 2, "it was not leased when the lease was over")
 		b.ok(b.Store.Finish(b.ctx, recovery.Outcome{

@@ -52,7 +52,7 @@ var redeemCases = []testCase{
 		_, err = b.redeem(r.Digest, t0, "hash-2")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "the second call returned %v", err)
 		b.want(b.hash("1") == "hash-1", "the second call set the hash")
-		b.put(a, "hash-0") // the account looks again as it did
+		b.put(a, "hash-0") // the account has its old Version again
 		_, err = b.redeem(r.Digest, t0, "hash-2")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "a used token after the old password came back: %v", err)
 	}},
@@ -69,7 +69,8 @@ var redeemCases = []testCase{
 		b.wantReason(bobs.Digest, at, "")
 		_, err = b.redeem(young.Digest, at, "hash-2")
 		b.want(errors.Is(err, recovery.ErrInvalidToken), "a voided token: %v", err)
-		// Not even when the account looks again as it did: a version check alone does not void.
+		// The token stays void when the account has its old Version again: a check of the Version
+		// is not enough.
 		b.put(a, "hash-0")
 		b.wantReason(young.Digest, at, recovery.TokenVoided)
 		_, err = b.redeem(young.Digest, at, "hash-2")
@@ -125,7 +126,7 @@ var redeemCases = []testCase{
 				Digest: c.digest, At: c.at, PasswordHash: "hash-1", Add: []recovery.Job{b.job(t0)},
 			})
 			b.want(errors.Is(err, recovery.ErrInvalidToken), "%s: the error is %v", c.name, err)
-			b.want(b.dump() == before, "%s: what is stored changed", c.name)
+			b.want(b.dump() == before, "%s: the stored data changed", c.name)
 			if c.name != "deleted" {
 				b.want(b.hash("1") != "hash-1", "%s: the password was set", c.name)
 			}
@@ -177,7 +178,7 @@ var redeemCases = []testCase{
 				return err
 			})
 			b.ok(errs[0], "Put")
-			// Put writes without looking: it wins in either order.
+			// Put overwrites whatever is there, so it wins in either order.
 			b.want(errs[1] == nil || errors.Is(errs[1], recovery.ErrInvalidToken), "Redeem: %v", errs[1])
 			b.want(b.hash(a.ID) == "changed elsewhere", "the token overwrote a newer password")
 		}

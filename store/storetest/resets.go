@@ -26,7 +26,7 @@ var resetCases = []testCase{
 			b.find(r.Digest, t0.Add(ttl))
 			b.find(b.digest(), t0)
 		}
-		b.want(b.dump() == before, "what is stored changed")
+		b.want(b.dump() == before, "the stored data changed")
 		b.want(b.find(r.Digest, t0) == "", "the token died")
 	}},
 	{"Unknown", "FindReset must return TokenError{TokenUnknown} if there is none.", func(b *bench) {
@@ -70,7 +70,7 @@ var resetCases = []testCase{
 		b.put(a, "hash-0")
 		b.wantReason(r.Digest, t0, recovery.TokenStale)
 	}},
-	{"FarAhead", "It must return the error of Reset.Judge: an expiry that is implausibly far ahead is none.", func(b *bench) {
+	{"FarAhead", "It must return the error of Reset.Judge: a reset with an implausibly late expiry is expired.", func(b *bench) {
 		r := b.live(b.alice(), t0)
 		b.wantReason(r.Digest, t0.Add(-48*time.Hour), recovery.TokenExpired)
 		_, err := b.redeem(r.Digest, t0.Add(-48*time.Hour), "hash-1")

@@ -31,21 +31,21 @@ import (
 	"example.com/recovery"
 )
 
-// A Harness is a store under test, with what the interface does not offer: the application's side
-// of the accounts, and a look at what is stored.
+// A Harness holds a store under test, and what the interface does not offer: the application's
+// access to accounts, and a dump of the stored data.
 type Harness struct {
 	Store recovery.Store
 
-	// Put adds an account, or replaces the one with its ID, behind the library's back. It ignores
-	// the Version. It must accept any text as user name, address and sign-in, and any text of up to
-	// 64 bytes as tenant: every store under test has tenants.
+	// Put adds an account, or replaces the one with its ID, as an application does. It ignores the
+	// Version. It must accept any text as user name, address and sign-in, and any text of up to 64
+	// bytes as tenant: every store under test has tenants.
 	Put func(account recovery.Account, passwordHash string) error
-	// Remove deletes an account behind the library's back.
+	// Remove deletes an account, as an application does.
 	Remove func(id string) error
 	// PasswordHash returns the stored password hash of an account.
 	PasswordHash func(id string) (string, error)
-	// Dump returns all that the store holds beside the accounts, with texts as they are, in an
-	// order that depends only on what it holds; "" if it holds nothing.
+	// Dump returns everything that the store holds except the accounts, with texts unchanged, in an
+	// order that depends only on the data. It returns "" if there is nothing.
 	Dump func() (string, error)
 }
 
@@ -106,7 +106,7 @@ type failure string
 
 func (f failure) Error() string { return string(f) }
 
-// A bench is what a case works with: the harness, and steps that end the case when they fail.
+// A bench gives a case its harness, and steps that end the case when they fail.
 type bench struct {
 	Harness
 	ctx context.Context
@@ -142,7 +142,7 @@ func account(id, username, email string) recovery.Account {
 
 func (b *bench) put(a recovery.Account, hash string) { b.ok(b.Put(a, hash), "Put") }
 
-// alice stores the account that most cases are about, and returns it as the store has it.
+// alice stores the account that most cases use, and returns it as the store has it.
 func (b *bench) alice() recovery.Account {
 	b.put(account("1", "alice", "alice@example.com"), "hash-0")
 	return b.byID("1")
@@ -192,12 +192,12 @@ func (b *bench) reset(a recovery.Account, at time.Time) recovery.Reset {
 	}
 }
 
-// create mints the reset with its job, which is gone afterwards.
+// create mints the reset under its job and ends the job.
 func (b *bench) create(r recovery.Reset, charges ...recovery.Charge) (superseded []string, err error) {
 	return b.mint([]recovery.Reset{r}, charges...)
 }
 
-// mint mints the resets of one mail with their job, which is gone afterwards.
+// mint mints the resets of one mail under their job and ends the job.
 func (b *bench) mint(resets []recovery.Reset, charges ...recovery.Charge) (superseded []string, err error) {
 	at := resets[0].RequestedAt
 	j := b.leased(resets[0].JobID, at)
@@ -273,7 +273,7 @@ func (b *bench) finish(j recovery.Job, at time.Time) {
 	b.ok(b.Store.Finish(b.ctx, recovery.Outcome{JobID: j.ID, LeaseID: j.LeaseID, At: at}), "Finish")
 }
 
-// mailed takes a reset's job through the queue, and its mail is accepted.
+// mailed finishes a reset's job as one whose mail was accepted.
 func (b *bench) mailed(r recovery.Reset) {
 	j := b.leased(r.JobID, r.RequestedAt)
 	b.ok(b.Store.Finish(b.ctx, recovery.Outcome{
@@ -281,7 +281,7 @@ func (b *bench) mailed(r recovery.Reset) {
 	}), "Finish")
 }
 
-// find returns the reason for which the token is refused, "" if it is live.
+// find returns why the token is refused, or "" if it is live.
 func (b *bench) find(d recovery.Digest, at time.Time) recovery.TokenReason {
 	_, _, err := b.Store.FindReset(b.ctx, d, at)
 	return b.reason(err, "FindReset")

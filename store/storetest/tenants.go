@@ -7,7 +7,7 @@ import (
 	"example.com/recovery"
 )
 
-// tenants are texts that a collation, a pattern or a loose comparison takes for equal.
+// tenants are texts that a collation, a pattern or a loose comparison may take for equal.
 var tenants = []string{
 	"", " ", "acme", "Acme", "ACME", "acme ", " acme", "acm\u00e9", "acme\u0301", "acm", "acm_", "acm%", "a'cme\\",
 	"日本", strings.Repeat("t", 63), strings.Repeat("t", 64), strings.Repeat("t", 63) + "T",

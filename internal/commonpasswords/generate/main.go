@@ -19,7 +19,7 @@ import (
 )
 
 // The documentation of package commonpasswords names this release and its licence, so another one
-// is an error: whoever takes it reads what it holds and changes both.
+// is an error: to take it, check what it holds and change both.
 var source = manifest{Name: "@zxcvbn-ts/language-common", Version: "4.1.3", License: "MIT"}
 
 const (
@@ -109,7 +109,7 @@ func readEntries(name string) ([]string, error) {
 			return nil, fmt.Errorf("%s: entry %d has %d bytes, more than %d", name, i, len(e), longest)
 		}
 		if strings.ContainsFunc(e, unfit) {
-			return nil, fmt.Errorf("%s: entry %d, %q, has a character no password is typed with",
+			return nil, fmt.Errorf("%s: entry %d, %q, has a character that nobody types",
 				name, i, e)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 
 // Clocks that are wrong. The right time is the bubble's, and the store's.
 
-// A wrongClock is an Options.Now that is ahead by what it holds.
+// A wrongClock is an Options.Now that is ahead by its value.
 type wrongClock struct{ ahead atomic.Int64 }
 
 func ahead(d time.Duration) *wrongClock {
@@ -45,8 +45,7 @@ func eachSkew(t *testing.T, opts recovery.Options, f func(r *rig, wrong *recover
 
 const toldOfClock = "clock differs from the store's"
 
-// pass makes calls, a tenth of them through the wrong instance, and returns how many are let
-// through.
+// pass makes calls, a tenth of them through the wrong instance, and returns how many pass.
 func (r *rig) pass(wrong *recovery.Service, calls int, pause time.Duration, client func(i int) netip.Addr) (passed int) {
 	for i := range calls {
 		svc := r.Service
@@ -122,7 +121,7 @@ func TestAttack_S87_WrongClockSupersedesNothing(t *testing.T) {
 	eachSkew(t, recovery.Options{Limits: noLimits}, askBoth)
 }
 
-// S87: the limits of what is mailed, too.
+// S87: the same for the limits of mails.
 func TestAttack_S87_WrongClockKeepsNoMailBack(t *testing.T) {
 	eachSkew(t, recovery.Options{}, askBoth)
 }
@@ -152,7 +151,7 @@ func askBoth(r *rig, wrong *recovery.Service, _ time.Duration) {
 	r.is.Equal(dead, 0)
 }
 
-// S87: the clock of the only instance goes back, because it was ahead or because it is now behind.
+// S87: the clock of the only instance goes back: it was ahead, or it is now behind.
 func TestAttack_S87_ClockStepsBack(t *testing.T) {
 	for _, c := range []struct {
 		name          string
@@ -180,8 +179,8 @@ func TestAttack_S87_ClockStepsBack(t *testing.T) {
 	}
 }
 
-// S87: a clock that is two days ahead and is then corrected. So far from the store's an Options.Now
-// is taken to be meant, so this is also how it goes on a store that has no clock.
+// S87: a clock that is two days ahead and is then corrected. An Options.Now that far from the
+// store's clock is taken for intended, so a store without a clock behaves the same.
 func TestAttack_S87_ClockTwoDaysWrong(t *testing.T) {
 	const twoDays = 48 * time.Hour
 	type world struct {

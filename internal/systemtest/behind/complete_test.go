@@ -15,8 +15,8 @@ import (
 
 // Attacks on the completion of a reset.
 
-// S37: one token is completed 600 times at once. In real time: what the library waits with may be a
-// mutex.
+// S37: one token is completed 600 times at once. This runs in real time, because the library may
+// wait on a mutex.
 func TestAttack_S37_ParallelCompletions(t *testing.T) {
 	const calls, hashing, slots = 600, 20 * time.Millisecond, 2
 	var hashes, late, atOnce, most atomic.Int32
@@ -60,8 +60,7 @@ func TestAttack_S37_ParallelCompletions(t *testing.T) {
 	r.is.True(bobTook < 25*hashing)   // others wait for their turn only; the machine is shared
 }
 
-// S86: a flood of tokens that are none while somebody takes an account over, and hooks that take a
-// while.
+// S86: a flood of invalid tokens while somebody takes an account over, and slow hooks.
 func TestAttack_S86_TakeoverInAFlood(t *testing.T) {
 	const before, after = 3000, 1000
 	for _, flood := range []struct{ name, token string }{

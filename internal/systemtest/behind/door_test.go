@@ -15,7 +15,7 @@ import (
 
 // Attacks on the door: limits at their ends, and what is written into the log.
 
-// S91: limits that New accepts work; others it refuses.
+// S91: limits that New accepts work; New refuses the others.
 func TestAttack_S91_ExtremeLimits(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	for _, extreme := range []recovery.Limit{
@@ -55,7 +55,7 @@ func TestAttack_S91_ExtremeLimits(t *testing.T) {
 	}
 }
 
-// S89: what is scrubbed from a log line must not blow it up.
+// S89: redacting a log line must not blow it up.
 func TestAttack_S89_LogIsBounded(t *testing.T) {
 	const driver = `pq: sorry, too many clients already; the server closed the connection unexpectedly (SQLSTATE 53300)`
 	written := func(t *testing.T, name, failing string) (n int) {

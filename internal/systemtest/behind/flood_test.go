@@ -222,7 +222,7 @@ func TestAttack_S88_MailboxesThatFail(t *testing.T) {
 				end := time.Now().Add(lasting)
 				var wg sync.WaitGroup
 				every(&wg, time.Hour/time.Duration(c.own+c.nobody), end, func(i int) {
-					// Whoever has no account is called own100 and so on.
+					// Names without an account are own100 and so on.
 					_ = askName(r.Service, fmt.Sprintf("own%d", i%(c.own+c.nobody)), network(i%networks))
 				})
 				late, longest := 0, time.Duration(0)

@@ -17,7 +17,7 @@ import (
 
 const (
 	guesses  = 100 // to learn from, and as many to be judged by
-	mostTrue = 60  // of guesses. Chance is above it once in 57 times, hence two more looks
+	mostTrue = 60  // of guesses. Chance exceeds it once in 57 times, hence two more tries
 	looks    = 3
 	never    = 2 * time.Minute
 )
@@ -43,7 +43,7 @@ var mailSystems = []mailSystem{
 	{"200ms, down for 10s", 200 * time.Millisecond, downFor10s},
 }
 
-// mailSystemNamed returns those with the names.
+// mailSystemNamed returns the mail systems with the names.
 func mailSystemNamed(names ...string) (found []mailSystem) {
 	for _, m := range mailSystems {
 		if slices.Contains(names, m.name) {
@@ -146,9 +146,9 @@ func engine(r *rig, places int) (stop func()) {
 	})
 }
 
-// A firstEdition is the worker of the first edition, cut down to what an attacker sees of it:
-// places that share a tick, take what has waited longest, and either send a mail or drop the
-// request at once. It is the positive control: the measuring must find it.
+// A firstEdition is the worker of the first edition, cut down to what an attacker sees of it. Its
+// places share a tick, take the oldest request, and either send a mail or drop the request at once.
+// It is the positive control: the measurement must find it.
 type firstEdition struct {
 	*rig
 	mu    sync.Mutex
@@ -267,7 +267,7 @@ func TestAttack_S57_OwnMailsAroundAnother(t *testing.T) {
 	}
 }
 
-// The measuring finds the first edition's worker.
+// The measurement finds the first edition's worker.
 func TestAttack_S56_PositiveControl(t *testing.T) {
 	long(t)
 	g := guessing{inRig, firstEditionWorker, mailSystemNamed("30ms", "200ms", "200ms, fails once"),
@@ -286,7 +286,7 @@ func notAboveChance(t *testing.T, c guess, right, n int) {
 	}
 }
 
-// mostOf is mostTrue for n guesses: fewer scatter more.
+// mostOf is mostTrue for n guesses: fewer guesses scatter more.
 func mostOf(n int) int { return n*mostTrue/guesses + (guesses-n)/20 }
 
 // A guess is one case.
@@ -377,7 +377,7 @@ func (a *attacker) serve(m mailSystem) func(context.Context, recovery.Message) e
 	}
 }
 
-// look asks around an X that exists or does not.
+// look asks before and after an X that exists or does not.
 func (a *attacker) look(i int, p probing) (s sight) {
 	x := fmt.Sprintf("x%d", i)
 	if s.exists = rand.N(2) == 0; s.exists {
@@ -410,8 +410,8 @@ func (a *attacker) look(i int, p probing) (s sight) {
 	return s
 }
 
-// score takes the clue, threshold and direction that fit best what is known, and returns how often
-// they are right about what is not.
+// score takes the clue, threshold and direction that fit the known sights best, and returns how
+// often they are right about the unknown ones.
 func score(known, unknown []sight) (right int) {
 	count := func(sights []sight, clue int, threshold time.Duration, above bool) (n int) {
 		for _, s := range sights {

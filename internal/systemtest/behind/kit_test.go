@@ -29,7 +29,7 @@ const (
 	otherPassword = "Battery-stap1e"
 )
 
-// full has every case run, and each for longer.
+// full runs every case, and each for longer.
 var full = os.Getenv("RECOVERY_GUESSES") == "full"
 
 var (
@@ -40,7 +40,7 @@ var (
 	errDown  = errors.New("the mail system fails")
 )
 
-// network returns the i-th of 2²⁴ clients that have nothing to do with each other.
+// network returns the i-th of 2²⁴ clients in unrelated networks.
 func network(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})
 }
@@ -121,7 +121,7 @@ func askName(s *recovery.Service, name string, from netip.Addr) error {
 	return spy.Err(s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Client: from}))
 }
 
-// askCode is askName, for a mail with a code, too.
+// askCode is askName for a mail that also has a code.
 func askCode(s *recovery.Service, name string, from netip.Addr) (ticket string, err error) {
 	receipt, err := s.RequestReset(context.Background(), recovery.ResetRequest{Username: name, Code: true, Client: from})
 	return receipt.Ticket.Reveal(), err
@@ -157,14 +157,14 @@ func (r *rig) background(f func(ctx context.Context)) (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-// deliver works the queue of s off.
+// deliver works until the queue of s is empty.
 func (r *rig) deliver(s *recovery.Service) {
 	r.is.Helper()
 	_, err := s.Deliver(r.ctx)
 	r.is.NoErr(err)
 }
 
-// token asks s for a reset, works the queue off, and returns the token that was mailed to
+// token asks s for a reset, empties the queue, and returns the token that was mailed to
 // name@example.com.
 func (r *rig) token(s *recovery.Service, name string) string {
 	r.is.Helper()
@@ -200,8 +200,8 @@ func (r *rig) mailed(email string, client netip.Addr, since time.Time, most time
 	}
 }
 
-// served asks s for a reset and waits for the mail. What is refused, or does not come, takes more
-// than most.
+// served asks s for a reset and waits for the mail. If it is refused, or does not come, the time is
+// more than most.
 func (r *rig) served(s *recovery.Service, name string, from netip.Addr, most time.Duration) (mail, time.Duration) {
 	since := time.Now()
 	if askName(s, name, from) != nil {
@@ -233,7 +233,7 @@ func (r *rig) crowdMails(n int) (mailed, repeated int) {
 // resets returns how many tokens are stored.
 func (r *rig) resets() int { return strings.Count("\n"+r.users.Dump(), "\nreset ") }
 
-// every runs f at once and then every so often until the end, beside the test.
+// every runs f at once and then at every interval until the end, beside the test.
 func every(wg *sync.WaitGroup, d time.Duration, end time.Time, f func(i int)) {
 	wg.Go(func() {
 		for i := 0; time.Now().Before(end); i++ {
@@ -243,7 +243,7 @@ func every(wg *sync.WaitGroup, d time.Duration, end time.Time, f func(i int)) {
 	})
 }
 
-// A mail is what is seen in a mailbox.
+// A mail is one in a mailbox.
 type mail struct {
 	kind   recovery.MessageKind
 	at     time.Time // when it arrived
@@ -297,7 +297,7 @@ func (p *postOffice) mails(email string) []mail {
 	return p.boxes[email]
 }
 
-// takes has every mail take so long.
+// takes makes every mail take the given time.
 func (p *postOffice) takes(d time.Duration) {
 	p.serves(func(context.Context, recovery.Message) error { time.Sleep(d); return nil })
 }
@@ -330,12 +330,12 @@ func (s *seam) set(f func()) {
 	f()
 }
 
-// fail has calls fail for which f returns an error. f may wait.
+// fail makes calls fail for which f returns an error. f may wait.
 func (s *seam) fail(f func(ctx context.Context, method string) error) {
 	s.set(func() { s.before = f })
 }
 
-// hang has the calls of one method hang until their context ends.
+// hang makes the calls of one method hang until their context ends.
 func (s *seam) hang(hanging string) {
 	s.fail(func(ctx context.Context, method string) error {
 		if method != hanging {
@@ -373,8 +373,8 @@ func (s *seam) Now(ctx context.Context) (time.Time, error) {
 	return s.Store.Now(ctx)
 }
 
-// long skips what runs for days of fake time under the race detector, which has a limit of events.
-// .ci/run runs it without.
+// long skips a test of days of fake time under the race detector, which has a limit of events.
+// .ci/run runs it without the detector.
 func long(t *testing.T) {
 	t.Helper()
 	if race.Enabled {

@@ -33,7 +33,7 @@ type attack struct {
 	run  func(r *rig, victim string, from netip.Addr, n int, end time.Time)
 }
 
-// often is as often as the limit of a client lets anybody ask for ever.
+// often is how often the limit of a client lets anybody ask for ever.
 const often = 30 * time.Second
 
 func byName(r *rig, victim string, from netip.Addr) { _ = askName(r.Service, victim, from) }
@@ -312,7 +312,7 @@ func portalsOfStaff() map[string]recovery.Portal {
 	return map[string]recovery.Portal{"staff": {URL: "https://staff.example/", Allow: nobody}}
 }
 
-// S34: a portal that refuses alice is asked for, for hours.
+// S34: somebody asks for alice through a portal that refuses her, for hours.
 func TestAttack_S34_PortalThatRefuses(t *testing.T) {
 	long(t)
 	inRig(t, recovery.Options{Tick: tickOfDays, Portals: portalsOfStaff()}, func(r *rig) {
@@ -326,12 +326,12 @@ func TestAttack_S34_PortalThatRefuses(t *testing.T) {
 		day := r.ownerAsks("alice", end, aMinute)
 		wg.Wait()
 		t.Logf("alice asked %d times, %d without a mail within a minute", day.asked, day.late)
-		r.is.Equal(day.late, 0) // what is refused charges nothing
+		r.is.Equal(day.late, 0) // a refused request charges nothing
 		r.is.Equal(len(r.post.mails("alice@example.com")), day.asked)
 	})
 }
 
-// S34: names are asked for that nobody has yet.
+// S34: somebody asks for names that nobody has yet.
 func TestAttack_S34_NamesThatMeanNobody(t *testing.T) {
 	long(t)
 	inRig(t, recovery.Options{Tick: tickOfDays}, func(r *rig) {

@@ -17,7 +17,7 @@ const soon = 5 * time.Second // a bound that no work of another kind may break
 
 func inLog(r *rig, text string) bool { return strings.Contains(r.log.String(), text) }
 
-// S88: one request for an address that has as many accounts as are looked at.
+// S88: one request for an address that has as many accounts as the worker looks at.
 func TestAttack_S88_AddressWithManyAccounts(t *testing.T) {
 	inRig(t, recovery.Options{}, func(r *rig) {
 		for i := range 1000 {
@@ -103,7 +103,7 @@ func TestAttack_S88_MailHangs(t *testing.T) {
 	})
 }
 
-// S88: people wait too long, and requests get too old: the log says so, and the hooks and Stats do.
+// S88: people wait too long, and requests get too old: the log, the hooks and Stats say so.
 func TestAttack_S88_BeingBehindIsTold(t *testing.T) {
 	const asked = 2000
 	dropped := 0
@@ -136,7 +136,7 @@ func TestAttack_S88_BeingBehindIsTold(t *testing.T) {
 	})
 }
 
-// S44: outcomes cannot be written for a while when mails are on their way.
+// S44: for a while outcomes cannot be stored, while mails are on their way.
 func TestAttack_S44_BlipWhileMailsAreInFlight(t *testing.T) {
 	const inFlight = 20
 	for _, places := range []int{2, 16} {
@@ -164,7 +164,7 @@ func TestAttack_S44_BlipWhileMailsAreInFlight(t *testing.T) {
 	}
 }
 
-// S52: a call of the Store hangs. Whoever waits for it is told so in time, whoever was named.
+// S52: a call of the Store hangs. Its caller gets an error in time, whoever was named.
 func TestAttack_S52_StoreHangs(t *testing.T) {
 	const timeout = 5 * time.Second // Options.StoreTimeout
 	ask := func(name string) func(*rig) error {
@@ -234,7 +234,7 @@ func TestAttack_S52_StoreHangsBehind(t *testing.T) {
 	}
 }
 
-// S20: what a failed attempt would leave behind: nothing, unless the mail may have been accepted.
+// S20: a failed attempt leaves nothing behind, unless the mail may have been accepted.
 func TestAttack_S20_FailedAttemptsLeaveNoTokens(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error

@@ -15,7 +15,7 @@ import (
 	"example.com/recovery/httpadapter/portal"
 )
 
-// evil serves one page on another site than the pages': another name, though the same machine.
+// evil serves one page on a site other than the pages': it has another name on the same machine.
 func evil(t *testing.T, html string) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -106,7 +106,7 @@ func TestAttack_S71_FramedPage(t *testing.T) {
 	for _, r := range traffic.to(s.base)[before:] {
 		loaded += r.url + "\n"
 	}
-	is.True(strings.Contains(loaded, "portal.css") && strings.Contains(loaded, "portal.js")) // as it is when it is shown
+	is.True(strings.Contains(loaded, "portal.css") && strings.Contains(loaded, "portal.js")) // as when the page is shown
 }
 
 // A page opened by another site, with a fragment and parameters of its choice: S71.
@@ -131,7 +131,7 @@ func TestAttack_S71_NothingIsReflected(t *testing.T) {
 	}
 }
 
-// Whoever opened the page gets no hold of it.
+// A page that opened the portal's page cannot reach it.
 func TestOpenerIsCutOff(t *testing.T) {
 	is := is.New(t)
 	s, b := fresh(t)

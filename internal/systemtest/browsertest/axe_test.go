@@ -56,7 +56,8 @@ type violation struct {
 	Nodes    []struct{ HTML, FailureSummary string }
 }
 
-// violations runs axe on the page as it is. What axe cannot decide of contrasts counts as one.
+// violations runs axe on the page as it is. A contrast that axe cannot decide counts as a
+// violation.
 func (b *tab) violations() []violation {
 	b.t.Helper()
 	script, err := axeScript()

@@ -79,7 +79,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// missing skips the test, or fails it where everything must be there.
+// missing skips the test, or fails it where nothing may be missing.
 func missing(t *testing.T, what error) {
 	t.Helper()
 	if os.Getenv("RECOVERY_REQUIRE_ALL") == "1" {
@@ -88,7 +88,7 @@ func missing(t *testing.T, what error) {
 	t.Skipf("nothing was tested: %v", what)
 }
 
-// A tab is a page of a browser profile of its own, or of another tab's.
+// A tab is a page in a browser profile of its own, or in another tab's.
 type tab struct {
 	t    *testing.T
 	is   *is.I
@@ -131,7 +131,7 @@ func open(t *testing.T, p profile) *tab {
 		case *runtime.EventConsoleAPICalled:
 			b.said = append(b.said, fmt.Sprint(e.Type))
 		case *log.EventEntryAdded:
-			// A status of 422 is an entry, too.
+			// A status of 422 adds an entry too.
 			if e.Entry.Level != log.EntryLevelVerbose && e.Entry.Source != log.EntrySourceNetwork {
 				b.said = append(b.said, e.Entry.Text)
 			}
@@ -161,7 +161,7 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// load does what leads to another page, and returns the page's status.
+// load does a step that leads to another page, and returns the page's status.
 func (b *tab) load(steps ...chromedp.Action[chromedp.Void]) int64 {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, slow)
@@ -192,15 +192,15 @@ func (b *tab) press(keys string) {
 	b.do(chromedp.KeyEvent(keys))
 }
 
-// back goes back to the page with the heading. It may come from the browser's memory, of which
-// chromedp hears nothing.
+// back goes back to the page with the heading. It may come from the browser's memory, which
+// chromedp does not notice.
 func (b *tab) back(heading string) {
 	b.t.Helper()
 	eval[bool](b, "setTimeout(() => history.back()), true")
 	b.shows(heading)
 }
 
-// follow opens a link that stands on the page, which may lead to another part of the same.
+// follow opens a link on the page, which may lead to another part of the same page.
 func (b *tab) follow(link, heading string) {
 	b.t.Helper()
 	eval[bool](b, fmt.Sprintf("setTimeout(() => location.href = %q), true", link))
@@ -213,7 +213,7 @@ func (b *tab) shows(heading string) {
 	b.comes(`document.readyState + document.querySelector("h1").innerText`, "complete"+heading)
 }
 
-// comes waits until a script has the value. A page that goes away while it is asked has none.
+// comes waits until a script has the value. A page that is left meanwhile has none.
 func (b *tab) comes(script, value string) {
 	b.t.Helper()
 	eventually(b.t, value, func() bool {
@@ -251,7 +251,7 @@ func (b *tab) value(selector string) string {
 	return eval[string](b, fmt.Sprintf("document.querySelector(%q).value", selector))
 }
 
-// reaches waits for the page whose address ends so.
+// reaches waits for the page whose address has this ending.
 func (b *tab) reaches(path string) {
 	b.t.Helper()
 	b.t.Cleanup(func() {
@@ -278,7 +278,7 @@ func (b *tab) requests() []*network.Request {
 	return sent
 }
 
-// quiet wants the console to have nothing: no error, no refusal by the Content-Security-Policy.
+// quiet wants an empty console: no error, no refusal by the Content-Security-Policy.
 func (b *tab) quiet() {
 	b.t.Helper()
 	b.mu.Lock()
@@ -286,7 +286,7 @@ func (b *tab) quiet() {
 	b.is.Equal(b.said, nil)
 }
 
-// beforePages has every page of the tab run a script before its own.
+// beforePages makes every page of the tab run a script before its own.
 func (b *tab) beforePages(script string) {
 	b.t.Helper()
 	b.do(call(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script}))
@@ -303,9 +303,8 @@ func eval[T any](b *tab, script string) T {
 	return v
 }
 
-// clickOn clicks with the mouse where the element is, if it can be seen there. It goes without
-// chromedp's own idea of the document, which is lost when a page comes back from the browser's
-// memory.
+// clickOn clicks with the mouse where the element is, if it can be seen there. It does not use
+// chromedp's model of the document, which is lost when a page comes back from the browser's memory.
 func clickOn(selector string) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		at, err := chromedp.Evaluate[[]float64](fmt.Sprintf(`(() => {
@@ -347,8 +346,8 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	t.Fatalf("never came: %s", what)
 }
 
-// A proxy passes requests to this machine on and keeps a record. What the browser asks of its maker
-// is refused.
+// A proxy passes requests to this machine on and keeps a record. It refuses the browser's own
+// requests to its maker.
 type proxy struct {
 	mu   sync.Mutex
 	seen []request

@@ -8,7 +8,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// From the log-in to a new password and back, as a person goes.
+// From the log-in to a new password and back, as a person does it.
 func TestForgotPassword(t *testing.T) {
 	is := is.New(t)
 	e := startExample(t)
@@ -72,9 +72,9 @@ func TestForgotPasswordWithoutScript(t *testing.T) {
 			is.Equal(b.click("button[type=submit]"), int64(200))
 			link := e.mails(1)[0].Link
 			b.visit(link)
-			is.Equal(b.url(), link) // nobody took it away
+			is.Equal(b.url(), link) // no script removed it
 			is.Equal(b.value("#token"), "")
-			is.Equal(eval[bool](b, `document.querySelector("#show-field").hidden`), true) // nothing that would not work
+			is.Equal(eval[bool](b, `document.querySelector("#show-field").hidden`), true) // no button that would not work
 			b.fill("#token", paste(link))
 			b.fill("#password", "short")
 			b.fill("#repeat", "other")

@@ -22,7 +22,7 @@ import (
 
 var screenshots = flag.Bool("screenshots", false, "write pictures of all pages to the folder screenshots")
 
-// A state is a page as somebody meets it.
+// A state is a page as a person sees it.
 type state struct {
 	name  string
 	reach func(s *site, b *tab)
@@ -161,7 +161,7 @@ func TestEveryPage(t *testing.T) {
 	}
 }
 
-// The example's own pages are for people, too.
+// The example's own pages pass the same checks.
 func TestExamplePages(t *testing.T) {
 	is := is.New(t)
 	e := startExample(t)
@@ -180,7 +180,7 @@ func TestExamplePages(t *testing.T) {
 	e.mails(1)
 	b.visit(e.base + "/mailbox")
 	examine("the mailbox with a mail")
-	is.Equal(b.click(`a[href="/"]`), int64(200)) // the way on
+	is.Equal(b.click(`a[href="/"]`), int64(200)) // the way back to the start
 	b.visit(e.base + "/mailbox")
 	is.Equal(b.click(`a[href="/login"]`), int64(200))
 	for password, status := range map[string]int64{"wrong": 401, "Old-passw0rd-1": 200} {

@@ -21,7 +21,7 @@ func (b *tab) submit(password string) int64 {
 	return b.click("button[type=submit]")
 }
 
-// A password that only the server can reject costs no second look into the mail.
+// If only the server can reject a password, the person need not open the mail again.
 func TestRejectedPasswordKeepsTheToken(t *testing.T) {
 	is := is.New(t)
 	s, b := fresh(t)
@@ -40,14 +40,14 @@ func TestRejectedPasswordKeepsTheToken(t *testing.T) {
 	}
 	is.Equal(rule(), `unmet (not met yet)"✗"`)
 	b.fill("#password", "x")
-	is.Equal(rule(), `"•"`) // nobody knows of this one
+	is.Equal(rule(), `"•"`) // the script cannot check this one
 	is.Equal(b.submit(newPassword), int64(200))
 	is.Equal(s.password("3"), newPassword)
 	is.Equal(eval[string](b, "JSON.stringify(sessionStorage)"), "{}") // nothing is left of it
 	b.quiet()
 }
 
-// Reloading, and going away and back, lose nothing.
+// Reloading the page, or leaving it and coming back, loses nothing.
 func TestReloadKeepsTheToken(t *testing.T) {
 	is := is.New(t)
 	s, b := fresh(t)
@@ -69,7 +69,7 @@ func TestBackAfterTheEnd(t *testing.T) {
 	b.visit(link)
 	is.Equal(b.submit(newPassword), int64(200))
 	b.back("Choose a new password")
-	is.Equal(b.value("#token")+b.value("#password")+b.value("#repeat"), "") // nothing for the next one at this computer
+	is.Equal(b.value("#token")+b.value("#password")+b.value("#repeat"), "") // nothing for the next person at this computer
 	b.fill("#token", token)
 	is.Equal(b.submit("Other-passw0rd-3"), int64(422))
 	is.Equal(b.text("h1"), "This link or token cannot be used")
@@ -91,7 +91,7 @@ func TestBackToAskAgain(t *testing.T) {
 	is.Equal(len(s.mail.Messages()), 1)
 }
 
-// A second press while the first is under way is no second request.
+// A second press while the first is under way makes no second request.
 func TestDoubleSubmit(t *testing.T) {
 	is := is.New(t)
 	s, b := fresh(t)
@@ -100,7 +100,7 @@ func TestDoubleSubmit(t *testing.T) {
 		s.slow.Store(int64(time.Second))
 		is.Equal(eval[string](b, `(() => { const b = document.querySelector("button[type=submit]"); b.click();
 			setTimeout(() => b.click(), 300); // when the first is on its way
-			return b.textContent + document.querySelector("[role=status]").textContent })()`), says+says) // also for those who cannot see
+			return b.textContent + document.querySelector("[role=status]").textContent })()`), says+says) // for screen readers too
 	}
 	b.visit(s.base + "password")
 	b.fill("#email", "billybob@example.com")
@@ -138,7 +138,7 @@ func TestButtonIsReadyAgain(t *testing.T) {
 	is.Equal(len(s.posts()), 0)
 }
 
-// The link opened twice: the first to submit wins, the other hears that the link was used.
+// The link is opened twice: the first to submit wins, the other is told that the link was used.
 func TestTwoTabs(t *testing.T) {
 	is := is.New(t)
 	s := serve(t, recovery.Options{}, portal.Options{})
@@ -174,7 +174,7 @@ func TestAttack_S30_ScannerRunsTheScript(t *testing.T) {
 		scanner := open(t, profile{})
 		scanner.visit(link)
 		is.Equal(scanner.value("#token"), token)
-		// It presses what it finds, too; the timers of the script are all shorter.
+		// It also presses the buttons that it finds; it waits longer than any timer of the script.
 		eval[bool](scanner, `document.querySelectorAll("button").forEach((b) => b.click()), true`)
 		time.Sleep(time.Second)
 		is.Equal(scanner.text("h1"), "Choose a new password")
@@ -185,7 +185,7 @@ func TestAttack_S30_ScannerRunsTheScript(t *testing.T) {
 	is.Equal(b.submit(newPassword), int64(200))
 }
 
-// What the script says while one types is what the server says afterwards.
+// While a person types, the script says what the server would say afterwards.
 func TestScriptMirrorsThePolicy(t *testing.T) {
 	for name, core := range map[string]recovery.Options{
 		"default": {}, "NIST": {Policy: recovery.NIST80063B()}, "bcrypt": {Hasher: recovery.Bcrypt(10)},
@@ -215,7 +215,7 @@ func TestScriptMirrorsThePolicy(t *testing.T) {
 					.filter((r) => !["common", "own_word"].includes(r.dataset.rule)).map((r) => [r.dataset.rule, !r.classList.contains("met")]))`)
 				for rule, unmet := range shown {
 					if broken["too_many_bytes"] && rule != "too_many_bytes" {
-						continue // of which the policy says nothing then
+						continue // the policy does not report it then
 					}
 					if unmet != broken[rule] {
 						t.Errorf("%s of %q: the script says %v, the policy %v", rule, password, unmet, broken[rule])
@@ -243,12 +243,12 @@ func TestFaultsAreShownBeforeSending(t *testing.T) {
 	is.Equal(eval[string](b, "document.activeElement.id + document.activeElement.getAttribute('aria-invalid')"), "passwordtrue")
 	b.fill("#password", "x")
 	b.fill("#password", "")
-	is.Equal(marked(), "too_short (not met yet),no_upper (not met yet),no_digit (not met yet),no_special (not met yet)") // still
+	is.Equal(marked(), "too_short (not met yet),no_upper (not met yet),no_digit (not met yet),no_special (not met yet)") // unchanged
 	b.fill("#password", newPassword)
 	is.Equal(b.text("#password-error"), "")
 	is.Equal(marked(), "")
 	b.fill("#repeat", newPassword[1:])
-	is.Equal(b.text("#repeat-error"), "") // one may be typing still
+	is.Equal(b.text("#repeat-error"), "") // the person may still be typing
 	b.do(clickOn("button[type=submit]"))
 	is.Equal(b.text("#repeat-error"), "The two passwords are not the same.")
 	is.Equal(eval[string](b, "document.activeElement.id"), "repeat")
@@ -279,7 +279,7 @@ func TestEveryFaultBeforeSendingAtOnce(t *testing.T) {
 	is.Equal(len(s.posts()), 0)
 }
 
-// After a moment's failure the way back has the token still.
+// After a moment's failure, the page to go back to still has the token.
 func TestStoreDownForAMoment(t *testing.T) {
 	is := is.New(t)
 	s, b := fresh(t)

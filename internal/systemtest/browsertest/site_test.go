@@ -33,7 +33,7 @@ const (
 	noToken     = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa" // well-formed, and nobody's
 )
 
-// A site is the pages in this process, with everything around them at hand.
+// A site is the pages in this process, with access to everything around them.
 type site struct {
 	*recovery.Service
 	t     *testing.T
@@ -130,7 +130,7 @@ func (s *site) posts() (bodies []string) {
 	return bodies
 }
 
-// trouble is what the store has.
+// trouble delays calls of the store, or makes them fail.
 func (s *site) trouble(_ context.Context, method string) error {
 	if method != "Enqueue" && method != "FindReset" {
 		return nil

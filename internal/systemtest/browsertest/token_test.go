@@ -12,7 +12,7 @@ import (
 	"example.com/recovery/httpadapter/portal"
 )
 
-// A link as it was pasted costs no second look into the mail.
+// A pasted link is kept, so the person need not open the mail again.
 func TestPastedLinkIsKept(t *testing.T) {
 	is := is.New(t)
 	s, b := fresh(t)
@@ -25,7 +25,7 @@ func TestPastedLinkIsKept(t *testing.T) {
 	is.Equal(s.password("3"), newPassword)
 }
 
-// Where the browser keeps nothing, the link works all the same.
+// If the browser stores nothing, the link still works.
 func TestStorageIsOff(t *testing.T) {
 	is := is.New(t)
 	s, b := fresh(t)
@@ -47,8 +47,8 @@ func TestStorageIsOff(t *testing.T) {
 	b.quiet()
 }
 
-// A page of one's own has what New demands, and may have nothing else.
-func TestPageOfOnesOwn(t *testing.T) {
+// An application's own page has what New demands, and may have nothing else.
+func TestPageOfTheApplication(t *testing.T) {
 	is := is.New(t)
 	s := serve(t, recovery.Options{}, portal.Options{Templates: fstest.MapFS{"reset.html": {Data: []byte(`<form method="post" action="reset">
 		<p>{{range .PasswordErrors}}{{.}}{{end}}</p><label>Token <input id="token" name="token"></label>
@@ -68,7 +68,7 @@ func TestPageOfOnesOwn(t *testing.T) {
 	b.quiet()
 }
 
-// The script takes the token out of the address bar for a field only.
+// The script takes the token out of the address bar only if there is a field for it.
 func TestTokenStaysWithoutAField(t *testing.T) {
 	is := is.New(t)
 	s, b := fresh(t)
@@ -88,8 +88,8 @@ func TestTokenStaysWithoutAField(t *testing.T) {
 	b.quiet()
 }
 
-// A new link opened in the tab that shows what became of the old one: the address differs in the
-// fragment only, so that the browser loads nothing by itself.
+// A new link is opened in the tab that shows the result of the old one. The address differs in the
+// fragment only, so the browser loads nothing by itself.
 func TestNewLinkOnTheErrorPage(t *testing.T) {
 	is := is.New(t)
 	s, b := fresh(t)

@@ -14,7 +14,7 @@ import (
 	"example.com/recovery/internal/spy"
 )
 
-// mailTimes is a mail system that takes its time for a mail, and notes when it came to whom.
+// mailTimes is a mail system that takes some time for each mail, and records when it reached whom.
 type mailTimes struct {
 	mu    sync.Mutex
 	began time.Time
@@ -42,9 +42,9 @@ func (p *mailTimes) to(address string) []string {
 	return slices.DeleteFunc(slices.Clone(p.came), func(came string) bool { return !strings.HasPrefix(came, address+" ") })
 }
 
-// Whoever asks for mails to himself, over and over, sees them come at the very same instants, to
-// the nanosecond, whether or not somebody else completes a reset meanwhile, and whatever becomes of
-// the notice and of OnReset.
+// Somebody asks for mails to himself, over and over. They come at the same instants, to the
+// nanosecond, whether or not somebody else completes a reset meanwhile, and whatever happens to the
+// notice and to OnReset.
 func TestAttack_S57_CompletionsOfOthers(t *testing.T) {
 	never := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	for _, workers := range []int{1, 2, 16} {
@@ -174,7 +174,7 @@ func TestAttack_S57_NoticeThatHangs(t *testing.T) {
 	})
 }
 
-// named are identifiers that mean somebody to mail, or do not.
+// named lists identifiers, some of which mean somebody to mail.
 func (s *site) named() map[string]func() error {
 	reset := func(name string) func() error {
 		return func() error {
@@ -193,8 +193,8 @@ func (s *site) named() map[string]func() error {
 	}
 }
 
-// Whoever can time DeliverJob, because an engine runs one after the other, sees a mail's time for
-// each job, and when it wants to be called again is the same.
+// An engine that runs one job after the other can time DeliverJob. Each job takes as long as a
+// mail, and asks for its retry at the same time.
 func TestAttack_S57_DeliverJob(t *testing.T) {
 	const takes = 30 * time.Millisecond
 	for what, c := range map[string]struct {
@@ -241,8 +241,8 @@ func TestAttack_S57_DeliverJob(t *testing.T) {
 	}
 }
 
-// Stats counts jobs, and a job counts alike whoever is meant: before it is worked on, and when it
-// has to be tried again.
+// Stats counts jobs, and a job counts the same whoever is meant: before it is worked on, and when
+// it must be tried again.
 func TestAttack_S57_Stats(t *testing.T) {
 	for what, fails := range map[string]error{"mail works": nil, "mail is refused": recovery.ErrPermanent, "mail fails": errForeign} {
 		t.Run(what, func(t *testing.T) {
@@ -259,9 +259,9 @@ func TestAttack_S57_Stats(t *testing.T) {
 					return fmt.Sprint(all)
 				}
 				s.is.Equal(s.called(s.named()["known"]()).outcome, accepted)
-				_, err = svc.DeliverJob(s.ctx, s.trace.added()) // so that it is known how mails go
+				_, err = svc.DeliverJob(s.ctx, s.trace.added()) // so that the Service knows how mails go
 				s.is.NoErr(err)
-				if fails == errForeign { // away with it
+				if fails == errForeign { // ends what the failure left
 					s.advance(2 * time.Hour)
 					_, err = svc.Deliver(s.ctx)
 					s.is.NoErr(err)
@@ -291,7 +291,7 @@ func TestAttack_S57_Stats(t *testing.T) {
 	}
 }
 
-// finish ends what waits, without a look at it.
+// finish ends the waiting jobs without working on them.
 func (s *site) finish() {
 	s.is.Helper()
 	for range 2 { // it may be leased

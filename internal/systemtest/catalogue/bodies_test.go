@@ -74,7 +74,7 @@ func TestAttack_S75_BodiesWithoutEnd(t *testing.T) {
 	s.sound()
 }
 
-// send writes a body for as long as the server takes it, and returns what the answer comes to.
+// send writes a body for as long as the server takes it, and returns the outcome.
 func (s *site) send(t *testing.T, head string, body io.Reader) string {
 	t.Helper()
 	is := is.New(t)

@@ -15,8 +15,8 @@ import (
 	"example.com/recovery/internal/spy"
 )
 
-// Whoever reads the store can compute each code of a ticket's digest, and completes nothing: the
-// ticket itself is not there. The search is cut short: the true code is known here.
+// Whoever reads the store can compute the code of a ticket's digest, but completes nothing, because
+// the ticket itself is not stored. The test knows the code, so it need not search long.
 func TestAttack_S20_CodesWithTheStoreInHand(t *testing.T) {
 	everywhere(t, generous, func(s *site) {
 		ticket := s.withCode("billybob")
@@ -59,7 +59,7 @@ func TestAttack_S20_CodesWithTheStoreInHand(t *testing.T) {
 	})
 }
 
-// A code ends to the microsecond, when its token lives on; and no later than that.
+// A code expires to the microsecond, while its token lives on, and never after its token.
 func TestAttack_S23_CodesExpire(t *testing.T) {
 	row := func(s *site) {
 		for _, c := range []struct {
@@ -89,7 +89,7 @@ func TestAttack_S23_CodesExpire(t *testing.T) {
 	})
 }
 
-// Whatever fails, and whatever it says, neither tickets nor codes nor factors get anywhere.
+// Whatever fails, and whatever its error says, no ticket, code or factor leaks.
 func TestAttack_S29_TicketsCodesAndFactors(t *testing.T) {
 	const factor = "factor 220784"
 	// An application may take the spaces off before it repeats anything.
@@ -120,7 +120,7 @@ func TestAttack_S29_TicketsCodesAndFactors(t *testing.T) {
 		s.deliver()
 		s.mail.Fail(nil)
 		s.advance(2 * time.Hour)
-		s.deliver() // away with it
+		s.deliver() // ends what the failure left
 		// Codes as they may be typed.
 		for _, as := range []func(code string) string{
 			func(code string) string { return code },

@@ -17,7 +17,8 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// wrong returns a code that is not the one given, of its form; another for each i below 19.
+// wrong returns a code of the same form as the given one, but different, and another for each i
+// below 19.
 func wrong(code string, i int) string {
 	const letters = "BCDFGHJKLMNPQRSTVWXZ"
 	return letters[(strings.IndexByte(letters, code[0])+1+i)%len(letters):][:1] + code[1:]
@@ -33,8 +34,8 @@ func (s *site) lookedUp() (n int) {
 	return n
 }
 
-// With a ticket of one's own, five codes are looked up, by all instances together and whoever asks,
-// for as long as its code lives.
+// With a ticket, five codes are looked up while its code lives, by all instances together, whoever
+// asks.
 func TestAttack_S38_FiveTriesATicket(t *testing.T) {
 	everywhere(t, generous, func(s *site) {
 		instances := []*recovery.Service{s.Service, s.another(s.opts)}
@@ -62,7 +63,7 @@ func TestAttack_S38_FiveTriesATicket(t *testing.T) {
 		s.is.Equal(s.lookedUp(), 1) // 15 minutes after the first it is looked up again: in vain
 		s.is.True(strings.Contains(s.refusals(), "expired"))
 		s.is.Equal(s.hashed.Load(), int32(0))
-		s.lives(s.direct(), "3", token) // the token beside it is none the worse
+		s.lives(s.direct(), "3", token) // the mail's token still works
 		s.lives(s.byCode(), "3", s.again(billybob))
 		s.sound("3")
 	})
@@ -101,7 +102,8 @@ func TestAttack_S38_CodesAtOnce(t *testing.T) {
 	})
 }
 
-// A code is nothing without the ticket of its own request, and a ticket nothing without its code.
+// A code is useless without the ticket of its own request, and a ticket is useless without its
+// code.
 func TestAttack_S38_CodeWithoutItsTicket(t *testing.T) {
 	everywhere(t, generous, func(s *site) {
 		tokens := []string{s.token("billybob")}
@@ -136,7 +138,7 @@ func TestAttack_S38_CodeWithoutItsTicket(t *testing.T) {
 	})
 }
 
-// Only a wrong code uses up a try. What else may keep a right one from its end uses none.
+// Only a wrong code uses up a try. A right code that fails for another reason does not.
 func TestAttack_S38_WhatUsesNoTry(t *testing.T) {
 	fails := func(s *site, place string) error {
 		switch s.fails.Load() {
@@ -167,7 +169,7 @@ func TestAttack_S38_WhatUsesNoTry(t *testing.T) {
 		right := recovery.CompleteRequest{Ticket: own.ticket, Code: own.code, Password: newPassword}
 		try := func(want string, r recovery.CompleteRequest) {
 			s.is.Helper()
-			for range recovery.MaxTries - 1 { // of denials a code has no more
+			for range recovery.MaxTries - 1 { // a code has no more denials
 				got, panicked := panics(func() answer { return s.completes(r) })
 				if got.outcome != want && !(panicked && want == broken) {
 					s.t.Errorf("%v, %s: %s %s", s.fails.Load(), want, got.outcome, got.text)
@@ -215,7 +217,7 @@ func TestAttack_S38_WhatUsesNoTry(t *testing.T) {
 	})
 }
 
-// A try that cannot be given back is lost, and operators are told. The caller is not.
+// A try that cannot be given back is lost. The log says so, but the caller is not told.
 func TestAttack_S38_TryThatIsNotGivenBack(t *testing.T) {
 	everywhere(t, generous, func(s *site) {
 		own := s.typed[s.token("billybob")]
@@ -233,8 +235,8 @@ func TestAttack_S38_TryThatIsNotGivenBack(t *testing.T) {
 	})
 }
 
-// Whoever was named when the ticket was given, and for a ticket that never was, wrong codes have
-// the same answers, byte for byte and call for call.
+// Wrong codes get the same answers, byte for byte and call for call, whoever the ticket's request
+// named, and also for a ticket that was never given.
 func TestAttack_S38_TicketsTellNothing(t *testing.T) {
 	everywhere(t, withLimits, func(s *site) {
 		for range 3 {
@@ -272,15 +274,15 @@ func TestAttack_S38_TicketsTellNothing(t *testing.T) {
 	})
 }
 
-// With all the tickets that everybody together is given, and all their tries, less than a
-// thousandth of a guess an hour is right: also where each mail has as many codes as it may.
+// All tickets and all their tries together give less than a thousandth of a right guess an hour,
+// even if each mail has as many codes as it may.
 func TestAttack_S38_ExpectedHits(t *testing.T) {
 	is := is.New(t)
 	svc, err := recovery.New(memstore.New(), &mailertest.Recorder{}, nil)
 	is.NoErr(err)
 	defaults := svc.Options()
 
-	// What a code is, seen in many of them.
+	// The form of codes, seen in many of them.
 	s := newSite(t, onMemory(), nil)
 	for i := range 20 {
 		s.put(eligible(fmt.Sprint(100+i), fmt.Sprintf("shared%02d", i), "shared@example.com"))
@@ -315,7 +317,7 @@ func TestAttack_S38_ExpectedHits(t *testing.T) {
 	// A mail that is tried again has new codes, and the tries of its ticket come back meanwhile.
 	again := tries + float64(defaults.MaxRequestAge/defaults.CodeTTL)
 	is.True(tickets*again*float64(most)/space < 1e-3)
-	// The options give codes no longer life.
+	// No option gives codes a longer life.
 	is.Equal(defaults.CodeTTL, 15*time.Minute)
 	_, err = recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{CodeTTL: 15*time.Minute + 1})
 	is.True(err != nil)

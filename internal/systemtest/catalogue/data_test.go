@@ -10,8 +10,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// A vector with a slip of the pen would be one that tries something else. That each is tried is
-// seen by TestMain.
+// A vector with a typing error would test something else. TestMain checks that each one is used.
 func TestVectorsAreWellFormed(t *testing.T) {
 	is := is.New(t)
 	list, err := os.ReadFile("testdata/rows.txt")

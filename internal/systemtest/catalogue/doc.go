@@ -1,18 +1,18 @@
-// Package catalogue attacks account recovery as its catalogue of attacks says: a test named
-// TestAttack_S01_… for every row, on every store and through every entry that the row concerns.
+// Package catalogue has a test named TestAttack_S01_… for every row of the catalogue of attacks. It
+// runs on every store and through every entry that the row concerns.
 //
 // The stores are memstore, SQLite, PostgreSQL and MariaDB, found as package databases of
 // internal/systemtest/dbtest says. The entries are the Service itself, the Xandr format,
 // Rackspace's JSON and XML, and the pages of the portal. The mails of the Service itself have
-// codes, and what holds for a token is tried with its code, too. A request is driven to its end by
-// hand (Service.Deliver), by a clock that the test sets, so nothing sleeps and nothing depends on
-// the speed of a machine.
+// codes, and what must hold for a token is tested with its code, too. A request is driven to its
+// end by hand (Service.Deliver), by a clock that the test sets, so nothing sleeps and nothing
+// depends on the speed of a machine.
 //
 // # Rows
 //
 // testdata/rows.txt lists the rows. A test fails when one of them has no test in any package of the
 // repository, or when a test names a row that is not in the list. notYet in ledger_test.go lists
-// what of the catalogue is not there yet, and why. What the tests of this package did is counted
+// which parts of the catalogue are missing, and why. What the tests of this package did is counted
 // while they run (ledger_test.go). A subtest that attacked nothing fails; and when all tests ran,
 // so does a row's test without an attack, and a vector that nothing was attacked with.
 //
@@ -30,7 +30,7 @@
 //	types   the Content-Type headers of the body; the format's own if they are left out
 //	header  further header lines
 //	body    the body
-//	hex     true if value and body are hexadecimal, because they are no UTF-8
+//	hex     true if value and body are hexadecimal, because they are not UTF-8
 //	repeat  how often value, or the first fill in body, is repeated
 //	want    "malformed", "media type" and others: it is refused so, before any call of the Store;
 //	        "too long": refused as malformed or as too large, likewise;
@@ -53,10 +53,10 @@
 //	next:5                        the character at 5 replaced by the next one of the alphabet
 //	fit fitright nodash nopad     cut or filled to 32 bytes, without "-", without "=" at the end
 //
-// Fields mean there what the row needs: in S23 value is how the clock goes on, step by step; in S26
-// a user name; in S30 a path; in S31 a password, and want are the reasons; in S45 the text of an
-// error; in S46 what befalls the account; in S47 and S48 how long. In S27 the kind "pasted" is what
-// the portal takes off. In passwords.jsonl value is a password (S80, S81 with the hash in body), a
-// stored hash (S83), or a text that gets into a log (S84). Wants beside the outcomes: "refused" is
-// any of malformed, weak password, bad token, media type and too large.
+// There, the meaning of a field depends on the row: in S23 value is how the clock goes on, step by
+// step; in S26 a user name; in S30 a path; in S31 a password, and want are the reasons; in S45 the
+// text of an error; in S46 what happens to the account; in S47 and S48 how long. In S27 the kind
+// "pasted" is what the portal removes. In passwords.jsonl value is a password (S80, S81 with the
+// hash in body), a stored hash (S83), or a text that gets into a log (S84). Wants beside the
+// outcomes: "refused" is any of malformed, weak password, bad token, media type and too large.
 package catalogue

@@ -9,7 +9,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// SECURITY.md says of each promise which tests prove it: they must be there.
+// SECURITY.md names the tests that prove each promise: they must exist.
 func TestSecurityNamesTestsThatExist(t *testing.T) {
 	is := is.New(t)
 	root := filepath.Join("..", "..", "..")

@@ -21,13 +21,13 @@ import (
 	"example.com/recovery/internal/systemtest/formats"
 )
 
-// An answer is what a caller gets: what it comes to, and all of it but the date.
+// An answer is what a caller gets: its outcome, and all of it but the date.
 type answer struct {
 	outcome string // one of the words below
 	text    string
 }
 
-// What an answer comes to.
+// The outcomes of an answer.
 const (
 	accepted    = "accepted"
 	challenged  = "challenged"
@@ -66,7 +66,7 @@ type ask struct {
 	ask  func(identifier string) answer
 }
 
-// asks are those that the entry has.
+// asks returns the ways in which the entry can be asked.
 func (e *entry) asks() (all []ask) {
 	for _, a := range []ask{{"reset by name", "username", e.byName}, {"reset by address", "email", e.byEmail}, {"names", "email", e.names}} {
 		if a.ask != nil {
@@ -102,7 +102,7 @@ func (s *site) direct() *entry {
 }
 
 // byCode is direct, but a token is completed by the code that its mail had, too, and the ticket.
-// For what is no such token it is a wrong code with a ticket of its own.
+// For any other token it sends a wrong code with a ticket of its own.
 func (s *site) byCode() *entry {
 	e := s.direct()
 	e.name = "code"
@@ -124,7 +124,7 @@ func (s *site) completes(r recovery.CompleteRequest) answer {
 	return s.called(err)
 }
 
-// randomTicket returns one that nobody was given.
+// randomTicket returns a ticket that nobody was given.
 func randomTicket() string {
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw)

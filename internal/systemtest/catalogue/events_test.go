@@ -12,7 +12,7 @@ import (
 	"example.com/recovery/internal/spy"
 )
 
-// flush waits until the hooks of what was done so far have run, at every instance.
+// flush waits until the hooks of all events so far have run, at every instance.
 func (s *site) flush() {
 	s.is.Helper()
 	for _, svc := range append(s.others, s.Service) {
@@ -20,8 +20,8 @@ func (s *site) flush() {
 	}
 }
 
-// flushOf does so with an event of its own, which is a routine one: those that matter go before it,
-// and the routine ones run in order. Where so many wait that it is dropped, it is said again.
+// flushOf does so with a routine event of its own: important events go before it, and routine ones
+// run in order. If it is dropped because too many wait, it is sent again.
 func (s *site) flushOf(svc *recovery.Service) {
 	s.is.Helper()
 	for {
@@ -58,7 +58,7 @@ func (s *site) takeEvents() (jobs []recovery.JobEvent, limits []recovery.LimitEv
 // own.
 var marks = netip.MustParsePrefix("fdff::/16")
 
-// An eventLog records what hooks are told, as one line each with all that an event holds.
+// An eventLog records the events of hooks, one line each, with all their fields.
 type eventLog struct {
 	spy.Log
 	flushed chan netip.Addr

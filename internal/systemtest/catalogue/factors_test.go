@@ -40,8 +40,8 @@ var forms = []form{
 	}},
 }
 
-// Of the factors for a mail five are looked at, by its token and its code together, by all
-// instances together and whoever asks.
+// Five factors are checked for a mail: for its token and its code together, by all instances
+// together, whoever asks.
 func TestAttack_S36_FiveWrongFactors(t *testing.T) {
 	const tries = 5
 	everywhere(t, twoFactors, func(s *site) {
@@ -98,8 +98,7 @@ func TestAttack_S36_FactorsAtOnce(t *testing.T) {
 	})
 }
 
-// Whoever only asks what is needed uses up nothing, through whichever entry, and is told the same
-// each time.
+// Asking only what is needed uses up no try, through any entry, and gets the same answer each time.
 func TestAttack_S36_AskingForTheChallenge(t *testing.T) {
 	onEntries(t, apart, twoFactors, func(s *site, e *entry) {
 		s.client = elsewhere(1)

@@ -19,7 +19,8 @@ func fewPerClient(s *site, o *recovery.Options) {
 	o.Limits.CompletePerClient = o.Limits.PerClient
 }
 
-// passing has calls made by so many clients, and returns how many were not over the limit.
+// passing makes n calls, each as the client that as sets, and returns how many were not over the
+// limit.
 func (s *site) passing(n int, as func(i int), call func() answer) (passed int) {
 	s.is.Helper()
 	for i := range n {
@@ -43,13 +44,13 @@ func (e *entry) calls() map[string]func() answer {
 	}
 }
 
-// httpApart is apart for a row about requests of HTTP.
+// httpApart is apart for a row about HTTP requests.
 func httpApart(k kind, e *entry) bool {
 	return e.send != nil && (k.name == "memstore" || e.name == "Xandr")
 }
 
-// What middleware leaves in RemoteAddr may have no port, or be no address at all. Nobody is
-// unlimited because of it.
+// Middleware may leave an address without a port in RemoteAddr, or no address at all. That makes
+// nobody unlimited.
 func TestAttack_S79_RemoteAddrOfMiddleware(t *testing.T) {
 	onEntries(t, httpApart, fewPerClient, func(s *site, e *entry) {
 		as := func(remotes ...string) func(int) {
@@ -69,7 +70,7 @@ func TestAttack_S79_RemoteAddrOfMiddleware(t *testing.T) {
 					s.t.Errorf("%s, %s: %d passed", name, c.what, got)
 				}
 			}
-			s.is.Equal(s.passing(20, func(i int) { as(fmt.Sprintf("203.0.113.%d", 100+i))(0) }, call), 20) // who can be told apart is
+			s.is.Equal(s.passing(20, func(i int) { as(fmt.Sprintf("203.0.113.%d", 100+i))(0) }, call), 20) // distinguishable clients do pass
 		}
 		s.is.Equal(strings.Count(s.log.String(), "without the address"), 1) // told once
 		s.remote = nil
@@ -77,7 +78,7 @@ func TestAttack_S79_RemoteAddrOfMiddleware(t *testing.T) {
 	})
 }
 
-// The same with an application's own function that finds no address in its header.
+// The same for an application's own function that finds no address in its header.
 func TestAttack_S79_HeaderThatCannotBeRead(t *testing.T) {
 	with := func(s *site, o *recovery.Options) {
 		fewPerClient(s, o)
@@ -102,12 +103,13 @@ func TestAttack_S79_HeaderThatCannotBeRead(t *testing.T) {
 	})
 }
 
-// elsewhere returns clients that have nothing to do with each other.
+// elsewhere returns clients in unrelated networks.
 func elsewhere(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
 }
 
-// Whoever has many networks is not many clients, and many people behind one translator are.
+// An attacker with many nested networks does not count as many clients; many people behind one
+// translator do.
 func TestAttack_S90_NestedAndTranslatedNetworks(t *testing.T) {
 	onEntries(t, apart, fewPerClient, func(s *site, e *entry) {
 		for name, call := range e.calls() {
@@ -140,7 +142,7 @@ func TestAttack_S90_NestedAndTranslatedNetworks(t *testing.T) {
 	})
 }
 
-// One network does not use up what is for all.
+// One network does not use up the global limit.
 func TestAttack_S90_OneNetworkAndTheOthers(t *testing.T) {
 	with := func(s *site, o *recovery.Options) {
 		fewPerClient(s, o)

@@ -20,8 +20,8 @@ func panicOn(method string) func(string) error {
 	}
 }
 
-// panics calls f, and returns whether it panicked: a direct call hands on what the application's
-// own store panics with.
+// panics calls f, and returns whether it panicked: a direct call passes on a panic of the
+// application's own store.
 func panics(f func() answer) (got answer, panicked bool) {
 	defer func() {
 		if recover() != nil {
@@ -31,7 +31,8 @@ func panics(f func() answer) (got answer, panicked bool) {
 	return f(), false
 }
 
-// A panic of what the application supplies is an answer without its text, and the process goes on.
+// If code of the application panics, the answer does not have the panic's text, and the process
+// goes on.
 func TestAttack_S78_Panics(t *testing.T) {
 	with := func(s *site, o *recovery.Options) {
 		boom := func(place string) {

@@ -12,11 +12,11 @@ import (
 	"example.com/recovery/internal/systemtest/formats"
 )
 
-// pages are what the portal answers to.
+// pages lists the portal's pages.
 var pages = []string{"", "password", "password-sent", "username", "username-sent", "reset", "done", "portal.css", "portal.js", "elsewhere"}
 
-// What another site has a browser send is refused by the pages. The other entries have nothing to
-// protect: they read no cookie, and their answers are for no other origin to read.
+// The pages refuse requests that another site makes a browser send. The other entries have nothing
+// to protect: they read no cookie, and no other origin can read their answers.
 func TestAttack_S70_OtherSites(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		portal := s.over(formats.Portal)
@@ -81,8 +81,8 @@ func TestAttack_S71_FramedCachedReflected(t *testing.T) {
 				s.is.True(!strings.Contains(got.text, "evil") && !strings.Contains(got.text, "alert(1)"))
 			}
 		}
-		// What is refused is not repeated, whatever was wrong with it; but for the pages' own fields, as
-		// text.
+		// A refusal does not repeat the request, whatever was wrong with it, except for the pages'
+		// own fields, as text.
 		for _, name := range entryNames[1:] {
 			e := s.entry(name)
 			path, _, _ := s.forms(name)
@@ -113,8 +113,7 @@ func TestAttack_S73_HostileXML(t *testing.T) { tryRow(t, "S73", "bodies") }
 
 func TestAttack_S74_WrongMediaTypes(t *testing.T) { tryRow(t, "S74", "bodies") }
 
-// A method that is named elsewhere than in the request line is not heard, and a body of a method
-// that reads is not read.
+// A method named anywhere but in the request line is ignored, and so is the body of a GET or HEAD.
 func TestAttack_S76_MethodOverrides(t *testing.T) {
 	onEntries(t, httpApart, nil, func(s *site, e *entry) {
 		token := s.token("victim")
@@ -153,7 +152,7 @@ func TestAttack_S76_MethodOverrides(t *testing.T) {
 	})
 }
 
-// Who asks is the connection's address, by the prefix that one customer has.
+// A client is the connection's address, or the prefix that one customer has.
 func TestAttack_S77_ClientAddresses(t *testing.T) {
 	const burst = 3
 	limits := func(_ *site, o *recovery.Options) {
@@ -201,7 +200,7 @@ func TestAttack_S77_ClientAddresses(t *testing.T) {
 				}
 			}
 		}
-		// The neighbours are other clients.
+		// Neighbouring networks are other clients.
 		for _, addr := range []string{"198.51.100.3", "2001:db8:1:2::1", "2001:db8:1::1"} {
 			s.client = netip.MustParseAddr(addr)
 			s.is.Equal(e.byName("nobodyxx").outcome, accepted)

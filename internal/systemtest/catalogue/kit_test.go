@@ -31,7 +31,8 @@ const (
 	noToken     = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa" // well-formed, and nobody's
 )
 
-// A site is an application with account recovery: all of it at hand, and the worker driven by hand.
+// A site is an application with account recovery. Tests reach all its parts, and drive the worker
+// by hand.
 type site struct {
 	*recovery.Service
 	ground
@@ -120,7 +121,7 @@ func newSite(t *testing.T, g ground, with func(*site, *recovery.Options)) *site 
 	return s
 }
 
-// mount makes new handlers, which have told the log of nothing yet.
+// mount makes new handlers, which have logged nothing yet.
 func (s *site) mount() {
 	s.is.Helper()
 	pages := sync.OnceValue(func() http.Handler { // trying its templates takes longer than most tests of a row
@@ -192,8 +193,8 @@ func onEntries(t *testing.T, about func(kind, *entry) bool, with func(*site, *re
 	})
 }
 
-// apart is for a row that is about the entry or the store but not about both: every entry on
-// memstore, every store through the direct call.
+// apart is for a row about the entry or the store but not about their combination: it runs every
+// entry on memstore, and every store through the direct call.
 func apart(k kind, e *entry) bool { return k.name == "memstore" || e.name == "direct" }
 
 func quickHash(password string) string {
@@ -240,7 +241,7 @@ func (s *site) advance(d time.Duration) {
 	s.now = s.now.Add(d)
 }
 
-// deliver works the queue off and returns the mails that were sent.
+// deliver works until the queue is empty, and returns the mails that were sent.
 func (s *site) deliver() []recovery.Message {
 	s.is.Helper()
 	before := len(s.mail.Messages())
@@ -321,7 +322,7 @@ func (s *site) stored() map[string]string {
 	return all
 }
 
-// mailed has sound look for the tokens and codes of a mail from now on, and for their ticket.
+// mailed makes sound look for the tokens and codes of a mail from now on, and for their ticket.
 func (s *site) mailed(m recovery.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -337,17 +338,17 @@ func (s *site) mailed(m recovery.Message) {
 	}
 }
 
-// plain is a code without what stands between its letters.
+// plain returns a code without its separators.
 func plain(code string) string { return strings.ReplaceAll(code, "-", "") }
 
-// secret has sound look for text from now on.
+// secret makes sound look for text from now on.
 func (s *site) secret(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.secrets = append(s.secrets, text)
 }
 
-// serve starts a real server, on which bodies and connections are what they are on the net.
+// serve starts a real server, with real bodies and connections.
 func (s *site) serve() *httptest.Server {
 	if s.server == nil {
 		s.server = httptest.NewServer(s.mux)

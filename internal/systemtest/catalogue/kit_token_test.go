@@ -22,8 +22,8 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// steps are what a template of testdata can do to a text; see doc.go. What cannot be decoded is
-// none.
+// steps are what a template of testdata can do to a text; see doc.go. A step fails if its text
+// cannot be decoded.
 var steps = map[string]func(text string) (string, bool){
 	"upper":    whole(strings.ToUpper),
 	"lower":    whole(strings.ToLower),
@@ -97,7 +97,7 @@ func shifted(s string, least, most, by rune) string {
 }
 
 // cut does the steps that have a number: "head:5" keeps the first five bytes, "tail:5" what follows
-// them, "next:5" has the byte at 5 take the next value that the alphabet of tokens has.
+// them, "next:5" replaces the byte at 5 with the next one of the tokens' alphabet.
 func cut(step, text string) (string, bool) {
 	name, number, ok := strings.Cut(step, ":")
 	n, err := strconv.Atoi(number)
@@ -177,14 +177,14 @@ func (s *site) meets(v vector, e *entry, got answer) {
 // is reports whether a vector is for the entry.
 func (v vector) is(e *entry) bool { return v.Entry == "" || v.Entry == e.name }
 
-// turn reports whether the i-th vector is for this entry: memstore sees every vector through every
-// entry, a database each of them through one, because it is the formats that differ.
+// turn reports whether the i-th vector is for this entry. memstore gets every vector through every
+// entry, a database gets each through one, because only the formats differ.
 func (s *site) turn(e *entry, i int) bool {
 	return s.db == nil || entryNames[i%len(entryNames)] == e.name
 }
 
 // throughEach runs a row on every store, through one entry after the other on the same site, and
-// with codes in the place of tokens.
+// with codes instead of tokens.
 func throughEach(t *testing.T, with func(*site, *recovery.Options), run func(s *site, e *entry)) {
 	t.Helper()
 	everywhere(t, with, func(s *site) {
@@ -207,12 +207,12 @@ func (e *entry) life() time.Duration {
 // lives checks that the token is good, by using it.
 func (s *site) lives(e *entry, id, token string) {
 	s.is.Helper()
-	defer s.attacks.Store(s.attacks.Load())                      // this is none
+	defer s.attacks.Store(s.attacks.Load())                      // this is no attack
 	s.is.Equal(e.complete(token, newPassword).outcome, accepted) // the token must work
 	s.is.True(s.verifies(id, newPassword))
 }
 
-// dies checks that a dead token's answer is that to a token that never was.
+// dies checks that a dead token gets the answer of a token that never existed.
 func (s *site) dies(e *entry, token string) {
 	s.is.Helper()
 	got, never := e.complete(token, newPassword), e.complete(noToken, newPassword)
@@ -220,10 +220,10 @@ func (s *site) dies(e *entry, token string) {
 	s.is.Equal(got, never) // the answer must tell nothing
 }
 
-// billybob is the account that most rows are about.
+// billybob is the account that most rows use.
 var billybob = eligible("3", "billybob", "billybob@example.com")
 
-// again puts the account as it was, with the old password, and returns a new token for it.
+// again restores the account with the old password, and returns a new token for it.
 func (s *site) again(a recovery.Account) string {
 	s.is.Helper()
 	s.put(a)
@@ -256,7 +256,7 @@ func digest(t *testing.T, token string) recovery.Digest {
 	return parsed.Digest()
 }
 
-// values returns every value of every table of the site's database, or of what memstore dumps, as
+// values returns every value of every table of the site's database, or of memstore's dump, as
 // bytes.
 func (s *site) values() (all []string) {
 	s.is.Helper()

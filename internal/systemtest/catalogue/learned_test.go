@@ -24,7 +24,7 @@ func (a ask) of(name string) string {
 	return name
 }
 
-// withLimits has an account mailed twice an hour.
+// withLimits lets an account be mailed twice an hour.
 func withLimits(s *site, o *recovery.Options) {
 	generous(s, o)
 	o.Limits.PerAccount = recovery.Limit{Burst: 2, Every: time.Hour}
@@ -40,8 +40,8 @@ func shape(calls []string) string {
 
 var errForeign = errors.New("connection refused by 192.0.2.77")
 
-// A database or a mail system that fails, fails for everybody alike, and for nobody where it
-// matters later.
+// A failing database or mail system fails for every name alike, and a failure that comes later
+// changes no answer.
 func TestAttack_S52_FailuresTellNothing(t *testing.T) {
 	onEntries(t, apart, nil, func(s *site, e *entry) {
 		s.trace.fail(func(string) error { return errForeign })
@@ -53,13 +53,13 @@ func TestAttack_S52_FailuresTellNothing(t *testing.T) {
 				s.is.Equal(a.ask(a.of(name)), want)
 			}
 		}
-		// For tokens the same holds: the limits and the look-up fail before anything is known.
+		// The same holds for tokens: the limits and the look-up fail before anything is known.
 		s.trace.fail(nil)
 		token := s.token("victim")
 		s.trace.fail(failOn("FindReset", errForeign))
 		s.is.Equal(e.complete(token, newPassword), e.complete(noToken, newPassword))
 
-		// Whoever is mailed, and whatever fails then, the answers before and after are the same.
+		// The answers before and after are the same, whoever is mailed and whatever fails then.
 		for name, failure := range map[string]func(){
 			"the mail system":          func() { s.mail.Fail(func(recovery.Message) error { return errForeign }) },
 			"the mail system for good": func() { s.mail.Fail(func(recovery.Message) error { return recovery.ErrPermanent }) },

@@ -18,9 +18,8 @@ var ledger = struct {
 	tried   map[string]bool // vectors, by file and line
 }{attacks: map[string]int{}, tried: map[string]bool{}}
 
-// notYet are the rows of the catalogue of attacks that have no test, or lack the part that is
-// named, because what they attack or ask for is not built yet. What is built has to leave this
-// list.
+// notYet lists the rows of the catalogue that have no test, or lack the named part, because what
+// they attack is not built yet. What gets built must leave this list.
 var notYet = []struct{ row, part, why string }{
 	{"S57", "an external engine at work", "there is none among the examples to try it with"},
 	{"S67", "", "smtpmailer signs for ever (no x=), and does not cover every header that is absent"},
@@ -42,9 +41,8 @@ func (v vector) tried() {
 	ledger.tried[v.at] = true
 }
 
-// reckon ends a site. An attack is an answer that the site gave, but to the honest requests of
-// lives and works. A test of a row must have made some, and have looked with sound at what came of
-// the last.
+// reckon ends a site. An attack is any answer of the site, except those to the honest requests of
+// lives and works. A test of a row must have made some, and have called sound after the last.
 func (s *site) reckon() {
 	if !strings.HasPrefix(s.t.Name(), "TestAttack_") || s.t.Failed() || s.t.Skipped() {
 		return

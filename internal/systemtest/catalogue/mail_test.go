@@ -20,7 +20,7 @@ import (
 
 var renderer = sync.OnceValues(func() (*mailer.Renderer, error) { return mailer.New(nil) })
 
-// render words a mail.
+// render renders a mail.
 func (s *site) render(m recovery.Message) mailer.Mail {
 	s.is.Helper()
 	r, err := renderer()
@@ -30,7 +30,7 @@ func (s *site) render(m recovery.Message) mailer.Mail {
 	return mail
 }
 
-// rendered is all that the reader of a mail gets, with what chance decided masked.
+// rendered is all that the reader of a mail gets, with random parts masked.
 func (s *site) rendered(m recovery.Message) string {
 	s.is.Helper()
 	mail := s.render(m)
@@ -44,14 +44,14 @@ func (s *site) rendered(m recovery.Message) string {
 	return text
 }
 
-// What a request says of its host reaches neither the mail nor the answer. The lines are sent over
-// a connection; some are refused by net/http itself.
+// The host that a request names reaches neither the mail nor the answer. The lines are sent over a
+// connection; net/http itself refuses some.
 func TestAttack_S60_HostHeader(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		baseline := map[string]string{}
 		for _, v := range s.vectors("hosts", "S60") {
 			if s.db != nil && len(v.Header) == 2 {
-				continue // what the wire has to do with the store shows in the others
+				continue // the other entries show how the wire and the store interact
 			}
 			for _, name := range entryNames[1:] {
 				path, media, body := s.forms(name)
@@ -100,7 +100,7 @@ func (s *site) forms(name string) (path, media, body string) {
 
 var languageTags = regexp.MustCompile(`^[A-Za-z0-9,-]{0,64}$`)
 
-// What a caller says of its languages is tags or nothing, and so is what an account has stored.
+// A caller's languages become tags or nothing, and so does the stored locale of an account.
 func TestAttack_S61_LineBreaksInHeaders(t *testing.T) {
 	onEntries(t, apart, nil, func(s *site, e *entry) {
 		for _, v := range s.vectors("texts", "S61") {
@@ -198,7 +198,7 @@ func TestAttack_S62_MarkupInUsernames(t *testing.T) {
 					s.t.Errorf("%s: %q is in the mail", v.What, bad)
 				}
 			}
-			for line := range strings.Lines(mail.Text) { // no name goes on as a sentence of ours
+			for line := range strings.Lines(mail.Text) { // no name continues as a sentence of the mail
 				if strings.Contains(line, "is not yours") {
 					s.is.Equal(strings.TrimSpace(line), v.Value)
 				}
@@ -235,7 +235,7 @@ func TestAttack_S66_FloodOfOneMailbox(t *testing.T) {
 		if e.name == "direct" {
 			each = 10
 		}
-		if s.db != nil { // where 10,000 take a minute
+		if s.db != nil { // there 10,000 take a minute
 			clients, each = 100, 3
 		}
 		names := []string{"billybob", "billybob1", " BillyBob ", "nobodyxx", "billybob4", "BILLYBOB"}
@@ -274,7 +274,7 @@ func TestAttack_S66_FloodOfOneMailbox(t *testing.T) {
 	})
 }
 
-// The mail that tells where to log in comes once an hour, and uses up nothing of the tokens' limit.
+// The mail that says where to log in comes once an hour, and does not use up the limit of tokens.
 func TestAttack_S66_FloodOfSignInMails(t *testing.T) {
 	with := func(_ *site, o *recovery.Options) {
 		o.Limits = recovery.Limits{Global: recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}} // the others are the defaults

@@ -20,8 +20,8 @@ import (
 	"example.com/recovery/internal/spy"
 )
 
-// A password without end is turned away before the Store is asked and before anything is hashed.
-// Of some the bytes alone are too many: the policy lets as many characters pass as can be.
+// An endless password is refused before any call of the Store and before any hashing. Some have too
+// many bytes only: the policy allows the greatest number of characters.
 func TestAttack_S80_PasswordsWithoutEnd(t *testing.T) {
 	lax := func(s *site, o *recovery.Options) {
 		generous(s, o)
@@ -41,7 +41,7 @@ func TestAttack_S80_PasswordsWithoutEnd(t *testing.T) {
 				}
 				s.meets(v, e, got)
 				s.is.True(e.name != "direct" || got.outcome == weak)
-				s.is.True(len(got.text) < 16<<10) // it does not come back
+				s.is.True(len(got.text) < 16<<10) // the answer does not repeat it
 			}
 			if e.name == "direct" {
 				s.is.True(quickest(func() { e.complete(token, v.Value) }) < time.Millisecond)
@@ -81,7 +81,7 @@ func TestAttack_S81_BcryptCutsNothingOff(t *testing.T) {
 
 var verdicts = map[string]error{"match": nil, "mismatch": recovery.ErrPasswordMismatch, "unsupported": recovery.ErrUnsupportedHash}
 
-// A stored hash that would stop the program is refused before a byte of its memory is taken.
+// A stored hash that would exhaust the memory is refused before any of it is allocated.
 func TestAttack_S83_HostileStoredHashes(t *testing.T) {
 	for _, v := range vectors(t, "passwords", "S83") {
 		for _, password := range []string{newPassword, "", strings.Repeat("x", 1024)} {
@@ -154,8 +154,7 @@ func parsed(t *testing.T, line string) map[string]string {
 	return fields
 }
 
-// checkLog checks that the text of a log has as many lines as records, which read as they were
-// written.
+// checkLog checks that a log has as many lines as records, and that the lines read back as written.
 func checkLog(t *testing.T, text string) (records []map[string]string) {
 	t.Helper()
 	for _, r := range strings.ReplaceAll(text, "\n", "") {
@@ -173,7 +172,7 @@ func checkLog(t *testing.T, text string) (records []map[string]string) {
 	return records
 }
 
-// What a database answers gets into the logs of the adapters.
+// A database's error text gets into the logs of the adapters.
 func TestAttack_S84_LogOfTheEntries(t *testing.T) {
 	onEntries(t, apart, generous, func(s *site, e *entry) {
 		for i, v := range s.vectors("passwords", "S84") {
@@ -207,14 +206,14 @@ func TestAttack_S84_LogOfTheEntries(t *testing.T) {
 	})
 }
 
-// What mail servers, databases and breach services answer, and what is in a panic, gets to the
-// worker's.
+// The error texts of mail servers, databases and breach services, and of panics, get into the
+// worker's log.
 func TestAttack_S84_LogOfTheWorker(t *testing.T) {
 	onStores(t, func(t *testing.T, k kind) {
 		log, fault := &scribe{}, error(nil)
 		var s *site
 		var e *entry
-		begin := func() { // a service that has told of no fault within the minute
+		begin := func() { // a service that has logged no fault within the minute
 			s = newSite(t, k.empty(t), func(_ *site, o *recovery.Options) {
 				o.Logger = log.logger()
 				o.Policy = &recovery.Policy{Breached: func(context.Context, string) (bool, error) { return false, fault }}

@@ -28,7 +28,7 @@ func allow(names ...string) func(context.Context, recovery.Account) (bool, error
 	}
 }
 
-// As soon as there are several portals, each must say which accounts it is for.
+// If there are several portals, each must say which accounts it is for.
 func TestAttack_S35_SeveralPortalsMustBeBound(t *testing.T) {
 	is := is.New(t)
 	anybody := recovery.Portal{URL: portalURL}
@@ -83,7 +83,8 @@ func namesPortals(_ kind, e *entry) bool {
 	return e.name == "direct" || strings.HasPrefix(e.name, "Rackspace")
 }
 
-// A caller names a portal that is not for the account: there is no link to it, and nothing to see.
+// A caller names a portal that is not for the account: no link is mailed, and the caller sees no
+// difference.
 func TestAttack_S35_PortalOfOthers(t *testing.T) {
 	onEntries(t, namesPortals, staffed, func(s *site, e *entry) {
 		text := func(a answer, username string) answer {
@@ -193,7 +194,7 @@ func TestAttack_S35_PortalChangesItsTenants(t *testing.T) {
 	})
 }
 
-// Of an address's accounts, those get a link that the portal is for.
+// Of the accounts of an address, only those that the portal is for get a link.
 func TestAttack_S35_SomeAccountsOfAnAddress(t *testing.T) {
 	everywhere(t, staffed, func(s *site) {
 		err := spy.Err(s.RequestReset(s.ctx, recovery.ResetRequest{Email: "alice@example.com", Portal: "staff", Client: s.client}))
@@ -202,14 +203,14 @@ func TestAttack_S35_SomeAccountsOfAnAddress(t *testing.T) {
 		s.is.Equal(len(mails), 1)
 		s.is.Equal(len(mails[0].Resets), 1)
 		s.is.Equal(mails[0].Resets[0].Username, "alicia")
-		s.is.Equal(mails[0].MoreResets, 0) // nor is anything said of the other
+		s.is.Equal(mails[0].MoreResets, 0) // the mail says nothing of the other
 		rendered := s.rendered(mails[0])
 		s.is.True(strings.Contains(rendered, "alicia") && !strings.Contains(rendered, "alice\n") && !strings.Contains(rendered, "“alice”"))
 		s.sound()
 	})
 }
 
-// The portal is asked for each try, so what changes before the mail counts; one that fails is asked
+// Portal.Allow is asked at each try, so a change before the mail counts. If it fails, it is asked
 // again.
 func TestAttack_S35_AllowChangesItsMind(t *testing.T) {
 	var mind func(context.Context, recovery.Account) (bool, error)
@@ -219,7 +220,7 @@ func TestAttack_S35_AllowChangesItsMind(t *testing.T) {
 			"staff": {URL: "https://staff.example/reset", Allow: allow()},
 		}
 	}
-	s := newSite(t, onMemory(), fickle) // what the store has to do with it is nothing
+	s := newSite(t, onMemory(), fickle) // the store makes no difference
 	for what, c := range map[string]struct {
 		then  func(context.Context, recovery.Account) (bool, error)
 		mails int
@@ -230,7 +231,7 @@ func TestAttack_S35_AllowChangesItsMind(t *testing.T) {
 		mind = func(context.Context, recovery.Account) (bool, error) { return true, errors.New("not now") }
 		s.advance(time.Hour)
 		s.is.Equal(s.through(s.direct(), "billybob", "web").outcome, accepted)
-		s.is.Equal(len(s.deliver()), 0) // not while it cannot say
+		s.is.Equal(len(s.deliver()), 0) // not while Allow fails
 		mind = c.then
 		s.advance(10 * time.Minute)
 		if got := len(s.deliver()); got != c.mails {

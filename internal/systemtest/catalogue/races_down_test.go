@@ -13,8 +13,8 @@ import (
 	"example.com/recovery/internal/spy"
 )
 
-// late has a method fail after its call has taken effect, as a connection that is cut in a COMMIT
-// does.
+// late makes a method fail after its call has taken effect, as when a connection is cut in a
+// COMMIT.
 func late(store recovery.Store, failing string, cut error) recovery.Store {
 	return spy.On(store, func(ctx context.Context, method string, _ any, call func(context.Context) error) error {
 		if err := call(ctx); err != nil || method != failing {
@@ -24,8 +24,8 @@ func late(store recovery.Store, failing string, cut error) recovery.Store {
 	})
 }
 
-// What is left when the database has tried again in vain: the caller is told to come back, no more,
-// and the token lives. That it tries again, and as a whole, is tested in store/sqlstore.
+// The state after all retries failed: the caller is told to come back, and no more, and the token
+// lives. Package sqlstore has the tests of the retries.
 func TestAttack_S45_DatabaseFails(t *testing.T) {
 	onEntries(t, apart, generous, func(s *site, e *entry) {
 		token := s.token("billybob")
@@ -57,7 +57,7 @@ func TestAttack_S45_DatabaseFails(t *testing.T) {
 				if told[call] == (answer{}) {
 					told[call] = got
 				}
-				s.is.Equal(got, told[call]) // nothing is told of what failed
+				s.is.Equal(got, told[call]) // the answer does not say what failed
 			}
 		}
 		s.lives(e, "3", token)
@@ -65,8 +65,8 @@ func TestAttack_S45_DatabaseFails(t *testing.T) {
 	})
 }
 
-// Who was told that it failed, while it had been done, finds the token used and the password
-// changed.
+// A caller who was told of a failure, although the reset was done, finds the token used and the
+// password changed.
 func TestAttack_S45_DatabaseFailsAfterTheEffect(t *testing.T) {
 	cut := errors.New("read tcp 127.0.0.1:5432: connection reset by peer")
 	throughEach(t, generous, func(s *site, e *entry) {
@@ -122,7 +122,7 @@ func TestAttack_S45_DatabaseFailsTheWorker(t *testing.T) {
 	})
 }
 
-// befalls does to billybob's account what a vector says.
+// befalls changes billybob's account as a vector says.
 func (s *site) befalls(what string) {
 	s.is.Helper()
 	a := billybob
@@ -153,7 +153,7 @@ func (s *site) befalls(what string) {
 			s.put(eligible("99", "billybob", "billybob@example.com"))
 			continue
 		default:
-			s.t.Fatalf("%q is nothing that can befall an account", what)
+			s.t.Fatalf("%q is no known change of an account", what)
 		}
 		s.is.NoErr(s.Put(a, s.hashes["3"]))
 	}

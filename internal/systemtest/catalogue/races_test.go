@@ -38,7 +38,7 @@ func TestAttack_S40_OneWinner(t *testing.T) {
 				}
 			}
 			s.is.True(winner >= 0)
-			s.is.True(s.verifies("3", password(winner))) // whose password it is
+			s.is.True(s.verifies("3", password(winner))) // the stored password is the winner's
 			notices := s.deliver()
 			s.is.Equal(len(notices), 1)
 			s.is.Equal(notices[0].Kind, recovery.MessagePasswordChanged)
@@ -81,7 +81,7 @@ func TestAttack_S40_TokensOfOneRequest(t *testing.T) {
 	})
 }
 
-// A request is asked for and mailed while an older token is used. One of them came first.
+// A request is made and mailed while an older token is used. One of them comes first.
 func TestAttack_S41_RequestRacesCompletion(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		for i := range 12 {
@@ -113,7 +113,7 @@ func TestAttack_S41_RequestRacesCompletion(t *testing.T) {
 			s.is.True(newer != "") // the request is mailed in either order
 			completed := answers[0].outcome == accepted
 			s.is.Equal(s.verifies("3", newPassword), completed)
-			s.is.Equal(notices == 1, completed) // changed and told, or neither
+			s.is.Equal(notices == 1, completed) // changed with a notice, or neither
 			s.dies(e, older)                    // used, or superseded
 			got := e.complete(newer, "Another#s-Quarry8")
 			// Made before the older one was used, it went with it. Made after, or instead, it works.
@@ -127,7 +127,7 @@ func TestAttack_S41_RequestRacesCompletion(t *testing.T) {
 
 const atOnce = 500 // requests
 
-// deliverTogether works the queue off with some workers at once, and returns the mails by the age
+// deliverTogether empties the queue with several workers at once, and returns the mails by the age
 // of their requests.
 func (s *site) deliverTogether() []recovery.Message {
 	s.is.Helper()
@@ -179,8 +179,8 @@ func TestAttack_S42_FiveHundredRequestsAtOnce(t *testing.T) {
 	})
 }
 
-// As many clients ask for one mailbox by two names and the address, and for the names. None
-// supersedes another's, so it is the limit alone that bounds the mails.
+// As many clients ask for one mailbox, by two names and the address, and for the names. None
+// supersedes another's mail, so only the limit bounds the mails.
 func TestAttack_S42_FiveHundredClientsAtOnce(t *testing.T) {
 	limits := func(s *site, o *recovery.Options) {
 		generous(s, o)
@@ -216,8 +216,7 @@ func TestAttack_S42_FiveHundredClientsAtOnce(t *testing.T) {
 	})
 }
 
-// Killed between the mail system's acceptance and the note of it: the outcome is never written
-// down.
+// The worker is killed after the mail system accepted a mail: the outcome is never stored.
 func TestAttack_S44_OutcomeLost(t *testing.T) {
 	for use, which := range []string{"first mail", "second mail"} {
 		t.Run(which, func(t *testing.T) {

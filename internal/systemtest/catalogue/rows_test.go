@@ -74,8 +74,8 @@ func (a attackTest) canFail() bool {
 }
 
 // Every row of the list has a test somewhere in the repository, and every such test has its row.
-// What the tests of this package did is in the ledger, which TestMain looks at; of the others it is
-// seen here that they can fail. The rows that are not there yet are told.
+// The ledger, which TestMain checks, says what the tests of this package did. This test checks that
+// the others can fail, and logs the rows that are missing.
 func TestEveryRowHasATest(t *testing.T) {
 	is := is.New(t)
 	list, err := os.ReadFile("testdata/rows.txt")

@@ -14,8 +14,8 @@ import (
 	"example.com/recovery"
 )
 
-// sound is what every row ends with: the passwords of all accounts are as they were, but for the
-// accounts named, and nothing that was kept, told or logged holds a part of a token or a password.
+// sound ends every row. It checks that no password changed except those of the named accounts, and
+// that nothing stored, answered or logged holds a part of a token or a password.
 func (s *site) sound(changed ...string) {
 	s.is.Helper()
 	s.judged = s.attacks.Load()

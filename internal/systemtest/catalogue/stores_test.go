@@ -23,7 +23,7 @@ import (
 	"example.com/recovery/store/storetest"
 )
 
-// A ground is an empty store to build on, with the application's side of it.
+// A ground is an empty store, with the application's access to its accounts.
 type ground struct {
 	storetest.Harness
 	db      *sql.DB // nil for memstore
@@ -56,8 +56,8 @@ func onMemory() ground {
 
 var opened sync.Map // of grounds by their dialect
 
-// onServer has one database for all tests, and empties it for each. What is committed need not be
-// on disk: no test of this package cuts the power.
+// onServer has one database for all tests, and empties it for each. Commits need not reach the
+// disk, because no test of this package cuts the power.
 func onServer(d sqlstore.Dialect) func(t *testing.T) ground {
 	return func(t *testing.T) ground {
 		t.Helper()
@@ -88,7 +88,7 @@ func serverOf(d sqlstore.Dialect) databases.Server {
 	return databases.Servers[i]
 }
 
-// A lasting is a test whose cleanups wait for the end of the package: it makes what all tests
+// A lasting is a testing.TB whose cleanups wait for the end of the package, for what all tests
 // share.
 type lasting struct{ testing.TB }
 
@@ -131,8 +131,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A traceStore records the calls that it passes on, but for Now and Stats, which are called
-// now and then whoever is meant. What before returns for a method is its error.
+// A traceStore records the calls that it passes on, except Now and Stats, which are called now and
+// then whoever is meant. An error of before is the call's.
 type traceStore struct {
 	spy.Store
 
@@ -148,7 +148,7 @@ func newTraceStore(store recovery.Store) *traceStore {
 	return s
 }
 
-// around records of a request all but what the caller typed and chance decided.
+// around records a call, except what the caller typed and what is random.
 func (s *traceStore) around(ctx context.Context, method string, arg any, call func(context.Context) error) error {
 	if method == "Now" || method == "Stats" {
 		return call(ctx)
@@ -184,7 +184,7 @@ func (s *traceStore) added() string {
 	return s.last
 }
 
-// fail has f decide what becomes of each call from now on; nil ends that.
+// fail makes each call return the error of f from now on, if there is one; nil ends that.
 func (s *traceStore) fail(f func(method string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

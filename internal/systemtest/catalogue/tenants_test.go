@@ -44,8 +44,8 @@ func (s *site) told(tenant string) (jobs []recovery.JobEvent) {
 // strangers are tenants in which nobody is called zoe.
 var strangers = []string{"", "umbrella", "ACME", "Acme", "acme ", " acme", "acm", "acme2", "acmé", "ａｃｍｅ", "%", "acme' OR '1'='1"}
 
-// Who is another tenant's alone is nobody here: the answer, the calls of the store and what hooks
-// are told are those for an unknown name.
+// An account of another tenant alone is unknown here: the answer, the calls of the store and the
+// events of hooks are those of an unknown name.
 func TestAttack_S18_AnotherTenantsAccount(t *testing.T) {
 	onEntries(t, apart, nil, func(s *site, e *entry) {
 		s.tenanted()
@@ -79,8 +79,8 @@ func TestAttack_S18_AnotherTenantsAccount(t *testing.T) {
 	})
 }
 
-// Two tenants have an account of the same name and address. Each is mailed what is its own, and its
-// token changes its own password.
+// Two tenants have an account of the same name and address. Each gets its own mail, and its token
+// changes its own password.
 func TestAttack_S18_Namesakes(t *testing.T) {
 	onEntries(t, apart, nil, func(s *site, e *entry) {
 		s.tenanted()
@@ -101,7 +101,7 @@ func TestAttack_S18_Namesakes(t *testing.T) {
 				}
 				s.told(tenant)
 			}
-			// The newer mail took the older token from nobody: it is another account's.
+			// The newer mail did not supersede the older token, which is another account's.
 			for tenant, token := range tokens {
 				before := s.stored()
 				s.tenant = tenant
@@ -120,8 +120,8 @@ func TestAttack_S18_Namesakes(t *testing.T) {
 	})
 }
 
-// What one tenant's callers do uses up nothing of another tenant's mailbox, though it is the same
-// one. Who asks is the same, whatever the tenant.
+// Callers of one tenant do not use up another tenant's limit of the same mailbox. A client has one
+// limit for all tenants.
 func TestAttack_S18_Limits(t *testing.T) {
 	const burst = 6
 	limits := func(s *site, o *recovery.Options) {
@@ -163,7 +163,7 @@ func TestAttack_S18_Limits(t *testing.T) {
 	})
 }
 
-// A tenant that is none is refused for every name alike, before any call of the store.
+// A malformed tenant is refused for every name alike, before any call of the store.
 func TestAttack_S18_MalformedTenants(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		e := s.direct()
@@ -181,8 +181,8 @@ func TestAttack_S18_MalformedTenants(t *testing.T) {
 	})
 }
 
-// A job that names an account of another tenant tells nothing of it: neither to OnReset, nor in the
-// notice, nor to hooks.
+// A job that names an account of another tenant reveals nothing of it, neither to OnReset, nor in
+// the notice, nor to hooks.
 func TestAttack_S18_JobOfAnotherTenant(t *testing.T) {
 	var given []string
 	with := func(_ *site, o *recovery.Options) {

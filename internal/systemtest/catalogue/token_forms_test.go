@@ -42,13 +42,13 @@ func TestAttack_S27_WrittenOtherwise(t *testing.T) {
 	})
 }
 
-// A hundred thousand guesses come from one client: tokens of chance, and neighbours of the live
-// one. The databases get fewer, because there each is a transaction.
+// A hundred thousand guesses come from one client: random tokens, and neighbours of the live one.
+// The databases get fewer, because there each is a transaction.
 func TestAttack_S28_Guesses(t *testing.T) {
 	with := func(_ *site, o *recovery.Options) {
 		o.Limits.InsecureOff = false
 		o.Hooks.LimitReached = nil                     // a hundred thousand of them
-		o.Policy = &recovery.Policy{AllowCommon: true} // the dearest of what comes before the limit
+		o.Policy = &recovery.Policy{AllowCommon: true} // the most expensive check before the limit
 	}
 	everywhere(t, with, func(s *site) {
 		guesses := 100_000
@@ -103,7 +103,7 @@ func TestAttack_S28_Guesses(t *testing.T) {
 	})
 }
 
-// Guesses that are no tokens are limited like others, and none is looked up.
+// Malformed guesses are limited like others, and none is looked up.
 func TestAttack_S28_MalformedGuesses(t *testing.T) {
 	with := func(_ *site, o *recovery.Options) { o.Limits.InsecureOff = false }
 	onEntries(t, apart, with, func(s *site, e *entry) {
@@ -125,7 +125,7 @@ func TestAttack_S28_MalformedGuesses(t *testing.T) {
 	})
 }
 
-// Whatever a token is sent with, it does not come back; sound looks at every answer.
+// No answer repeats a token, whatever it was sent with; sound checks every answer.
 func TestAttack_S29_AnswersNeverHaveTheToken(t *testing.T) {
 	onEveryEntry(t, nil, func(s *site, e *entry) {
 		token := s.token("billybob")
@@ -160,7 +160,7 @@ func TestAttack_S29_AnswersNeverHaveTheToken(t *testing.T) {
 	})
 }
 
-// What a browser sends for a link of a mail, and a server writes into its access log, has no token.
+// The request that a browser sends for a mailed link, and so the server's access log, has no token.
 func TestAttack_S29_LinksKeepTheTokenFromServers(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		s.is.NoErr(spy.Err(s.RequestReset(s.ctx, recovery.ResetRequest{Username: "billybob", Portal: "web"})))
@@ -263,7 +263,7 @@ func TestAttack_S32_NoToken(t *testing.T) {
 				s.is.True(got.outcome != badToken || got == never)
 			}
 			if !wellFormed.MatchString(v.Value) {
-				s.is.Equal(s.trace.calls(), nil) // what is no token is not looked up
+				s.is.Equal(s.trace.calls(), nil) // a malformed token is not looked up
 			}
 			s.trace.calls()
 		}

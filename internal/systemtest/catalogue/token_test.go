@@ -14,7 +14,7 @@ import (
 	"example.com/recovery/internal/spy"
 )
 
-// generous has limits counted, so that they are in the tables, and never reached.
+// generous makes limits counted, so that they are in the tables, but never reached.
 func generous(_ *site, o *recovery.Options) {
 	often := recovery.Limit{Burst: 1_000_000, Every: time.Microsecond}
 	o.Limits = recovery.Limits{
@@ -100,11 +100,11 @@ func TestAttack_S21_Reuse(t *testing.T) {
 		s.advance(time.Hour)
 		s.is.Equal(len(s.deliver()), 1) // one notice
 		again := s.token("billybob")
-		s.dies(e, token) // another token brings it back no more
+		s.dies(e, token) // another token does not revive it
 		s.lives(e, "3", again)
 		s.put(billybob)
 		s.dies(e, token)            // nor does the password that it was made for
-		s.advance(30 * time.Minute) // then what is over is purged
+		s.advance(30 * time.Minute) // expired tokens are purged
 		s.deliver()
 		s.advance(17 * time.Hour)
 		s.deliver()
@@ -129,7 +129,7 @@ func TestAttack_S22_OlderTokenAfterANewerMail(t *testing.T) {
 	})
 }
 
-// A mail that somebody else asked for takes no token away: who is of another network is somebody
+// A mail that somebody else asked for supersedes no token. A client of another network is somebody
 // else.
 func TestAttack_S22_NewerMailForAnotherNetwork(t *testing.T) {
 	throughEach(t, nil, func(s *site, e *entry) {
@@ -172,7 +172,7 @@ func TestAttack_S22_NewerMailForAnotherNetwork(t *testing.T) {
 	})
 }
 
-// What never became a mail takes no token away.
+// A request that never became a mail supersedes no token.
 func TestAttack_S22_NewerRequestThatIsNotMailed(t *testing.T) {
 	down := errors.New("connection refused")
 	limits := func(s *site, o *recovery.Options) {
@@ -227,7 +227,7 @@ func TestAttack_S22_NewerRequestThatIsNotMailed(t *testing.T) {
 	}
 }
 
-// The retries of one request carry tokens that are good together, until one is used.
+// The tokens of one request's retries are all valid, until one is used.
 func TestAttack_S22_RetriesOfOneRequest(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		var tried []string
@@ -263,7 +263,7 @@ func TestAttack_S23_Expiry(t *testing.T) {
 				s.is.NoErr(err)
 				s.advance(d)
 				total += d
-				s.is.Equal(e.complete(noToken, newPassword).outcome, badToken) // somebody is about meanwhile
+				s.is.Equal(e.complete(noToken, newPassword).outcome, badToken) // other calls come meanwhile
 			}
 			got := e.complete(token, newPassword)
 			s.meets(v, e, got)
@@ -284,7 +284,7 @@ func TestAttack_S23_Expiry(t *testing.T) {
 	})
 }
 
-// A token is checked again when the password is set: what happens while it is hashed counts.
+// A token is checked again when the password is set, so changes during hashing count.
 func TestAttack_S23_ExpiryWhileHashing(t *testing.T) {
 	slow := func(s *site, o *recovery.Options) {
 		o.Hasher.Hash = func(password string) (string, error) {
@@ -346,7 +346,7 @@ func TestAttack_S25_AddressChanged(t *testing.T) {
 	})
 }
 
-// A mail that was not sent when the address changed goes to neither address that was typed before.
+// A mail that was not sent before the address changed does not go to the address that was typed.
 func TestAttack_S25_QueuedMail(t *testing.T) {
 	moved := eligible("3", "billybob", "new@example.com")
 	everywhere(t, nil, func(s *site) {
@@ -354,7 +354,7 @@ func TestAttack_S25_QueuedMail(t *testing.T) {
 		e.byEmail("billybob@example.com")
 		e.names("billybob@example.com")
 		s.put(moved)
-		s.is.Equal(len(s.deliver()), 0) // who was meant has another address now
+		s.is.Equal(len(s.deliver()), 0) // the account has another address now
 
 		e.byName("billybob")
 		mails := s.deliver()
@@ -383,8 +383,8 @@ func TestAttack_S25_QueuedMail(t *testing.T) {
 	})
 }
 
-// The mail of an address with many accounts is made again at each try, from the accounts as they
-// are then.
+// The mail of an address with many accounts is made anew at each try, from the accounts as they are
+// then.
 func TestAttack_S25_QueuedMailOfManyAccounts(t *testing.T) {
 	everywhere(t, nil, func(s *site) {
 		s.mail.Fail(func(recovery.Message) error { return errors.New("connection refused") })

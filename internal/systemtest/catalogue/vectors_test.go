@@ -86,7 +86,7 @@ func (v vector) own() (vector, bool) {
 	return v, true
 }
 
-// vectors returns those of a row, from the file of its class.
+// vectors returns the vectors of a row, from the file of its class.
 func vectors(t *testing.T, file, row string) []vector {
 	t.Helper()
 	is := is.New(t)
@@ -96,7 +96,8 @@ func vectors(t *testing.T, file, row string) []vector {
 	return rows[row]
 }
 
-// vectors ranges over those of a row. One that the body of the loop attacks with has been tried.
+// vectors ranges over the vectors of a row, and notes as tried those that the loop's body attacks
+// with.
 func (s *site) vectors(file, row string) iter.Seq2[int, vector] {
 	return func(yield func(int, vector) bool) {
 		for i, v := range vectors(s.t, file, row) {
@@ -158,8 +159,7 @@ func (e *entry) takes(v vector) bool {
 	return slices.ContainsFunc(e.asks(), func(a ask) bool { return a.kind == v.Kind })
 }
 
-// A trial is the vectors of one row on their way through one entry. The queue is worked off at its
-// end.
+// A trial takes the vectors of one row through one entry. Its end empties the queue.
 type trial struct {
 	*site
 	entry    *entry
@@ -167,7 +167,7 @@ type trial struct {
 	silent   map[string]string // requests that must not be mailed, by their ID
 }
 
-// settle works the queue off and returns the mails that may be.
+// settle empties the queue and returns the allowed mails.
 func (t *trial) settle() (mails []recovery.Message) {
 	t.is.Helper()
 	for _, m := range t.deliver() {
@@ -193,7 +193,7 @@ func (v *vector) lines() []string {
 	return lines
 }
 
-// check compares what came of a vector with what it wants.
+// check compares the result of a vector with what it wants.
 func (t *trial) check(v vector, a ask, got answer) {
 	t.is.Helper()
 	what := fmt.Sprintf("%s %s, %s, %q", v.Row, v.What, a.name, clip(v.Value+v.Body))
@@ -244,11 +244,11 @@ func (t *trial) unknown(a ask, like string) answer {
 	return known
 }
 
-// works ends a row: an honest request through the entry still gets its one mail, so what was
-// refused was not refused because nothing works.
+// works ends a row: an honest request through the entry still gets its one mail, so the refusals
+// before were not because nothing works.
 func (s *site) works(e *entry) {
 	s.is.Helper()
-	defer s.attacks.Store(s.attacks.Load()) // these are none
+	defer s.attacks.Store(s.attacks.Load()) // these are no attacks
 	for _, a := range e.asks() {
 		name := "billybob"
 		if a.kind == "email" {

@@ -15,8 +15,8 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// tryRow runs the vectors of a row through every entry that takes them. A database gets what the
-// entries make of them, an identifier, from the direct call.
+// tryRow runs the vectors of a row through every entry that takes them. A database gets the
+// identifiers from the direct call only.
 func tryRow(t *testing.T, row, file string) {
 	t.Helper()
 	about := func(k kind, e *entry) bool { return apart(k, e) && slices.ContainsFunc(vectors(t, file, row), e.takes) }
@@ -94,7 +94,7 @@ func TestAttack_S05_EqualForTheDatabase(t *testing.T) {
 	}
 }
 
-// isLoose wants the database to have taken some other name for an account's: else the row tried
+// isLoose wants the database to take some other name for an account's, or the row would test
 // nothing.
 func (s *site) isLoose() {
 	s.is.Helper()
@@ -117,7 +117,7 @@ func TestAttack_S09_WhatAddressParsersUnwrap(t *testing.T) { tryRow(t, "S09", "i
 
 func TestAttack_S10_TooLong(t *testing.T) { tryRow(t, "S10", "identifiers") }
 
-// An operator is refused or nobody's name; and the application's table is as it was.
+// An operator is refused, or is a name that nobody has, and the application's table is unchanged.
 func TestAttack_S11_OperatorsAndSQL(t *testing.T) {
 	about := func(k kind, e *entry) bool { return apart(k, e) || e.name == "Xandr" } // JSON, too
 	onEntries(t, about, nil, func(s *site, e *entry) {
@@ -265,7 +265,7 @@ func TestAttack_S14_AccountsThatMayNotBeRecovered(t *testing.T) {
 		}
 		s.is.Equal(s.users(), before) // no status is written
 		s.works(e)
-		// A token of before the account was disabled is dead, and enables nothing.
+		// A token from before the account was disabled is dead, and does not enable the account.
 		for i, unfit := range []func(*recovery.Account){
 			func(a *recovery.Account) { a.Active = false },
 			func(a *recovery.Account) { a.HasPassword = false },
@@ -294,7 +294,8 @@ func (s *site) resets() int {
 	return strings.Count("\n"+dump, "\nreset ") + strings.Count("\n"+dump, "\nrecovery_resets ")
 }
 
-// Who has no password here is mailed where to log in, and gets no token. Nothing of it is seen.
+// An account without a password here gets a mail that says where to log in, and no token. The
+// caller sees no difference.
 func TestAttack_S14_AccountsWithoutAPassword(t *testing.T) {
 	onEntries(t, apart, nil, func(s *site, e *entry) {
 		before := s.users()
@@ -323,7 +324,7 @@ func TestAttack_S14_AccountsWithoutAPassword(t *testing.T) {
 			}
 			s.deliver() // the notices
 		}
-		// Who may not log in, or whose address was not verified, is told nothing.
+		// An account that may not log in, or whose address was not verified, gets no mail.
 		for _, unfit := range []func(*recovery.Account){
 			func(a *recovery.Account) { a.Active = false },
 			func(a *recovery.Account) { a.EmailVerified = false },

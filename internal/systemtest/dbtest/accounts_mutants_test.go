@@ -22,7 +22,7 @@ import (
 	"example.com/recovery/store/sqlstore/accountstest"
 )
 
-// A mutant is an Accounts with one fault: it overrides methods of a right one.
+// A mutant is an Accounts with one fault: it overrides methods of a correct one.
 type mutant struct {
 	sqlstore.Accounts
 	find func(ctx context.Context, tx *sql.Tx, q recovery.AccountQuery) ([]recovery.Account, error)
@@ -51,7 +51,7 @@ func (m mutant) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) er
 	return m.Accounts.SetPassword(ctx, tx, id, hash)
 }
 
-// asks has the look-ups by something else answer another question.
+// asks makes FindAccounts answer a changed query.
 func asks(change func(*recovery.AccountQuery)) func(*mutant, *sql.DB) {
 	return func(m *mutant, _ *sql.DB) {
 		m.find = func(ctx context.Context, tx *sql.Tx, q recovery.AccountQuery) ([]recovery.Account, error) {
@@ -61,7 +61,7 @@ func asks(change func(*recovery.AccountQuery)) func(*mutant, *sql.DB) {
 	}
 }
 
-// answers has both look-ups change what they found.
+// answers makes both look-ups change their result.
 func answers(change func([]recovery.Account) []recovery.Account) func(*mutant, *sql.DB) {
 	return func(m *mutant, _ *sql.DB) {
 		m.find = func(ctx context.Context, tx *sql.Tx, q recovery.AccountQuery) ([]recovery.Account, error) {
@@ -75,7 +75,7 @@ func answers(change func([]recovery.Account) []recovery.Account) func(*mutant, *
 	}
 }
 
-// changes has both look-ups change every account that they found.
+// changes makes both look-ups change every account that they found.
 func changes(change func(*recovery.Account)) func(*mutant, *sql.DB) {
 	return answers(func(found []recovery.Account) []recovery.Account {
 		for i := range found {
@@ -85,7 +85,7 @@ func changes(change func(*recovery.Account)) func(*mutant, *sql.DB) {
 	})
 }
 
-// hashed has both look-ups change every account that they found, by its password hash.
+// hashed makes both look-ups change every account that they found, depending on its password hash.
 func hashed(change func(hash string, a *recovery.Account)) func(*mutant, *sql.DB) {
 	return func(m *mutant, _ *sql.DB) {
 		all := func(ctx context.Context, tx *sql.Tx, found []recovery.Account, err error) ([]recovery.Account, error) {
@@ -109,7 +109,7 @@ func hashed(change func(hash string, a *recovery.Account)) func(*mutant, *sql.DB
 	}
 }
 
-// versions has both look-ups return the Version that f makes.
+// versions makes both look-ups return the Version that f makes.
 func versions(f func(hash string, a recovery.Account) string) func(*mutant, *sql.DB) {
 	return hashed(func(hash string, a *recovery.Account) { a.Version = sha256.Sum256([]byte(f(hash, *a))) })
 }
@@ -138,7 +138,7 @@ const (
 	saysVersion = "The Version of an account must change whenever its password or its address does."
 	saysSets    = "SetPassword must set the whole password hash of the account with the ID, and change nothing else of it and no other account."
 	saysInTx    = "All methods must work in tx."
-	saysEnd     = "All methods must leave the end of tx to the store."
+	saysEnd     = "All methods must neither commit tx nor roll it back."
 )
 
 type accountsMutant struct {
@@ -148,7 +148,7 @@ type accountsMutant struct {
 	sentence string
 }
 
-// mutants are tried on SQLite.
+// mutants are tested on SQLite.
 var mutants = []accountsMutant{
 	{"only as typed", asks(func(q *recovery.AccountQuery) {
 		if q.By != recovery.ByID {
@@ -281,7 +281,7 @@ var mutants = []accountsMutant{
 	}, "AccountByID/LookAlikeIDs", "IDs that differ in one byte must be different IDs."},
 	{"the Version forgets the address", versions(func(hash string, a recovery.Account) string { return hash }), "FindAccounts/Version", saysVersion},
 	{"the Version forgets the password", versions(func(_ string, a recovery.Account) string { return a.Email }), "FindAccounts/Version", saysVersion},
-	{"the Version writes one behind the other", versions(func(hash string, a recovery.Account) string { return hash + a.Email }), "FindAccounts/Version", saysVersion},
+	{"the Version joins the two", versions(func(hash string, a recovery.Account) string { return hash + a.Email }), "FindAccounts/Version", saysVersion},
 	{"the Version ignores case", versions(func(hash string, a recovery.Account) string {
 		return strings.ToLower(hash) + " " + a.Email
 	}), "FindAccounts/Version", saysVersion},
@@ -401,7 +401,7 @@ var mutants = []accountsMutant{
 	}, "Transactions/Concurrent", "Many goroutines may call the methods at once."},
 }
 
-// locking has AccountByID lock as f says.
+// locking makes AccountByID lock as f says.
 func locking(f func(lock bool) bool) func(*mutant, *sql.DB) {
 	return func(m *mutant, _ *sql.DB) {
 		m.byID = func(ctx context.Context, tx *sql.Tx, id string, lock bool) ([]recovery.Account, error) {
@@ -449,11 +449,11 @@ const (
 	mutantServerEnv = "RECOVERY_MUTANT_SERVER"
 )
 
-// TestMutantOfAccounts is no test of its own: it is what TestKitFindsFaults runs, and it fails.
+// TestMutantOfAccounts is not a test of its own: TestSuiteFindsFaults runs it, and it fails.
 func TestMutantOfAccounts(t *testing.T) {
 	name, ok := os.LookupEnv(mutantEnv)
 	if !ok {
-		t.Skip("it is run by TestKitFindsFaults")
+		t.Skip("TestSuiteFindsFaults runs it")
 	}
 	s := databases.Servers[slices.IndexFunc(databases.Servers, func(s databases.Server) bool { return s.Name == os.Getenv(mutantServerEnv) })]
 	key := keyTypes(s.Dialect)[0]
@@ -484,15 +484,15 @@ func runMutant(t *testing.T, server, name, pattern string) (string, bool) {
 	return string(out), err == nil
 }
 
-// Each fault must be found by the case that is meant for it, which must say the sentence.
-func TestKitFindsFaults(t *testing.T) {
+// The case that is meant for a fault must find it, and print the sentence.
+func TestSuiteFindsFaults(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		of := serverMutants[s.Name]
 		if s.Dialect == sqlstore.SQLite {
 			of = mutants
 		}
 		if len(of) == 0 {
-			t.Skip("all are tried with another driver")
+			t.Skip("all are tested with another driver")
 		}
 		is := is.New(t)
 		s.Create(t) // or the test is skipped

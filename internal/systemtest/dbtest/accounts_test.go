@@ -17,7 +17,7 @@ import (
 	"example.com/recovery/store/sqlstore/accountstest"
 )
 
-// tableOf is the mapping that the kit is tried on.
+// tableOf is the mapping that the suite is run on.
 func tableOf(t testing.TB, d sqlstore.Dialect) *sqlstore.Mapping {
 	t.Helper()
 	accounts, err := databases.Users.Accounts(d)
@@ -25,7 +25,7 @@ func tableOf(t testing.TB, d sqlstore.Dialect) *sqlstore.Mapping {
 	return accounts
 }
 
-// fixture is the kit's on an empty table users whose key has the type.
+// fixture returns a fixture on an empty table users whose key has the type.
 func fixture(t testing.TB, db *sql.DB, d sqlstore.Dialect, accounts sqlstore.Accounts) accountstest.Fixture {
 	t.Helper()
 	execute(t, db, "DELETE FROM users")
@@ -63,7 +63,7 @@ func keyTypes(d sqlstore.Dialect) []keyType {
 	return []keyType{{"text", "TEXT", nil}, {"integer", "INTEGER", strconv.Itoa}, {"nocase", "TEXT COLLATE NOCASE", uuidOf}}
 }
 
-func TestTablePassesTheKit(t *testing.T) {
+func TestTablePassesTheSuite(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		types := keyTypes(s.Dialect)
 		if s.Name == "SQLite" {
@@ -83,8 +83,8 @@ func TestTablePassesTheKit(t *testing.T) {
 	})
 }
 
-// An overlooks sets passwords, and does not mind a statement after which the database ended the
-// transaction, as MySQL does after a deadlock and SQLite after an interrupt.
+// An overlooks sets passwords, and ignores the error of a statement that ended the transaction, as
+// a deadlock does on MySQL and an interrupt on SQLite.
 type overlooks struct{ *sqlstore.Mapping }
 
 func (o overlooks) SetPassword(ctx context.Context, tx *sql.Tx, id, hash string) error {

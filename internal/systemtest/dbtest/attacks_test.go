@@ -13,8 +13,8 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// S17: of an ID that is binary two accounts may have one text, and a token no account. Each is
-// refused at start, with the column's name.
+// S17: with binary IDs, two accounts may have one text, and a token may have no account. Each such
+// column is refused at start, by name.
 func TestAttack_S17_BinaryIDs(t *testing.T) {
 	types := map[sqlstore.Dialect][]string{
 		sqlstore.SQLite:     {"BLOB", ""},
@@ -34,7 +34,7 @@ func TestAttack_S17_BinaryIDs(t *testing.T) {
 }
 
 // S19: a table that does not say who may log in, or whose address was proven, is refused; and a
-// mark in place of a hash is no password.
+// mark instead of a hash is no password.
 func TestAttack_S19_NobodyElseIsLetIn(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)

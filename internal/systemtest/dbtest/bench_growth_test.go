@@ -11,7 +11,7 @@ import (
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 )
 
-// These compare little with much. They are run as the other benchmarks are.
+// These compare small tables with large ones. Run them like the other benchmarks.
 
 // BenchmarkAccounts compares a request and its mail with 1,000 accounts and with many, of which as
 // many are asked for. RECOVERY_ACCOUNTS says how many; the default is 100,000.

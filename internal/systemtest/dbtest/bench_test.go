@@ -26,8 +26,8 @@ import (
 
 const opsPerRound = 2000
 
-// compare runs both in turns, each as often first as second, after a round of each that is not
-// counted, and reports how fast ours is as a part of bare.
+// compare runs both in turns, each as often first as second, after an uncounted round of each. It
+// reports our speed as a part of the bare one.
 func compare(b *testing.B, callers, ops int, bare, ours func(ctx context.Context) error) {
 	b.Helper()
 	both := []func(context.Context) error{bare, ours}
@@ -50,7 +50,7 @@ func compare(b *testing.B, callers, ops int, bare, ours func(ctx context.Context
 	b.ReportMetric(float64(took[0])/float64(took[1]), "of-bare")
 }
 
-// measure returns how long n calls of f take, made by so many callers at once.
+// measure returns how long n calls of f take, made by the given number of callers at once.
 func measure(b *testing.B, callers, n int, f func(ctx context.Context) error) time.Duration {
 	b.Helper()
 	var left atomic.Int64
@@ -205,8 +205,8 @@ func BenchmarkFlood(b *testing.B) {
 	})
 }
 
-// BenchmarkDurability tells what waiting for the disk costs: "of-bare" is the speed of requests
-// whose commits do not, as a part of the speed of those that do.
+// BenchmarkDurability measures what waiting for the disk costs: "of-bare" is the speed of requests
+// whose commits do not wait, as a part of the speed of those that do.
 func BenchmarkDurability(b *testing.B) {
 	for _, c := range []struct {
 		name  string

@@ -17,7 +17,7 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// peopleTable is a table on which nothing is wrong.
+// peopleTable is a table without faults.
 var peopleTable = sqlstore.Table{
 	Name: "people", ID: "id", Username: "name", Email: "email", PasswordHash: "hash",
 	CanonicalUsername: sqlstore.Exact, CanonicalEmail: sqlstore.Exact,
@@ -56,7 +56,7 @@ func startWith(t *testing.T, d sqlstore.Dialect, db *sql.DB, accounts sqlstore.A
 	return log.String(), err
 }
 
-// A mistake is a table of an application, or what it says of it, that would go wrong later.
+// A mistake is a fault of an application's table or of its mapping, which would show later.
 type mistake struct {
 	name string
 	on   []sqlstore.Dialect // nil is all
@@ -90,7 +90,7 @@ var mistakes = []mistake{
 	{"no such canonical address", all, nil, nil, func(t *sqlstore.Table) { t.CanonicalEmail = "lower" }, []string{`Table.CanonicalEmail: the column "lower": `}},
 
 	{"an expression as a column", all, nil, nil, func(t *sqlstore.Table) { t.CanonicalEmail = "lower(email)" },
-		[]string{`Table.CanonicalEmail: the column "lower(email)": `, "cannot be an expression"}},
+		[]string{`Table.CanonicalEmail: the column "lower(email)": `, "not an expression"}},
 
 	{"a condition that names no column", all, nil, nil, func(t *sqlstore.Table) { t.Active = "disabled_at IS NULL" }, []string{`Table.Active: "disabled_at IS NULL": `}},
 	{"a condition that is no SQL", all, nil, nil, func(t *sqlstore.Table) { t.EmailVerified = "verified_at IS" }, []string{`Table.EmailVerified: "verified_at IS": `}},
@@ -136,25 +136,25 @@ var mistakes = []mistake{
 
 	{"addresses with capitals", all, nil, []string{
 		"INSERT INTO people (id, email, status, verified_at) VALUES (1, 'Alice@Example.com', 'active', 1), (2, 'bob@example.com', 'active', 1), (3, 'GONE@example.com', 'deleted', 1)"},
-		nil, []string{`Table.CanonicalEmail is Exact, but of 3 addresses in "email" 1 have capital letters`}},
+		nil, []string{`Table.CanonicalEmail is Exact, but 1 of 3 addresses in "email" have capital letters`}},
 	{"the raw addresses as their canonical form", all, nil, []string{
 		"INSERT INTO people (id, email, status, verified_at) VALUES (1, 'Alice@Example.com', 'active', 1), (2, 'bob@example.com', 'active', 1), (3, 'GONE@example.com', 'deleted', 1)"},
-		func(t *sqlstore.Table) { t.CanonicalEmail = "email" }, []string{`Table.CanonicalEmail: of 2 accounts that get mail, 1 have in "email" what is no canonical form`}},
+		func(t *sqlstore.Table) { t.CanonicalEmail = "email" }, []string{`Table.CanonicalEmail: 1 of 2 active, verified accounts have a text in "email" that is not canonical`}},
 	{"addresses in lower case as their canonical form", all, []string{"number ", "canonical VARCHAR(254), number "}, []string{
 		"INSERT INTO people (id, email, canonical, status, verified_at) VALUES (1, 'alice@b\u00fccher.example', 'alice@b\u00fccher.example', 'active', 1)"},
-		func(t *sqlstore.Table) { t.CanonicalEmail = "canonical" }, []string{`Table.CanonicalEmail: of 1 accounts that get mail, 1 have in "canonical" what is no canonical form`}},
+		func(t *sqlstore.Table) { t.CanonicalEmail = "canonical" }, []string{`Table.CanonicalEmail: 1 of 1 active, verified accounts have a text in "canonical" that is not canonical`}},
 	{"a collation that tells case apart", all, nil, nil, func(t *sqlstore.Table) {
 		t.CanonicalEmail, t.CanonicalUsername = sqlstore.Collation, sqlstore.Collation
 	},
 		[]string{`Table.CanonicalEmail is Collation, but the column "email" does not ignore case`, `Table.CanonicalUsername is Collation, but the column "name" does not ignore case`}},
 
 	{"a view that cannot be updated", big, nil, []string{"CREATE VIEW persons AS SELECT DISTINCT * FROM people"},
-		func(t *sqlstore.Table) { t.Name = "persons" }, []string{`persons`, "is refused: "}},
+		func(t *sqlstore.Table) { t.Name = "persons" }, []string{`persons`, "the database refuses "}},
 	{"a view of SQLite", lite, nil, []string{"CREATE VIEW persons AS SELECT * FROM people"},
 		func(t *sqlstore.Table) { t.Name = "persons" }, []string{`Table.Name: "persons" is a view`}},
 	{"an engine without transactions", maria, nil, []string{"ALTER TABLE people ENGINE=MyISAM"}, nil, []string{"without transactions"}},
 	{"a hash that is computed", pgsql, []string{"hash        VARCHAR(97)", "hash VARCHAR(97) GENERATED ALWAYS AS (status) STORED"}, nil, nil,
-		[]string{`Table.PasswordHash: to set "hash" is refused: `}},
+		[]string{`Table.PasswordHash: the database refuses to set "hash": `}},
 
 	{"all at once", all, nil, nil, func(t *sqlstore.Table) {
 		t.Username, t.Active, t.CanonicalEmail = "login", "status", sqlstore.Collation
@@ -169,7 +169,7 @@ func makePeople(t *testing.T, d sqlstore.Dialect, db *sql.DB, text string, repla
 		execute(t, db, "DROP DOMAIN IF EXISTS secret; CREATE DOMAIN secret AS VARCHAR(60)")
 	}
 	for i := 0; i < len(replace); i += 2 {
-		is.True(strings.Contains(createPeople, replace[i])) // else the test tries nothing
+		is.True(strings.Contains(createPeople, replace[i])) // else the test tests nothing
 	}
 	execute(t, db, fmt.Sprintf(strings.NewReplacer(replace...).Replace(createPeople), text))
 	execute(t, db, indexPeople...)
@@ -182,7 +182,8 @@ func dropPeople(db *sql.DB) {
 	db.SetMaxIdleConns(2)
 }
 
-// Each of these would start well, and go wrong with the first request or the first password.
+// Without the check, each of these would start, and fail at the first request or the first
+// password.
 func TestMistakesAreRefusedAtStart(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		db := s.Create(t)
@@ -205,7 +206,7 @@ func TestMistakesAreRefusedAtStart(t *testing.T) {
 				}
 				for _, part := range m.want {
 					if !strings.Contains(err.Error(), part) {
-						t.Errorf("the error is without %q:\n%v", part, err)
+						t.Errorf("the error does not contain %q:\n%v", part, err)
 					}
 				}
 				for line := range strings.Lines(err.Error()) {
@@ -217,7 +218,7 @@ func TestMistakesAreRefusedAtStart(t *testing.T) {
 	})
 }
 
-// What is right is not refused, and nobody is warned.
+// Correct tables are not refused, and cause no warning.
 func TestTablesThatWork(t *testing.T) {
 	type good struct {
 		name   string
@@ -333,7 +334,7 @@ func TestLookUpsWithoutIndexAreWarnedOf(t *testing.T) {
 	})
 }
 
-// What may be as it should be is said, and the application starts.
+// A setting that may be intended causes a warning only, and the application starts.
 func TestWhatMayBeWrongIsWarnedOf(t *testing.T) {
 	const alice = "INSERT INTO people (id, name, email, status, verified_at) VALUES (1, 'Alice', 'alice@example.com', 'active', 1)"
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
@@ -345,11 +346,11 @@ func TestWhatMayBeWrongIsWarnedOf(t *testing.T) {
 			want  string
 		}{
 			{"canonical addresses to be filled", all, func(t *sqlstore.Table) { t.CanonicalEmail = "canonical" },
-				`Table.CanonicalEmail: of 1 accounts that get mail, 1 have no canonical form in "canonical"`},
+				`Table.CanonicalEmail: 1 of 1 active, verified accounts have no canonical form in "canonical"`},
 			{"canonical user names to be filled", all, func(t *sqlstore.Table) { t.CanonicalUsername = "canonical" },
-				`Table.CanonicalUsername: of 1 accounts that get mail, 1 have no canonical form in "canonical"`},
+				`Table.CanonicalUsername: 1 of 1 active, verified accounts have no canonical form in "canonical"`},
 			{"the raw user names as their canonical form", all, func(t *sqlstore.Table) { t.CanonicalUsername = "name" },
-				`Table.CanonicalUsername: of 1 accounts that get mail, 1 have in "name" what recovery.CanonicalUsername does not return`},
+				`Table.CanonicalUsername: 1 of 1 active, verified accounts have a text in "name" that recovery.CanonicalUsername does not return`},
 			{"a condition that is always true", []sqlstore.Dialect{sqlstore.MySQL, sqlstore.SQLite}, func(t *sqlstore.Table) { t.Active = `"statsu" <> 'banned'` },
 				`names no column, so it holds for every account`},
 		} {
@@ -373,7 +374,7 @@ func TestWhatMayBeWrongIsWarnedOf(t *testing.T) {
 	})
 }
 
-// A file of SQLite whose settings lose commits or calls is warned of, and one in memory is not.
+// SQLite settings that lose commits or calls cause a warning, except for a database in memory.
 func TestSettingsOfSQLiteAreWarnedOf(t *testing.T) {
 	for _, c := range []struct {
 		name, dsn string // for a file, or all of it
@@ -407,7 +408,7 @@ func TestSettingsOfSQLiteAreWarnedOf(t *testing.T) {
 	}
 }
 
-// A database that cannot be written to is one fault, whatever would write.
+// A read-only database is one fault, whatever would write.
 func TestReadOnlyDatabasesAreRefusedAtStart(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		if s.Name == "PostgreSQL with lib_pq" {
@@ -441,7 +442,7 @@ func TestReadOnlyDatabasesAreRefusedAtStart(t *testing.T) {
 	})
 }
 
-// Who writes meanwhile is no fault of the database.
+// Another writer at the time is no fault of the database.
 func TestStartPassesABusySQLite(t *testing.T) {
 	is := is.New(t)
 	p := databases.NewSQLite(t)
@@ -470,7 +471,7 @@ func TestCheckWarnsBesideAStatementThatWasLeft(t *testing.T) {
 	})
 }
 
-// Of a view nobody knows whether the ID is unique.
+// It is unknown whether the ID of a view is unique.
 func TestViewsAreWarnedOf(t *testing.T) {
 	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
@@ -517,7 +518,7 @@ func TestAnotherDialectIsRefusedAtStart(t *testing.T) {
 	})
 }
 
-// An application that migrates with a tool calls Check, which sees what the tool has not done.
+// An application that migrates with a tool calls Check, which finds what the tool has not done.
 func TestOwnTablesAreChecked(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)

@@ -20,7 +20,7 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// orders are what a child process is told, as JSON in its environment.
+// orders are the instructions of a child process, as JSON in its environment.
 type orders struct {
 	Driver, DSN string
 	Dialect     sqlstore.Dialect
@@ -32,8 +32,7 @@ type orders struct {
 	Ledger      ledger
 }
 
-// later is how far the child's clock is ahead. When the queue is emptied, all that is to be tried
-// again is due.
+// later is how far the child's clock is ahead. When the queue is emptied, all retries are due.
 func (o orders) later() time.Duration {
 	d := time.Duration(o.Run) * time.Minute
 	if o.Drain {
@@ -44,11 +43,11 @@ func (o orders) later() time.Duration {
 
 const childEnv = "RECOVERY_CHILD"
 
-// TestChild is no test of its own: it is what the crash test runs and kills.
+// TestChild is not a test of its own: the crash test runs it and kills it.
 func TestChild(t *testing.T) {
 	text := os.Getenv(childEnv)
 	if text == "" {
-		t.Skip("it is run by TestAttack_S43_Crash")
+		t.Skip("TestAttack_S43_Crash runs it")
 	}
 	is := is.New(t)
 	var o orders

@@ -11,9 +11,9 @@ import (
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 )
 
-// Some places are for jobs that were claimed before, the longest due first; the rest for the latest
-// of the others. With a thousand rows due, MariaDB would rather read the whole table than the index
-// whose order it is.
+// Some places go to jobs that were claimed before, the longest due first, and the rest to the
+// latest others. With a thousand rows due, MariaDB prefers to read the whole table to the index
+// that has this order.
 func TestLatestAndLongestDueComeFirst(t *testing.T) {
 	const each, max, share = 1000, 16, 4
 	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {

@@ -32,7 +32,7 @@ var (
 	uuidIDs = [3]string{
 		"00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b", "00000000-0000-4000-8000-00000000000c",
 	}
-	// As floating point numbers, which MySQL may compare as, two of these are the same.
+	// Two of these are equal as floating point numbers, and MySQL may compare them so.
 	bigIDs = [3]string{"9007199254740992", "9007199254740993", "9007199254740994"}
 )
 
@@ -145,7 +145,7 @@ func TestExactAndCanonicalFormsAreRecovered(t *testing.T) {
 			is.Equal(notices[0].Kind, recovery.MessagePasswordChanged)
 		}
 
-		// What the column cannot hold is no failure, and as an ID nobody's.
+		// A text that the column cannot hold is no failure, and nobody's ID.
 		for _, text := range []string{"1 OR 1=1", h.ids[0] + "x", "9" + strings.Repeat("0", 40), "ｍike", "á", "-", strings.ToUpper(h.ids[0]) + " "} {
 			for _, by := range []recovery.IdentifierKind{recovery.ByID, recovery.ByUsername, recovery.ByEmail} {
 				accounts, err := s.store.FindAccounts(t.Context(), recovery.AccountQuery{By: by, Typed: text, Canonical: text, Max: 2})
@@ -156,8 +156,8 @@ func TestExactAndCanonicalFormsAreRecovered(t *testing.T) {
 	})
 }
 
-// Tenants that differ in one byte are different, though the column says that they are equal: each
-// finds its own account, also where only one fits, and none finds another's.
+// Tenants that differ in one byte are different, though the column says that they are equal. Each
+// finds its own account, even with Max 1, and none finds another's.
 func TestTenantsOfHostileColumnsAreApart(t *testing.T) {
 	none := []string{"", "ACmE", "acme\u00a0", " acme", "ａcme", "acm\u212a", "acme\u200b", "acm", "acm_", "%", "acme.", "a'c\\me", "日本"}
 	for _, stored := range [][3]string{{"acme", "Acme", "acm\u00e9"}, {"acme ", "acme", "ACME"}} {

@@ -10,8 +10,8 @@ import (
 	"github.com/matryer/is"
 )
 
-// A process that works on the store is killed, again and again: at a named point in two of three
-// runs and at a random instant in the others. What was promised holds whenever one looks.
+// A process that works on the store is killed again and again: at a named point in two of three
+// runs, and at a random instant in the others. The promises hold after each kill.
 //
 // RECOVERY_CRASHES is how often it is killed per database: 63 if it is not set, three times at each
 // point; 900 in the full run and at the most, because every child's clock is a minute later.

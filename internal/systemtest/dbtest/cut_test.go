@@ -21,17 +21,17 @@ import (
 )
 
 // The connection is cut after the n-th byte of a completion, in each direction. Whatever n is, the
-// reset is done or not done, the error says so or says that it is unknown, and the same call again
-// comes to a good end.
+// reset is done or not done, the error says which or that it is unknown, and repeating the call
+// succeeds.
 //
 // RECOVERY_CUT_STEP is by how much n grows: 48 if it is not set, 1 for every byte and for the
-// second driver of a server too. The last bytes, which have the COMMIT, are all tried.
+// second driver of a server too. The last bytes, which have the COMMIT, are all tested.
 func TestAttack_S45_CutConnection(t *testing.T) {
 	step := fromEnv(t, "RECOVERY_CUT_STEP", 48)
 	const last = 48
 	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		if s.Again && step > 1 {
-			t.Skip("it is tried with RECOVERY_CUT_STEP=1")
+			t.Skip("it is tested with RECOVERY_CUT_STEP=1")
 		}
 		is := is.New(t)
 		p := s.Place(t)
@@ -41,7 +41,7 @@ func TestAttack_S45_CutConnection(t *testing.T) {
 		tried := 0
 		for _, up := range []bool{true, false} {
 			total := c.complete(up, -1)
-			is.True(total > 500) // a completion is some statements
+			is.True(total > 500) // a completion has several statements
 			for n := 0; n <= total; {
 				c.complete(up, n)
 				tried++

@@ -14,8 +14,8 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// wantText makes a call and wants its error to say one of some things. It must be certain that
-// nothing was done.
+// wantText makes a call and wants its error to contain one of the texts. The error must not say
+// that the outcome is unknown.
 func wantText(t *testing.T, store *sqlstore.Store, texts ...string) {
 	t.Helper()
 	err := store.Enqueue(t.Context(), request(t0), recovery.Charges{
@@ -36,7 +36,7 @@ func wantText(t *testing.T, store *sqlstore.Store, texts ...string) {
 	t.Errorf("the error says %q, not one of %q", err, texts)
 }
 
-// What is missing is named, in the database's own words.
+// An error names what is missing, in the database's own words.
 func TestErrorNamesWhatIsMissing(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
@@ -57,7 +57,7 @@ func TestErrorNamesWhatIsMissing(t *testing.T) {
 	})
 }
 
-// Who has no right, cannot log in or has too many connections is told so.
+// An error says that a user has no right, cannot log in or has too many connections.
 func TestErrorSaysWhyAUserIsRefused(t *testing.T) {
 	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
@@ -87,7 +87,7 @@ func TestErrorSaysWhyAUserIsRefused(t *testing.T) {
 	})
 }
 
-// A server that is away was asked nothing, and its address is not in the error.
+// An unreachable server did nothing, and its address is not in the error.
 func TestErrorOfAServerThatIsAway(t *testing.T) {
 	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
@@ -107,7 +107,7 @@ func TestErrorOfAServerThatIsAway(t *testing.T) {
 	})
 }
 
-// A session that may not write is told so.
+// An error says that a session may not write.
 func TestErrorOfAReadOnlyDatabase(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		switch {
@@ -125,7 +125,7 @@ func TestErrorOfAReadOnlyDatabase(t *testing.T) {
 	})
 }
 
-// SQLite's files can be full, locked, damaged or none at all.
+// SQLite's files can be full, locked, damaged, or no database at all.
 func TestErrorsOfSQLiteFiles(t *testing.T) {
 	databases.OnEachOf(t, lite, func(t *testing.T, s databases.Server) {
 		t.Run("full", func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestErrorsOfSQLiteFiles(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "none.db")
 			is.NoErr(os.WriteFile(path, []byte(strings.Repeat("this is no database\n", 1000)), 0o600))
 			p.DSN = "file:" + path
-			wantText(t, databases.StoreOn(t, s.Dialect, p.Open(t), ""), "the file is no SQLite database")
+			wantText(t, databases.StoreOn(t, s.Dialect, p.Open(t), ""), "the file is not a SQLite database")
 		})
 		t.Run("no directory", func(t *testing.T) {
 			p := s.Place(t)
@@ -170,8 +170,7 @@ func TestErrorsOfSQLiteFiles(t *testing.T) {
 	})
 }
 
-// What the server decides at the COMMIT is certain: a constraint that is checked only then was
-// broken.
+// If the server checks a constraint at the COMMIT and refuses it, the outcome is certain.
 func TestFailureAtTheCommitIsCertain(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		if s.Dialect == sqlstore.MySQL {

@@ -29,7 +29,7 @@ func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
 		poor, _ := asPoor(t, s.Dialect, p, owner, ownGrants)
 		db := poor.Open(t)
 		_, err := db.Exec("UPDATE users SET email = 'x'")
-		is.True(err != nil) // the user is poor indeed
+		is.True(err != nil) // the user really lacks the rights
 		_, err = db.Exec("DROP TABLE recovery_limits")
 		is.True(err != nil)
 		store := databases.StoreOn(t, s.Dialect, db, "")
@@ -39,7 +39,7 @@ func TestStoreNeedsNoMoreThanTheDocumentedGrants(t *testing.T) {
 		err = databases.StoreOn(t, s.Dialect, poor.Open(t), "").Check(t.Context()) // a right that is missing is found at start
 		is.True(err != nil)
 		is.True(strings.Contains(err.Error(), "table recovery_limits: "))
-		is.True(strings.Contains(err.Error(), `Table.PasswordHash: to set "password_hash" is refused: `))
+		is.True(strings.Contains(err.Error(), `Table.PasswordHash: the database refuses to set "password_hash": `))
 
 		storetest.Run(t, func(t *testing.T) storetest.Harness {
 			databases.Empty(t, owner)

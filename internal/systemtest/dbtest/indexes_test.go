@@ -21,7 +21,7 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// A tape is a driver.Connector that writes down the statements that pass, with the arguments of the
+// A tape is a driver.Connector that records the statements that pass, with the arguments of the
 // first time.
 type tape struct {
 	under driver.Driver
@@ -97,7 +97,7 @@ func numbers(n int) string {
 		strings.Join(sum, " + "), strings.Join(from, " CROSS JOIN "), n)
 }
 
-// addUsers makes so many active accounts: name0, name1, …
+// addUsers makes n active accounts: name0, name1, …
 func addUsers(t testing.TB, db *sql.DB, d sqlstore.Dialect, n int) {
 	t.Helper()
 	execute(t, db,
@@ -109,7 +109,7 @@ func addUsers(t testing.TB, db *sql.DB, d sqlstore.Dialect, n int) {
 	analyze(t, db, d, "users")
 }
 
-// analyze has the planner know the tables, as it does some time after they were filled.
+// analyze tells the planner about the tables, as databases do some time after these were filled.
 func analyze(t testing.TB, db *sql.DB, d sqlstore.Dialect, tables ...string) {
 	t.Helper()
 	for _, table := range tables {
@@ -121,7 +121,7 @@ func analyze(t testing.TB, db *sql.DB, d sqlstore.Dialect, tables ...string) {
 	}
 }
 
-// fill makes so many rows in each table of the store.
+// fill makes n rows in each table of the store.
 func fill(t testing.TB, db *sql.DB, d sqlstore.Dialect, at time.Time, rows int) {
 	t.Helper()
 	later := at.Add(24 * time.Hour).UnixMicro()
@@ -134,7 +134,8 @@ func fill(t testing.TB, db *sql.DB, d sqlstore.Dialect, at time.Time, rows int) 
 		fmt.Sprintf(`INSERT INTO recovery_resets (digest, account_id, version, job_id, requester, requested_at, expires_at)
 			SELECT %[1]s, CONCAT(n, ''), %[1]s, CONCAT('r', n), %[1]s, %[2]d + n, %[2]d + n FROM %[3]s`, bytes, later, numbers(rows)),
 		fmt.Sprintf(`INSERT INTO recovery_limits (id, tat, slot) SELECT %s, %d + n, %d FROM %s`, bytes, later, later/60_000_000, numbers(rows)),
-		// Most of the mail lane wait since yesterday, the others are to be tried again tomorrow.
+		// Most jobs of the mail lane have waited since yesterday; the others are due again
+		// tomorrow.
 		fmt.Sprintf(`INSERT INTO recovery_jobs (id, lane, kind, by_kind, identifier, account_id, portal, locale, client,
 			requested_at, priority, fresh, order_at)
 			SELECT CONCAT('r', n), CASE WHEN n %% 10 = 0 THEN 'notice' ELSE 'mail' END, 'reset', 'username', '', '', '', '', '', %[1]d + n, %[1]d + n,
@@ -246,12 +247,12 @@ func everyStatementUsesAnIndex(t *testing.T, s databases.Server) {
 	is.Equal(claims, 2)     // of jobs that were claimed before, and of others
 	is.True(searches >= 15) // the statements of the accounts, the tokens, the limits and the queue
 
-	// That the check finds what it looks for.
+	// The check must find a missing index.
 	_, ok := usesIndex(t, db, s.Dialect, "SELECT id FROM users WHERE LOWER(username) = 'name77'", nil)
 	is.True(!ok)
 }
 
-// sorts is what the plans say where rows are put in order after they were found.
+// sorts is what plans say if rows are sorted after they were found.
 var sorts = regexp.MustCompile(`filesort|Sort|TEMP B-TREE`)
 
 // usesIndex returns the database's plan for a statement and whether it searches every table.
@@ -290,9 +291,9 @@ func usesIndex(t *testing.T, db *sql.DB, d sqlstore.Dialect, statement string, a
 	return plan, ok
 }
 
-// The rows that all requests count against change with each of them. PostgreSQL would enter them
-// into their indexes anew every time, and leave the old entries for every later look-up to pass
-// over.
+// The rows that all requests count against change with each request. With an index on the state,
+// PostgreSQL would add an index entry every time, and later look-ups would have to skip the old
+// ones.
 func TestPostgresUpdatesHotLimitsInPlace(t *testing.T) {
 	const requests = 200
 	is := is.New(t)

@@ -13,9 +13,8 @@ import (
 	"example.com/recovery/store/storetest"
 )
 
-// The suite again, with every call made by another of several instances, in sessions that begin
-// with other settings too: calls of one instance do not meet in the database, because they share
-// transactions.
+// The suite again, with each call made by another of several instances, and in sessions with other
+// settings too. Calls of one instance do not meet in the database, because they share transactions.
 func TestStoreOfManyInstances(t *testing.T) {
 	run := func(t *testing.T, s databases.Server) {
 		_, db := databases.Open(t, s)
@@ -31,8 +30,8 @@ func TestStoreOfManyInstances(t *testing.T) {
 	}
 }
 
-// manyStores are stores on one database, as processes that share it have. Each call is another
-// one's.
+// manyStores are stores on one database, as in processes that share it. Each call goes to another
+// one.
 type manyStores struct {
 	recovery.Store // reads
 	all            []*sqlstore.Store

@@ -12,7 +12,8 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// What another transaction is at is left to it: nobody waits for it, and what is free is taken.
+// Statements skip rows that another transaction has locked: nobody waits for them, and free rows
+// are taken.
 func TestLockedRowsArePassedOver(t *testing.T) {
 	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)

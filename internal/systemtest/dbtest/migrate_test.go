@@ -27,9 +27,8 @@ func TestTenInstancesMigrateAtOnce(t *testing.T) {
 }
 
 // migrateAtOnce has many instances, each with connections of its own to the place, migrate an empty
-// database at once. How many times is set by RECOVERY_MIGRATE_ROUNDS: 3 if it is not, 50 in the
-// full run; after the first the database is emptied, not new. db is how the test looks at what they
-// did.
+// database at once. RECOVERY_MIGRATE_ROUNDS sets how many times: 3 by default, 50 in the full run.
+// After the first round the database is emptied, not new. The test looks at the result through db.
 func migrateAtOnce(t *testing.T, d sqlstore.Dialect, db *sql.DB, p databases.Place) {
 	t.Helper()
 	is := is.New(t)
@@ -93,7 +92,7 @@ func TestMigrationThatDiedHalfWayIsCompleted(t *testing.T) {
 }
 
 // A session that waits for the lock at a higher isolation level must still see what was done
-// meanwhile. The rounds above show it by chance; this one always waits.
+// meanwhile. The rounds above test that only by chance; this one always waits.
 func TestMigrateSeesWhatWasDoneWhileItWaited(t *testing.T) {
 	for _, level := range []string{"repeatable read", "serializable"} {
 		t.Run(level, func(t *testing.T) {

@@ -25,7 +25,7 @@ import (
 // A random walk of about this many steps begins on empty tables.
 const walk = 50
 
-// Every call on a SQL store gives what it gives on memstore, and leaves the same behind.
+// Every call on a SQL store returns what it returns on memstore, and leaves the same rows behind.
 //
 // RECOVERY_MODEL_STEPS is about how many calls are compared with each database: 5,000 if it is not
 // set, 100,000 for a thorough run. What fails is printed with its seed, which -rapid.seed takes.
@@ -77,7 +77,7 @@ func TestModel(t *testing.T) {
 				"code redeemed", "code superseded",
 			} {
 				if seen[outcome] == 0 {
-					t.Errorf("no call came to %q, so the walk does not get where it should", outcome)
+					t.Errorf("no call came to %q, so the walk misses a case", outcome)
 				}
 			}
 		}
@@ -143,7 +143,7 @@ func one[T any](rt *rapid.T, label string, of []T) T {
 	return rapid.SampledFrom(of).Draw(rt, label)
 }
 
-// recent prefers what came last.
+// recent prefers the last elements.
 func recent[T any](rt *rapid.T, label string, of []T) T {
 	if len(of) > 3 && rapid.Bool().Draw(rt, "recent") {
 		of = of[len(of)-3:]
@@ -165,7 +165,7 @@ func (m *model) at(rt *rapid.T) time.Time {
 	return recent(rt, "instant", m.instants).Add(time.Duration(rapid.IntRange(-1, 1).Draw(rt, "beside")) * time.Microsecond)
 }
 
-// outcome is all of an error that a caller may rely on.
+// outcome is the part of an error that a caller may rely on.
 func outcome(err error) string {
 	var refused *recovery.TokenError
 	var limited *recovery.LimitError
@@ -210,7 +210,7 @@ func (m *model) sameOutcome(rt *rapid.T, oracle, store error) bool {
 	return store == nil
 }
 
-// compare looks at everything that is at rest.
+// compare compares everything that is stored.
 func (m *model) compare(rt *rapid.T) {
 	m.seen["steps"]++
 	rest, err := atRest(m.db)
@@ -360,7 +360,7 @@ func (m *model) findReset(rt *rapid.T) {
 	sameAccount(rt, a1, a2)
 }
 
-// An Account prints as "[redacted]", so it is said which field differs.
+// An Account prints as "[redacted]", so this says which field differs.
 func sameAccount(rt *rapid.T, a, b recovery.Account) {
 	rt.Helper()
 	same(rt, "ID", a.ID, b.ID)
@@ -493,7 +493,7 @@ func (m *model) lease(rt *rapid.T, c recovery.Claim) []recovery.Job {
 	return first
 }
 
-// mail takes one job all the way, as mostly happens. Without it a walk would seldom get far.
+// mail takes one job all the way, as is usual. Without it a walk would seldom get far.
 func (m *model) mail(rt *rapid.T) {
 	j := m.job(rt)
 	m.sameOutcome(rt, m.oracle.Enqueue(rt.Context(), j, nil), m.store.Enqueue(rt.Context(), j, nil))
@@ -544,7 +544,7 @@ func (m *model) end(rt *rapid.T, j recovery.Job) {
 	}
 }
 
-// Which rows go first is open, so all go.
+// The interface leaves open which rows go first, so all go.
 func (m *model) purge(rt *rapid.T) {
 	before, most := m.at(rt), rapid.IntRange(1, 4).Draw(rt, "max")
 	ahead := before.Add(seconds(rt, "ahead", 5, 600))
@@ -559,7 +559,7 @@ func (m *model) purge(rt *rapid.T) {
 	}
 }
 
-// atRest returns what [memstore.Store.Dump] does.
+// atRest returns the same as [memstore.Store.Dump].
 func atRest(db *sql.DB) (string, error) {
 	var b strings.Builder
 	for _, table := range []struct{ name, query, kinds string }{ // a digest, a time, a bit, a client, or what is printed as it is

@@ -170,7 +170,7 @@ func signUp(ctx context.Context, tx *sql.Tx, name, email, hash string) error {
 	return err
 }
 
-// What the pages do not show.
+// The code that the pages do not show.
 
 // blocks returns the blocks of code of a page in a language.
 func blocks(t *testing.T, page, language string) (all []string) {
@@ -184,7 +184,7 @@ func blocks(t *testing.T, page, language string) (all []string) {
 	return all
 }
 
-// The code of the pages is that of files which the compiler reads, and most of it runs here.
+// The code on the pages is in files that compile, and most of it runs here.
 func TestPagesShowCodeThatRuns(t *testing.T) {
 	var source strings.Builder
 	for _, path := range []string{
@@ -208,7 +208,7 @@ func TestPagesShowCodeThatRuns(t *testing.T) {
 	}
 }
 
-// The example of the documentation is the code that runs here.
+// The package's Example is the code that runs here.
 func TestExampleOfAccountsIsCodeThatRuns(t *testing.T) {
 	is := is.New(t)
 	ours, err := os.ReadFile("pages_test.go")
@@ -261,7 +261,7 @@ func TestPageKeepsThePasswordIfSessionsCannotEnd(t *testing.T) {
 }
 
 // A log-in verified the old password, and starts its session while a reset is being committed.
-func TestPageStartsNoSessionBesideAReset(t *testing.T) {
+func TestPageStartsNoSessionDuringAReset(t *testing.T) {
 	for _, s := range databases.Servers {
 		if s.Dialect != sqlstore.PostgreSQL {
 			continue
@@ -290,7 +290,7 @@ func TestPageStartsNoSessionBesideAReset(t *testing.T) {
 	}
 }
 
-func TestPagePassesTheKit(t *testing.T) {
+func TestPagePassesTheSuite(t *testing.T) {
 	for _, s := range databases.Servers {
 		if s.Dialect != sqlstore.PostgreSQL {
 			continue
@@ -339,7 +339,7 @@ func putPerson(db *sql.DB, a recovery.Account, hash string) error {
 	return err
 }
 
-// canonicalSQL returns what the page says adds the columns on the server's database.
+// canonicalSQL returns the page's statements that add the columns on the server's database.
 func canonicalSQL(t *testing.T, d sqlstore.Dialect) []string {
 	t.Helper()
 	all := blocks(t, "accounts.md", "sql")

@@ -12,9 +12,9 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// A hash that is NULL is none, nor is what applications write where nobody is to log in. Accounts
-// are in the order of recovery.Accounts whatever says so: a mark, NULL, or a condition that is
-// NULL.
+// A NULL hash is no password, nor is a mark that applications write where nobody may log in.
+// Accounts are in the order of recovery.Accounts whether a mark, a NULL hash or a NULL condition
+// says so.
 func TestOrderOfAccountsWithoutPassword(t *testing.T) {
 	databases.OnEachOnce(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)

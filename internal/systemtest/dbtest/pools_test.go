@@ -17,8 +17,8 @@ import (
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 )
 
-// An application that has a pool of its own, or of its ORM, lets the store use it: the store works
-// on it, and the application sees with it what the store did.
+// The store works on the application's own pool, or on its ORM's, and the application sees there
+// what the store did.
 func TestPoolOfTheApplication(t *testing.T) {
 	const hashOf77 = "SELECT password_hash FROM users WHERE id = '77'"
 	postgres, mattn := databases.Servers[1], databases.Servers[4]

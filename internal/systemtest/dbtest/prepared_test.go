@@ -10,8 +10,8 @@ import (
 	"example.com/recovery/internal/systemtest/dbtest/databases"
 )
 
-// Statements that SQLite keeps prepared go on when a migration of the application changes the
-// tables, and with one connection.
+// Prepared statements on SQLite keep working when a migration of the application changes the
+// tables, even with one connection.
 func TestTablesChangeWhileInUse(t *testing.T) {
 	databases.OnEachOf(t, lite, func(t *testing.T, s databases.Server) {
 		for _, conns := range []int{1, 4} {

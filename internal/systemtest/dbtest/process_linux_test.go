@@ -2,5 +2,6 @@ package dbtest
 
 import "syscall"
 
-// dieWithParent has a server killed even if the test cannot do it, because it ran out of time.
+// dieWithParent makes a server die with the test, even if the test ran out of time and cannot kill
+// it.
 func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }

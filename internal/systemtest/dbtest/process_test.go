@@ -23,8 +23,8 @@ import (
 	"github.com/matryer/is"
 )
 
-// program returns the first that is installed of some programs, given by path, pattern or name. The
-// test is over if there is none.
+// program returns the first installed one of some programs, given by path, pattern or name. If
+// there is none, the test is skipped or fails.
 func program(t testing.TB, names ...string) string {
 	t.Helper()
 	for _, name := range names {
@@ -40,7 +40,7 @@ func program(t testing.TB, names ...string) string {
 	return ""
 }
 
-// freeAddr returns an address that nothing listens at.
+// freeAddr returns an address that nothing listens on.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -56,7 +56,7 @@ func portOf(t testing.TB, addr string) string {
 	return port
 }
 
-// eventually waits until something is true, and fails the test if it is not in a minute.
+// eventually waits until a condition holds, and fails the test after a minute.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !f(); time.Sleep(5 * time.Millisecond) {
@@ -66,8 +66,8 @@ func eventually(t testing.TB, what string, f func() bool) {
 	}
 }
 
-// An identity is a user that servers run as, because most refuse to run as root: the first of the
-// names that there is, or whoever runs the test if that is not root.
+// An identity is a user that servers run as, because most refuse to run as root. It is the first of
+// the names that exists, or the test's own user if that is not root.
 type identity struct{ credential *syscall.Credential }
 
 func identityOf(t testing.TB, names ...string) identity {
@@ -123,7 +123,7 @@ func (id identity) run(t testing.TB, dir, program string, args ...string) {
 	}
 }
 
-// A process is a server that runs until it is killed, at the latest when the test is over.
+// A process is a server that runs until it is killed, at the latest at the end of the test.
 type process struct {
 	command *exec.Cmd
 	output  bytes.Buffer // is complete when it has ended, with its children: they write here too
@@ -160,8 +160,8 @@ func (p *process) running() bool {
 	}
 }
 
-// kill kills the process and its children at one instant, as far as there is such a thing: it is
-// stopped first, so that it notices nothing and starts no more.
+// kill kills the process and its children as nearly at one instant as possible. It stops the
+// process first, so that this notices nothing and starts no more.
 func (p *process) kill() {
 	pid := p.command.Process.Pid
 	if p.running() && syscall.Kill(pid, syscall.SIGSTOP) == nil {
@@ -173,8 +173,8 @@ func (p *process) kill() {
 	<-p.ended
 }
 
-// children returns the processes that a process started, where the system tells; elsewhere those of
-// PostgreSQL end when they notice that it is dead.
+// children returns the child processes, where the system lists them. Elsewhere PostgreSQL's end
+// when they notice that it is dead.
 func children(pid int) (pids []int) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if errors.Is(err, fs.ErrNotExist) {

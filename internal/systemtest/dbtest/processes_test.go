@@ -19,12 +19,12 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// raceFor names the database file that the test binary, started again by itself, races for.
+// raceFor names the database file that a second process of the test binary races on.
 const raceFor = "RECOVERY_TEST_RACE_FOR"
 
 func sharedDigest(i int) recovery.Digest { return recovery.Digest{byte(i), byte(i >> 8), 1} }
 
-// raceForToken has four callers redeem a token with the hash who, and returns how many did.
+// raceForToken makes four callers redeem a token with the hash who, and returns how many succeeded.
 func raceForToken(ctx context.Context, store *sqlstore.Store, i int, who string) (won int, _ error) {
 	for _, err := range spy.Together(4, func(int) error {
 		notice := request(t0)

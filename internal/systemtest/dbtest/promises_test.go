@@ -13,7 +13,7 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// promises compares the tables, as they are at one instant, with what a workload wrote down.
+// promises compares the tables, as they are at one instant, with the records of a workload.
 type promises struct {
 	db      *sql.DB
 	dialect sqlstore.Dialect
@@ -27,14 +27,14 @@ type promises struct {
 	seen              sight
 }
 
-// A sight is what was found so far.
+// A sight counts what was found so far.
 type sight struct {
 	mails, repeated, refused int
 	used, superseded, left   int // of the tokens; left are live ones of refused mails
 	waiting                  int
 }
 
-// read takes in what was written.
+// read reads the records.
 func (p *promises) read(t *testing.T) {
 	t.Helper()
 	is := is.New(t)
@@ -164,7 +164,7 @@ func (p *promises) judge(t *testing.T, resets []storedReset) (used map[string]ma
 	return used
 }
 
-// acceptedOf reports whether a mail of the job was accepted, at a later try.
+// acceptedOf reports whether a mail of the job was accepted at a later try.
 func (p *promises) acceptedOf(resets []storedReset, job string) bool {
 	return slices.ContainsFunc(resets, func(r storedReset) bool { return r.job == job && p.accepted[r.digest] })
 }

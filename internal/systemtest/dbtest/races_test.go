@@ -22,9 +22,9 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// How many tokens are raced for is set by RECOVERY_RACE_TOKENS, 200 if it is not: so many on
-// PostgreSQL and MariaDB as they come, a tenth at every other isolation level and on SQLite. Where
-// nothing guards the redeem, one of the first few has two winners. The full run is
+// RECOVERY_RACE_TOKENS sets how many tokens are raced for: 200 by default. PostgreSQL and MariaDB
+// get that many at their default isolation level, and a tenth at every other one; so does SQLite.
+// If nothing guarded the redeem, one of the first few would have two winners. The full run is
 //
 //	RECOVERY_RACE_TOKENS=10000 go test -timeout 0 -run S40_OneTokenManyRacers .
 const (
@@ -135,7 +135,7 @@ func mintOf(j recovery.Job, resets ...recovery.Reset) recovery.ResetBatch {
 	return recovery.ResetBatch{JobID: j.ID, LeaseID: j.LeaseID, At: j.RequestedAt, Resets: resets}
 }
 
-// mint stores a reset by a job of its own, which is gone afterwards.
+// mint stores a reset by a job of its own, and ends the job.
 func mint(t testing.TB, store recovery.Store, r recovery.Reset) {
 	t.Helper()
 	is := is.New(t)
@@ -179,8 +179,8 @@ func TestAttack_S40_OneTokenManyRacersOneWinner(t *testing.T) {
 	})
 }
 
-// race has many racers redeem one token after another, spread over the stores; db is how the test
-// looks at what they did.
+// race makes many racers redeem one token after another, spread over the stores. The test looks at
+// the result through db.
 func race(t *testing.T, d sqlstore.Dialect, db *sql.DB, tokens int, stores ...*sqlstore.Store) {
 	t.Helper()
 	is := is.New(t)
@@ -221,8 +221,8 @@ func race(t *testing.T, d sqlstore.Dialect, db *sql.DB, tokens int, stores ...*s
 	}
 }
 
-// The address changes in a transaction that is open when the completion begins: whether it waits or
-// comes later, the token belongs to the address before.
+// The address changes in a transaction that is open when the completion begins. Whether the
+// completion waits or comes later, the token belongs to the old address.
 func TestAddressChangeUnderWayKillsTheToken(t *testing.T) {
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
@@ -249,8 +249,8 @@ func TestAddressChangeUnderWayKillsTheToken(t *testing.T) {
 	})
 }
 
-// However many mails to one mailbox are about to leave at once, as many do as the limit lets pass,
-// and the resets of the others are not stored.
+// However many mails to one mailbox are about to leave at once, exactly as many leave as the limit
+// allows, and the resets of the others are not stored.
 func TestAttack_S42_MailboxLimitIsExactUnderParallelMails(t *testing.T) {
 	const mails, burst = 60, 3
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
@@ -287,7 +287,7 @@ func TestAttack_S42_MailboxLimitIsExactUnderParallelMails(t *testing.T) {
 			passed = append(passed, mints[i].JobID)
 		}
 		is.Equal(len(passed), burst)
-		is.Equal(len(texts(t, db, "SELECT DISTINCT requester FROM recovery_resets")), burst) // who had a mail goes after the others
+		is.Equal(len(texts(t, db, "SELECT DISTINCT requester FROM recovery_resets")), burst) // a network that had a mail goes after the others
 		slices.Sort(passed)
 		is.Equal(texts(t, db, "SELECT job_id FROM recovery_resets ORDER BY job_id"), passed) // nothing is stored for a mail that does not leave
 		is.Equal(texts(t, db, "SELECT id FROM recovery_jobs WHERE charged = 1 ORDER BY id"), passed)
@@ -324,8 +324,8 @@ func TestAttack_S42_DoorLimitIsExactUnderParallelRequests(t *testing.T) {
 	})
 }
 
-// Tries are counted one by one, whatever comes together: MaxTries of any number, and one for each
-// that is given back.
+// Tries are counted exactly, however many come at once: MaxTries pass, and one more for each that
+// is given back.
 func TestTriesAreCountedExactly(t *testing.T) {
 	const racers, givenBack = 64, 3
 	atEachLevel(t, func(t *testing.T, s databases.Server) {
@@ -354,8 +354,8 @@ func TestTriesAreCountedExactly(t *testing.T) {
 	})
 }
 
-// While the mail of a newer request is written down, older requests of the same client network and
-// of another are about to be mailed. Whatever comes first, the older tokens of the same network are
+// While the mail of a newer request is recorded, older requests of the same client network and of
+// another are about to be mailed. Whichever comes first, the older tokens of the same network are
 // dead afterwards, and the others live.
 func TestOlderTokenNeverOutlivesMailOfANewerRequest(t *testing.T) {
 	const older = 4

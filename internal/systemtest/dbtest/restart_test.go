@@ -23,9 +23,9 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// A database server is killed in the middle of the work, again and again, and started again. The
-// processes that work on it live on: while it is away their calls fail and say so, afterwards they
-// go on by themselves, and what was promised holds.
+// A database server is killed in the middle of its work and started again, many times. The
+// processes that use it live on. While it is down their calls fail with an error; afterwards they
+// go on by themselves, and the promises hold.
 //
 // RECOVERY_SERVER_KILLS is how often it is killed: 5 times if it is not set.
 func TestDatabaseServerKilled(t *testing.T) {
@@ -82,15 +82,15 @@ func killAndRestart(t *testing.T, d sqlstore.Dialect, own *ownServer, kills int)
 		work.pause.Lock()
 		seen := promised.check(t)
 		work.pause.Unlock()
-		is.True(seen.repeated <= kills*workPlaces) // at most what was claimed is mailed again
+		is.True(seen.repeated <= kills*workPlaces) // at most the leased jobs are mailed again
 		if t.Failed() {
 			return
 		}
 	}
 	work.stop()
 	run.Add(1)
-	later.Store(int64(time.Hour)) // what was claimed or is to be tried again is due
-	// What has no mail comes back like those that were refused before.
+	later.Store(int64(time.Hour)) // leased jobs and retries are due
+	// Requests without a mail come back like those that were refused before.
 	is.NoErr(w.drain(t.Context(), func() { later.Add(int64(5 * time.Minute)) }))
 	seen := promised.check(t)
 	is.Equal(seen.waiting, 0) // the queue is empty in the end
@@ -99,7 +99,7 @@ func killAndRestart(t *testing.T, d sqlstore.Dialect, own *ownServer, kills int)
 	t.Logf("%d kills: %d calls failed, %+v", kills, work.failed.Load(), seen)
 }
 
-// A shift is a workload at work, whatever fails.
+// A shift runs a workload, whatever fails.
 type shift struct {
 	pause  sync.RWMutex // is held for reading by every piece of work
 	failed atomic.Int64
@@ -162,14 +162,14 @@ func (s *ownServer) start(t *testing.T) {
 	})
 }
 
-// installPostgres makes a server of the version that is installed.
+// installPostgres makes a server of the installed version.
 func installPostgres(t *testing.T) *ownServer {
 	t.Helper()
 	const binaries = "/usr/lib/postgresql/*/bin/"
 	return newPostgres(t, program(t, binaries+"initdb", "initdb"), program(t, binaries+"postgres", "postgres"))
 }
 
-// newPostgres makes a server of the programs given.
+// newPostgres makes a server of the given programs.
 func newPostgres(t *testing.T, initdb, postgres string) *ownServer {
 	t.Helper()
 	id := identityOf(t, "postgres", "nobody")

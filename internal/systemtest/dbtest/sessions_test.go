@@ -29,8 +29,7 @@ func mySQL(configure func(*mysql.Config)) func(t testing.TB) databases.Place {
 	return func(t testing.TB) databases.Place { return databases.NewMySQL(t, configure) }
 }
 
-// The clock that is read is the database's, not that of this process: MariaDB lets a session set
-// it.
+// Now reads the database's clock, not this process's: MariaDB lets a session set it.
 func TestNowFollowsTheDatabasesClock(t *testing.T) {
 	is := is.New(t)
 	place := databases.NewMySQL(t, func(c *mysql.Config) { c.Params["timestamp"] = "1900000000.25" })
@@ -39,8 +38,8 @@ func TestNowFollowsTheDatabasesClock(t *testing.T) {
 	is.Equal(now, time.Unix(1_900_000_000, 250_000_000).UTC())
 }
 
-// A column that is too short for the hash is the application's mistake. It must show before the
-// account is locked out with half a hash.
+// A column that is too short for the hash is the application's mistake. It must show before half a
+// hash locks the owner out.
 func TestHashThatTheColumnCutsIsRefused(t *testing.T) {
 	for _, s := range append(oddSessions[:2:2], databases.Servers[3]) { // that MariaDB is strict
 		t.Run(s.Name, func(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 	"example.com/recovery/mailer/mailertest"
 )
 
-// S16: where the key is of tenant and ID, two rows may have one ID. The application is refused at
-// start. If it starts nonetheless nobody's password is set, and the error says why.
+// S16: if the key is tenant and ID, two rows may share an ID. The application is refused at start.
+// If it starts nonetheless nobody's password is set, and the error says why.
 func TestAttack_S16_OneIDInTwoTenants(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
@@ -41,7 +41,7 @@ func TestAttack_S16_OneIDInTwoTenants(t *testing.T) {
 		is.True(ok)
 		add("globex")
 		_, err = svc.CompleteReset(t.Context(), recovery.CompleteRequest{Token: m.Resets[0].Token.Reveal(), Password: "New-passw0rd-2"})
-		is.True(strings.Contains(fmt.Sprint(err), "several rows of the user table have one ID"))
+		is.True(strings.Contains(fmt.Sprint(err), "several rows of the user table share an ID"))
 		var untouched int
 		is.NoErr(db.QueryRow("SELECT COUNT(*) FROM users WHERE password_hash = CONCAT('hash of ', tenant)").Scan(&untouched))
 		is.Equal(untouched, 2)

@@ -13,7 +13,7 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// What Migrate, called at every start, finds: each test is one state of the tables.
+// Migrate is called at every start. Each test is one state of the tables that it may find.
 
 func TestStartNamesATableThatWasDropped(t *testing.T) {
 	databases.OnEach(t, func(t *testing.T, s databases.Server) {
@@ -104,7 +104,7 @@ func TestStartNeedsNoRightToCreateTables(t *testing.T) {
 	}
 }
 
-// Without the right to read them, the tables are there and must stay.
+// Tables that the role may not read exist, and must stay.
 func TestStartWithoutTheRightToReadSaysWhatToGrant(t *testing.T) {
 	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)
@@ -145,7 +145,7 @@ func TestStartWithoutTheRightToCreateSaysWhoMay(t *testing.T) {
 	})
 }
 
-// What drivers say of a connection has users and hosts in it.
+// The drivers' errors about connections contain users and hosts.
 func TestStartWithoutAServerNamesNobody(t *testing.T) {
 	places := map[sqlstore.Dialect][]databases.Place{
 		sqlstore.PostgreSQL: {

@@ -1,12 +1,12 @@
-// Package dbtest runs what only a database can break against real ones: SQLite in a file, and
-// PostgreSQL and MariaDB where they are found; package databases says where they are looked for.
+// Package dbtest has the tests that need real databases: SQLite in a file, and PostgreSQL and
+// MariaDB where package databases finds them.
 //
 // On Unix some tests start servers of their own, in temporary directories and on free ports: a
 // pgbouncer before that PostgreSQL, a PostgreSQL and a MariaDB to be killed, and other versions of
 // PostgreSQL; for these the programs must be installed.
 //
 // RECOVERY_GALERA=1 adds a Galera cluster of three nodes of MariaDB; it needs galera-4 and rsync.
-// How long the tests try is set by RECOVERY_CRASHES, RECOVERY_SERVER_KILLS, RECOVERY_RACE_TOKENS,
+// The length of the tests is set by RECOVERY_CRASHES, RECOVERY_SERVER_KILLS, RECOVERY_RACE_TOKENS,
 // RECOVERY_MIGRATE_ROUNDS, RECOVERY_MODEL_STEPS, RECOVERY_CUT_STEP and RECOVERY_ACCOUNTS, each
 // explained at its test; without them all take some minutes.
 package dbtest
@@ -21,8 +21,8 @@ import (
 	"example.com/recovery/store/storetest"
 )
 
-// TestMain has all servers tried at once, on however few processors: who waits for a database
-// leaves the processor to others.
+// TestMain tests all servers at once, however few processors there are: a test that waits for a
+// database leaves the processor to others.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	_ = flag.Set("test.parallel", strconv.Itoa(len(databases.Servers)))

@@ -17,8 +17,8 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// The real tools, found on the PATH, run the files of WriteMigrations in a database that they keep
-// an application's tables in.
+// The real tools, found on the PATH, run the files of WriteMigrations in a database that also has
+// an application's tables.
 
 // A tool runs migrations.
 type tool struct {
@@ -135,7 +135,7 @@ func TestToolsMigrateBesideAnApplication(t *testing.T) {
 	}
 }
 
-// A tool may take over what Migrate made: its first run passes over the tables and what they hold.
+// A tool may take over the tables of Migrate: its first run skips them and keeps their rows.
 func TestToolTakesOverFromMigrate(t *testing.T) {
 	for _, m := range tools {
 		t.Run(m.command, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestToolTakesOverFromMigrate(t *testing.T) {
 	}
 }
 
-// Migrate itself works in a schema, too, beside a store of the same names elsewhere.
+// Migrate works in a schema too, beside a store with the same names in another.
 func TestMigrateInASchema(t *testing.T) {
 	databases.OnEachOf(t, big, func(t *testing.T, s databases.Server) {
 		is := is.New(t)

@@ -35,8 +35,8 @@ const (
 // workClients are two client networks that ask for everybody.
 var workClients = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
 
-// A ledger is two files of JSON lines: the mails that were accepted or refused, and what callers
-// were told.
+// A ledger is two files of JSON lines: the mails that were accepted or refused, and the answers
+// that callers got.
 type ledger struct{ Mails, Acks string }
 
 // A mail is a line of the file of mails.
@@ -50,8 +50,7 @@ type mail struct {
 	Refused     bool // certainly not accepted
 }
 
-// An ack is a line of the file of what callers were told: a request that was accepted, or a digest
-// that was redeemed.
+// An ack is a line of the file of answers: an accepted request, or a redeemed digest.
 type ack struct {
 	Request, To, Client, Digest string
 	RequestedAt                 int64
@@ -141,9 +140,9 @@ func newWorkload(t *testing.T, db *sql.DB, opts workOptions) *workload {
 
 type acceptedKey struct{}
 
-// ask makes a request and, if it was accepted, writes that down. It waits for the worker to have
-// done everything now and then, or the queue would grow on a busy machine, and what comes after the
-// queue would not be reached.
+// ask makes a request and, if it was accepted, records it. Now and then it waits until the worker
+// is done. Otherwise the queue would grow on a busy machine, and the steps after the queue would
+// not be reached.
 func (w *workload) ask(ctx context.Context) error {
 	time.Sleep(rand.N(4 * time.Millisecond))
 	w.mu.Lock()
@@ -193,7 +192,7 @@ func (w *workload) latest() []mail {
 	return slices.Clone(w.tokens[max(0, len(w.tokens)-6):])
 }
 
-// redeem redeems the token of a mail and writes it down. The password says which token set it.
+// redeem redeems the token of a mail and records it. The password says which token set it.
 func (w *workload) redeem(ctx context.Context, m mail) error {
 	token, err := recovery.ParseToken(m.Token)
 	if err != nil {
@@ -214,9 +213,8 @@ func (w *workload) deliver(ctx context.Context) error {
 	return err
 }
 
-// drain delivers until nothing waits; wait is called where something does. On MariaDB a claim may
-// pass over a job beside those that another lane is just claiming, so Deliver may have to be called
-// again.
+// drain delivers until nothing waits, and calls wait while something does. On MariaDB a claim may
+// skip a job next to those that another lane is claiming, so Deliver may have to be called again.
 func (w *workload) drain(ctx context.Context, wait func()) error {
 	for range 50 {
 		if _, err := w.service.Deliver(ctx); err != nil {
@@ -230,7 +228,7 @@ func (w *workload) drain(ctx context.Context, wait func()) error {
 	return errors.New("jobs wait that are not due")
 }
 
-// forget has ask wait for nothing that it asked for before.
+// forget makes ask stop waiting for earlier requests.
 func (w *workload) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -314,7 +312,7 @@ func writeLine(f *os.File, v any) error {
 	return err
 }
 
-// readLines reads the lines of a file. What has no end yet is not read.
+// readLines reads the lines of a file. It does not read a line without its end.
 func readLines[T any](path string) (lines []T, _ error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -18,8 +18,8 @@ func (w *world) violation(format string, args ...any) {
 	w.violations = append(w.violations, fmt.Sprintf(format, args...))
 }
 
-// check looks for what the library promises whatever fails. It is called when everything works
-// again and the queue was worked off.
+// check checks what the library promises whatever fails. It is called when everything works again
+// and the queue is empty.
 func (w *world) check() {
 	w.checkAnswers()
 	w.checkPromises()
@@ -55,8 +55,8 @@ func classOf(err error) string {
 	return strings.Join(classes, " and ")
 }
 
-// must returns how a call of the application has to be answered because something failed in it, or
-// "".
+// must returns the answer that a call of the application must get because something failed in it,
+// or "".
 func (w *world) must(trace []spot) string {
 	for _, at := range trace {
 		for _, f := range w.plan {
@@ -80,9 +80,9 @@ func (w *world) mustBy(f fault) string {
 	switch {
 	case f.on("Store.Stats", modeCancel, modeCancelAfter, modeFailCancel): // ctx's error goes first
 		return "canceled"
-	case f.at.site == "Store.Now": // what is known of the time holds on
+	case f.at.site == "Store.Now": // the last known time still holds
 		return ""
-	case f.at.site == "Store.RefundLimits" && failing: // a try is given back, if that can be
+	case f.at.site == "Store.RefundLimits" && failing: // a try is given back, if possible
 		return ""
 	}
 	switch f.mode {
@@ -102,8 +102,8 @@ func (w *world) mustBy(f fault) string {
 	return ""
 }
 
-// legal reports whether a call of the application may be answered so. Without a fault it would be
-// answered as wanted.
+// legal reports whether a call of the application may get this answer. want is its answer without a
+// fault.
 func (w *world) legal(class, want string) bool {
 	if class == want {
 		return true
@@ -173,7 +173,7 @@ func (w *world) checkAnswers() {
 	for _, d := range w.deliveries {
 		w.checkTook(d.took, time.Duration(max(1, len(w.plan)))*4*30*time.Second) // as Run promises
 		if len(w.plan) == 1 && (w.plan.on("Mailer.Send", modeBlock) || w.plan.on("Options.OnReset", modeBlock)) {
-			w.checkTook(d.took, time.Duration(max(1, len(w.asks)))*35*time.Second) // who is not mailed takes as long
+			w.checkTook(d.took, time.Duration(max(1, len(w.asks)))*35*time.Second) // a job without a mail takes as long
 		}
 		switch classOf(d.err) {
 		case "ok":
@@ -205,8 +205,8 @@ func (w *world) claimFailed(trace []spot) bool {
 	})
 }
 
-// mostByStore returns how long a caller waits at most: no single call of the Store takes longer
-// than StoreTimeout, and nobody waits for its clock.
+// mostByStore returns how long a caller waits at most: no call of the Store takes longer than
+// StoreTimeout, and no caller waits for its clock.
 func (w *world) mostByStore() time.Duration {
 	switch {
 	case w.plan.onHook():
@@ -219,8 +219,8 @@ func (w *world) mostByStore() time.Duration {
 	return 5 * time.Second
 }
 
-// checkTook checks how long a call took. Time passes only while something foreign takes it, and no
-// call waits for a hook. A delivery may pretend to send mails.
+// checkTook checks how long a call took. Time passes only in foreign functions, and no call waits
+// for a hook. A delivery may pretend to send mails.
 func (w *world) checkTook(took, most time.Duration) {
 	for _, f := range w.plan {
 		if f.mode == modeSlow && !w.plan.onHook() {
@@ -235,7 +235,7 @@ func (w *world) checkTook(took, most time.Duration) {
 	}
 }
 
-// checkPromises checks that what was accepted is mailed, with a token that works.
+// checkPromises checks that accepted requests are mailed, with a token that works.
 func (w *world) checkPromises() {
 	if w.waiting() > 0 {
 		w.violation("the queue does not get empty")
@@ -275,9 +275,9 @@ func namesIn(m recovery.Message) []string {
 	return names
 }
 
-// excused reports whether a mail need not be there: the mail system refused this very one for good,
-// or one that was counted before it, or the application was told that the request is too old, by a
-// clock that lies.
+// excused reports whether a mail may be missing. Either the mail system refused it for good, or
+// refused one that was counted before it, or a lying clock made the request too old and the
+// application was told.
 func (w *world) excused(a ask, username string) bool {
 	throttled := slices.ContainsFunc(w.events, func(e event) bool {
 		r, ok := e.event.(recovery.JobEvent)
@@ -295,7 +295,7 @@ func (w *world) excused(a ask, username string) bool {
 	})
 }
 
-// checkTries checks that what was denied, and a wrong code, lost a try, and nothing else did.
+// checkTries checks that denials and wrong codes lost a try, and nothing else did.
 func (w *world) checkTries() {
 	if w.plan.on("Store.TakeLimits") || w.plan.on("Store.RefundLimits") || w.plan.lyingClock() {
 		return
@@ -312,7 +312,7 @@ func (w *world) checkTries() {
 	}
 }
 
-// checkRefused checks that what the mail system refuses for good is told, and not tried again.
+// checkRefused checks that a mail that is refused for good is reported and not tried again.
 func (w *world) checkRefused() {
 	for id, m := range w.refused {
 		told := slices.ContainsFunc(w.events, func(e event) bool {
@@ -322,16 +322,15 @@ func (w *world) checkRefused() {
 		if !told {
 			w.violation("the %s mail was refused for good, and nobody is told", m.Kind)
 		}
-		// Nobody knows of it where its outcome could not be stored, or the program ended before.
+		// The refusal is unknown if its outcome could not be stored, or the program ended before.
 		if n := w.sends[id]; n > 0 && !w.plan.on("Store.Finish") && !w.plan.on("Options.Now") && !w.plan.on("uuid.Rand") {
 			w.violation("the %s mail was refused for good, and tried %d times more", m.Kind, n)
 		}
 	}
 }
 
-// checkPasswords checks that a password is changed exactly when its token is used up, that whoever
-// was told of a success has it, and that every change is followed by a notice and a call of
-// OnReset.
+// checkPasswords checks that a password changes exactly when its token is used up, that a success
+// was one, and that a notice and a call of OnReset follow every change.
 func (w *world) checkPasswords() {
 	for _, c := range w.completions {
 		switch {
@@ -365,8 +364,8 @@ func (w *world) checkPasswords() {
 	}
 }
 
-// checkMails checks that mails go to addresses on file, of those who may have them, and are not
-// repeated without end.
+// checkMails checks that mails go only to stored addresses of accounts that may get them, and do
+// not repeat without end.
 func (w *world) checkMails() {
 	copies, most := make(map[string]int), 1
 	for _, f := range w.plan {
@@ -387,7 +386,7 @@ func (w *world) checkMails() {
 	}
 }
 
-// checkEvents checks that the application hears of every answer.
+// checkEvents checks that the hooks report every answer.
 func (w *world) checkEvents() {
 	answers := make(map[string]int)
 	for _, a := range w.asks {
@@ -410,8 +409,8 @@ func (w *world) checkEvents() {
 
 var anyToken = regexp.MustCompile(`[a-z2-7]{52}`)
 
-// checkSecrets checks that no token, password, hash or address is in what gets logged or printed,
-// and no name in an answer.
+// checkSecrets checks that no token, password, hash or address is logged or printed, and that no
+// answer has a name.
 func (w *world) checkSecrets() {
 	look := func(where, text string, more ...string) {
 		if anyToken.MatchString(text) {
@@ -449,8 +448,8 @@ func (w *world) checkSecrets() {
 	}
 }
 
-// checkAfterwards checks that the Service works: a token that was not used does, and so does
-// another account, and in the end nothing is left in the Store.
+// checkAfterwards checks that the Service works: an unused token can be redeemed, another account
+// can be recovered, and in the end the Store is empty.
 func (w *world) checkAfterwards() {
 	w.mail.Fail(nil)
 	finish := func(token string) error {
@@ -481,7 +480,7 @@ func (w *world) checkAfterwards() {
 		w.violation("Deliver: %v", err)
 	}
 	for line := range strings.Lines(w.users.Dump()) {
-		// What was counted or made at the last instant is of use until then.
+		// Limits and tokens of the last instant are kept until then.
 		if !w.plan.on("Options.Now", modeLast) || strings.HasPrefix(line, "job ") || !strings.Contains(line, " 294247-01-1") {
 			w.violation("something is left in the Store: %s", line)
 		}

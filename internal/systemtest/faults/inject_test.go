@@ -52,7 +52,7 @@ var withContext = []mode{
 	modeSlow, modePanic, modePanicAfter, modeDown, modeDownAfter,
 }
 
-// modesOf returns what can happen at a site.
+// modesOf returns the modes that a site can have.
 func modesOf(site string) []mode {
 	switch {
 	case site == "Mailer.Send":
@@ -96,7 +96,7 @@ func (f fault) hits(at spot) bool {
 	return f.at == at || lasting && f.at.site == at.site && f.at.n < at.n
 }
 
-// A plan is what is to go wrong.
+// A plan lists the calls that go wrong.
 type plan []fault
 
 func (p plan) String() string {
@@ -122,12 +122,12 @@ func (p plan) onHook() bool {
 	return slices.ContainsFunc(p, func(f fault) bool { return strings.HasPrefix(f.at.site, "Hooks.") })
 }
 
-// lyingClock reports whether the clock is what goes wrong: then time itself decides otherwise.
+// lyingClock reports whether the clock goes wrong: then deadlines and expiries change too.
 func (p plan) lyingClock() bool {
 	return p.on("Options.Now", modeAhead, modeBack, modeNoTime, modeFirst, modeLast)
 }
 
-// faults counts the calls of foreign functions and lets those go wrong that the plan has.
+// faults counts the calls of foreign functions, and makes those of the plan go wrong.
 type faults struct {
 	plan    plan
 	healed  chan struct{} // closed when everything works again
@@ -166,7 +166,7 @@ func (f *faults) leave() {
 	f.cancel()
 }
 
-// next notes a call and returns how it goes wrong, or "".
+// next records a call and returns how it goes wrong, or "".
 func (f *faults) next(site string) mode {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -185,14 +185,14 @@ func (f *faults) next(site string) mode {
 	return ""
 }
 
-// happened reports whether everything that was planned went wrong.
+// happened reports whether every planned fault happened.
 func (f *faults) happened() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.fired) == len(f.plan)
 }
 
-// trace returns the calls from the given one on, less the hooks: those run by themselves.
+// trace returns the calls from the given one on, without hooks, which run by themselves.
 func (f *faults) trace(from int) (trace []spot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -211,7 +211,7 @@ func (f *faults) calls() int {
 	return len(f.order)
 }
 
-// call makes a call that takes a context, or lets it go wrong. The error repeats all secrets that
+// call makes a call that takes a context, or makes it go wrong. The error repeats all secrets that
 // the function was given, as careless drivers do.
 func (f *faults) call(ctx context.Context, site string, secrets []string, effect func(context.Context) error) error {
 	if ctx.Value(reentrant{}) != nil {
@@ -256,7 +256,7 @@ func (f *faults) call(ctx context.Context, site string, secrets []string, effect
 	return effect(ctx)
 }
 
-// hook is the same for a function that takes nothing and returns nothing.
+// hook does the same for a function without arguments and results.
 func (f *faults) hook(site string, call func()) {
 	defer call()
 	switch f.next(site) {
@@ -315,8 +315,8 @@ func (f *faults) Read(p []byte) (int, error) {
 	return rand.Read(p)
 }
 
-// endProgram ends the goroutine where nobody would catch its panic, neither the library nor the
-// caller: the program ends there, and all that counts is what the Store has.
+// endProgram ends the goroutine where neither the library nor the caller would catch a panic: the
+// program ends there, and only the state of the Store counts.
 func (f *faults) endProgram() {
 	pcs := make([]uintptr, 100)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs)])

@@ -22,15 +22,14 @@ var (
 // reentrant is the key of contexts whose calls are not counted and do not go wrong.
 type reentrant struct{}
 
-// A reentry is how the Service answers a function that it calls, when that calls it.
+// A reentry records the Service's answers to calls from a function that it calls itself.
 type reentry struct {
 	classes []string
 	asks    []ask
 	counts  map[string]int // of the events of these calls, by hook
 }
 
-// reenter is what such a function does: it makes every call of the Service, for an account of its
-// own.
+// reenter makes every call of the Service from such a function, for an account of its own.
 func (w *world) reenter() {
 	ctx := context.WithValue(w.t.Context(), reentrant{}, true)
 	w.plant("6", nestedToken)
@@ -89,7 +88,7 @@ func (w *world) plant(id, text string) {
 	}
 }
 
-// checkNested checks that such a function was answered as everybody is.
+// checkNested checks that such a function got the usual answers.
 func (w *world) checkNested() {
 	if !w.plan.by(modeReenter) || !w.faults.happened() {
 		return

@@ -11,10 +11,9 @@ import (
 	"example.com/recovery/internal/race"
 )
 
-// Two faults at once, by two rules: a call and the next one of its site go wrong in the same way,
-// and every call of the Store goes wrong together with every call of the Mailer, in every pair of
-// the modes that leave something different behind. Whether the answers tell who is meant is for
-// TestFaults.
+// Two faults happen at once, by two rules. A call and the next one of its site go wrong in the same
+// way; and every call of the Store goes wrong together with every call of the Mailer, in every pair
+// of modes with different effects. TestFaults checks whether the answers reveal who is meant.
 func TestTwoFaults(t *testing.T) {
 	var mu sync.Mutex
 	var count [2]struct{ pairs, happened int }
@@ -28,7 +27,7 @@ func TestTwoFaults(t *testing.T) {
 						w := run(t, s, 0, plan...)
 						w.report(t)
 						mu.Lock()
-						if count[rule].pairs++; w.faults.happened() { // one may keep the other from its turn
+						if count[rule].pairs++; w.faults.happened() { // one may prevent the other
 							count[rule].happened++
 						}
 						mu.Unlock()
@@ -48,8 +47,8 @@ func sameCallTwice(order []spot) (plans []plan) {
 	for _, at := range order {
 		next := spot{at.site, at.n + 1}
 		for _, mode := range modesOf(at.site) {
-			// A lasting fault is the next call's already, and a function that calls the Service does so
-			// once.
+			// A lasting fault already includes the next call, and a function that calls the Service
+			// does so once.
 			if first := (fault{at, mode}); !first.hits(next) && mode != modeReenter {
 				plans = append(plans, plan{first, {next, mode}})
 			}

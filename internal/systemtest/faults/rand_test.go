@@ -104,8 +104,8 @@ func ticketAndToken() (ticket, token string) {
 	return receipt.Ticket.Reveal(), spy.Token(m)
 }
 
-// A source of IDs may also fail now and then. The answers must be as uniform as without, and what
-// is accepted must be mailed.
+// A source of IDs may also fail now and then. The answers must be as uniform as without a fault,
+// and accepted requests must be mailed.
 func TestFaultsOfIDs(t *testing.T) {
 	is := is.New(t)
 	combinations := 0

@@ -29,7 +29,8 @@ var client = netip.MustParseAddr("192.0.2.10")
 // cannot.
 type scenario struct {
 	name string
-	// Who is meant, in turn. The first gets what is promised, and nobody may see a difference.
+	// subjects are named in turn. The first gets the promised mails, and a caller may see no
+	// difference.
 	subjects []string
 	want     []string // what the calls answer without a fault: see classOf
 	options  func(*world, *recovery.Options)
@@ -197,7 +198,7 @@ var scenarios = []scenario{{
 	prepare:  makeDeadToken,
 	act:      func(w *world) { w.complete("1", w.dead, otherPassword) },
 }, {
-	name: "a token that is none", want: []string{"token"},
+	name: "a malformed token", want: []string{"token"},
 	act: func(w *world) { w.complete("1", "null", otherPassword) },
 }, {
 	name: "one token twice", want: []string{"ok", "token"}, options: wholeApplication,
@@ -258,7 +259,7 @@ func (w *world) askByAddress() {
 	})
 }
 
-// makeDeadToken makes a token of alice that is dead for the reason that the subject names.
+// makeDeadToken makes a dead token of alice; the subject names the reason.
 func makeDeadToken(w *world) {
 	defer time.Sleep(2 * time.Minute) // so that the clocks are compared again, whatever was done here
 	if w.dead = unknownToken; w.subject == "unknown" {

@@ -19,8 +19,7 @@ import (
 
 // The sweep: every scenario is run once to see which foreign functions the core calls, and then
 // once for every call and every way in which that call can go wrong, each time in a fresh world.
-// Afterwards everything works again, the queue is worked off, and what the library promises must
-// hold.
+// Afterwards everything works again, the queue is emptied, and the library's promises must hold.
 func TestFaults(t *testing.T) {
 	var mu sync.Mutex
 	total := count{hit: make(map[string][]mode)}
@@ -69,7 +68,7 @@ func sweep(t *testing.T, s scenario) (count count) {
 				count.runs++
 				w := run(t, s, i, plan...)
 				w.report(t)
-				// A clock that lies may give a token that expired its time back.
+				// A lying clock may give an expired token its time back.
 				if got, want := w.answers(), first.answers(); got != want && !(w.subject == "expired" && plan.lyingClock()) {
 					t.Errorf("%v: the answer for %s\n\t%s\nis not that for %s\n\t%s", plan, w.subject, got, first.subject, want)
 				}
@@ -81,8 +80,8 @@ func sweep(t *testing.T, s scenario) (count count) {
 	return count
 }
 
-// answering reports whether somebody waited for an answer when the call was made, or it told of
-// one.
+// answering reports whether a caller waited for an answer when the call was made, or the call was
+// about one.
 func (w *world) answering(at spot) bool {
 	return strings.HasPrefix(at.site, "Hooks.") ||
 		slices.ContainsFunc(w.asks, func(a ask) bool { return slices.Contains(a.trace, at) }) ||
@@ -95,7 +94,7 @@ func (w *world) report(t *testing.T) {
 	}
 }
 
-// A count says what was swept.
+// A count says what the sweep covered.
 type count struct {
 	combinations, runs int
 	hit                map[string][]mode // by site
@@ -109,7 +108,7 @@ func (c *count) add(more count) {
 	}
 }
 
-// sites names every function of others that the core can call, as the types say.
+// sites names every foreign function that the core can call, found by reflection.
 func sites() (sites []string) {
 	methods := func(t reflect.Type) {
 		for i := range t.NumMethod() {

@@ -21,8 +21,7 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// The address has nothing of the names in it, so that one is not taken out of a text with the
-// other.
+// The address contains none of the names, so that redacting one does not redact the other.
 const (
 	sharedAddress   = "liddell@example.com"
 	billybobAddress = "thornton@example.com"
@@ -30,7 +29,7 @@ const (
 	oldHash         = "hash of old"
 )
 
-// A world is a Service all of whose neighbours can fail, with a record of what it answered.
+// A world is a Service whose neighbours can all fail, with a record of its answers.
 type world struct {
 	*recovery.Service
 	t        *testing.T
@@ -40,7 +39,7 @@ type world struct {
 	users    *memstore.Store
 	mail     *mailertest.Recorder
 	log      *spy.Log
-	subject  string // who is meant
+	subject  string // the named account
 	known    bool   // whether the subject is the one that mails are promised to
 	dead     string // a token that was mailed and may not be used
 
@@ -63,7 +62,7 @@ type world struct {
 	planting sync.Mutex // no worker takes the job of plant
 }
 
-// A ask is a call of RequestReset or RetrieveUsername.
+// An ask is a call of RequestReset or RetrieveUsername.
 type ask struct {
 	kind    recovery.MessageKind
 	expects []string // user names that mails are promised to
@@ -85,7 +84,7 @@ type completion struct {
 	trace               []spot
 }
 
-// A event is a call of a hook.
+// An event is a call of a hook.
 type event struct {
 	hook  string
 	event any
@@ -227,7 +226,7 @@ func (m mailer) Send(ctx context.Context, msg recovery.Message) error {
 	return err
 }
 
-// stored is what happens around a call of the Store.
+// stored makes a call of the Store and records it.
 func (w *world) stored(ctx context.Context, method string, arg any, call func(context.Context) error) error {
 	var secrets []string
 	switch arg := arg.(type) {
@@ -269,7 +268,7 @@ func (w *world) tried(charges recovery.Charges, n int, err error) {
 	}
 }
 
-// What the application does.
+// The application's own steps.
 
 var errPanicked = errors.New("the call panicked")
 
@@ -399,7 +398,7 @@ func (w *world) token(username string, from netip.Addr) string {
 	return ""
 }
 
-// answers is all that a caller can see of the calls, and what the Store sees of them.
+// answers is everything that a caller and the Store can see of the calls.
 func (w *world) answers() string {
 	var b strings.Builder
 	for _, a := range w.asks {
@@ -435,7 +434,7 @@ func (w *world) heal() {
 			}
 		}
 	}
-	// At least half an hour, in which everything that was slow comes to its end.
+	// At least half an hour, in which every slow call ends.
 	for i := 0; i < 7 || w.waiting() > 0 && i < 30; i++ {
 		if _, err := w.Deliver(w.t.Context()); err != nil {
 			w.violation("Deliver returns %v when everything works again", err)

@@ -81,7 +81,7 @@ func (l load) sendAll(ctx context.Context) (times []time.Duration, err error) {
 }
 
 // wait waits until the i-th request is due, and returns when its time starts to count. If no caller
-// was free in time, that is when it was due; the delay of the timer does not count.
+// was free in time, it counts from when the request was due; the delay of the timer does not count.
 func (l load) wait(start time.Time, i int) time.Time {
 	if l.rate == 0 {
 		return time.Now()

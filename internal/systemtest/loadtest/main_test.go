@@ -96,7 +96,7 @@ func TestSpread(t *testing.T) {
 	is.Equal(verdict, "")
 }
 
-// A request that nobody was free to send has waited; one that is sent late by the timer has not.
+// A request has waited if no caller was free to send it, but not if the timer was late.
 func TestWait(t *testing.T) {
 	is := is.New(t)
 	start := time.Now()

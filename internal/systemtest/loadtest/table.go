@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// A row is a line of the table. A row that only informs wants nothing. measure returns the figure
-// of one run. Each run measures all rows, so that a machine that slows down slows down all of them.
+// A row is a line of the table. A row without a goal has no want. measure returns the figure of one
+// run. Each run measures all rows, so that a machine that slows down slows down all of them.
 type row struct {
 	name    string
 	want    string
@@ -251,5 +251,5 @@ func (b benchmark) run(ctx context.Context) (float64, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("the benchmark said no %s: %s", b.metric, out)
+	return 0, fmt.Errorf("the benchmark reported no %s: %s", b.metric, out)
 }

@@ -14,8 +14,8 @@ import (
 // An allocation is what one call takes from the heap.
 type allocation struct{ objects, bytes uint64 }
 
-// allocations returns what a call takes, as the median of some, because maps and queues grow now
-// and then.
+// allocations returns the median allocation of some calls, because maps and queues grow now and
+// then.
 func allocations(calls []func()) allocation {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var objects, bytes []uint64
@@ -107,8 +107,8 @@ func TestAttack_S51_CompletionsAllocateAlike(t *testing.T) {
 		}
 		measure(none) // makes the limit
 		want := measure(none)
-		// A token that is alive, tried with another name, is not compared: it costs a look at the
-		// account's name, and whoever holds it needs no oracle.
+		// A live token with another name is not compared. It costs a check of the account's name,
+		// and whoever holds the token needs no oracle.
 		for i, kind := range dead[:len(dead)-1] {
 			if got := measure(kinds[i]); got != want {
 				t.Errorf("%s, %s: %v, unknown: %v", a.name, kind.name, got, want)

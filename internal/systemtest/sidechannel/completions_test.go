@@ -21,8 +21,8 @@ func randomToken() string {
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(raw))
 }
 
-// mailed has a token and a code mailed to the account of s, which has them then. It returns the
-// token.
+// mailed makes the Service mail a token and a code to the account of s, and puts them into s. It
+// returns the token.
 func (w *world) mailed(s *subject) string {
 	w.is.Helper()
 	w.deliver()
@@ -41,7 +41,7 @@ func (w *world) use(token string) {
 	w.is.NoErr(err)
 }
 
-// dead are the ways in which a token cannot be used, beside being unknown.
+// dead lists the ways in which a token cannot be used, besides being unknown.
 var dead = []struct {
 	name   string
 	reason recovery.TokenReason // as the store knows it
@@ -108,7 +108,7 @@ func (w *world) unsent(s *subject, a recovery.Account, lives time.Duration) {
 
 const aCode = "BCDF-GHJK"
 
-// digestOf is what the store has of a code, as code.go of the library says.
+// digestOf returns the digest of a code that the store has, as in the library's code.go.
 func (w *world) digestOf(s subject) recovery.Digest {
 	w.is.Helper()
 	ticket, err := recovery.ParseToken(s.ticket) // the same form

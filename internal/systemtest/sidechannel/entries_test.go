@@ -20,7 +20,8 @@ import (
 	"example.com/recovery/internal/systemtest/formats"
 )
 
-// A subject is who a request names, and for a completion with which token, or ticket and code.
+// A subject is the account that a request names, and for a completion the token, or the ticket and
+// code.
 type subject struct {
 	username, email, token string
 	ticket, code           string
@@ -169,8 +170,8 @@ type browser struct {
 
 func (w *world) browser() *browser { return &browser{w, map[string]net.Conn{}} }
 
-// do does the action and returns all that comes back, byte for byte but the times and the
-// identifier, which one of the formats repeats. How long to wait is left, in seconds.
+// do does the action and returns the whole answer, byte for byte, except times and the identifier,
+// which one format repeats. It keeps how long to wait, in seconds.
 func (b *browser) do(a action, s subject) string {
 	b.w.is.Helper()
 	if a.handler == "" {

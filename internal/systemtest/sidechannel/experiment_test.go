@@ -16,22 +16,22 @@ type experiment struct {
 	delays  []injected
 	n       int           // of each class, in the first run
 	limit   time.Duration // of the first run
-	repeats int           // at most, each with 4 times as many in 4 times as long, or longest
-	leaky   bool          // the pairs can be told apart, and it is the measurement that is tried
+	repeats int           // at most; each takes 4 times as many samples, in 4 times as long or in longest
+	leaky   bool          // the pairs are distinguishable: this tests the measurement
 }
 
-// A pair is two classes that must not be told apart.
+// A pair is two classes that must be indistinguishable.
 type pair struct {
 	name string
 	a, b uint8
-	open string // if they can be told apart and that is known, why; then it is measured and told, no more
+	open string // if they are known to be distinguishable, why; then the pair is only measured and logged
 }
 
-// An injected delay makes a class slower than another that is the same otherwise.
+// An injected delay makes a class slower than an otherwise equal one.
 type injected struct {
 	a, b  uint8
 	delay time.Duration
-	must  bool // be found, or the run says nothing
+	must  bool // it must be found, or the run decides nothing
 }
 
 func (e experiment) run(round int, pairs []pair) (r run, told []comparison, err error) {
@@ -95,7 +95,7 @@ func (e experiment) decide(t testing.TB) map[string]verdict {
 			case v == clean && e.leaky && round < e.repeats:
 				v = unsettled
 			case v == clean && mode != "" && r.pairs[p.name].n < e.n:
-				v = unsettled // the time was over before so many were measured as were asked for
+				v = unsettled // the time was over before all samples were taken
 			case found && p.open != "" && r.pairs[p.name].small():
 				v = open
 			}
@@ -137,8 +137,8 @@ func (e experiment) log(t testing.TB, r run, told []comparison, verdicts map[str
 	t.Logf("%-26s took %v", e.name, took.Round(100*time.Millisecond))
 }
 
-// small reports whether a difference is of the size of what is known and left: of a call some
-// statements long, less than the two rows take that lie elsewhere.
+// small reports whether a difference is no larger than the known one that remains: two rows that
+// lie elsewhere, in a call of some statements.
 func (c comparison) small() bool { return c.median.Abs() < max(2*time.Microsecond, c.typical/4) }
 
 // longest is the longest that one run may take.
@@ -146,9 +146,8 @@ const longest = 15 * time.Minute
 
 const heading = "store, entry               pair                                  n       t crop       raw  median µs   of µs    says"
 
-// require fails the test for a leak. When nothing could be said it fails the whole run, which is no
-// success then, and skips the small one, which has to pass on machines that do something else
-// meanwhile.
+// require fails the test for a leak. If the run decides nothing, it fails the whole run, and skips
+// the small one, which has to pass on busy machines.
 func (e experiment) require(t *testing.T) {
 	t.Helper()
 	verdicts := e.decide(t)
@@ -156,9 +155,9 @@ func (e experiment) require(t *testing.T) {
 	for _, p := range e.pairs {
 		switch verdicts[p.name] {
 		case leak:
-			t.Errorf("%s: %s can be told apart", e.name, p.name)
+			t.Errorf("%s: %s are distinguishable", e.name, p.name)
 		case open:
-			t.Logf("%s: %s can be told apart, which is known: %s", e.name, p.name, p.open)
+			t.Logf("%s: %s are distinguishable, which is known: %s", e.name, p.name, p.open)
 		case invalid:
 			noise += fmt.Sprintf("\n\t%s: %s", e.name, p.name)
 		}
@@ -172,7 +171,7 @@ func (e experiment) require(t *testing.T) {
 	}
 }
 
-// expectLeak fails the test unless each pair is told apart, as certainly as is asked for elsewhere.
+// expectLeak fails the test unless each pair is found to differ, by the same criteria as elsewhere.
 func (e experiment) expectLeak(t *testing.T) {
 	t.Helper()
 	for name, v := range e.decide(t) {

@@ -14,8 +14,7 @@ import (
 	"example.com/recovery/mailer"
 )
 
-// Services that tell what they should not, as they are found in the field. The suite must find
-// each.
+// Services that leak, as found in the field. The suite must find each.
 
 // meant returns the accounts that a request means.
 func meant(ctx context.Context, store recovery.Store, r recovery.Job) []recovery.Account {
@@ -114,7 +113,7 @@ func TestLeakyServicesDifferExactly(t *testing.T) {
 	is.Equal(len(compareRequests(newWorld(t, memory, generous, nil), requests)), 0)
 }
 
-// leakScale is the same for both commands: a leak that a small run cannot find is not one of these.
+// leakScale is the same for both runs, because a small run must find these leaks too.
 var leakScale = scale{accounts: 20_000, pool: 2000}
 
 var leakSize = size{n: 1000, limit: 3 * time.Second, repeats: 2, least: 5 * time.Microsecond, more: 20 * time.Microsecond}
@@ -129,7 +128,7 @@ func TestEarlyReturnIsSeenInTime(t *testing.T) {
 }
 
 // The mail that is being written takes a processor away from the next request. That shows between
-// processes; requests in one are over before the goroutine has begun.
+// processes; within one, requests are over before the goroutine begins.
 func TestFireAndForgetIsSeenInTheNextTime(t *testing.T) {
 	onlyInTime(t)
 	g := newStage(t, backends()[0], leakScale, forgets)

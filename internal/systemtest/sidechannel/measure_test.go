@@ -20,13 +20,13 @@ import (
 )
 
 // A measure makes calls in the order of their classes and returns how long those of each class
-// took. The first ones, until everything is warm, are left out. Each call of a class is made longer
-// by its delay. It ends when the limit is over, which the order being random does no harm: there
-// are fewer of each class.
+// took. It leaves out the first ones, until everything is warm. Each call of a class takes longer
+// by the class's delay. The measure ends when the limit is over. That does no harm, because the
+// order is random: each class has fewer calls.
 type measure func(order []uint8, warm int, delays []time.Duration, limit time.Duration) ([][]time.Duration, error)
 
-// shuffled returns n of each of the classes in random order, and some more at the front, which are
-// to be left out.
+// shuffled returns n of each of the classes in random order, and some more at the front, to be left
+// out.
 func shuffled(seed uint64, classes []uint8, n int) (order []uint8, warm int) {
 	r := rand.New(rand.NewPCG(seed, 20))
 	all := slices.Repeat(classes, n)
@@ -35,20 +35,20 @@ func shuffled(seed uint64, classes []uint8, n int) (order []uint8, warm int) {
 	return append(slices.Clone(all[:min(warm, len(all))]), all...), min(warm, len(all))
 }
 
-// spin passes time without giving the processor away. The class is all that its callers know, so it
-// is called for every class alike.
+// spin passes time without giving up the processor. It is called for every class alike, because
+// callers know only the class.
 func spin(d time.Duration) {
 	for start := time.Now(); time.Since(start) < d; {
 	}
 }
 
-// burst is how many calls are made before the queue is worked off. Without that it would grow for
-// as long as is measured, and a worker that never rests would hide what is looked for.
+// burst is how many calls are made before the queue is emptied. Otherwise the queue would grow
+// throughout, and a worker that never rests would hide the differences.
 const burst = 200
 
-// here measures calls in this process. The inputs of each class are used in turn, and are all that
-// tells the classes apart. If then is not nil, it is what is timed, with an input of its own, after
-// the call. Between bursts it calls rest.
+// here measures calls in this process. It uses the inputs of each class in turn, and the classes
+// differ in nothing else. If then is not nil, it is called after each call, with an input of its
+// own, and timed instead. Between bursts here calls rest.
 func here[T any](rest func(), inputs [][]T, call func(T), then []T) measure {
 	next, after := make([]int, len(inputs)), 0
 	return func(order []uint8, warm int, delays []time.Duration, limit time.Duration) ([][]time.Duration, error) {
@@ -83,7 +83,7 @@ func here[T any](rest func(), inputs [][]T, call func(T), then []T) measure {
 	}
 }
 
-// A plan is what the client process does.
+// A plan tells the client process what to do.
 type plan struct {
 	Addr  string
 	Rest  []byte     // sent before each burst
@@ -94,7 +94,7 @@ type plan struct {
 	Limit time.Duration
 }
 
-// A report is what it finds.
+// A report is the client process's result.
 type report struct {
 	Took   [][]time.Duration // by class
 	Status map[string]int    // of all answers
@@ -183,8 +183,8 @@ func (p *plan) run(r *report) error {
 	return nil
 }
 
-// overHTTP measures requests that a process of its own makes over the loopback interface on a
-// connection that is kept. Each must get the status. A delay is the server's, before it begins.
+// overHTTP measures requests that another process makes over a kept connection on the loopback
+// interface. Each must get the status. The server adds the delay before it begins.
 func overHTTP(t testing.TB, rest func(), h http.Handler, status string, inputs [][]formats.Request, then []formats.Request) measure {
 	var delays []time.Duration
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -22,7 +22,7 @@ type class struct {
 	lately bool
 }
 
-// unknown is what the others are compared with.
+// unknown is the class that the others are compared with.
 var unknown = class{name: "unknown"}
 
 func known(w *world, s subject) { w.add(s.username, s.email, nil) }
@@ -59,7 +59,7 @@ var classes = []class{
 	{name: "another tenant's", make: changed(func(a *recovery.Account) { a.Tenant = "umbrella" })},
 }
 
-// generous limits let each call pass, but an account is mailed once an hour.
+// generous limits let every call pass, but an account is mailed only once an hour.
 var generous = recovery.Limits{
 	PerClient:           recovery.Limit{Burst: 100_000, Every: time.Second},
 	Global:              recovery.Limit{Burst: 100_000, Every: time.Second},
@@ -76,7 +76,7 @@ func (w *world) someone() subject {
 	return subject{username: name, email: name + "@example.com"}
 }
 
-// ready makes a subject of the class, past all limits of its making, which are purged.
+// ready makes a subject of the class, and then purges the limits that this used.
 func (w *world) ready(c class) subject {
 	w.is.Helper()
 	w.deliver()
@@ -96,7 +96,7 @@ func compareRequests(w *world, actions []action) (found []string) {
 	browser := w.browser()
 	observe := func(a action, c class) observation {
 		s := w.ready(c)
-		// One clock for all: what comes of it is in no answer, but it is in rows and calls.
+		// All classes share one clock, because its time is in rows and calls, though in no answer.
 		w.now = w.now.Truncate(24 * time.Hour).Add(24 * time.Hour)
 		mailed := 0
 		if c.lately {
@@ -191,7 +191,7 @@ func TestAttack_S53_LimitsAreReachedAlike(t *testing.T) {
 	})
 }
 
-// When the database fails, it fails for everybody; when the mail does, for nobody.
+// A failing database fails for every name alike; a failing mail system changes no answer.
 func TestAttack_S52_FailuresAreAnsweredAlike(t *testing.T) {
 	onEach(t, func(t *testing.T, b backend) {
 		w := newWorld(t, b, generous, nil)

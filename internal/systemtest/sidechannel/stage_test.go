@@ -35,7 +35,7 @@ const (
 	timedClasses
 )
 
-// numberOf is the number of the first subject of a class. Accounts have numbers below 500,000.
+// numberOf returns the number of the first subject of a class. Accounts have numbers below 500,000.
 func (s scale) numberOf(class uint8) int {
 	switch class {
 	case timedKnown:
@@ -50,7 +50,7 @@ func (s scale) numberOf(class uint8) int {
 	return 500_000 + int(class)*s.pool
 }
 
-// Where the accounts of the tokens begin, in pools.
+// The first pools of the accounts with tokens.
 const (
 	usedPools = iota + 5
 	expiredPools
@@ -105,7 +105,7 @@ type stage struct {
 	rests int
 }
 
-// A queue is a store that knows how many requests wait in it.
+// A queue is a store that counts its waiting requests.
 type queue struct {
 	recovery.Store
 	left atomic.Int64
@@ -127,8 +127,8 @@ func (q *queue) Finish(ctx context.Context, o recovery.Outcome) error {
 	return err
 }
 
-// rest returns when the worker has nothing to do. Now and then PostgreSQL is vacuumed: what is
-// measured makes dead rows faster than its own worker, if it runs at all, removes them.
+// rest returns when the worker has nothing to do. Now and then it vacuums PostgreSQL, because the
+// measurement makes dead rows faster than autovacuum, if that runs at all, removes them.
 func (g *stage) rest() {
 	for g.queue.left.Load() > 0 {
 		time.Sleep(time.Millisecond)
@@ -139,7 +139,7 @@ func (g *stage) rest() {
 	}
 }
 
-// roomy limits are in force and never reached.
+// roomy limits are counted and never reached.
 var roomy = recovery.Limits{
 	PerClient: often, Global: often, CompletePerClient: often,
 	PerAccount: often, PerRequester: often, PerMailbox: often, UsernamesPerMailbox: often,
@@ -214,7 +214,7 @@ func (o opened) fill(all []recovery.Account) error {
 	return nil
 }
 
-// tokens makes one token for each account of a pool and has end end it.
+// tokens makes one token for each account of a pool, and ends it with end.
 func (g *stage) tokens(pool int, lives time.Duration, end func(digest recovery.Digest) error) []string {
 	g.is.Helper()
 	now := time.Now().Truncate(time.Microsecond).UTC()

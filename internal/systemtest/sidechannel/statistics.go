@@ -3,12 +3,12 @@
 //
 // It compares classes of accounts exactly (answers byte for byte, calls of the Store, rows written,
 // allocations, sequences of limits) and in time. The exact part runs over every entry and every
-// store. Times are those of random classes in turn, compared by Welch's t over cropped samples;
-// each run also measures a class against itself and known delays. If the first is found, the
-// machine is too noisy for anything that is found to mean something; if the second are not, nothing
-// is clean. What stays open after some repeats with more samples is called INVALID: that is no
-// success, so the whole run fails; the small one, which has to pass on busy machines, is skipped
-// then, and -v tells.
+// store. Classes are measured in random order, and their times compared by Welch's t over cropped
+// samples. Each run also measures a class against itself and known delays. If the class differs
+// from itself, the machine is too noisy for any finding to count. If a known delay is not found,
+// nothing counts as clean. What stays open after some repeats with more samples is INVALID. That is
+// no success, so the whole run fails. The small run has to pass on busy machines, so it is skipped
+// then; -v shows that.
 //
 // A small run, which takes seconds, is part of the ordinary tests. The whole one takes about half
 // an hour and wants a machine that does nothing else:
@@ -16,8 +16,8 @@
 //	RECOVERY_SIDE_CHANNELS=full go test -timeout 90m -v -run 'TestAttack_S5[14]_Time' \
 //		./internal/systemtest/sidechannel
 //
-// It prints a table. A number in the place of full is how many samples of each class are taken at
-// first. Under the race detector times mean nothing, and only the exact part runs.
+// It prints a table. A number instead of full is how many samples of each class are taken at first.
+// Under the race detector times mean nothing, and only the exact part runs.
 package sidechannel
 
 import (
@@ -28,8 +28,8 @@ import (
 )
 
 const (
-	// threshold is where |t| is taken for more than chance. One in 150,000 samples without a
-	// difference is beyond it; the largest of all crops is, for about one in a thousand.
+	// threshold is the |t| from which a difference is more than chance. Without a difference, one
+	// sample in 150,000 exceeds it, and about one in a thousand does at its largest of all crops.
 	threshold = 4.5
 	// certain is a |t| that chance and a busy machine do not bring about twice.
 	certain = 20
@@ -51,10 +51,10 @@ type comparison struct {
 }
 
 // compare compares two samples, neither of which may be empty, as Reparaz, Balasch and Verbauwhede
-// do in "Dude, is my code constant time?" (DATE 2017): what takes longest was interrupted by
-// something else, so the samples are cut at percentiles of their union, at many of them because it
-// is not known beforehand where a difference shows best, and the largest t counts. The percentiles
-// get closer to each other towards the end, as there.
+// do in "Dude, is my code constant time?" (DATE 2017). The longest times were interrupted by
+// something else, so it cuts the samples at percentiles of their union. Nobody knows beforehand
+// which cut shows a difference best, so it tries many, and the largest t counts. As in the paper,
+// the percentiles get closer to each other towards the end.
 func compare(a, b []time.Duration) comparison {
 	c := comparison{n: min(len(a), len(b))}
 	all := slices.Concat(a, b)
@@ -121,7 +121,7 @@ func newSums(sample []time.Duration, origin time.Duration) sums {
 	return s
 }
 
-// below returns the moments of what is at most cut.
+// below returns the moments of the values up to cut.
 func (s sums) below(cut time.Duration) moments {
 	i, _ := slices.BinarySearchFunc(s.sorted, cut, func(d, cut time.Duration) int {
 		if d <= cut {
@@ -146,11 +146,10 @@ type run struct {
 	injected []comparison          // of known delays, each of which must be found
 }
 
-// noisy reports whether a class differs from itself: then nothing that is found means anything.
+// noisy reports whether a class differs from itself: then no finding counts.
 func (r run) noisy() bool { return r.same.found() }
 
-// blind reports whether an injected delay was not found: then it means nothing that nothing is
-// found.
+// blind reports whether an injected delay was not found: then finding nothing means nothing.
 func (r run) blind() bool {
 	return slices.ContainsFunc(r.injected, func(c comparison) bool { return c.t < threshold })
 }

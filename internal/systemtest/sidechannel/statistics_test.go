@@ -52,7 +52,7 @@ func TestCropKeepsWhatIsBelow(t *testing.T) {
 	is.Equal(s.median(), time.Duration(9))
 }
 
-// One in a thousand is, which is why what was found is measured again.
+// One in a thousand is found, so a finding is measured again.
 func TestNoDifferenceIsNotFound(t *testing.T) {
 	is := is.New(t)
 	found := 0
@@ -64,7 +64,7 @@ func TestNoDifferenceIsNotFound(t *testing.T) {
 	is.True(found <= 2)
 }
 
-// Five microseconds drown in what else happens to a request unless that is cut off.
+// Five microseconds drown in the noise unless the slow samples are cropped.
 func TestSmallDifferenceIsFoundOnlyCropped(t *testing.T) {
 	is := is.New(t)
 	for seed := range uint64(20) {
@@ -95,7 +95,7 @@ func TestOutliersAreIgnored(t *testing.T) {
 	is.True(compare(a, b).t > threshold)
 }
 
-// A difference of a few requests only, such as every tenth, is one in the upper crops.
+// A difference in a few requests only, such as every tenth, shows in the upper crops.
 func TestRareDifferenceIsFound(t *testing.T) {
 	is := is.New(t)
 	a, b := times(1, 5000, 0), times(2, 5000, 0)
@@ -142,11 +142,11 @@ func TestVerdicts(t *testing.T) {
 		{nil, unsettled},
 		{[]run{valid(0)}, clean},
 		{[]run{valid(-4.4)}, clean},
-		{[]run{noisy(0)}, unsettled}, // nothing was found by a run that finds nothing
+		{[]run{noisy(0)}, unsettled}, // a run that can find nothing found nothing
 		{[]run{blind(0)}, unsettled},
 		{[]run{backwards(0)}, unsettled},
 		{[]run{noisy(9), blind(9)}, unsettled},
-		{[]run{blind(9), blind(18)}, leak}, // which it is for those who see less, too
+		{[]run{blind(9), blind(18)}, leak}, // runs that miss a known delay can still find a leak
 		{[]run{blind(9), blind(3)}, unsettled},
 		{[]run{noisy(9), noisy(18)}, unsettled},
 		{[]run{noisy(9), valid(4)}, clean},

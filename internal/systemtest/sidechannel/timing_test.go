@@ -15,10 +15,10 @@ import (
 	"example.com/recovery/internal/spy"
 )
 
-// mode is "full" if everything is to be measured, or how often, to see whether it works.
+// mode is "full" to measure everything, or a number of samples, to try the suite.
 var mode = os.Getenv("RECOVERY_SIDE_CHANNELS")
 
-// A timed is a store to measure on, and what can be found there.
+// A timed is a store to measure on, and the delays that must be found there.
 type timed struct {
 	backend
 	scale scale
@@ -26,13 +26,13 @@ type timed struct {
 	http  size // over HTTP
 }
 
-// A size is how much is measured, and what must be found by that. A smaller delay is injected too,
-// and told.
+// A size is how much is measured, and which delay must be found. A smaller delay is injected too,
+// and only logged.
 type size struct {
 	n       int // none is not at all
 	limit   time.Duration
 	repeats int
-	least   time.Duration // the shorter delay; it must be found if all is true
+	least   time.Duration // the shorter delay; it must be found if all is set
 	more    time.Duration
 	all     bool
 }
@@ -49,8 +49,8 @@ func timedStores() []timed {
 			{sqlite, few, size{300, 2 * time.Second, 1, 50 * us, 100 * us, false}, size{}},
 		}
 	}
-	// As many subjects as are measured at first: one that is asked for again and again has a time of
-	// its own.
+	// There are as many subjects as first samples, because a subject that is asked for repeatedly
+	// has a time of its own.
 	many := scale{accounts: 250_000, pool: 22_000}
 	n := 20_000
 	if mode != "full" {
@@ -67,7 +67,7 @@ func timedStores() []timed {
 	}
 }
 
-// onlyInTime skips a test of times where they mean nothing.
+// onlyInTime skips a test of times where times mean nothing.
 func onlyInTime(t *testing.T) {
 	t.Helper()
 	if race.Enabled {
@@ -90,7 +90,7 @@ var timedPairs = []pair{
 	{name: "live token, unknown", a: timedUnknown, b: timedLive},
 }
 
-// of sets how much is measured, and what tells whether that is worth anything.
+// of sets how much is measured, and the controls that say whether the result counts.
 func (e experiment) of(s size) experiment {
 	e.n, e.limit, e.repeats = s.n, s.limit, s.repeats
 	e.same = pair{a: timedUnknown, b: timedUnknownToo}
@@ -160,7 +160,7 @@ func TestAttack_S54_TimeOfTheNextRequest(t *testing.T) {
 	})
 }
 
-// timedEntries are what is measured over HTTP: one action of each format.
+// timedEntries are the actions that are measured over HTTP: one of each format.
 func timedEntries(all []action, names ...string) (some []action) {
 	for _, name := range names {
 		for _, a := range all {
@@ -210,7 +210,7 @@ func TestAttack_S51_TimeOfRequestsOverHTTP(t *testing.T) {
 func TestAttack_S54_TimeOfTheNextRequestOverHTTP(t *testing.T) {
 	onTimed(t, func(t *testing.T, s timed) {
 		if s.http.n == 0 {
-			t.Skip("measured by the whole run only")
+			t.Skip("only the whole run measures it")
 		}
 		g := newStage(t, s.backend, s.scale, nil)
 		a := timedEntries(requests, "Xandr, user names")[0]
@@ -230,9 +230,8 @@ const (
 	timedTokens
 )
 
-// elsewhere is why tokens that were real once can be told, by those who hold one, from others: as
-// many rows are read, but their own, which are nearer to the processor than an unknown one's, or
-// farther.
+// elsewhere is why whoever holds a token that was real once can tell it from others. As many rows
+// are read, but its own ones, which may be in a nearer or farther cache than an unknown token's.
 const elsewhere = "its rows lie elsewhere, and who holds it knows that it was real"
 
 var tokenPairs = []pair{

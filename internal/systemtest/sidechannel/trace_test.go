@@ -12,8 +12,8 @@ import (
 	"example.com/recovery/internal/spy"
 )
 
-// A traced Store writes down the shape of each call: the method and all of its arguments but chance
-// and what the caller chose, of which it takes the lengths.
+// A traced Store records the shape of each call: the method and its arguments. Of random and
+// caller-chosen values it records only the lengths.
 type traced struct {
 	spy.Store
 
@@ -67,7 +67,7 @@ func argument(arg any) string {
 	return ""
 }
 
-// take returns and forgets what was written down.
+// take returns and forgets the records.
 func (s *traced) take() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +103,7 @@ func written(before, after string) string {
 			continue
 		}
 		table, values, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		// A flag has a length of its own where it is written as a word.
+		// A flag that is written as a word has a length of its own.
 		values = strings.NewReplacer(" false ", " 0 ", " true ", " 1 ").Replace(values + " ")
 		var b strings.Builder
 		b.WriteString(table)
@@ -127,5 +127,5 @@ func queued(rows string) (n int) {
 	return n
 }
 
-// instants are what tells times apart that only the clock of the test does.
+// instants replaces times, which differ only by the test's clock.
 var instants = regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?( \+0000 UTC|Z)`)

@@ -26,7 +26,7 @@ type backend struct {
 	open func(t testing.TB) opened
 }
 
-// opened is an empty store, and the application's side of it.
+// opened is an empty store, and the application's access to its accounts.
 type opened struct {
 	store   recovery.Store
 	put     func(recovery.Account, string) error
@@ -46,8 +46,8 @@ func openMemory(testing.TB) opened {
 	}
 }
 
-// backends are all there are, with every driver. What they write need not be on disk to be
-// compared: it saves the time, and in measurements its noise would only hide what is looked for.
+// backends are all stores, with every driver. Their writes need not reach the disk to be compared.
+// That saves time, and in measurements keeps noise from hiding differences.
 func backends() []backend {
 	sqlite := func(t testing.TB) databases.Place {
 		place := databases.NewSQLite(t)
@@ -107,8 +107,8 @@ type world struct {
 	handlers       map[string]http.Handler
 }
 
-// A leaky store wraps one in another that tells more than it should. It returns a function that
-// waits for what it does in the background.
+// A leaky wraps a store in one that leaks. It also returns a function that waits for background
+// work.
 type leaky func(store recovery.Store, mailer recovery.Mailer) (recovery.Store, func())
 
 // newWorld makes a Service. A leak, if there is one, is between the Service and the trace.
@@ -151,7 +151,7 @@ func (w *world) add(username, email string, change func(*recovery.Account)) reco
 	return a
 }
 
-// deliver works off the queue and returns the mails.
+// deliver empties the queue and returns the mails.
 func (w *world) deliver() []recovery.Message {
 	w.is.Helper()
 	w.mails.Reset()
@@ -160,14 +160,14 @@ func (w *world) deliver() []recovery.Message {
 	return w.mails.Messages()
 }
 
-// An observation is everything that one call let be seen, and all that it did.
+// An observation is everything that could be seen of one call, and everything that it did.
 type observation struct {
 	answer string // as sent, but the Date and the identifier
 	calls  string
 	rows   string
 }
 
-// observe makes a call and writes down what there is to see.
+// observe makes a call and records what can be seen.
 func (w *world) observe(call func() string) (o observation) {
 	w.is.Helper()
 	w.idle()
@@ -195,5 +195,5 @@ func (o observation) differences(from observation) (text string) {
 	return text
 }
 
-// client is who asks where it does not matter who does.
+// client is the caller where it does not matter who calls.
 var client = netip.MustParseAddr("192.0.2.10")

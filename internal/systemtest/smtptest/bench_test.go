@@ -24,13 +24,13 @@ const (
 	connections   = 2 // as many as the worker has
 )
 
-// BenchmarkSend sends mails over two kept connections with TLS, in turns by a bare loop over
-// go-mail, which is handed the finished text, by smtpmailer, which renders it, and by the recovery
-// worker with smtpmailer. "mailer-of-bare" and "worker-of-bare" are their speed as a part of the
-// bare loop's; "worker-of-bare-one" compares the worker with a bare loop over one connection, and
+// BenchmarkSend sends mails over two kept connections with TLS. In turns it uses a bare loop over
+// go-mail, which gets the finished text, smtpmailer, which renders it, and the recovery worker with
+// smtpmailer. "mailer-of-bare" and "worker-of-bare" are their speed as a part of the bare loop's;
+// "worker-of-bare-one" compares the worker with a bare loop over one connection, and
 // "mailer-of-bare-and-render" leaves the templates out of the comparison. One server answers at
-// once, so that every microsecond shows; the other takes 5 ms to accept a mail, as one does that
-// writes it to a disk first.
+// once, so that every microsecond shows. The other takes 5 ms to accept a mail, as if it wrote the
+// mail to a disk first.
 //
 //	go test -run '^$' -bench Send -benchtime 5x ./internal/systemtest/smtptest
 func BenchmarkSend(b *testing.B) {
@@ -79,7 +79,7 @@ func BenchmarkSend(b *testing.B) {
 
 func address(i int) string { return fmt.Sprintf("user%d@example.com", i) }
 
-// loop returns how long a round takes with so many callers.
+// loop returns how long a round takes with the given number of callers.
 func loop(b *testing.B, callers int, f func(ctx context.Context, i int) error) time.Duration {
 	b.Helper()
 	start := time.Now()

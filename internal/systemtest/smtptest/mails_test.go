@@ -59,7 +59,7 @@ func TestHeadersAreTheGoldenFiles(t *testing.T) {
 	})
 }
 
-// What Python's own parser, which is not ours, makes of a mail.
+// The result of Python's parser, as a second opinion on a mail.
 const script = `
 import sys, json, email, email.policy
 m = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)

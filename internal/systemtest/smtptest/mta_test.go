@@ -45,7 +45,7 @@ type postfix struct {
 	roots          *x509.CertPool
 }
 
-// newPostfix starts one and stops it at the end of the test.
+// newPostfix starts a Postfix and stops it at the end of the test.
 func newPostfix(t *testing.T) *postfix {
 	is := is.New(t)
 	is.Helper()
@@ -202,7 +202,7 @@ func TestPostfix(t *testing.T) {
 	t.Run("refuses", p.testRefusals)
 }
 
-// What a mail system keeps is what the Renderer gave, character by character.
+// A mail system keeps exactly what the Renderer gave, character by character.
 func (p *postfix) testEveryMail(t *testing.T, name string, templates fs.FS) {
 	is := is.New(t)
 	renderer, m := p.newMailer(t, templates, p.options())
@@ -259,7 +259,7 @@ func checkParts(t *testing.T, got *mail.Message, want mailer.Mail) {
 		}
 		body, err := io.ReadAll(decoded)
 		is.NoErr(err) // encoded as it says
-		// A mailbox has the line endings of its system, base64 those of the wire.
+		// A mailbox has the line endings of its system; a base64 part has those of the wire.
 		if got := strings.ReplaceAll(string(body), "\r\n", "\n"); got != part.body {
 			t.Errorf("the part %s arrived as\n%q\nand was rendered as\n%q", part.kind, got, part.body)
 		}
@@ -291,7 +291,7 @@ func (p *postfix) testOne(t *testing.T, opts *smtpmailer.Options, to, protocol s
 	is.True(strings.Contains(got.Header.Get("Received"), " with "+protocol+" ")) // as it should
 }
 
-// What a mail system refuses for the sender's sake is tried again later: the mail is not at fault.
+// A refusal because of the sender is tried again later: the mail is not at fault.
 func (p *postfix) testRefusals(t *testing.T) {
 	is := is.New(t)
 	const nobody = "refused@example.com"

@@ -1,4 +1,4 @@
-// Package smtptest tests smtpmailer with an SMTP server that others wrote.
+// Package smtptest tests smtpmailer with SMTP servers that others wrote.
 package smtptest
 
 import (
@@ -53,7 +53,7 @@ type envelope struct {
 	data     string
 }
 
-// A session is what the server knows of a connection at its end.
+// A session is what the server knows about a connection at its end.
 type session struct {
 	hello string
 	tls   bool

@@ -64,8 +64,8 @@ func TestWaysToReachAServer(t *testing.T) {
 	}
 }
 
-// An address against the grammar is sent in quotes, which are no part of it: what the server and a
-// reader of the header find in them is the address.
+// An address against the grammar is sent in quotes, which are no part of it: inside them, the
+// server and a reader of the header find the address.
 func TestAddressesThatNeedQuotes(t *testing.T) {
 	s := newServer(t, nil)
 	m, _ := newMailer(t, s, nil)

@@ -39,36 +39,36 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// A Fixture is an Accounts under test on an empty user table, and the application's side of it.
-// Put, Remove and PasswordHash work on DB outside any transaction.
+// A Fixture holds an Accounts under test on an empty user table, and functions that use the table
+// as the application does. Put, Remove and PasswordHash work on DB outside any transaction.
 type Fixture struct {
 	DB       *sql.DB
 	Dialect  sqlstore.Dialect
 	Accounts sqlstore.Accounts
 
 	// Put adds an account with all its fields, or replaces the one with its ID. It ignores the
-	// Version. If the application cannot have such an account, it must do nothing and return an
-	// error that wraps [errors.ErrUnsupported]: an account with a tenant where there are none, a
-	// second one with an address or a user name that must be unique, or one with an ID that the
-	// column would change.
+	// Version. If the application cannot have such an account, Put must do nothing and return an
+	// error that wraps [errors.ErrUnsupported]. Examples are a tenant where there are none, a
+	// second account with an address or a user name that must be unique, and an ID that the column
+	// would change.
 	Put func(account recovery.Account, passwordHash string) error
 	// Remove deletes an account.
 	Remove func(id string) error
 	// PasswordHash returns the stored password hash of an account.
 	PasswordHash func(id string) (string, error)
 
-	// ID returns the IDs that the kit uses, for n from 1 to 9, in the order in which the database
-	// sorts them: the text of a number or UUID, if that is what the column takes. Nil means that
-	// IDs are any text; only then the kit tries IDs that look alike, such as "a" and "A".
+	// ID returns the n-th ID of the tests, for n from 1 to 9, in the database's sort order. If the
+	// column takes numbers or UUIDs, it returns their texts. Nil means that IDs are any text; only
+	// then do the tests try IDs that look alike, such as "a" and "A".
 	ID func(n int) string
 
-	// Unusable are the texts, beside "", that may be stored in place of a password hash, such as
+	// Unusable lists the texts, besides "", that may be stored in place of a password hash, such as
 	// "!", which some frameworks write for accounts that cannot log in. Nil means that there are
 	// none.
 	Unusable []string
 
-	// HashLength is the length of the password hashes that the application makes: default 97, as
-	// [recovery.HashPassword] does; 60 for bcrypt.
+	// HashLength is the length of the application's password hashes: default 97, the length of
+	// [recovery.HashPassword]'s. Bcrypt's is 60.
 	HashLength int
 }
 
@@ -107,8 +107,8 @@ type testCase struct {
 	run      func(*bench)
 }
 
-// patience is how long a case may take: a call that waits for another connection's lock may wait
-// for ever.
+// patience bounds each case, because a call that waits for another connection's lock may wait for
+// ever.
 const patience = 30 * time.Second
 
 // check runs the case and returns its failure, or why it is skipped.
@@ -131,15 +131,15 @@ func (c testCase) check(ctx context.Context, f Fixture) (err error) {
 	return nil
 }
 
-// end is what a step panics with to end the case.
+// end is the value with which a step panics to end its case.
 type end struct{ err error }
 
-// skipped says what the application does not have.
+// skipped says why a case was skipped.
 type skipped string
 
 func (s skipped) Error() string { return string(s) }
 
-// A bench is what a case works with: the fixture, and steps that end the case when they fail.
+// A bench gives a case its fixture, and steps that end the case when they fail.
 type bench struct {
 	Fixture
 	ctx context.Context
@@ -162,7 +162,6 @@ func (b *bench) want(ok bool, format string, args ...any) {
 	}
 }
 
-// id returns the n-th ID.
 func (b *bench) id(n int) string {
 	if b.ID == nil {
 		return strconv.Itoa(n)
@@ -178,7 +177,7 @@ func (b *bench) account(n int) recovery.Account {
 	}
 }
 
-// alice stores the account that most cases are about, which every application can have.
+// alice stores the account that most cases use. Every application can have it.
 func (b *bench) alice() recovery.Account {
 	a := b.account(1)
 	a.Username, a.Email = "alice", "alice@example.com"
@@ -210,7 +209,7 @@ func (b *bench) hash(id string) string {
 	return hash
 }
 
-// reading are the options of the transactions in which the Store reads.
+// reading returns the options of the Store's reading transactions.
 func (b *bench) reading() *sql.TxOptions {
 	if b.Dialect == sqlstore.PostgreSQL {
 		return &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
@@ -218,7 +217,7 @@ func (b *bench) reading() *sql.TxOptions {
 	return nil
 }
 
-// writing are the options of the transactions in which the Store writes.
+// writing returns the options of the Store's writing transactions.
 func (b *bench) writing() *sql.TxOptions {
 	if b.Dialect == sqlstore.PostgreSQL {
 		return &sql.TxOptions{Isolation: sql.LevelReadCommitted}
@@ -232,7 +231,7 @@ func (b *bench) in(opts *sql.TxOptions, end func(*sql.Tx) error, f func(tx *sql.
 	b.ok(err, "BeginTx")
 	defer func() { _ = tx.Rollback() }() // after its end it does nothing
 	f(tx)
-	b.ok(end(tx), "the end of the transaction, which is the store's")
+	b.ok(end(tx), "the store's commit or rollback")
 }
 
 func (b *bench) look(f func(tx *sql.Tx))    { b.in(b.reading(), (*sql.Tx).Rollback, f) }
@@ -273,7 +272,7 @@ func (b *bench) query(tenant string, by recovery.IdentifierKind, typed string) r
 	return recovery.AccountQuery{Tenant: tenant, By: by, Typed: typed, Canonical: canonical, Max: 10}
 }
 
-// byID returns the account with the ID.
+// byID wants AccountByID to find the account with the ID.
 func (b *bench) byID(tx *sql.Tx, id string, lock bool) recovery.Account {
 	found, err := b.Accounts.AccountByID(b.ctx, tx, id, lock)
 	b.ok(err, "AccountByID")

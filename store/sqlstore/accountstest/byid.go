@@ -81,9 +81,9 @@ var byIDCases = []testCase{
 		after := b.stored(a.ID)
 		b.want(after != before && same(after, a), "it did not return what the application changed")
 		if b.Dialect == sqlstore.SQLite {
-			return // nobody changes it while a transaction writes
+			return // nobody can change it while a transaction writes
 		}
-		// MySQL's transactions see what was there when they first looked, except with a lock.
+		// A MySQL transaction keeps seeing the state of its first read, except with a lock.
 		b.attempt(func(tx *sql.Tx) {
 			b.byID(tx, a.ID, false)
 			a.Email = "new@example.com"
@@ -109,7 +109,7 @@ var byIDCases = []testCase{
 			b.skip("SQLite locks the whole database")
 		}
 		a := b.alice()
-		wait := 300 * time.Millisecond // for Put, and much longer if Put is slow today
+		wait := 300 * time.Millisecond // long enough for Put, and longer if Put is slow
 		for range 3 {
 			began := time.Now()
 			b.put(a, "hash-0")

@@ -47,7 +47,7 @@ var findCases = []testCase{
 		a := b.alice()
 		for _, tenant := range []string{"acme", a.ID, " ", "%"} {
 			for _, q := range b.queries(tenant, a) {
-				b.want(len(b.find(q)) == 0, "the tenant %q found, by %s, an account of the tenant \"\"", tenant, q.By)
+				b.want(len(b.find(q)) == 0, "the tenant %q found an account of the tenant \"\" by %s", tenant, q.By)
 			}
 		}
 		of := b.account(2)
@@ -55,12 +55,12 @@ var findCases = []testCase{
 		b.put(of, "hash-0")
 		for _, tenant := range []string{"", "globex"} {
 			for _, q := range b.queries(tenant, of) {
-				b.want(len(b.find(q)) == 0, "the tenant %q found, by %s, an account of acme", tenant, q.By)
+				b.want(len(b.find(q)) == 0, "the tenant %q found an account of acme by %s", tenant, q.By)
 			}
 		}
 		for _, q := range b.queries("acme", of) {
 			found := b.find(q)
-			b.want(len(found) == 1 && same(found[0], of), "the tenant acme did not find, by %s, its account", q.By)
+			b.want(len(found) == 1 && same(found[0], of), "the tenant acme did not find its account by %s", q.By)
 		}
 	}},
 	{"LookAlikeTenants", everyAccount, func(b *bench) {
@@ -80,14 +80,14 @@ var findCases = []testCase{
 			for _, q := range b.queries(a.Tenant, a) {
 				q.Max = 1 // none may take the place of the tenant's own
 				found := b.find(q)
-				b.want(len(found) == 1 && same(found[0], a), "the tenant %q did not find, by %s, its own account", a.Tenant, q.By)
+				b.want(len(found) == 1 && same(found[0], a), "the tenant %q did not find its own account by %s", a.Tenant, q.By)
 			}
 		}
 		for _, tenant := range append(tenants, "ACME", "acme.", "ａcme") {
 			for _, a := range stored {
 				for _, q := range b.queries(tenant, a) {
 					for _, found := range b.find(q) {
-						b.want(found.Tenant == tenant, "the tenant %q found, by %s, an account of %q", tenant, q.By, found.Tenant)
+						b.want(found.Tenant == tenant, "the tenant %q found an account of %q by %s", tenant, found.Tenant, q.By)
 					}
 				}
 			}
@@ -187,7 +187,7 @@ var findCases = []testCase{
 			found := b.find(q)
 			b.want(len(found) == min(most, len(all)), "with Max %d, %d accounts of %d were found", most, len(found), len(all))
 			for i := range found {
-				b.want(found[i] == all[i], "with Max %d, the account at %d is another than without", most, i)
+				b.want(found[i] == all[i], "with Max %d, the account at %d is not the one found without it", most, i)
 			}
 		}
 	}},
@@ -207,7 +207,7 @@ var findCases = []testCase{
 			{"hash-1", "alice@example.com"},
 			{"HASH-1", "alice@example.com"},
 			{"hash-1", "alice2@example.com"},
-			{"hash-1a", "lice2@example.com"}, // the same text if one is put after the other
+			{"hash-1a", "lice2@example.com"}, // the same text if the two are joined
 			{"hash-1", "Alice2@example.com"},
 		} {
 			a.Email = c.email
@@ -280,8 +280,8 @@ func (b *bench) queries(tenant string, a recovery.Account) []recovery.AccountQue
 	}
 }
 
-// crowd stores accounts with one address, and returns the IDs of those that are eligible and of the
-// others, each in their order.
+// crowd stores accounts that share an address. It returns the IDs of the eligible ones and of the
+// others, each in order.
 func (b *bench) crowd() (eligible, others []string) {
 	for _, n := range []int{7, 3, 1, 8, 5, 2, 6, 4} {
 		a := b.account(n)
@@ -300,8 +300,8 @@ func (b *bench) crowd() (eligible, others []string) {
 
 const unknownID = "For an ID that nobody has, in whatever form, a method must find no account, or return an error that wraps ErrNotAnID."
 
-// unknownIDs are IDs that nobody has if there is only the account 1. Most cannot be IDs if IDs are
-// numbers or UUIDs.
+// unknownIDs returns IDs that nobody has while account 1 is the only one. Where IDs are numbers or
+// UUIDs, most cannot be IDs at all.
 func (b *bench) unknownIDs() []string {
 	one := b.id(1)
 	return slices.DeleteFunc([]string{
@@ -311,7 +311,7 @@ func (b *bench) unknownIDs() []string {
 	}, func(id string) bool { return id == one })
 }
 
-// lookAlikes are IDs that nobody has, and that a database may take for the ID of the account 1.
+// lookAlikes returns IDs that nobody has, but that a database may take for the ID of account 1.
 func (b *bench) lookAlikes() []string {
 	one := b.id(1)
 	return slices.DeleteFunc([]string{
@@ -323,9 +323,9 @@ func (b *bench) lookAlikes() []string {
 // nobody checks the answer to an ID that nobody has.
 func (b *bench) nobody(tx *sql.Tx, id string, found []recovery.Account, err error) {
 	if errors.Is(err, sqlstore.ErrNotAnID) {
-		return // the transaction may be lost
+		return // the transaction may have ended
 	}
 	b.want(err == nil, "the ID %q, which nobody has, is an error: %v", id, err)
 	b.want(len(found) == 0, "the ID %q, which nobody has, found somebody", id)
-	b.byID(tx, b.id(1), false) // the transaction lives
+	b.byID(tx, b.id(1), false) // tx still works
 }

@@ -11,7 +11,7 @@ import (
 
 const (
 	inTx   = "All methods must work in tx."
-	itsEnd = "All methods must leave the end of tx to the store."
+	itsEnd = "All methods must neither commit tx nor roll it back."
 	again  = "If a transaction loses to another, the store calls the methods again in a new one."
 )
 
@@ -98,7 +98,7 @@ var transactionCases = []testCase{
 	}},
 }
 
-// calls are the calls of the store for the account.
+// calls returns the calls that the store makes for the account.
 func (b *bench) calls(a recovery.Account) map[string]func(context.Context, *sql.Tx) error {
 	calls := map[string]func(context.Context, *sql.Tx) error{
 		"AccountByID without lock": func(ctx context.Context, tx *sql.Tx) error {

@@ -22,7 +22,7 @@ var Users = sqlstore.Table{
 	Active: "status = 'active'", HasPassword: "local_password = 1", EmailVerified: "verified_at IS NOT NULL",
 }
 
-// CreateUsers makes their table, given the types of the key and of the texts.
+// CreateUsers creates the table, given the types of the key and of the texts.
 const CreateUsers = `CREATE TABLE users (
 	id             %[1]s PRIMARY KEY,
 	tenant         %[2]s NOT NULL DEFAULT '',
@@ -115,7 +115,7 @@ func Put(db *sql.DB, d sqlstore.Dialect, a recovery.Account, hash string) error 
 	return PutAll(db, d, []recovery.Account{a}, hash)
 }
 
-// PutAll does so with many, in few statements. db is an [sql.DB] or an [sql.Tx].
+// PutAll adds or changes many accounts, in few statements. db is an [sql.DB] or an [sql.Tx].
 func PutAll(db interface {
 	Exec(query string, args ...any) (sql.Result, error)
 }, d sqlstore.Dialect, accounts []recovery.Account, hash string) error {
@@ -240,7 +240,7 @@ func HarnessOn(d sqlstore.Dialect, store recovery.Store, db *sql.DB) storetest.H
 	}
 }
 
-// PasswordHash returns what the application has stored.
+// PasswordHash returns the hash that the application has stored.
 func PasswordHash(db *sql.DB, d sqlstore.Dialect, id string) (hash string, err error) {
 	err = db.QueryRow(Bind(d, "SELECT password_hash FROM users WHERE id = ?"), id).Scan(&hash)
 	return hash, err

