@@ -161,4 +161,5 @@ func askOnce(w *world) {
 	w.send("POST", "/v2.0/users/RAX-AUTH/forgot-pwd", []string{"Content-Type: application/json"},
 		`{"RAX-AUTH:forgotPasswordCredentials":{"username":"mallory"}}`)
 	w.send("POST", "/resets", []string{"Content-Type: application/json"}, `{"username":"mallory"}`)
+	w.send("POST", "/completions", []string{"Content-Type: application/json"}, byCode)
 }

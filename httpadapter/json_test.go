@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,8 +16,10 @@ import (
 )
 
 const (
-	byName  = `{"username":"billybob"}`
-	byToken = `{"token":"TOKEN","password":"superSecurePassw0rd!"}`
+	byName    = `{"username":"billybob"}`
+	byAddress = `{"email":"billybob@example.com"}`
+	byToken   = `{"token":"TOKEN","password":"superSecurePassw0rd!"}`
+	byCode    = `{"ticket":"` + stage.NoToken + `","code":"WDJB-MJHT","password":"superSecurePassw0rd!"}`
 )
 
 var fromApp = Options{Origins: []string{"https://app.example.com"}}
@@ -36,7 +39,29 @@ func (v vector) from(opts Options, header ...string) vector {
 
 func (v vector) after(before func(*world)) vector { v.before = before; return v }
 
-var jsonVectors = []vector{
+// guess uses up the tries of byCode's ticket.
+func guess(w *world) {
+	for range recovery.MaxTries {
+		w.post("completions", byCode)
+	}
+}
+
+// jsonFaults are what can go wrong with each kind of POST, apart from its fields.
+func jsonFaults(path, body string) []vector {
+	post := func(name, body string) vector { return jsonPost(name+", "+path, path, body) }
+	return []vector{
+		post("not JSON", "username=billybob"),
+		post("body too large", strings.Repeat(" ", 16<<10+1)),
+		{name: "no type, " + path, method: "POST", path: path, body: body},
+		{name: "form, " + path, method: "POST", path: path, header: []string{"Content-Type: text/plain"}, body: body},
+		post("over the limit", body).with(stage.OneRequest).after(askOnce),
+		post("store down", body).after(storeDown),
+		post("store panics", body).after(storePanic),
+		post("from another site", body).from(Options{}, "Origin: https://evil.example", "Sec-Fetch-Site: cross-site"),
+	}
+}
+
+var jsonVectors = slices.Concat(jsonFaults("/resets", byName), jsonFaults("/usernames", byAddress), jsonFaults("/completions", byToken), []vector{
 	jsonPost("reset by user name", "/resets", byName).mailing("reset_token billybob@example.com"),
 	jsonPost("reset, unknown user name", "/resets", `{"username":"nobody"}`),
 	jsonPost("reset, disabled account", "/resets", `{"username":"mallory"}`),
@@ -61,7 +86,8 @@ var jsonVectors = []vector{
 	jsonPost("completion, another user's name", "/completions", `{"username":"alice","token":"TOKEN","password":"superSecurePassw0rd!"}`),
 	jsonPost("completion, unknown token", "/completions", `{"token":"`+stage.NoToken+`","password":"superSecurePassw0rd!"}`),
 	jsonPost("completion, empty token", "/completions", `{"token":"","password":"superSecurePassw0rd!"}`),
-	jsonPost("completion, unknown ticket", "/completions", `{"ticket":"`+stage.NoToken+`","code":"WDJB-MJHT","password":"superSecurePassw0rd!"}`),
+	jsonPost("completion, unknown ticket", "/completions", byCode),
+	jsonPost("completion, too many wrong codes", "/completions", byCode).after(guess),
 	jsonPost("completion, token and code", "/completions", `{"token":"TOKEN","ticket":"x","code":"WDJB-MJHT","password":"superSecurePassw0rd!"}`),
 	jsonPost("completion, code without ticket", "/completions", `{"code":"WDJB-MJHT","password":"superSecurePassw0rd!"}`),
 	jsonPost("completion, token and ticket", "/completions", `{"token":"TOKEN","ticket":"x","password":"superSecurePassw0rd!"}`),
@@ -81,18 +107,10 @@ var jsonVectors = []vector{
 	jsonPost("another path", "/reset", byName),
 	jsonPost("no path", "/", byName),
 	jsonPost("empty body", "/resets", ""),
-	jsonPost("not JSON", "/resets", "username=billybob"),
 	jsonPost("list", "/resets", "["+byName+"]"),
 	jsonPost("body that ends early", "/resets", `{"username":"bil`),
-	jsonPost("body too large", "/resets", strings.Repeat(" ", 16<<10+1)),
-	{name: "no type", method: "POST", path: "/resets", body: byName},
-	{name: "form", method: "POST", path: "/resets", header: []string{"Content-Type: text/plain"}, body: byName},
-	jsonPost("over the limit", "/resets", byName).with(stage.OneRequest).after(askOnce),
-	jsonPost("store down", "/resets", byName).after(storeDown),
-	jsonPost("store panics", "/resets", byName).after(storePanic),
 	jsonPost("tenant at fault", "/resets", byName).from(noTenant),
 	jsonPost("from its own origin", "/resets", byName).from(Options{}, "Origin: http://attacker.example", "Sec-Fetch-Site: same-origin").mailing("reset_token billybob@example.com"),
-	jsonPost("from another site", "/resets", byName).from(Options{}, "Origin: https://evil.example", "Sec-Fetch-Site: cross-site"),
 	jsonPost("from another site, in an old browser", "/resets", byName).from(Options{}, "Origin: https://evil.example"),
 	jsonPost("from a configured origin", "/resets", byName).from(fromApp, "Origin: https://app.example.com", "Sec-Fetch-Site: cross-site").mailing("reset_token billybob@example.com"),
 	jsonPost("from a configured origin, at fault", "/resets", "{}").from(fromApp, "Origin: https://app.example.com", "Sec-Fetch-Site: cross-site"),
@@ -103,7 +121,7 @@ var jsonVectors = []vector{
 		header: []string{"Origin: https://app.example.com", "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type"}},
 	{name: "preflight from another origin", opts: fromApp, method: "OPTIONS", path: "/completions", header: []string{"Origin: https://evil.example", "Access-Control-Request-Method: POST"}},
 	{name: "preflight without configured origins", method: "OPTIONS", path: "/completions", header: []string{"Origin: https://evil.example", "Access-Control-Request-Method: POST"}},
-}
+})
 
 func TestJSONGolden(t *testing.T) { golden(t, NewJSON, "json.txt", jsonVectors) }
 

@@ -112,11 +112,12 @@ var (
 	OwnReasons = &recovery.PasswordError{Reasons: []recovery.PasswordReason{
 		{Name: "seen_before", Text: "must not be one of the last 5"}, {Name: "own rule", Text: `must have no <b> & no "quotes"`},
 	}}
-	// OneRequest lets each client make one request in 90 seconds and a bit.
+	// OneRequest lets each client make one request, and one completion, in 90 seconds and a bit.
 	OneRequest = recovery.Options{
 		Now:    func() time.Time { return time.Date(2026, 11, 21, 18, 30, 0, 0, time.UTC) },
-		Limits: recovery.Limits{PerClient: recovery.Limit{Burst: 1, Every: 90*time.Second + time.Millisecond}},
+		Limits: recovery.Limits{PerClient: once, CompletePerClient: once},
 	}
+	once = recovery.Limit{Burst: 1, Every: 90*time.Second + time.Millisecond}
 )
 
 func approve(err error) recovery.Options {
