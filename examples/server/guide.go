@@ -32,7 +32,16 @@ The same in the format of Rackspace Identity, JSON or XML; with a portal the mai
   curl -i -H 'Content-Type: application/json' -d '{"RAX-AUTH:forgotPasswordCredentials":{"username":"alicia","portal":"PORTAL"}}' BASE/v2.0/users/RAX-AUTH/forgot-pwd
   curl -i -H 'Content-Type: application/xml' -H 'X-Auth-Token: TOKEN' -d '<passwordReset xmlns="http://docs.rackspace.com/identity/api/ext/RAX-AUTH/v1.0" password="New-passw0rd-3"/>' BASE/v2.0/users/RAX-AUTH/pwd-reset
 
+The same in JSON for a front end of one's own; a code works with the ticket of its request:
+
+  curl -i -H 'Content-Type: application/json' -d '{"username":"billybob","code":true}' BASE/api/recovery/resets
+  curl -i -H 'Content-Type: application/json' -d '{"ticket":"TICKET","code":"CODE","password":"New-passw0rd-4"}' BASE/api/recovery/completions
+  curl -i -H 'Content-Type: application/json' -d '{"email":"billybob@example.com"}' BASE/api/recovery/usernames
+  curl BASE/api/recovery/policy
+  curl BASE/api/recovery/openapi.yaml
+
 Ask for a name that nobody has, or for mallory: the answer is the same, and no mail comes.
+The user names of an address are mailed at most once an hour.
 If you ask again and again, an account gets at most one mail a minute. An address gets two, and then one every 6 minutes.
 `)
 }

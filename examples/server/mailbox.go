@@ -31,6 +31,7 @@ type mail struct {
 	Subject string               `json:"subject"`
 	Text    string               `json:"text"`
 	Token   string               `json:"token,omitempty"` // of the only account
+	Code    string               `json:"code,omitempty"`
 	Link    string               `json:"link,omitempty"`
 	Resets  []reset              `json:"resets,omitempty"` // if there are several accounts
 }
@@ -38,6 +39,7 @@ type mail struct {
 type reset struct {
 	Username string `json:"username"`
 	Token    string `json:"token,omitempty"`
+	Code     string `json:"code,omitempty"`
 	Link     string `json:"link,omitempty"`
 }
 
@@ -49,14 +51,15 @@ func (b *mailbox) Send(_ context.Context, m recovery.Message) error {
 	}
 	shown := mail{To: rendered.To, Kind: m.Kind, Subject: rendered.Subject, Text: rendered.Text}
 	for _, r := range m.Resets {
-		one := reset{Username: r.Username, Link: r.Link}
+		one := reset{Username: r.Username, Code: r.Code, Link: r.Link}
 		if r.Link == "" {
 			one.Token = r.Token.Reveal()
 		}
 		shown.Resets = append(shown.Resets, one)
 	}
 	if len(shown.Resets) == 1 {
-		shown.Token, shown.Link, shown.Resets = shown.Resets[0].Token, shown.Resets[0].Link, nil
+		one := shown.Resets[0]
+		shown.Token, shown.Code, shown.Link, shown.Resets = one.Token, one.Code, one.Link, nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

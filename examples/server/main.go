@@ -1,4 +1,4 @@
-// Command server is account recovery to try out: the pages, both wire formats, a log-in to see that
+// Command server is account recovery to try out: the pages, all wire formats, a log-in to see that
 // a reset worked, and a mailbox that shows the mails instead of sending them.
 //
 //	go run ./examples/server
@@ -84,7 +84,7 @@ func limits(name string) recovery.Limits {
 	case "high": // every limit that is counted by default
 		return recovery.Limits{
 			PerClient: never, Global: never, CompletePerClient: never,
-			PerAccount: never, PerRequester: never, PerMailbox: never,
+			PerAccount: never, PerRequester: never, PerMailbox: never, UsernamesPerMailbox: never,
 		}
 	case "off":
 		return recovery.Limits{InsecureOff: true}

@@ -111,6 +111,7 @@ Everybody’s password is <code>Old-passw0rd-1</code> until it is reset.</p>
 <a href="/recover/username">forgot the username</a>, <a href="/recover/reset">have a link or token</a></li>
 {{if .Mailbox}}<li><a href="/mailbox">Mailbox</a>: the mails, which are shown instead of sent; <a href="/mailbox.json">the same as JSON</a></li>
 {{end}}<li><a href="/.well-known/change-password">/.well-known/change-password</a>: where password managers look</li>
+<li><a href="/api/recovery/openapi.yaml">The calls for a front end of one’s own</a>, and <a href="/api/recovery/policy">the rules for passwords</a></li>
 <li><a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a></li>
 </ul>
 <h2>From a terminal</h2>
