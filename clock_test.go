@@ -281,7 +281,7 @@ func TestCallsWaitForTheFirstComparison(t *testing.T) {
 			time.Sleep(time.Hour)
 			return time.Now(), nil
 		}
-		go w.apart(svc, s)
+		go func() { _ = errOf(svc.RequestReset(w.ctx, recovery.ResetRequest{Username: "alice", Client: client})) }()
 		for range 2 {
 			time.Sleep(time.Minute)
 			began := time.Now()
