@@ -7,8 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"example.com/recovery"
 	"github.com/matryer/is"
+
+	"example.com/recovery"
 )
 
 func (w *world) completeByCode(ticket, code, password string) error {

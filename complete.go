@@ -111,6 +111,7 @@ func (c *completion) admit(ctx context.Context) error {
 	for _, secret := range []string{r.Password, r.Token, r.Ticket, r.Code, r.Factor} {
 		c.secrets = append(c.secrets, secret, trimSpace(secret), strings.Join(strings.Fields(secret), ""))
 	}
+	c.secrets = append(c.secrets, pasted(r.Token))
 	c.clock.sync(ctx)
 	r.Client = c.client(r.Client)
 	if limits := &c.opts.Limits; !limits.InsecureOff {
@@ -133,7 +134,7 @@ func (c *completion) byCode() bool {
 // parse reads the token, or the code and its ticket.
 func (c *completion) parse() bool {
 	if !c.byCode() {
-		token, err := ParseToken(c.request.Token)
+		token, err := ParseToken(pasted(c.request.Token))
 		c.digest = token.Digest()
 		return err == nil
 	}

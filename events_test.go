@@ -9,11 +9,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/matryer/is"
+
 	"example.com/recovery"
 	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
-	"github.com/matryer/is"
 )
 
 func withHooks(t *testing.T, log *spy.Log, hooks recovery.Hooks) (*recovery.Service, *mailertest.Recorder) {

@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/matryer/is"
+
 	"example.com/recovery"
 	"example.com/recovery/internal/spy"
-	"github.com/matryer/is"
 )
 
 // An outcome that was not stored is stored again before the mail is repeated.

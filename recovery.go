@@ -98,7 +98,10 @@ type UsernameRequest struct {
 }
 
 // A CompleteRequest sets a new password with a token, or with a code and the ticket of its request.
-// Either may be given as a person pasted or typed it. It prints as "[redacted]".
+// It prints as "[redacted]".
+//
+// Give Token and Code as they were pasted or typed. Of a whole link, also one that a mail filter
+// rewrote, only the token counts; white space, U+200B, U+FEFF and one pair of angle brackets do not.
 type CompleteRequest struct {
 	redacted
 

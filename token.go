@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
+	"regexp"
 	"strings"
+	"unicode"
 )
 
 const (
@@ -48,6 +50,29 @@ func ParseToken(text string) (Token, error) {
 		return Token{}, ErrInvalidToken
 	}
 	return Token{box: &tokenBox{&buf}}, nil
+}
+
+// tokenInLink finds the token in a link, and in what filters of mail make of one: Outlook and Google
+// encode the link once or twice into another, Proofpoint writes "-23" or "*" for "#".
+var tokenInLink = regexp.MustCompile(`(?:#|%23|%2523|-23|\*)token(?:=|%3[Dd]|%253[Dd]|-3D)([a-z2-7]+)`)
+
+// pasted returns the token in what people paste: the token or the whole link. White space of every
+// script, U+200B and U+FEFF do not count, wherever they stand, nor does one pair of angle brackets
+// around all. Of several links the last one counts.
+func pasted(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' {
+			return -1
+		}
+		return r
+	}, text)
+	if inner, ok := strings.CutPrefix(text, "<"); ok && strings.HasSuffix(inner, ">") {
+		text = strings.TrimSuffix(inner, ">")
+	}
+	if found := tokenInLink.FindAllStringSubmatch(text, -1); found != nil {
+		return found[len(found)-1][1]
+	}
+	return text
 }
 
 // Reveal returns the text of the token, for the mail that carries it, or "" for the zero Token.

@@ -89,3 +89,30 @@ func TestTokensDiffer(t *testing.T) {
 	}
 	is.Equal(len(seen), len(mails)) // no token may come twice
 }
+
+// People paste the token as their mail program shows it, or the whole link as a filter rewrote it.
+func TestTokensAsTheyArePasted(t *testing.T) {
+	w := newWorld(t, nil)
+	token := w.token("alice")
+	const link = "https://portal.example/recover/reset#token="
+	check := func(text string) error {
+		return errOf(w.CheckReset(w.ctx, recovery.CompleteRequest{Token: strings.NewReplacer("TOKEN", token, "TO-", token[:26], "-KEN", token[26:]).Replace(text)}))
+	}
+	for _, text := range []string{
+		"TOKEN", " \t\r\nTOKEN\r\n\t ", "TOKEN\u00a0", "\u3000TOKEN\u3000", "\u200bTOKEN", "\ufeffTOKEN\u2028", "<TOKEN>", " < TOKEN > ",
+		"TO--KEN", "TO- \r\n-KEN", link + "TO-\r\n-KEN",
+		link + "TOKEN", "<" + link + "TOKEN>", "\u200b<" + link + "TOKEN\u00a0>\u3000", link + tokenText + " " + link + "TOKEN", "Reset: " + link + "TOKEN.", link + " TOKEN",
+		"https://portal.example/recover/reset%23token%3DTOKEN",
+		"https://eur01.safelinks.protection.outlook.com/?url=https%3A%2F%2Fportal.example%2Frecover%2Freset%23token%3DTOKEN&data=05%7C02%7C&sdata=abc%3D&reserved=0",
+		"https://www.google.com/url?q=https://portal.example/recover/reset%2523token%253DTOKEN&source=gmail&ust=1",
+		"https://urldefense.proofpoint.com/v2/url?u=https-3A__portal.example_recover_reset-23token-3DTOKEN&d=DwMFaQ&c=x",
+		"https://urldefense.com/v3/__https://portal.example/recover/reset*token=TOKEN__;Iw!!abc$",
+	} {
+		t.Run(text, func(t *testing.T) { is.New(t).NoErr(check(text)) })
+	}
+	for _, text := range []string{
+		"<TOKEN", "TOKEN>", "<<TOKEN>>", "\"TOKEN\"", "<>", "TO-\u00ad-KEN", "TOKENTOKEN", "token=TOKEN", "https://portal.example/recover/reset?token=TOKEN", link + "TOKENa", link + "aTOKEN", "TO-", link, link + "TOKEN#token=" + tokenText,
+	} {
+		t.Run(text, func(t *testing.T) { is.New(t).Equal(check(text), recovery.ErrInvalidToken) })
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"golang.org/x/text/language"
 
@@ -99,6 +98,12 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request, l *locale) reply
 		p = h.page(l, "sent")
 		p.For = strings.TrimSuffix(name, "-sent")
 	default:
+		// Some mail programs encode the "#" of the link. The token then stands in the path.
+		if page, text, ok := strings.Cut(name, "#token="); ok && page == "reset" && r.Method != http.MethodPost {
+			if token, err := recovery.ParseToken(text); err == nil {
+				return reply{status: http.StatusSeeOther, header: http.Header{"Location": {"reset#token=" + token.Reveal()}}}
+			}
+		}
 		if !isAsset {
 			return h.refuse(l, http.StatusNotFound, "not_found")
 		}
@@ -198,8 +203,8 @@ func (h *handler) requestUsernames(r *http.Request, l *locale, fields map[string
 
 func (h *handler) completeReset(r *http.Request, l *locale, fields map[string]string) reply {
 	p := h.page(l, "reset")
-	password, token := fields["password"], tokenOf(fields["token"])
-	if token == "" {
+	password, token := fields["password"], fields["token"]
+	if isBlank(token) {
 		p.TokenError = l.must("token.empty")
 	}
 	if password != fields["repeat"] {
@@ -216,24 +221,6 @@ func (h *handler) completeReset(r *http.Request, l *locale, fields map[string]st
 		h.reject(l, p, password, e.Reasons)
 	}
 	return h.reply(r, l, p, "done", err)
-}
-
-// tokenOf returns the token in what people paste: the token or the whole link. It removes what mail
-// programs and input methods put around it: white space, U+200B and U+FEFF, which nobody sees, and
-// one pair of angle brackets.
-func tokenOf(s string) string {
-	s = trimUnseen(s)
-	if inner, ok := strings.CutPrefix(s, "<"); ok && strings.HasSuffix(inner, ">") {
-		s = inner[:len(inner)-1]
-	}
-	if i := strings.LastIndex(s, "#token="); i >= 0 {
-		s = s[i+len("#token="):]
-	}
-	return trimUnseen(s)
-}
-
-func trimUnseen(s string) string {
-	return strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' })
 }
 
 func isBlank(s string) bool { return strings.TrimSpace(s) == "" }

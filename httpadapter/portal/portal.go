@@ -48,9 +48,10 @@
 // # Without JavaScript
 //
 // Everything works. The token of the link then stays in the address bar, because no server sees
-// that part of a URL. The reader pastes the token or the whole link into the form; white space,
-// U+200B, U+FEFF and one pair of angle brackets around it are ignored. After a form that was at
-// fault the reader has to paste it again, because no answer repeats it.
+// that part of a URL. The reader pastes the token or the whole link into the form, as
+// recovery.CompleteRequest takes it. After a form that was at fault the reader has to paste it
+// again, because no answer repeats it. If a mail program encodes the "#" of the link, the server
+// sees the token; it redirects to the form, and logs nothing.
 //
 // If a password is rejected, the page shows every rule that it is known to break. Three are checked
 // only if all else is right and the token is alive, because a token is looked up only to be used:

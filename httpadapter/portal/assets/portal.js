@@ -35,15 +35,19 @@
 	}
 
 	function inAddress() {
-		return /^#token=(.+)$/.exec(location.hash)?.[1];
+		return /^#token(?:=|%3[Dd])(.+)$/.exec(location.hash)?.[1];
 	}
 
 	function takeToken() {
 		const input = $("token"), field = $("token-field"), taken = $("token-taken");
 		// The server reads a pasted text in the same way.
-		const bare = (text) => text.replace(/^[\s\u200b]+|[\s\u200b]+$/g, "");
+		const bare = (text) => {
+			const one = text.replace(/[\s\u200b\ufeff]+/g, "").replace(/^<(.*)>$/, "$1");
+			const links = [...one.matchAll(/(?:#|%23|%2523|-23|\*)token(?:=|%3[Dd]|%253[Dd]|-3D)([a-z2-7]+)/g)];
+			return links.pop()?.[1] ?? one;
+		};
 		const fill = (text) => {
-			const token = input.value = bare(bare(text).replace(/^<(.*)>$/s, "$1").replace(/^.*#token=/s, ""));
+			const token = input.value = bare(text);
 			const whole = /^[a-z2-7]{52}$/.test(token) && !$("token-error").textContent;
 			field.hidden = whole;
 			taken.hidden = !whole;

@@ -25,7 +25,7 @@ func TestVectorsAreWellFormed(t *testing.T) {
 			for _, v := range all {
 				ok := strings.Contains("\n"+string(list), "\n"+row+" ") && v.What != "" &&
 					(v.Entry == "" || slices.Contains(entryNames, v.Entry)) &&
-					slices.Contains([]string{"", "username", "email", "pasted"}, v.Kind) &&
+					slices.Contains([]string{"", "username", "email"}, v.Kind) &&
 					slices.Contains([]string{"", "reset", "names", "complete"}, v.Call)
 				if !ok {
 					t.Errorf("%s: %+v", v.at, v)

@@ -55,8 +55,7 @@
 //
 // There, the meaning of a field depends on the row: in S23 value is how the clock goes on, step by
 // step; in S26 a user name; in S30 a path; in S31 a password, and want are the reasons; in S45 the
-// text of an error; in S46 what happens to the account; in S47 and S48 how long. In S27 the kind
-// "pasted" is what the portal removes. In passwords.jsonl value is a password (S80, S81 with the
-// hash in body), a stored hash (S83), or a text that gets into a log (S84). Wants beside the
-// outcomes: "refused" is any of malformed, weak password, bad token, media type and too large.
+// text of an error; in S46 what happens to the account; in S47 and S48 how long. In passwords.jsonl
+// value is a password (S80, S81 with the hash in body), a stored hash (S83), or a text that gets
+// into a log (S84). Wants beside the outcomes: "refused" is any of malformed, weak password, bad token, media type and too large.
 package catalogue
