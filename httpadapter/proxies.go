@@ -43,7 +43,7 @@ func TrustedProxies(header string, proxies ...netip.Prefix) func(*http.Request) 
 			return peer
 		}
 		for _, entry := range slices.Backward(entries(strings.Join(r.Header[header], ","))) {
-			if a := exchange.ParseAddr(entry); !a.IsValid() || !isProxy(a) {
+			if a := exchange.ParseAddr(entry); !isProxy(a) {
 				return a
 			}
 		}

@@ -1,6 +1,7 @@
 package httpadapter
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,12 @@ const (
 
 var withPortal = recovery.Options{Portals: map[string]recovery.Portal{"cloud_control": {URL: "https://portal.example/reset"}}}
 
+// twoPortals lets nobody into WEB.
+var twoPortals = recovery.Options{Portals: map[string]recovery.Portal{
+	"WEB": {URL: "https://portal.example/WEB", Allow: func(context.Context, recovery.Account) (bool, error) { return false, nil }},
+	"web": {URL: "https://portal.example/web", Allow: func(context.Context, recovery.Account) (bool, error) { return true, nil }},
+}}
+
 var rackspaceVectors = []vector{
 	{name: "forgot password in JSON, as documented", method: "POST", path: forgotPath, header: []string{isJSON}, body: forgotJSON, mails: "reset_token billybob@example.com"},
 	{name: "forgot password in XML, as documented", method: "POST", path: forgotPath, header: []string{isXML}, body: forgotXML, mails: "reset_token billybob@example.com"},
@@ -50,6 +57,11 @@ var rackspaceVectors = []vector{
 		body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": "other"}}`},
 	{name: "empty portal", core: withPortal, method: "POST", path: forgotPath, header: []string{isJSON},
 		body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": ""}}`, mails: "reset_token billybob@example.com"},
+	{name: "empty portal, and the default one is another tenant's", core: recovery.Options{Portals: map[string]recovery.Portal{"": {URL: "https://portal.example/reset", Tenants: []string{"acme"}}}},
+		method: "POST", path: forgotPath, header: []string{isJSON}, body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": ""}}`},
+	{name: "portal that differs from another in case", core: twoPortals, method: "POST", path: forgotPath, header: []string{isJSON},
+		body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": "web"}}`, mails: "reset_link billybob@example.com"},
+	{name: "empty body of another type", method: "POST", path: forgotPath, header: []string{"Content-Type: text/plain"}},
 	{name: "portal in another case", core: withPortal, method: "POST", path: forgotPath, header: []string{isJSON},
 		body: `{"RAX-AUTH:forgotPasswordCredentials": {"username": "billybob", "portal": "Cloud_Control"}}`, mails: "reset_link billybob@example.com"},
 	{name: "slash behind the path", method: "POST", path: forgotPath + "/", header: []string{isJSON}, body: forgotJSON, mails: "reset_token billybob@example.com"},
