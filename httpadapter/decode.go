@@ -48,7 +48,7 @@ func checkText(body []byte) error {
 	case len(bytes.TrimLeft(body, white)) == 0:
 		return refuse("the body is empty")
 	case !utf8.Valid(body):
-		return refuse("the body must be UTF-8, the byte at offset %d is not", invalidUTF8(body))
+		return refuse("the body must be UTF-8 and not compressed, the byte at offset %d is not UTF-8", invalidUTF8(body))
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ const (
 	lone        = `surrogates must come in pairs, the \u escape at offset 33 does not`
 	badEscape   = `a backslash must begin one of \" \\ \/ \b \f \n \r \t \uXXXX, the one at offset 33 does not`
 	rawControl  = "control characters in strings must be escaped, the one at offset 34 is not"
-	notUTF8     = "the body must be UTF-8, the byte at offset 33 is not"
+	notUTF8     = "the body must be UTF-8 and not compressed, the byte at offset 33 is not UTF-8"
 )
 
 var jsonRefusals = []refusal{
@@ -85,11 +85,11 @@ var jsonRefusals = []refusal{
 	{"only white space", " \r\n\t", "the body is empty"},
 	{"byte order mark", "\ufeff" + curlForm, "the body must not begin with a byte order mark"},
 	{"UTF-16", "{\x00\"\x00", `not JSON at offset 1: expected a key in quotes`},
-	{"UTF-16 with byte order mark", "\xff\xfe{\x00", "the body must be UTF-8, the byte at offset 0 is not"},
-	{"Latin 1", "{\"account-recovery\":{\"username\":\"é\xe9\"}}", "the body must be UTF-8, the byte at offset 35 is not"},
+	{"UTF-16 with byte order mark", "\xff\xfe{\x00", "the body must be UTF-8 and not compressed, the byte at offset 0 is not UTF-8"},
+	{"Latin 1", "{\"account-recovery\":{\"username\":\"é\xe9\"}}", "the body must be UTF-8 and not compressed, the byte at offset 35 is not UTF-8"},
 	{"overlong UTF-8", "{\"account-recovery\":{\"username\":\"\xc0\xaf\"}}", notUTF8},
 	{"surrogate in UTF-8", "{\"account-recovery\":{\"username\":\"\xed\xa0\x80\"}}", notUTF8},
-	{"invalid UTF-8 at the end", curlForm + "\xff", "the body must be UTF-8, the byte at offset 63 is not"},
+	{"invalid UTF-8 at the end", curlForm + "\xff", "the body must be UTF-8 and not compressed, the byte at offset 63 is not UTF-8"},
 
 	{"null", `null`, notObject},
 	{"string", `"account-recovery"`, notObject},
@@ -134,7 +134,7 @@ var jsonRefusals = []refusal{
 	{"ends after an escape", `{"account-recovery":{"username":"\u0041`, "the body ends too early, at offset 39"},
 	{"ends after what is no escape", `{"account-recovery":{"username":"\q`,
 		`a backslash must begin one of \" \\ \/ \b \f \n \r \t \uXXXX, the one at offset 33 does not`},
-	{"invalid UTF-8 after a replacement character", "{\"\ufffd\xff", "the body must be UTF-8, the byte at offset 5 is not"},
+	{"invalid UTF-8 after a replacement character", "{\"\ufffd\xff", "the body must be UTF-8 and not compressed, the byte at offset 5 is not UTF-8"},
 	{"only a brace", `{`, "the body ends too early, at offset 1"},
 	{"comment before a key", `{/**/"account-recovery":{}}`, "not JSON at offset 1: expected a key in quotes"},
 	{"key without quotes", `{account-recovery:{}}`, "not JSON at offset 1: expected a key in quotes"},

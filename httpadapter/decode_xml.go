@@ -57,6 +57,9 @@ func (s *xmlScanner) document(fields []field) error {
 	if bytes.HasPrefix(s.body, byteOrderMark) { // XML 1.0 section 4.3.3
 		prolog = len(byteOrderMark)
 	}
+	if text := bytes.TrimLeft(s.body[prolog:], white); len(text) > 0 && text[0] != '<' {
+		return refuse("the body is not XML, as it does not begin with <")
+	}
 	if rest := s.body[prolog:]; bytes.HasPrefix(rest, []byte("<?xml")) {
 		declaration := xmlDeclaration.Find(rest)
 		if declaration == nil {

@@ -53,7 +53,7 @@ func Example() {
 	// Output:
 	// 200 {"response":{"status":"OK","dbg_info":{"version":"1","warnings":[],"time":0,"output_term":"account-recovery"}}}
 	// 200 {"response":{"status":"OK","dbg_info":{"version":"1","warnings":[],"time":0,"output_term":"account-recovery"}}}
-	// 410 {"type":"https://example.com/recovery/problems/token","title":"The token or code cannot be used","status":410,"detail":"the token or code cannot be used: it is wrong, used, expired or replaced by a newer one"}
+	// 410 {"type":"https://example.com/recovery/problems/token","title":"The token cannot be used","status":410,"detail":"the token cannot be used: it is wrong, used, expired, replaced by a newer one, or another user's"}
 	// 204
 }
 

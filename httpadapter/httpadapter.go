@@ -53,17 +53,21 @@
 //
 // # Cross-site requests
 //
-// The handlers neither read nor set cookies, so another site's page has nothing to abuse. NewJSON,
-// which is made for browsers, refuses the pages of other origins, except for Options.Origins.
+// The handlers neither read nor set cookies, so another site's page has nothing to abuse but the
+// addresses of its visitors, by which limits are counted. So the pages of other origins are refused
+// with 403, except for those of Options.Origins.
 package httpadapter
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,8 +101,8 @@ type Options struct {
 	// slog.Default().
 	Logger *slog.Logger
 
-	// Origins are those of the pages that may call NewJSON from elsewhere, such as
-	// "https://app.example.com"; default none. The other formats ignore it.
+	// Origins are those of the pages that may call from elsewhere, such as
+	// "https://app.example.com"; default none. Only NewJSON lets them read the answers (CORS).
 	Origins []string
 
 	// XandrAlways200 makes NewXandr answer every request with status 200, for clients that were
@@ -111,15 +115,36 @@ func (o *Options) handler(svc *recovery.Service) (*exchange.Handler, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	return exchange.New("httpadapter", svc, exchange.Options{
-		ClientAddr: o.ClientAddr, Tenant: o.Tenant, BodyTimeout: o.BodyTimeout, Logger: o.Logger,
+	crossOrigin := http.NewCrossOriginProtection()
+	var faults []error
+	for _, origin := range o.Origins {
+		if err := crossOrigin.AddTrustedOrigin(origin); err != nil {
+			faults = append(faults, fmt.Errorf(`httpadapter: Options.Origins must be like "https://app.example.com", one is %q: %w`, origin, err))
+		}
+	}
+	h, err := exchange.New("httpadapter", svc, exchange.Options{
+		ClientAddr: o.ClientAddr, Tenant: o.Tenant, CrossOrigin: crossOrigin, BodyTimeout: o.BodyTimeout, Logger: o.Logger,
 	})
+	return h, errors.Join(append(faults, err)...)
 }
 
 // isAt reports whether the path ends in the segments of end, with or without a slash behind them.
 // What stands before them is where the handler is mounted.
 func isAt(path, end string) bool {
 	return strings.HasSuffix("/"+strings.TrimSuffix(path, "/"), end)
+}
+
+// portalNamed returns the configured spelling of the portal that the client means.
+func portalNamed(portals map[string]recovery.Portal, name string) string {
+	if _, ok := portals[name]; ok {
+		return name
+	}
+	for _, configured := range slices.Sorted(maps.Keys(portals)) {
+		if strings.EqualFold(configured, name) {
+			return configured
+		}
+	}
+	return name
 }
 
 // explain returns what a client is told about err.
@@ -132,7 +157,7 @@ func explain(class exchange.Class, err error) string {
 		e, _ := errors.AsType[*recovery.PasswordError](err)
 		return strings.TrimPrefix(e.Error(), "recovery: ")
 	case exchange.BadToken:
-		return "the token is not valid"
+		return "the token cannot be used: it is wrong, used, expired, replaced by a newer one, or another user's"
 	case exchange.Challenged:
 		return "a second factor is needed, which cannot be given here"
 	case exchange.Denied:
@@ -144,6 +169,8 @@ func explain(class exchange.Class, err error) string {
 	}
 	return "internal error"
 }
+
+const crossSite = "the request comes from a page of an origin that the operator of this server has not allowed"
 
 // mustMarshal returns v as JSON. It leaves & unescaped, because the text does not go into HTML.
 func mustMarshal(v any) []byte {

@@ -3,7 +3,6 @@ package httpadapter
 import (
 	_ "embed"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -36,7 +35,7 @@ var openAPI []byte
 //	403  cross-site    a page of an origin that is not in Options.Origins sent the request
 //	404  not-found     another path
 //	405  method        another method
-//	410  token         the token or code cannot be used, whatever the reason
+//	410  token, code   the token or code cannot be used, whatever the reason
 //	413  too-large     the body has more than 16 KiB
 //	415  media-type    the Content-Type is not application/json
 //	422  password      against the policy; "reasons" has all that is known
@@ -45,32 +44,26 @@ var openAPI []byte
 //	500  internal      a bug, here or in the application; the log has it
 //	503  unavailable   the store, hashing or Options.Approve failed, with Retry-After
 //
-// Requests from pages of other origins are refused, except for those of Options.Origins, which are
-// answered as CORS asks. No cookie is read or set.
+// The pages of Options.Origins are answered as CORS asks. No cookie is read or set.
 func NewJSON(svc *recovery.Service, opts *Options) (http.Handler, error) {
 	h, err := opts.handler(svc)
-	j := &jsonAPI{Handler: h, crossOrigin: http.NewCrossOriginProtection()}
-	if opts != nil {
-		j.origins = slices.Clone(opts.Origins)
-	}
-	for _, origin := range j.origins {
-		if fault := j.crossOrigin.AddTrustedOrigin(origin); fault != nil {
-			err = errors.Join(err, fmt.Errorf(`httpadapter: Options.Origins must be like "https://app.example.com", one is %q: %w`, origin, fault))
-		}
-	}
 	if err != nil {
 		return nil, err
 	}
+	j := &jsonAPI{Handler: h}
+	if opts != nil {
+		j.origins = slices.Clone(opts.Origins)
+	}
 	core := svc.Options()
-	j.policy = mustMarshal(policyOf(core.Policy))
+	j.policy, j.portals = mustMarshal(policyOf(core.Policy)), core.Portals
 	return j, nil
 }
 
 type jsonAPI struct {
 	*exchange.Handler
-	origins     []string
-	crossOrigin *http.CrossOriginProtection
-	policy      []byte
+	origins []string
+	policy  []byte
+	portals map[string]recovery.Portal
 }
 
 // A jsonRule is a rule for new passwords.
@@ -159,11 +152,11 @@ func (j *jsonAPI) answer(w http.ResponseWriter, r *http.Request) exchange.Reply 
 	case "openapi.yaml":
 		return jsonReply(http.StatusOK, "application/yaml", openAPI)
 	}
-	if j.crossOrigin.Check(r) != nil {
-		return problemReply(http.StatusForbidden, "cross-site", "the request comes from a page of another origin; allowed ones are in Options.Origins")
+	if j.CrossOrigin.Check(r) != nil {
+		return problemReply(http.StatusForbidden, "cross-site", crossSite)
 	}
 	if exchange.ContentType(r.Header, jsonType) == "" {
-		return problemReply(http.StatusUnsupportedMediaType, "media-type", "the Content-Type must be application/json, in UTF-8 and without a Content-Encoding")
+		return problemReply(http.StatusUnsupportedMediaType, "media-type", "there must be one Content-Type, application/json with no parameter but charset=utf-8, and no Content-Encoding")
 	}
 	body, err := exchange.ReadBody(w, r)
 	if errors.Is(err, exchange.ErrTooLarge) {
@@ -195,7 +188,7 @@ func (j *jsonAPI) reset(r *http.Request, fields []field) exchange.Reply {
 		return malformed("email must not be empty")
 	}
 	receipt, err := j.Service.RequestReset(r.Context(), recovery.ResetRequest{
-		Username: username.value, Email: email.value, Tenant: j.Tenant(r), Portal: portal.value,
+		Username: username.value, Email: email.value, Tenant: j.Tenant(r), Portal: portalNamed(j.portals, portal.value),
 		Code: code.value == "true", Ticket: ticket.value, Locale: exchange.Locale(r.Header), Client: j.ClientAddr(r),
 	})
 	return j.reply(r, fields, err, http.StatusAccepted, map[string]string{"id": receipt.ID, "ticket": receipt.Ticket.Reveal()})
@@ -218,8 +211,11 @@ func (j *jsonAPI) complete(r *http.Request, fields []field) exchange.Reply {
 		return malformed("password must be given")
 	case ticket.set != code.set || token.set == ticket.set:
 		return malformed("either token, or ticket and code must be given")
-	case username.set && username.value == "":
-		return malformed("username must not be empty")
+	}
+	for _, f := range fields[:5] {
+		if f.set && f.value == "" && f.name != "password" {
+			return malformed(f.name + " must not be empty")
+		}
 	}
 	_, err := j.Service.CompleteReset(r.Context(), recovery.CompleteRequest{
 		Token: token.value, Ticket: ticket.value, Code: code.value, Password: password.value,
@@ -249,7 +245,10 @@ func (j *jsonAPI) reply(r *http.Request, fields []field, err error, status int, 
 		}
 		return p.reply()
 	case exchange.BadToken:
-		return problemReply(http.StatusGone, "token", "the token or code cannot be used: it is wrong, used, expired or replaced by a newer one")
+		if isSet(fields, "code") {
+			return problemReply(http.StatusGone, "code", "the code is wrong, or it is used, expired or replaced by a newer one: look at it again, and after five wrong codes ask for a new one")
+		}
+		return problemReply(http.StatusGone, "token", text)
 	case exchange.Challenged:
 		p := newProblem(http.StatusForbidden, "challenge", "a second factor is needed: send it as factor")
 		if e, ok := errors.AsType[*recovery.ChallengeError](err); ok {
@@ -259,11 +258,11 @@ func (j *jsonAPI) reply(r *http.Request, fields []field, err error, status int, 
 	case exchange.Denied:
 		return problemReply(http.StatusForbidden, "denied", text)
 	case exchange.Limited:
-		kind := "limit"
 		if e, _ := errors.AsType[*recovery.LimitError](err); e.Scope == recovery.ScopeTicket {
-			kind, text = "ticket", "too many wrong codes; ask without the ticket"
+			// The code does not outlive the wait.
+			return problemReply(http.StatusTooManyRequests, "ticket", "too many wrong codes: ask for a new one, without the ticket")
 		}
-		reply = problemReply(http.StatusTooManyRequests, kind, text)
+		reply = problemReply(http.StatusTooManyRequests, "limit", text)
 	case exchange.Unavailable:
 		reply = problemReply(http.StatusServiceUnavailable, "unavailable", text)
 	default:
@@ -281,9 +280,10 @@ var titles = map[string]string{
 	"cross-site":  "The request comes from another site",
 	"not-found":   "There is nothing here",
 	"method":      "The method is not allowed",
-	"token":       "The token or code cannot be used",
+	"token":       "The token cannot be used",
+	"code":        "The code cannot be used",
 	"too-large":   "The body is too large",
-	"media-type":  "The body is not JSON",
+	"media-type":  "The media type is not supported",
 	"password":    "The password is rejected",
 	"limit":       "Too many requests",
 	"ticket":      "Too many wrong codes",

@@ -67,6 +67,7 @@ var jsonVectors = slices.Concat(jsonFaults("/resets", byName), jsonFaults("/user
 	jsonPost("reset, disabled account", "/resets", `{"username":"mallory"}`),
 	jsonPost("reset by address, two accounts", "/resets", `{"email":"alice@example.com"}`).mailing("reset_token alice@example.com"),
 	jsonPost("reset, to a portal", "/resets", `{"username":"billybob","portal":"cloud_control"}`).with(withPortal).mailing("reset_link billybob@example.com"),
+	jsonPost("reset, portal in another case", "/resets", `{"username":"billybob","portal":"Cloud_Control"}`).with(withPortal).mailing("reset_link billybob@example.com"),
 	jsonPost("reset, unknown portal", "/resets", `{"username":"billybob","portal":"other"}`).with(withPortal),
 	jsonPost("reset, with a code", "/resets", `{"username":"billybob","code":true}`).mailing("reset_token billybob@example.com"),
 	jsonPost("reset, the ticket of an earlier one", "/resets", `{"username":"billybob","code":true,"ticket":"`+stage.NoToken+`"}`).mailing("reset_token billybob@example.com"),

@@ -3,9 +3,7 @@ package httpadapter
 import (
 	"encoding/xml"
 	"errors"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -32,7 +30,8 @@ const (
 //
 //	400  badRequest            not the document that is asked for, or against the password policy
 //	401  unauthorized          the token in X-Auth-Token cannot be used, whatever the reason
-//	403  forbidden             Options.Approve denied the reset, or asks for a second factor
+//	403  forbidden             Options.Approve denied the reset, or asks for a second factor; or a page
+//	                           of another origin calls
 //	404  itemNotFound          another path
 //	405  methodNotAllowed      another method
 //	406  (no body)             neither JSON nor XML is acceptable
@@ -82,6 +81,9 @@ func (rs *rackspace) answer(w http.ResponseWriter, r *http.Request) exchange.Rep
 	if isReset {
 		d = document{"RAX-AUTH:passwordReset", "passwordReset", []field{{name: "password"}}}
 	}
+	if rs.CrossOrigin.Check(r) != nil {
+		return rs.fault(media, http.StatusForbidden, crossSite)
+	}
 	body, err := exchange.ReadBody(w, r)
 	if errors.Is(err, exchange.ErrTooLarge) {
 		return rs.fault(media, http.StatusRequestEntityTooLarge, err.Error())
@@ -101,7 +103,7 @@ func (rs *rackspace) answer(w http.ResponseWriter, r *http.Request) exchange.Rep
 	return rs.forgot(r, media, d.fields)
 }
 
-var errMediaType = errors.New("the Content-Type must be application/json or application/xml, in UTF-8 and without a Content-Encoding")
+var errMediaType = errors.New("there must be one Content-Type, application/json or application/xml with no parameter but charset=utf-8, and no Content-Encoding")
 
 // decode reads the body as its Content-Type says.
 func (d *document) decode(r *http.Request, body []byte) error {
@@ -128,33 +130,21 @@ func (rs *rackspace) forgot(r *http.Request, media string, fields []field) excha
 		portal.set = false // no portal, just as when it is left out
 	}
 	_, err := rs.Service.RequestReset(r.Context(), recovery.ResetRequest{
-		Username: username.value, Tenant: rs.Tenant(r), Portal: rs.portal(portal.value),
+		Username: username.value, Tenant: rs.Tenant(r), Portal: portalNamed(rs.core.Portals, portal.value),
 		Locale: exchange.Locale(r.Header), Client: rs.ClientAddr(r),
 	})
 	return rs.reply(r, media, fields, username.value, err)
-}
-
-// portal returns the configured spelling of the portal that the client means.
-func (rs *rackspace) portal(name string) string {
-	if _, ok := rs.core.Portals[name]; ok {
-		return name
-	}
-	for _, configured := range slices.Sorted(maps.Keys(rs.core.Portals)) {
-		if strings.EqualFold(configured, name) {
-			return configured
-		}
-	}
-	return name
 }
 
 func (rs *rackspace) reset(r *http.Request, media string, fields []field) exchange.Reply {
 	if !fields[0].set {
 		return rs.fault(media, http.StatusBadRequest, "password must be given")
 	}
-	complete := recovery.CompleteRequest{Password: fields[0].value, Locale: exchange.Locale(r.Header), Client: rs.ClientAddr(r)}
-	if tokens := r.Header["X-Auth-Token"]; len(tokens) == 1 {
-		complete.Token = tokens[0] // with two headers, neither counts
+	tokens := r.Header["X-Auth-Token"]
+	if len(tokens) != 1 || tokens[0] == "" { // of two headers, neither counts
+		return rs.fault(media, http.StatusUnauthorized, "the header X-Auth-Token must be given once, with the token")
 	}
+	complete := recovery.CompleteRequest{Token: tokens[0], Password: fields[0].value, Locale: exchange.Locale(r.Header), Client: rs.ClientAddr(r)}
 	// The token stands before the body, so it is judged before the password.
 	var account recovery.Account
 	err := rs.core.Policy.Validate(complete.Password, rs.core.Application)

@@ -24,7 +24,7 @@ const (
 //	400  SYNTAX   INVALID_PASSWORD  against the policy; error_description lists the reasons' names
 //	400  SYNTAX   INVALID_TOKEN     the token cannot be used, whatever the reason
 //	403  UNAUTH   CHALLENGE         Options.Approve of package recovery asks for a second factor
-//	403  UNAUTH                     Options.Approve denied the reset
+//	403  UNAUTH                     Options.Approve denied the reset, or a page of another origin calls
 //	404  SYNTAX                     another path
 //	405  SYNTAX                     another method
 //	413  LIMIT                      body too large
@@ -86,6 +86,9 @@ func (x *xandr) answer(w http.ResponseWriter, r *http.Request) exchange.Reply {
 		reply.Header.Set("Allow", "POST, PUT")
 		return reply
 	}
+	if x.CrossOrigin.Check(r) != nil {
+		return x.fault(r, http.StatusForbidden, "UNAUTH", "", crossSite)
+	}
 	body, err := exchange.ReadBody(w, r)
 	if errors.Is(err, exchange.ErrTooLarge) {
 		return x.fault(r, http.StatusRequestEntityTooLarge, "LIMIT", "", err.Error())
@@ -133,6 +136,8 @@ func (x *xandr) complete(r *http.Request, fields []field) exchange.Reply {
 		return x.badField(r, "password and token must be given")
 	case username.set && username.value == "":
 		return x.badField(r, "username must not be empty")
+	case token.value == "":
+		return x.badField(r, "token must not be empty")
 	}
 	_, err := x.Service.CompleteReset(r.Context(), recovery.CompleteRequest{
 		Username: username.value, Password: password.value, Token: token.value,

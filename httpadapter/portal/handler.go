@@ -136,7 +136,7 @@ func (a asset) reply(r *http.Request) reply {
 
 // post reads a form and acts on it.
 func (h *handler) post(w http.ResponseWriter, r *http.Request, l *locale, name string) reply {
-	if h.opts.CrossOrigin.Check(r) != nil {
+	if h.CrossOrigin.Check(r) != nil {
 		h.foreign.Failed(h.Logger.Warn,
 			"portal: a form was refused as another site's; if it was yours, set portal.Options.CrossOrigin: a proxy may have changed Host")
 		answer := h.refuse(l, http.StatusForbidden, "cross_site")

@@ -3,7 +3,6 @@ package portal
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -59,9 +58,6 @@ func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
 	}
 	if len(s.CSS) > maxCSS || !utf8.ValidString(s.CSS) {
 		fault("CSS must be UTF-8 and have at most %d bytes, has %d", maxCSS, len(s.CSS))
-	}
-	if s.CrossOrigin == nil {
-		s.CrossOrigin = http.NewCrossOriginProtection()
 	}
 	return s, faults
 }

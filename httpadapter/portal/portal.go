@@ -179,7 +179,7 @@ func New(svc *recovery.Service, opts *Options) (http.Handler, error) {
 		opts = &Options{}
 	}
 	base, err := exchange.New("portal", svc, exchange.Options{
-		ClientAddr: opts.ClientAddr, Tenant: opts.Tenant, BodyTimeout: opts.BodyTimeout, Logger: opts.Logger,
+		ClientAddr: opts.ClientAddr, Tenant: opts.Tenant, CrossOrigin: opts.CrossOrigin, BodyTimeout: opts.BodyTimeout, Logger: opts.Logger,
 	})
 	if svc == nil {
 		return nil, err

@@ -30,6 +30,7 @@ const (
 type Options struct {
 	ClientAddr  func(*http.Request) netip.Addr
 	Tenant      func(*http.Request) string
+	CrossOrigin *http.CrossOriginProtection // which pages may call
 	BodyTimeout time.Duration
 	Logger      *slog.Logger
 }
@@ -60,6 +61,9 @@ func New(name string, svc *recovery.Service, o Options) (*Handler, error) {
 	}
 	if o.Tenant == nil {
 		o.Tenant = func(*http.Request) string { return "" }
+	}
+	if o.CrossOrigin == nil {
+		o.CrossOrigin = http.NewCrossOriginProtection()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -279,7 +279,7 @@ func (s *site) answered(target string, status int, header http.Header, body stri
 		if strings.Contains(body, "problems/challenge") {
 			a.outcome = challenged
 		}
-		if strings.Contains(body, "sent from another website") || strings.Contains(body, "problems/cross-site") {
+		if strings.Contains(body, "sent from another website") || strings.Contains(body, "a page of an origin that the operator") {
 			a.outcome = crossSite
 		}
 	case 405:
