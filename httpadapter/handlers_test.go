@@ -40,7 +40,7 @@ type handler struct {
 
 func ofFormat(build func(*recovery.Service, *httpadapter.Options) (http.Handler, error)) func(*recovery.Service, exchange.Options) (http.Handler, error) {
 	return func(svc *recovery.Service, o exchange.Options) (http.Handler, error) {
-		return build(svc, &httpadapter.Options{ClientAddr: o.ClientAddr, Tenant: o.Tenant, BodyTimeout: o.BodyTimeout, Logger: o.Logger})
+		return build(svc, &httpadapter.Options{ClientAddr: o.ClientAddr, Tenant: o.Tenant, Origins: o.Origins, BodyTimeout: o.BodyTimeout, Logger: o.Logger})
 	}
 }
 
@@ -49,7 +49,7 @@ var handlers = map[string]handler{
 	"Rackspace": {"httpadapter", ofFormat(httpadapter.NewRackspace), "/v2.0/users/RAX-AUTH/forgot-pwd", "application/json", `{"RAX-AUTH:forgotPasswordCredentials":{"username":"alice"}}`, 204},
 	"JSON":      {"httpadapter", ofFormat(httpadapter.NewJSON), "/resets", "application/json", `{"username":"alice"}`, 202},
 	"portal": {"portal", func(svc *recovery.Service, o exchange.Options) (http.Handler, error) {
-		return portal.New(svc, &portal.Options{ClientAddr: o.ClientAddr, Tenant: o.Tenant, BodyTimeout: o.BodyTimeout, Logger: o.Logger})
+		return portal.New(svc, &portal.Options{ClientAddr: o.ClientAddr, Tenant: o.Tenant, Origins: o.Origins, BodyTimeout: o.BodyTimeout, Logger: o.Logger})
 	}, "/password", "application/x-www-form-urlencoded", "by=username&username=alice&email=", 303},
 }
 
@@ -90,14 +90,11 @@ func (h handler) ask(built http.Handler) int {
 func TestMistakesAreTold(t *testing.T) {
 	onEach(t, func(t *testing.T, h handler) {
 		is := is.New(t)
-		built, err := h.build(nil, exchange.Options{BodyTimeout: -1})
+		built, err := h.build(nil, exchange.Options{BodyTimeout: -1, Origins: []string{"https://a.example", "a.example", "https://a.example/x"}})
 		is.Equal(built, nil)
-		is.Equal(err.Error(), h.name+": the Service must not be nil\n"+h.name+": Options.BodyTimeout must not be negative, is -1ns")
+		is.True(strings.HasPrefix(err.Error(), h.name+": the Service must not be nil\n"+h.name+": Options.BodyTimeout must not be negative, is -1ns\n"))
+		is.Equal(strings.Count(err.Error(), h.name+`: Options.Origins must be like "https://app.example.com", one is "`), 2)
 	})
-	is := is.New(t)
-	svc := stage.New(t, recovery.Options{}).Service
-	_, err := httpadapter.NewJSON(svc, &httpadapter.Options{Origins: []string{"https://a.example", "a.example", "https://a.example/x"}})
-	is.Equal(strings.Count(err.Error(), `Options.Origins must be like "https://app.example.com", one is "`), 2)
 }
 
 func TestNilOptions(t *testing.T) {
@@ -404,6 +401,25 @@ func TestRetryAfterIsASecondAtLeast(t *testing.T) {
 			s.Fail = func() error { return &recovery.LimitError{Scope: recovery.ScopeClient, RetryAfter: wait} }
 			is.Equal(serve(built, h.request(strings.NewReader(h.body))).Header().Get("Retry-After"), want)
 		}
+	})
+}
+
+// What a page of another origin makes a browser send is refused, and the operator hears of it, as a
+// proxy may be at fault.
+func TestPagesOfOtherOrigins(t *testing.T) {
+	onEach(t, func(t *testing.T, h handler) {
+		is := is.New(t)
+		s := stage.New(t, recovery.Options{})
+		ask := func(built http.Handler) int {
+			r := h.request(strings.NewReader(h.body))
+			r.Header.Set("Origin", "https://app.example.com")
+			return serve(built, r).Code
+		}
+		built := h.on(s, exchange.Options{})
+		is.Equal([]int{ask(built), ask(built)}, []int{403, 403})
+		is.Equal(strings.Count(s.Log.String(), h.name+": a request from a page of another origin was refused"), 1)
+		is.Equal(ask(h.on(s, exchange.Options{Origins: []string{"https://app.example.com"}})), h.accepted)
+		is.Equal(len(s.Mails()), 1)
 	})
 }
 

@@ -62,7 +62,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -115,17 +114,9 @@ func (o *Options) handler(svc *recovery.Service) (*exchange.Handler, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	crossOrigin := http.NewCrossOriginProtection()
-	var faults []error
-	for _, origin := range o.Origins {
-		if err := crossOrigin.AddTrustedOrigin(origin); err != nil {
-			faults = append(faults, fmt.Errorf(`httpadapter: Options.Origins must be like "https://app.example.com", one is %q: %w`, origin, err))
-		}
-	}
-	h, err := exchange.New("httpadapter", svc, exchange.Options{
-		ClientAddr: o.ClientAddr, Tenant: o.Tenant, CrossOrigin: crossOrigin, BodyTimeout: o.BodyTimeout, Logger: o.Logger,
+	return exchange.New("httpadapter", svc, exchange.Options{
+		ClientAddr: o.ClientAddr, Tenant: o.Tenant, Origins: o.Origins, BodyTimeout: o.BodyTimeout, Logger: o.Logger,
 	})
-	return h, errors.Join(append(faults, err)...)
 }
 
 // isAt reports whether the path ends in the segments of end, with or without a slash behind them.

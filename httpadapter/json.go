@@ -51,9 +51,6 @@ func NewJSON(svc *recovery.Service, opts *Options) (http.Handler, error) {
 		return nil, err
 	}
 	j := &jsonAPI{Handler: h}
-	if opts != nil {
-		j.origins = slices.Clone(opts.Origins)
-	}
 	core := svc.Options()
 	j.policy, j.portals = mustMarshal(policyOf(core.Policy)), core.Portals
 	return j, nil
@@ -61,7 +58,6 @@ func NewJSON(svc *recovery.Service, opts *Options) (http.Handler, error) {
 
 type jsonAPI struct {
 	*exchange.Handler
-	origins []string
 	policy  []byte
 	portals map[string]recovery.Portal
 }
@@ -105,11 +101,11 @@ func (j *jsonAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // shared adds what lets a page of one of Options.Origins read the reply.
 func (j *jsonAPI) shared(r *http.Request, reply exchange.Reply) exchange.Reply {
-	if len(j.origins) == 0 {
+	if len(j.Origins) == 0 {
 		return reply
 	}
 	reply.Header.Add("Vary", "Origin")
-	if origin := r.Header.Get("Origin"); slices.Contains(j.origins, origin) {
+	if origin := r.Header.Get("Origin"); slices.Contains(j.Origins, origin) {
 		reply.Header.Set("Access-Control-Allow-Origin", origin)
 		reply.Header.Set("Access-Control-Expose-Headers", "Retry-After")
 		if r.Method == http.MethodOptions {
@@ -152,7 +148,7 @@ func (j *jsonAPI) answer(w http.ResponseWriter, r *http.Request) exchange.Reply 
 	case "openapi.yaml":
 		return jsonReply(http.StatusOK, "application/yaml", openAPI)
 	}
-	if j.CrossOrigin.Check(r) != nil {
+	if j.IsForeign(r) {
 		return problemReply(http.StatusForbidden, "cross-site", crossSite)
 	}
 	if exchange.ContentType(r.Header, jsonType) == "" {

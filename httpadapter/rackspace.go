@@ -81,7 +81,7 @@ func (rs *rackspace) answer(w http.ResponseWriter, r *http.Request) exchange.Rep
 	if isReset {
 		d = document{"RAX-AUTH:passwordReset", "passwordReset", []field{{name: "password"}}}
 	}
-	if rs.CrossOrigin.Check(r) != nil {
+	if rs.IsForeign(r) {
 		return rs.fault(media, http.StatusForbidden, crossSite)
 	}
 	body, err := exchange.ReadBody(w, r)

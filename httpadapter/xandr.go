@@ -86,7 +86,7 @@ func (x *xandr) answer(w http.ResponseWriter, r *http.Request) exchange.Reply {
 		reply.Header.Set("Allow", "POST, PUT")
 		return reply
 	}
-	if x.CrossOrigin.Check(r) != nil {
+	if x.IsForeign(r) {
 		return x.fault(r, http.StatusForbidden, "UNAUTH", "", crossSite)
 	}
 	body, err := exchange.ReadBody(w, r)

@@ -68,6 +68,7 @@ func TestChallenge(t *testing.T) {
 			is.True(!strings.Contains(dump(response)+w.Log.String(), s))
 		}
 	}
+	is.Equal(strings.Count(w.Log.String(), "put a page of your own in the place of reset"), 1)
 	answer = nil
 	is.Equal(w.post("/reset", newPassword(token, stage.Password)).Code, 303) // the token is alive
 }

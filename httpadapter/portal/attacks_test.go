@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
@@ -85,17 +84,15 @@ func TestAttack_S70_OtherSites(t *testing.T) {
 		header := []string{"Sec-Fetch-Site", "same-origin", "Content-Type", media}
 		is.Equal(w.do("POST", "/recover/password", byUsername("billybob").Encode(), header...).Code, 415)
 	}
-	is.Equal(len(w.Mails()), 0)                                                  // no mail
-	is.Equal(strings.Count(w.Log.String(), "set portal.Options.CrossOrigin"), 1) // a minute
+	is.Equal(len(w.Mails()), 0)                                   // no mail
+	is.Equal(strings.Count(w.Log.String(), "Options.Origins"), 1) // a minute
 	is.Equal(w.do("POST", "/recover/password", byUsername("billybob").Encode(), "Content-Type", formType, "Origin", "http://example.com").Code, 303)
 	is.Equal(len(w.Mails()), 1) // the pages' own form, where a browser tells its origin only
 }
 
 func TestOriginsOfOnesOwn(t *testing.T) {
 	is := is.New(t)
-	trusting := http.NewCrossOriginProtection()
-	is.NoErr(trusting.AddTrustedOrigin("https://public.example"))
-	w := newWorld(t, recovery.Options{}, Options{CrossOrigin: trusting})
+	w := newWorld(t, recovery.Options{}, Options{Origins: []string{"https://public.example"}})
 	is.Equal(w.do("POST", "/password", byUsername("billybob").Encode(), "Content-Type", formType, "Origin", "https://public.example").Code, 303)
 	is.Equal(w.do("POST", "/password", byUsername("billybob").Encode(), "Content-Type", formType, "Origin", "https://evil.example").Code, 403)
 }

@@ -17,15 +17,15 @@ import (
 
 type handler struct {
 	*exchange.Handler
-	opts    Options
-	core    recovery.Options
-	rules   []recovery.PasswordRule
-	locales []*locale // English first
-	matcher language.Matcher
-	pages   map[string]*template.Template
-	assets  map[string]asset
-	policy  string      // Content-Security-Policy
-	foreign outage.Line // forms of other sites
+	opts       Options
+	core       recovery.Options
+	rules      []recovery.PasswordRule
+	locales    []*locale // English first
+	matcher    language.Matcher
+	pages      map[string]*template.Template
+	assets     map[string]asset
+	policy     string // Content-Security-Policy
+	challenged outage.Line
 }
 
 // A reply is a page, or else a body with its Content-Type in header.
@@ -136,9 +136,7 @@ func (a asset) reply(r *http.Request) reply {
 
 // post reads a form and acts on it.
 func (h *handler) post(w http.ResponseWriter, r *http.Request, l *locale, name string) reply {
-	if h.CrossOrigin.Check(r) != nil {
-		h.foreign.Failed(h.Logger.Warn,
-			"portal: a form was refused as another site's; if it was yours, set portal.Options.CrossOrigin: a proxy may have changed Host")
+	if h.IsForeign(r) {
 		answer := h.refuse(l, http.StatusForbidden, "cross_site")
 		answer.page.Retry = name
 		return answer
@@ -242,7 +240,11 @@ func (h *handler) reply(r *http.Request, l *locale, p *Page, next string, err er
 		return reply{status: http.StatusUnprocessableEntity, page: p}
 	case exchange.BadToken:
 		return h.refuse(l, http.StatusUnprocessableEntity, "token")
-	case exchange.Denied, exchange.Challenged: // there is no field for a second factor
+	case exchange.Challenged:
+		h.challenged.Failed(h.Logger.Warn, "portal: Options.Approve asks for a second factor, for which these pages have no field; "+
+			"put a page of your own in the place of reset")
+		return h.refuse(l, http.StatusForbidden, "denied")
+	case exchange.Denied:
 		return h.refuse(l, http.StatusForbidden, "denied")
 	case exchange.Limited:
 		return h.later(l, p, http.StatusTooManyRequests, "limit", wait)

@@ -35,7 +35,7 @@
 //
 //	303  the form was accepted: the next page
 //	403  the form is from another site; or Options.Approve of package recovery denied the reset or
-//	     asks for a second factor, for which these pages have no field
+//	     asks for a second factor
 //	422  fields are at fault: the form again; the token cannot be used: a page that offers a new mail
 //	429  over a limit, with Retry-After
 //	500  a panic, or Options.Tenant returned what package recovery refuses
@@ -44,6 +44,10 @@
 //
 // Statuses 400, 404, 405, 413 and 415 are for requests that no browser sends by itself. For a form
 // with other fields, a line at the level Debug names those that the page has.
+//
+// These pages have no field for a second factor. If Options.Approve of package recovery may ask for
+// one, mount a page of your own in the place of "reset", which calls CompleteReset with the factor,
+// and redirect to "done".
 //
 // # Without JavaScript
 //
@@ -158,10 +162,10 @@ type Options struct {
 	// fault. The answer is then 500, whoever is named, and the log has a line for it.
 	Tenant func(*http.Request) string
 
-	// CrossOrigin decides which forms come from these pages. The default trusts the request's own
-	// host. Supply your own if a proxy changes the Host header: browsers that send no
-	// Sec-Fetch-Site, as all do where the pages are not on https, would be refused with 403.
-	CrossOrigin *http.CrossOriginProtection
+	// Origins are those of the pages, such as "https://example.com", if a proxy changes the Host
+	// header; default the request's own host. Without them browsers that send no Sec-Fetch-Site, as
+	// all do where the pages are not on https, are refused with 403.
+	Origins []string
 
 	// BodyTimeout is how long a form may take to arrive: default 10 seconds. It replaces the
 	// server's ReadTimeout, even a shorter one. It needs a ResponseWriter whose deadlines
@@ -179,7 +183,7 @@ func New(svc *recovery.Service, opts *Options) (http.Handler, error) {
 		opts = &Options{}
 	}
 	base, err := exchange.New("portal", svc, exchange.Options{
-		ClientAddr: opts.ClientAddr, Tenant: opts.Tenant, CrossOrigin: opts.CrossOrigin, BodyTimeout: opts.BodyTimeout, Logger: opts.Logger,
+		ClientAddr: opts.ClientAddr, Tenant: opts.Tenant, Origins: opts.Origins, BodyTimeout: opts.BodyTimeout, Logger: opts.Logger,
 	})
 	if svc == nil {
 		return nil, err

@@ -30,7 +30,7 @@ const (
 type Options struct {
 	ClientAddr  func(*http.Request) netip.Addr
 	Tenant      func(*http.Request) string
-	CrossOrigin *http.CrossOriginProtection // which pages may call
+	Origins     []string // of pages that may call from elsewhere
 	BodyTimeout time.Duration
 	Logger      *slog.Logger
 }
@@ -39,8 +39,10 @@ type Options struct {
 type Handler struct {
 	Service *recovery.Service
 	Options
-	name  string
-	calls outage.Line
+	name        string
+	crossOrigin *http.CrossOriginProtection
+	calls       outage.Line
+	foreign     outage.Line // requests of other origins
 }
 
 // New fills in the defaults of o. The name is that of the handler's package, for errors and the
@@ -53,6 +55,12 @@ func New(name string, svc *recovery.Service, o Options) (*Handler, error) {
 	if o.BodyTimeout < 0 {
 		faults = append(faults, fmt.Errorf("%s: Options.BodyTimeout must not be negative, is %v", name, o.BodyTimeout))
 	}
+	crossOrigin := http.NewCrossOriginProtection()
+	for _, origin := range o.Origins {
+		if err := crossOrigin.AddTrustedOrigin(origin); err != nil {
+			faults = append(faults, fmt.Errorf(`%s: Options.Origins must be like "https://app.example.com", one is %q: %w`, name, origin, err))
+		}
+	}
 	if o.BodyTimeout == 0 {
 		o.BodyTimeout = defaultTimeout
 	}
@@ -62,13 +70,21 @@ func New(name string, svc *recovery.Service, o Options) (*Handler, error) {
 	if o.Tenant == nil {
 		o.Tenant = func(*http.Request) string { return "" }
 	}
-	if o.CrossOrigin == nil {
-		o.CrossOrigin = http.NewCrossOriginProtection()
-	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return &Handler{Service: svc, Options: o, name: name}, errors.Join(faults...)
+	return &Handler{Service: svc, Options: o, name: name, crossOrigin: crossOrigin}, errors.Join(faults...)
+}
+
+// IsForeign reports whether a page of another origin made a browser send the request, and tells the
+// log.
+func (h *Handler) IsForeign(r *http.Request) bool {
+	if h.crossOrigin.Check(r) == nil {
+		return false
+	}
+	h.foreign.Failed(h.Logger.Warn, h.name+": a request from a page of another origin was refused; "+
+		"if the page is yours, add the origin that browsers show to Options.Origins: a proxy may have changed Host")
+	return true
 }
 
 // A Reply is a whole response, so that nothing is written before everything is decided.
