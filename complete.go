@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"example.com/recovery/internal/normal"
 )
 
 // A completion is one call of CompleteReset.
@@ -109,7 +111,7 @@ func (c *completion) admit(ctx context.Context) error {
 	// An application may clean a secret before it quotes it in an error: those forms are secret
 	// too.
 	for _, secret := range []string{r.Password, r.Token, r.Ticket, r.Code, r.Factor} {
-		c.secrets = append(c.secrets, secret, trimSpace(secret), strings.Join(strings.Fields(secret), ""))
+		c.secrets = append(c.secrets, secret, normal.Trim(secret), strings.Join(strings.Fields(secret), ""))
 	}
 	c.secrets = append(c.secrets, pasted(r.Token))
 	c.clock.sync(ctx)

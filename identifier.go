@@ -10,6 +10,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"example.com/recovery/internal/invisible"
+	"example.com/recovery/internal/normal"
 )
 
 // maxIdentifier bounds user names and addresses, in bytes. It is the longest address that fits the
@@ -61,7 +62,7 @@ func CanonicalUsername(s string) (string, error) {
 // da..me.@example.com. Inside quotes a dot may come first too, and only then are the quotes kept.
 // The error is a [*FieldError].
 func CanonicalEmail(s string) (string, error) {
-	s = trimSpace(s)
+	s = normal.Trim(s)
 	if _, err := cleanIdentifier("email", s); err != nil {
 		return "", err
 	}
@@ -74,7 +75,7 @@ func CanonicalEmail(s string) (string, error) {
 		return "", &FieldError{"email", "must have letters, digits, dots and !#$%&'*+-/=?^_`{|}~ only before the @, and no dot first"}
 	}
 	local = unquote(local)
-	folded := fold(nfc(local))
+	folded := fold(normal.NFC(local))
 	if max(len(local), len(folded)) > maxLocalPart {
 		return "", &FieldError{"email", "must have at most 64 bytes before the @"}
 	}
@@ -129,7 +130,7 @@ func checkLocale(s string) error {
 
 // cleanIdentifier returns the identifier trimmed and in NFC, and checks what holds for both kinds.
 func cleanIdentifier(field, s string) (string, error) {
-	s = trimSpace(s)
+	s = normal.Trim(s)
 	switch {
 	case s == "":
 		return "", &FieldError{field, "must not be empty"}
@@ -138,7 +139,7 @@ func cleanIdentifier(field, s string) (string, error) {
 	case !utf8.ValidString(s):
 		return "", &FieldError{field, "must be valid UTF-8"}
 	}
-	composed := nfc(s)
+	composed := normal.NFC(s)
 	switch {
 	case len(composed) > maxIdentifier:
 		return "", &FieldError{field, "must be at most 254 bytes long"}
@@ -150,36 +151,11 @@ func cleanIdentifier(field, s string) (string, error) {
 	return composed, nil
 }
 
-// trimSpace trims Unicode white space (a Japanese keyboard types U+3000), and the isolates that
-// mails put around names written from right to left.
-func trimSpace(s string) string {
-	const isolate, end = "\u2068", "\u2069"
-	s = strings.TrimSpace(s)
-	if inner, ok := strings.CutPrefix(s, isolate); ok && strings.HasSuffix(inner, end) {
-		s = strings.TrimSpace(strings.TrimSuffix(inner, end))
-	}
-	return s
-}
-
 // graphemeJoiner is what package norm adds behind 30 combining marks (Unicode Annex 15 section 13).
 const graphemeJoiner = "\u034f"
 
-// nfc puts a text into NFC, except for the three look-alikes that CanonicalUsername names.
-func nfc(s string) string {
-	var b strings.Builder
-	for {
-		i := strings.IndexAny(s, "\u212a\u037e\u1fef")
-		if i < 0 {
-			return b.String() + norm.NFC.String(s)
-		}
-		_, size := utf8.DecodeRuneInString(s[i:])
-		b.WriteString(norm.NFC.String(s[:i]) + s[i:i+size])
-		s = s[i+size:]
-	}
-}
-
 // fold folds the case of a text in NFC and composes again: U+0331 composes with h, but not with H.
-func fold(s string) string { return nfc(lowerASCII(s)) }
+func fold(s string) string { return normal.NFC(lowerASCII(s)) }
 
 // hasInvisible reports whether s has an invisible character where no script needs it.
 func hasInvisible(s string) bool {

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"example.com/recovery/internal/normal"
 )
 
 const (
@@ -198,7 +200,7 @@ func (d *delivery) callOnReset(ctx context.Context) error {
 func (d *delivery) message(kind MessageKind, a Account) Message {
 	j := &d.job
 	return Message{
-		ID: j.ID, Kind: kind, To: trimSpace(a.Email), Tenant: j.Tenant, Locale: strings.Trim(a.Locale+","+j.Locale, ","),
+		ID: j.ID, Kind: kind, To: normal.Trim(a.Email), Tenant: j.Tenant, Locale: strings.Trim(a.Locale+","+j.Locale, ","),
 		Application: d.opts.Application, RequestedAt: j.RequestedAt, Client: j.Client,
 	}
 }

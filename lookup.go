@@ -3,6 +3,8 @@ package recovery
 import (
 	"context"
 	"strings"
+
+	"example.com/recovery/internal/normal"
 )
 
 const maxAccounts = 1000 // of one address
@@ -73,7 +75,7 @@ func (d *delivery) matching(found []Account, canonical string) []Account {
 	certain, doubtful := map[string][]Account{}, map[string][]Account{}
 	for _, a := range found {
 		stored := a.Username
-		isCertain := stored == trimSpace(stored)
+		isCertain := stored == normal.Trim(stored)
 		if by == ByEmail {
 			stored, isCertain = a.Email, a.EmailVerified
 		}
@@ -116,11 +118,11 @@ func (d *delivery) matching(found []Account, canonical string) []Account {
 // alice from being mailed.
 func spelling(by IdentifierKind, s string) string {
 	if by != ByEmail {
-		return nfc(s)
+		return normal.NFC(s)
 	}
-	local, domain, _ := strings.Cut(trimSpace(s), "@")
+	local, domain, _ := strings.Cut(normal.Trim(s), "@")
 	domain, _ = canonicalDomain(domain)
-	return nfc(unquote(local)) + "@" + domain
+	return normal.NFC(unquote(local)) + "@" + domain
 }
 
 // account returns the job's account as it is now, or only its ID if it is gone.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"example.com/recovery/internal/normal"
 	"example.com/recovery/internal/outage"
 )
 
@@ -167,7 +168,7 @@ func (s *Service) ask(ctx context.Context, j Job, code bool, ticket string) (Rec
 	if code {
 		j.Ticket = receipt.Ticket.secret.Digest()
 	}
-	j.Identifier = nfc(trimSpace(j.Identifier))
+	j.Identifier = normal.NFC(normal.Trim(j.Identifier))
 	j.Client = s.client(j.Client)
 	j.RequestedAt = s.now()
 	j.Priority = j.RequestedAt

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"example.com/recovery/internal/normal"
 	"example.com/recovery/internal/redact"
 )
 
@@ -107,7 +108,7 @@ func addresses(email string) []string {
 		return forms
 	}
 	_, domain, _ := strings.Cut(canonical, "@")
-	for _, form := range []string{trimSpace(email), canonical} {
+	for _, form := range []string{normal.Trim(email), canonical} {
 		local, _, _ := strings.Cut(form, "@")
 		local = unquote(local)
 		forms = append(forms, local+"@"+domain, `"`+local+`"@`+domain)

@@ -64,7 +64,7 @@ var files = []string{
 	"store/sqlstore/write.go", "store/sqlstore/tx.go", "internal/groupcommit/*.go",
 	"store/sqlstore/rows.go", "store/sqlstore/prepared.go", "store/sqlstore/migrate.go",
 	"store/sqlstore/postgresql.go", "store/sqlstore/mysql.go", "store/sqlstore/sqlite.go",
-	"httpadapter/*.go", "httpadapter/internal/exchange/*.go", "internal/invisible/*.go",
+	"httpadapter/*.go", "httpadapter/internal/exchange/*.go", "internal/invisible/*.go", "internal/normal/*.go",
 	"httpadapter/portal/form.go", "httpadapter/portal/handler.go", "httpadapter/portal/options.go",
 	"httpadapter/portal/portal.go", "httpadapter/portal/theme.go",
 }

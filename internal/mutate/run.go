@@ -48,7 +48,7 @@ func stages(file string) []stage {
 	switch path.Dir(file) {
 	case ".", "internal/redact":
 		return []stage{core, {dir: ".", run: slowTests}, {dir: "internal/systemtest/faults"}, {dir: "store/memstore"}, {dir: "httpadapter"}}
-	case "internal/invisible":
+	case "internal/invisible", "internal/normal":
 		return []stage{{dir: "."}}
 	case "httpadapter/internal/exchange":
 		return []stage{{dir: path.Dir(file)}, {dir: "httpadapter"}, {dir: "httpadapter/portal"}}

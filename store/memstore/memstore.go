@@ -16,9 +16,8 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/text/unicode/norm"
-
 	"example.com/recovery"
+	"example.com/recovery/internal/normal"
 	"example.com/recovery/internal/redact"
 )
 
@@ -119,7 +118,7 @@ func (s *Store) keys(a recovery.Account) (name, email key) {
 		name.identifier = c
 	}
 	if s.CanonicalUsername != nil {
-		name.identifier = s.CanonicalUsername(norm.NFC.String(strings.TrimSpace(a.Username)))
+		name.identifier = s.CanonicalUsername(normal.NFC(normal.Trim(a.Username)))
 	}
 	if c, err := recovery.CanonicalEmail(a.Email); err == nil {
 		email.identifier = c

@@ -111,6 +111,20 @@ func TestOwnCanonicalUsername(t *testing.T) {
 	is.Equal(len(find(recovery.ByUsername, "Alice")), 0)
 }
 
+// The application's canonical form gets what the Service gives it: U+212A stays as it is, and
+// isolates around a name are trimmed.
+func TestOwnCanonicalUsernameGetsWhatTheServiceGivesIt(t *testing.T) {
+	for _, stored := range []string{"\u212aelvin", "\u2068\u212aelvin\u2069", "\u3000\u212aelvin"} {
+		is := is.New(t)
+		s := memstore.New()
+		s.CanonicalUsername = strings.Clone
+		s.Put(recovery.Account{ID: "1", Username: stored}, "hash")
+		found, err := s.FindAccounts(t.Context(), recovery.AccountQuery{By: recovery.ByUsername, Typed: "\u212aelvin", Canonical: "\u212aelvin", Max: 9})
+		is.NoErr(err)
+		is.Equal(len(found), 1)
+	}
+}
+
 // After Purge has deleted some of an account's tokens, the rest can still be voided.
 func TestTokensAreVoidedAfterPurge(t *testing.T) {
 	for name, before := range map[string]bool{"two are left": true, "one is left, and another is made": false} {
