@@ -31,17 +31,42 @@ const (
 // A delivery is one attempt at a Job.
 type delivery struct {
 	*Service
-	job     Job
-	began   time.Time // by the process's own clock
-	at      time.Time // when handling began, by the Store's clock
-	event   JobEvent
-	outcome Outcome
-	told    []func() // events for the hooks, unless the job is tried again
-	hides   bool     // nobody must see whether a mail leaves
-	mailed  bool     // the mail system was asked
-	refused bool     // the mail system refused the mail for good
-	unsure  bool     // the mail system may have accepted the mail
-	secrets []string // addresses and tokens that must not get into a log
+	job         Job
+	began       time.Time // by the process's own clock
+	at          time.Time // when handling began, by the Store's clock
+	event       JobEvent
+	outcome     Outcome
+	atEnd       []func() // events for the hooks, unless the job is tried again
+	mustPretend bool     // a job without a mail must take as long as one with a mail
+	result      result
+	created     []Digest // of the resets of this attempt
+	charged     Charges  // of its mail
+	secrets     []string // addresses and tokens that must not get into a log
+}
+
+// A result is how an attempt went.
+type result struct {
+	failed  bool // with an error
+	mailed  bool // the mail system was asked
+	refused bool // it refused the mail for good
+	unsure  bool // it may have accepted the mail
+}
+
+// next says what follows from the result. undo deletes the resets of the attempt and refunds its
+// charges. unsure makes the pause before the retry a long one.
+//
+//	the mail was accepted         -
+//	it may have been accepted     retry, unsure
+//	it was refused for good       undo
+//	it was not accepted           undo, retry
+//	an error came before it       undo, retry
+//	there was nothing to mail     undo, and retry as a recent mail, like
+func (r result) next(like sample) (undo, retry, unsure bool) {
+	undo = !r.mailed || r.failed && !r.unsure
+	if r.mailed || r.failed {
+		return undo, r.failed && !r.refused, r.unsure
+	}
+	return undo, like.failed, like.unsure
 }
 
 // handle does what a job asks for and stores the outcome. It returns when the job is to be tried
@@ -54,24 +79,22 @@ func (s *Service) handle(ctx context.Context, j Job, stopping <-chan struct{}) (
 		defer cancel()
 		return d.do(ctx)
 	})
-	retry := err != nil
-	if !d.mailed && d.hides {
-		like := d.pretend(stopping)
-		if err == nil {
-			retry, d.unsure = like.failed, like.unsure
-		}
+	d.result.failed = err != nil
+	var like sample
+	if d.mustPretend && !d.result.mailed {
+		like = d.pretend(stopping)
 	}
-	if d.mailed && (err == nil || d.unsure) { // the mail may have left
-		d.outcome.Discard, d.outcome.Refund = nil, nil
+	undo, retry, unsure := d.result.next(like)
+	if undo {
+		d.outcome.Discard, d.outcome.Refund = d.created, d.charged
 	}
 	now := s.now()
 	event, hooks := d.event, &s.opts.Hooks
-	retry = retry && !d.refused && !d.endsBefore(now)
-	if retry {
-		d.outcome.RetryAt = now.Add(d.backoff())
+	if retry = retry && !d.givesUp(now); retry {
+		d.outcome.RetryAt = now.Add(d.backoff(unsure))
 	} else {
-		for _, tell := range d.told {
-			tell()
+		for _, call := range d.atEnd {
+			call()
 		}
 	}
 	if err != nil {
@@ -144,7 +167,7 @@ func (d *delivery) do(ctx context.Context) error {
 		d.drop(DropTooOld)
 		return nil
 	}
-	d.hides = true
+	d.mustPretend = true
 	accounts, err := d.meant(ctx)
 	if err != nil || len(accounts) == 0 {
 		return err
@@ -213,16 +236,16 @@ func (d *delivery) send(ctx context.Context, m Message) error {
 	d.secrets = append(d.secrets, addresses(m.To)...)
 	ctx, cancel := context.WithTimeout(ctx, d.opts.SendTimeout)
 	defer cancel()
-	d.mailed, d.unsure = true, true // until it is known, also after a panic
-	result := sample{failed: true, unsure: true}
+	d.result.mailed, d.result.unsure = true, true // until it is known, also after a panic
+	noted := sample{failed: true, unsure: true}
 	defer func() {
-		result.attempt, result.took = d.job.Attempts, time.Since(d.began)
-		d.pace.note(d.job.Kind.Lane(), result)
+		noted.attempt, noted.took = d.job.Attempts, time.Since(d.began)
+		d.pace.note(d.job.Kind.Lane(), noted)
 	}()
 	err := d.mailer.Send(ctx, m)
-	d.refused = errors.Is(err, ErrPermanent)
-	d.unsure = errors.Is(err, ErrUncertain) || err != nil && ctx.Err() != nil
-	result = sample{failed: err != nil && !d.refused, unsure: d.unsure}
+	d.result.refused = errors.Is(err, ErrPermanent)
+	d.result.unsure = errors.Is(err, ErrUncertain) || err != nil && ctx.Err() != nil
+	noted = sample{failed: err != nil && !d.result.refused, unsure: d.result.unsure}
 	if err != nil {
 		return err
 	}
@@ -233,11 +256,11 @@ func (d *delivery) send(ctx context.Context, m Message) error {
 func (d *delivery) drop(reason DropReason) {
 	event := d.event
 	event.Reason = reason
-	d.told = append(d.told, func() { emit(&d.events, routine, d.opts.Hooks.JobDropped, event) })
+	d.atEnd = append(d.atEnd, func() { emit(&d.events, routine, d.opts.Hooks.JobDropped, event) })
 }
 
-// endsBefore reports whether the request is too old to be tried again.
-func (d *delivery) endsBefore(now time.Time) bool {
+// givesUp reports whether the job is not tried again after a failure.
+func (d *delivery) givesUp(now time.Time) bool {
 	age := now.Sub(d.job.RequestedAt)
 	switch d.job.Kind {
 	case JobOnReset:
@@ -245,18 +268,19 @@ func (d *delivery) endsBefore(now time.Time) bool {
 	case JobNotice: // it may have waited that long for a worker
 		return age >= maxNoticeAge && d.job.Attempts >= minNoticeTries
 	}
-	return age >= d.opts.MaxRequestAge
+	return age >= d.opts.MaxRequestAge // the next attempt would be tooOld
 }
 
 // backoff doubles with every attempt up to a bound, and is random in its upper half, so that jobs
-// that failed together do not come back together.
-func (d *delivery) backoff() time.Duration {
-	most, unsure := maxBackoff, unsureBackoff
+// that failed together do not come back together. After a mail that may have been accepted it is
+// long from the start.
+func (d *delivery) backoff(unsure bool) time.Duration {
+	most, long := maxBackoff, unsureBackoff
 	if k := d.job.Kind; k == JobNotice || k == JobOnReset {
-		most, unsure = noticeBackoff, unsureNoticeBackoff
+		most, long = noticeBackoff, unsureNoticeBackoff
 	}
-	if d.unsure {
-		return unsure
+	if unsure {
+		return long
 	}
 	wait := most
 	if shift := d.job.Attempts - 1; shift < 16 {

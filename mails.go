@@ -30,8 +30,8 @@ func (d *delivery) sendResets(ctx context.Context, accounts []Account) error {
 	if len(resets) > 0 {
 		m.Kind = MessageResetToken
 	}
-	superseded, admitted, err := d.admit(ctx, m.Kind, allowed[0], resets)
-	if err != nil || !admitted {
+	superseded, ok, err := d.createResets(ctx, m.Kind, allowed[0], resets)
+	if err != nil || !ok {
 		return err
 	}
 	var mailed []string
@@ -75,8 +75,7 @@ func (d *delivery) newResets(m *Message, accounts []Account) (resets []Reset, by
 			Requester: d.requester(), RequestedAt: d.job.RequestedAt, ExpiresAt: d.at.Add(ttl),
 		}
 		resets = append(resets, r)
-		// The resets of an attempt are deleted unless its mail may have left.
-		d.outcome.Discard = append(d.outcome.Discard, digest)
+		d.created = append(d.created, digest)
 		return r.ExpiresAt
 	}
 	for _, a := range accounts {
@@ -130,9 +129,9 @@ func (d *delivery) allowed(ctx context.Context, portal Portal, accounts []Accoun
 	return allowed, rest, nil
 }
 
-// admit stores the resets of a mail and counts it against the limits of its mailbox. A mailbox over
-// them is not mailed, and only the hooks are told.
-func (d *delivery) admit(ctx context.Context, kind MessageKind, to Account, resets []Reset) (superseded []string, ok bool, err error) {
+// createResets stores the resets of a mail and counts it against the limits of its mailbox. A
+// mailbox over them is not mailed, and only the hooks are told.
+func (d *delivery) createResets(ctx context.Context, kind MessageKind, to Account, resets []Reset) (superseded []string, ok bool, err error) {
 	d.event.Account = to
 	d.secrets = append(d.secrets, addresses(to.Email)...)
 	batch := ResetBatch{JobID: d.job.ID, LeaseID: d.job.LeaseID, At: d.at, Resets: resets}
@@ -146,13 +145,13 @@ func (d *delivery) admit(ctx context.Context, kind MessageKind, to Account, rese
 		} else {
 			batch.Charges = limits.otherMailCharges(d.job.Tenant, mailbox, kind)
 		}
-		d.outcome.Refund = batch.Charges
+		d.charged = batch.Charges
 	}
 	superseded, err = boundedCall(ctx, d.Service, d.store.CreateResets, batch)
 	if limited, ok := errors.AsType[*LimitError](err); ok {
 		event := d.event
 		event.Err = limited
-		d.told = append(d.told, func() { emit(&d.events, routine, d.opts.Hooks.JobThrottled, event) })
+		d.atEnd = append(d.atEnd, func() { emit(&d.events, routine, d.opts.Hooks.JobThrottled, event) })
 		return nil, false, nil
 	}
 	if err != nil {
@@ -193,8 +192,8 @@ func (d *delivery) sendUsernames(ctx context.Context, accounts []Account) error 
 		d.drop(DropNoUsername)
 		return nil
 	}
-	_, admitted, err := d.admit(ctx, m.Kind, reader, nil)
-	if err != nil || !admitted {
+	_, ok, err := d.createResets(ctx, m.Kind, reader, nil)
+	if err != nil || !ok {
 		return err
 	}
 	return d.send(ctx, m)
