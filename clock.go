@@ -11,7 +11,7 @@ const (
 	clockEvery  = time.Minute            // how often a clock is compared with the Store's
 	clockExact  = 500 * time.Millisecond // a smaller difference counts as none; also the timeout of a comparison
 	clockAgain  = time.Second            // how often to try until the first comparison succeeds
-	clockTold   = time.Second            // a difference from which on the log is told
+	clockLogged = time.Second            // log a difference of at least this
 	clockOfTest = time.Hour              // an Options.Now further from the Store's clock is a test's, and not corrected
 )
 
@@ -28,7 +28,7 @@ type clock struct {
 	last   time.Time     // the latest reading of now
 	busy   chan struct{} // closed when the comparison under way is over; nil while there is none
 	known  bool          // the clocks were compared, or there is only one
-	told   bool
+	logged bool          // such a difference
 }
 
 // read returns the time as Stores keep it.
@@ -101,8 +101,8 @@ func (c *clock) follow(shared, own time.Time) {
 		return
 	}
 	c.offset = offset
-	if offset.Abs() >= clockTold && !c.told {
-		c.told = true
+	if offset.Abs() >= clockLogged && !c.logged {
+		c.logged = true
 		c.log.Warn("recovery: this process's clock differs from the store's, which is followed", "behind", offset.Round(time.Millisecond).String())
 	}
 }

@@ -41,7 +41,7 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 	if err := passwordError(s.opts.Policy.checkText(r.Password)); err != nil {
 		return Account{}, err
 	}
-	if err := c.admit(ctx); err != nil {
+	if err := c.countAndRead(ctx); err != nil {
 		return Account{}, err
 	}
 	// One at a time: a completion that waited finds the token used, and hashes nothing.
@@ -79,7 +79,7 @@ func (s *Service) CheckReset(ctx context.Context, r CompleteRequest) (Account, e
 	if err := c.check(); err != nil {
 		return Account{}, err
 	}
-	if err := c.admit(ctx); err != nil {
+	if err := c.countAndRead(ctx); err != nil {
 		return Account{}, err
 	}
 	if err := c.find(ctx); err != nil {
@@ -105,8 +105,8 @@ func (c *completion) check() (err error) {
 	return nil
 }
 
-// admit counts the call and reads its token or code.
-func (c *completion) admit(ctx context.Context) error {
+// countAndRead counts the call against its client's limit, and reads its token or code.
+func (c *completion) countAndRead(ctx context.Context) error {
 	r := &c.request
 	// An application may clean a secret before it quotes it in an error: those forms are secret
 	// too.
@@ -120,7 +120,7 @@ func (c *completion) admit(ctx context.Context) error {
 		charges := callCharges("complete", clientNetworks(r.Client), limits.CompletePerClient, Limit{})
 		err := c.bounded(ctx, func(ctx context.Context) error { return c.store.TakeLimits(ctx, c.now(), charges) })
 		if err != nil {
-			return c.failed(ctx, "count the completion", err)
+			return c.limitError(ctx, "count the completion", err)
 		}
 	}
 	if !c.parse() {
@@ -159,7 +159,7 @@ func (c *completion) find(ctx context.Context) error {
 			return err
 		})
 		if err != nil {
-			err = c.judged(ctx, "find the token", err)
+			err = c.tokenError(ctx, "find the token", err)
 		}
 		return err == ErrInvalidToken, err
 	}
@@ -173,7 +173,7 @@ func (c *completion) find(ctx context.Context) error {
 		return err
 	}
 	c.secrets = append(c.secrets, addresses(c.account.Email)...)
-	if !c.account.Eligible() {
+	if !c.account.Eligible() { // Reset.Judge said it before, if the Store asked
 		return c.refuse(TokenAccountGone)
 	}
 	if c.username == "" {
@@ -193,7 +193,7 @@ func (c *completion) try(ctx context.Context, charges Charges, do func() (failed
 		return c.refuse(TokenTriedOut)
 	}
 	if err != nil {
-		return c.failed(ctx, "count the try", err)
+		return c.limitError(ctx, "count the try", err)
 	}
 	failed := false
 	defer func() { // also after a panic
@@ -275,7 +275,7 @@ func (c *completion) approve(ctx context.Context) error {
 		if !ok || challenge == nil {
 			challenge = &ChallengeError{Name: "factor", Text: "Enter your second factor."}
 		}
-		cause := outside("approve", err, c.secrets...)
+		cause := wrapOutside("approve", err, c.secrets...)
 		failed = denied || challenged && c.request.Factor != ""
 		if failed {
 			emit(&c.events, matters, c.opts.Hooks.ResetDenied, ResetEvent{Client: c.request.Client, Account: c.account, Err: cause})
@@ -286,7 +286,7 @@ func (c *completion) approve(ctx context.Context) error {
 		case challenged:
 			return failed, challenge
 		}
-		return failed, c.outside(ctx, "approve", err)
+		return failed, c.applicationError(ctx, "approve", err)
 	})
 }
 
@@ -300,7 +300,7 @@ func (c *completion) checkOwnRule(ctx context.Context) error {
 		err = passwordError(reasons)
 	}
 	if err != nil {
-		return c.outside(ctx, "check the password", err)
+		return c.applicationError(ctx, "check the password", err)
 	}
 	return nil
 }
@@ -309,7 +309,7 @@ func (c *completion) checkOwnRule(ctx context.Context) error {
 func (c *completion) redeem(ctx context.Context) (Account, error) {
 	hash, err := c.hasher.do(ctx, c.request.Password)
 	if err != nil {
-		return Account{}, c.outside(ctx, "hash the password", err)
+		return Account{}, c.applicationError(ctx, "hash the password", err)
 	}
 	if hash == "" {
 		return Account{}, errors.New("recovery: Options.Hasher returned an empty hash")
@@ -319,7 +319,7 @@ func (c *completion) redeem(ctx context.Context) (Account, error) {
 	account, err := boundedCall(ctx, c.Service, c.store.Redeem, redemption)
 	if err != nil {
 		c.secrets = append(c.secrets, hash)
-		return Account{}, c.judged(ctx, "complete the reset", err)
+		return Account{}, c.tokenError(ctx, "complete the reset", err)
 	}
 	emit(&c.events, matters, c.opts.Hooks.PasswordChanged, ResetEvent{Client: c.request.Client, Account: account})
 	c.watchForWorker()
@@ -349,25 +349,25 @@ func (c *completion) refuse(reason TokenReason) error {
 	return ErrInvalidToken
 }
 
-// judged turns an error of the Store about the token into the caller's.
-func (c *completion) judged(ctx context.Context, op string, err error) error {
+// tokenError turns an error of FindReset or Redeem into the caller's.
+func (c *completion) tokenError(ctx context.Context, op string, err error) error {
 	if e, ok := errors.AsType[*TokenError](err); ok {
 		return c.refuse(e.Reason)
 	}
 	if errors.Is(err, ErrInvalidToken) {
 		return c.refuse(TokenUnknown)
 	}
-	return c.failed(ctx, op, err)
+	return c.limitError(ctx, op, err)
 }
 
-// failed turns any other error of the Store into the caller's.
-func (c *completion) failed(ctx context.Context, op string, err error) error {
-	return c.callFailed(ctx, op, LimitEvent{Call: "complete", Client: c.request.Client}, err, c.secrets...)
+// limitError turns an error of TakeLimits, or any other of the Store, into the caller's.
+func (c *completion) limitError(ctx context.Context, op string, err error) error {
+	return c.storeError(ctx, op, LimitEvent{Call: "complete", Client: c.request.Client}, err, c.secrets...)
 }
 
-// outside turns an error of one of the application's functions into the caller's.
-func (c *completion) outside(ctx context.Context, op string, err error) error {
-	if e, ok := errors.AsType[*PasswordError](err); ok && e.tells() {
+// applicationError turns an error of one of the application's functions into the caller's.
+func (c *completion) applicationError(ctx context.Context, op string, err error) error {
+	if e, ok := errors.AsType[*PasswordError](err); ok && e.hasReasons() {
 		return e
 	}
 	switch {
@@ -376,7 +376,7 @@ func (c *completion) outside(ctx context.Context, op string, err error) error {
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return ctx.Err()
 	}
-	return outside(op, err, c.secrets...)
+	return wrapOutside(op, err, c.secrets...)
 }
 
 // A deniedError is ErrDenied with the reason of Options.Approve beside it.

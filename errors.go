@@ -92,8 +92,8 @@ func (e *PasswordError) Error() string {
 
 func (e *PasswordError) Is(target error) bool { return target == ErrInvalidPassword }
 
-// tells reports whether the error says what is wrong. One that does not is a failure.
-func (e *PasswordError) tells() bool {
+// hasReasons reports whether the error says what is wrong. One that does not is a failure.
+func (e *PasswordError) hasReasons() bool {
 	if e == nil || len(e.Reasons) == 0 {
 		return false
 	}

@@ -36,8 +36,8 @@ type Service struct {
 	waiting  atomic.Bool // a request was accepted
 	noClient atomic.Bool // a call came without Client
 
-	claims   outage.Line
-	breaches outage.Line // failures of the breach service
+	claims   outage.Log
+	breaches outage.Log // failures of the breach service
 
 	purge struct {
 		sync.Mutex
@@ -177,7 +177,7 @@ func (s *Service) ask(ctx context.Context, j Job, code bool, ticket string) (Rec
 		charges = callCharges("request", clientNetworks(j.Client), limits.PerClient, limits.Global)
 	}
 	if err := s.bounded(ctx, func(ctx context.Context) error { return s.store.Enqueue(ctx, j, charges) }); err != nil {
-		return Receipt{}, s.callFailed(ctx, "add the request", LimitEvent{Call: string(j.Kind), Tenant: j.Tenant, Client: j.Client},
+		return Receipt{}, s.storeError(ctx, "add the request", LimitEvent{Call: string(j.Kind), Tenant: j.Tenant, Client: j.Client},
 			err, j.Identifier, canonical)
 	}
 	s.watchForWorker()
@@ -222,8 +222,8 @@ func (s *Service) client(a netip.Addr) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// callFailed turns an error of the Store into the caller's.
-func (s *Service) callFailed(ctx context.Context, op string, call LimitEvent, err error, secrets ...string) error {
+// storeError turns an error of the Store into the caller's.
+func (s *Service) storeError(ctx context.Context, op string, call LimitEvent, err error, secrets ...string) error {
 	if e, ok := errors.AsType[*LimitError](err); ok {
 		call.Err = e
 		emit(&s.events, routine, s.opts.Hooks.LimitReached, call)
@@ -232,7 +232,7 @@ func (s *Service) callFailed(ctx context.Context, op string, call LimitEvent, er
 	if errors.Is(err, ctx.Err()) {
 		return ctx.Err()
 	}
-	return outside(op, err, secrets...)
+	return wrapOutside(op, err, secrets...)
 }
 
 // workerGrace is how long a request may wait before the missing worker is reported.

@@ -33,7 +33,7 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 		return Stats{}, ctx.Err()
 	}
 	if err != nil {
-		return Stats{}, outside("read the queue", err)
+		return Stats{}, wrapOutside("read the queue", err)
 	}
 	stats := Stats{TooOld: int(s.delays.allTooOld.Load()), LostEvents: int(s.events.allLost.Load())}
 	for _, lane := range []Lane{LaneMail, LaneNotice, LaneOnReset} {
@@ -50,7 +50,7 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 
 const (
 	lateAfter = time.Minute // longer than people should wait for a mail
-	tellEvery = time.Minute
+	logEvery  = time.Minute
 )
 
 // delays counts the requests that the worker began or dropped too late, and logs them now and then.
@@ -61,7 +61,7 @@ type delays struct {
 	tooOld  int // dropped since the last line of the log
 	late    int // begun late since then
 	longest time.Duration
-	told    time.Time
+	logged  time.Time
 }
 
 // began notes how long a request had waited when it was first looked at.
@@ -81,13 +81,13 @@ func (d *delays) dropped() {
 	d.tooOld++
 }
 
-// tell writes a line if there is something new and no line was written lately.
-func (d *delays) tell(log *slog.Logger) {
+// log writes a line if there is something new and no line was written lately.
+func (d *delays) log(logger *slog.Logger) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.tooOld+d.late == 0 || time.Since(d.told) < tellEvery {
+	if d.tooOld+d.late == 0 || time.Since(d.logged) < logEvery {
 		return
 	}
-	log.Warn("recovery: the worker is behind", "late", d.late, "longest", d.longest.Round(time.Second).String(), "dropped as too old", d.tooOld)
-	d.tooOld, d.late, d.longest, d.told = 0, 0, 0, time.Now()
+	logger.Warn("recovery: the worker is behind", "late", d.late, "longest", d.longest.Round(time.Second).String(), "dropped as too old", d.tooOld)
+	d.tooOld, d.late, d.longest, d.logged = 0, 0, 0, time.Now()
 }

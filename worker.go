@@ -50,7 +50,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, l := range s.lanes(max(minPlaces, s.opts.Workers)) {
 		wg.Go(func() { l.run(ctx) })
 	}
-	wg.Go(func() { s.everyTick(ctx, func() { s.purgeIfDue(ctx); s.delays.tell(s.opts.Logger) }) })
+	wg.Go(func() { s.everyTick(ctx, func() { s.purgeIfDue(ctx); s.delays.log(s.opts.Logger) }) })
 	wg.Wait()
 	return nil
 }
@@ -149,7 +149,7 @@ func (s *Service) Deliver(ctx context.Context) (int, error) {
 		done += counts[i]
 	}
 	s.purgeIfDue(ctx)
-	s.delays.tell(s.opts.Logger)
+	s.delays.log(s.opts.Logger)
 	return done, cmp.Or(err, ctx.Err())
 }
 

@@ -25,7 +25,7 @@ type handler struct {
 	pages      map[string]*template.Template
 	assets     map[string]asset
 	policy     string // Content-Security-Policy
-	challenged outage.Line
+	challenged outage.Log
 }
 
 // A reply is a page, or else a body with its Content-Type in header.

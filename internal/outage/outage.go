@@ -8,33 +8,34 @@ import (
 
 const every = time.Minute
 
-// A Line logs one kind of fault: the first failure, then at most one line a minute, with the number
-// of failures since the last line, and a line when it works again. The zero Line is ready to use,
+// A Log logs one kind of fault: the first failure, then at most one line a minute, with the number
+// of failures since the last line, and a line when it works again. The zero Log is ready to use,
 // and safe for concurrent use.
-type Line struct {
+type Log struct {
 	mu     sync.Mutex
-	open   bool      // the last line was of a failure
-	told   time.Time // when that line was logged
-	untold int
+	open   bool      // the last line was a failure
+	logged time.Time // when that line was
+	count  int       // failures since then
 }
 
-// Failed passes a failure to log, a method of slog.Logger, or counts it.
-func (l *Line) Failed(log func(message string, args ...any), message string, args ...any) {
+// Failed logs the failure through log, a method of slog.Logger, or only counts it within a minute
+// of the last line.
+func (l *Log) Failed(log func(message string, args ...any), message string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.told.IsZero() && time.Since(l.told) < every {
-		l.untold++
+	if !l.logged.IsZero() && time.Since(l.logged) < every {
+		l.count++
 		return
 	}
-	if l.untold > 0 {
-		args = append(args, "since the last line", l.untold)
+	if l.count > 0 {
+		args = append(args, "since the last line", l.count)
 	}
 	log(message, args...)
-	l.open, l.told, l.untold = true, time.Now(), 0
+	l.open, l.logged, l.count = true, time.Now(), 0
 }
 
-// Works passes the end of the fault to log, if a failure was logged.
-func (l *Line) Works(log func(message string, args ...any), message string) {
+// Works logs the end of the fault through log, if a failure was logged.
+func (l *Log) Works(log func(message string, args ...any), message string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open {

@@ -13,7 +13,7 @@ import (
 
 // A world is a fault and its log.
 type world struct {
-	Line
+	Log
 	text bytes.Buffer
 	log  *slog.Logger
 }

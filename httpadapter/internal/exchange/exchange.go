@@ -41,8 +41,8 @@ type Handler struct {
 	Options
 	name        string
 	crossOrigin *http.CrossOriginProtection
-	calls       outage.Line
-	foreign     outage.Line // requests of other origins
+	calls       outage.Log
+	foreign     outage.Log // requests of other origins
 }
 
 // New fills in the defaults of o. The name is that of the handler's package, for errors and the
