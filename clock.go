@@ -15,6 +15,10 @@ const (
 	clockOfTest = time.Hour              // an Options.Now further from the Store's clock is a test's, and not corrected
 )
 
+// MaxClockSkew is how far apart the clocks of processes that share a Store may be. A Service
+// follows the Store's clock where there is one (Queue.Now).
+const MaxClockSkew = 10 * time.Minute
+
 // A clock follows the clock that all processes share, if the Store has one.
 type clock struct {
 	now      func() time.Time

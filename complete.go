@@ -307,7 +307,7 @@ func (c *completion) checkOwnRule(ctx context.Context) error {
 
 // redeem hashes the password and sets it.
 func (c *completion) redeem(ctx context.Context) (Account, error) {
-	hash, err := c.hasher.do(ctx, c.request.Password)
+	hash, err := c.hashes.do(ctx, c.request.Password)
 	if err != nil {
 		return Account{}, c.applicationError(ctx, "hash the password", err)
 	}

@@ -1,7 +1,6 @@
 package recovery
 
 import (
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -17,11 +16,7 @@ import (
 // path of RFC 5321 section 4.5.3.1.3 (256 octets with its angle brackets).
 const maxIdentifier = 254
 
-const (
-	maxLocalPart = 64 // bytes, RFC 5321 section 4.5.3.1.1
-	maxTenant    = 64 // bytes
-	maxLocale    = 64 // bytes
-)
+const maxLocalPart = 64 // bytes, RFC 5321 section 4.5.3.1.1
 
 // CanonicalUsername returns the form in which user names are compared: white space of any script
 // trimmed at both ends, NFC (Unicode Annex 15), and A–Z folded to a–z. Nothing else is folded,
@@ -112,20 +107,6 @@ func (s *Service) canonical(by IdentifierKind, text string) (string, error) {
 		return "", &FieldError{"username", "must be one that the application accepts"}
 	}
 	return name, nil
-}
-
-func checkTenant(s string) error {
-	if len(s) > maxTenant || invisible.In(s) {
-		return &FieldError{"tenant", "must be at most 64 bytes of visible text"}
-	}
-	return nil
-}
-
-func checkLocale(s string) error {
-	if len(s) > maxLocale || slices.ContainsFunc([]byte(s), func(c byte) bool { return !isLetterDigit(c) && c != '-' && c != ',' }) {
-		return &FieldError{"locale", "must be language tags of letters, digits and hyphens, with a comma between two, and at most 64 bytes"}
-	}
-	return nil
 }
 
 // cleanIdentifier returns the identifier trimmed and in NFC, and checks what holds for both kinds.

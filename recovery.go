@@ -23,7 +23,7 @@ type Service struct {
 	store  Store
 	mailer Mailer
 	opts   Options // with every default filled in
-	hasher hasher
+	hashes hashSlots
 	locks  tokenLocks
 	events events
 	clock  clock
@@ -60,9 +60,9 @@ func New(store Store, mailer Mailer, opts *Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{store: store, mailer: mailer, opts: settings, codeLength: codeLength}
-	s.hasher.slots = make(chan struct{}, settings.HashConcurrency)
-	s.hasher.wait = settings.HashWait
-	s.hasher.hash = settings.Hasher.Hash
+	s.hashes.slots = make(chan struct{}, settings.HashConcurrency)
+	s.hashes.wait = settings.HashWait
+	s.hashes.hash = settings.Hasher.Hash
 	s.events.log = settings.Logger
 	s.clock = clock{now: settings.Now, injected: settings.Now != nil, shared: s.storeNow, log: settings.Logger}
 	if settings.Now == nil {
@@ -96,6 +96,20 @@ type UsernameRequest struct {
 	Tenant string
 	Locale string
 	Client netip.Addr
+}
+
+// A Receipt is what a caller gets for a request, whoever was named. It prints as "[redacted]".
+type Receipt struct {
+	redacted
+
+	// ID is that of the request: events of the hooks and Message.ID carry it. It is no secret.
+	ID string
+
+	// Ticket is the other half of every code that the mail carries. Keep it where only the person
+	// who asked can reach it: in a cookie, a form or the memory of an app. A person who asks again
+	// within a minute is not mailed again: give the Ticket as ResetRequest.Ticket, so that the code
+	// on its way still works. After a [*LimitError] of ScopeTicket leave it out.
+	Ticket Ticket
 }
 
 // A CompleteRequest sets a new password with a token, or with a code and the ticket of its request.

@@ -283,3 +283,35 @@ func TestMissingWorkerIsReportedOnce(t *testing.T) {
 		is.Equal(strings.Count(w.log.String(), "neither Run nor Deliver was called"), 1)
 	})
 }
+
+// Everybody gets a receipt, and its ID connects the caller's log with the events of the hooks.
+func TestReceipts(t *testing.T) {
+	is := is.New(t)
+	w := newWorld(t, nil)
+	seen := map[string]bool{}
+	for _, name := range []string{"alice", "nobody", "mallory"} {
+		for _, code := range []bool{false, true} {
+			reset, err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: name, Code: code})
+			is.NoErr(err)
+			names, err := w.RetrieveUsername(w.ctx, recovery.UsernameRequest{Email: name + "@example.com"})
+			is.NoErr(err)
+			for _, r := range []recovery.Receipt{reset, names} {
+				is.Equal(len(r.ID), 36)
+				_, err := recovery.ParseToken(r.Ticket.Reveal()) // the form of a token
+				is.NoErr(err)
+				is.True(!r.Ticket.IsZero() && !seen[r.ID] && !seen[r.Ticket.Reveal()])
+				seen[r.ID], seen[r.Ticket.Reveal()] = true, true
+			}
+		}
+	}
+	receipt, err := w.RequestReset(w.ctx, recovery.ResetRequest{Username: "b\x00b"})
+	is.True(errors.Is(err, recovery.ErrInvalidRequest))
+	is.True(receipt.ID == "" && receipt.Ticket.IsZero() && receipt.Ticket.Reveal() == "")
+
+	w = newWorld(t, nil)
+	receipt, err = w.RequestReset(w.ctx, recovery.ResetRequest{Username: "billybob"})
+	is.NoErr(err)
+	is.Equal(w.deliver()[0].ID, receipt.ID)
+	w.hooks.wait(t, "MailSent")
+	is.Equal(w.hooks.values[0].(recovery.JobEvent).ID, receipt.ID)
+}

@@ -1,19 +1,5 @@
 package recovery
 
-// A Receipt is what a caller gets for a request, whoever was named. It prints as "[redacted]".
-type Receipt struct {
-	redacted
-
-	// ID is that of the request: events of the hooks and Message.ID carry it. It is no secret.
-	ID string
-
-	// Ticket is the other half of every code that the mail carries. Keep it where only the person
-	// who asked can reach it: in a cookie, a form or the memory of an app. A person who asks again
-	// within a minute is not mailed again: give the Ticket as ResetRequest.Ticket, so that the code
-	// on its way still works. After a [*LimitError] of ScopeTicket leave it out.
-	Ticket Ticket
-}
-
 // A Ticket is the secret of whoever asked: 32 bytes from crypto/rand. A code completes a reset only
 // together with the ticket of its own request. It prints, logs and marshals as "[redacted]";
 // [Ticket.Reveal] is the only way to its text.

@@ -55,9 +55,9 @@ import (
 
 // files are the security-relevant files.
 var files = []string{
-	"token.go", "ticket.go", "code.go", "policy.go", "password.go", "identifier.go", "limit.go", "network.go",
+	"token.go", "ticket.go", "code.go", "policy.go", "password.go", "hashslots.go", "identifier.go", "fields.go", "limit.go", "counted.go", "network.go",
 	"recovery.go", "complete.go", "tokenlock.go", "worker.go", "purge.go", "pace.go", "job.go", "lookup.go",
-	"mails.go", "store.go", "clock.go", "stats.go", "options.go", "portal.go", "errors.go", "events.go",
+	"mails.go", "store.go", "clock.go", "stats.go", "delays.go", "options.go", "portal.go", "errors.go", "events.go",
 	"redact.go", "internal/redact/*.go", "store/memstore/*.go",
 	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/mapping.go", "store/sqlstore/table.go", "store/sqlstore/sqlstore.go",
 	"store/sqlstore/resets.go", "store/sqlstore/queue.go", "store/sqlstore/statements.go",

@@ -1,10 +1,8 @@
 package memstore_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/matryer/is"
 
@@ -65,29 +63,6 @@ func TestRemoveLeavesTheOthersOfAnAddress(t *testing.T) {
 	}
 }
 
-// A refused call stores nothing of the limits that it did not reach.
-func TestRefusedLimitsAreNotStored(t *testing.T) {
-	is := is.New(t)
-	s := memstore.New()
-	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
-	once := func(key byte) recovery.Charge {
-		return recovery.Charge{Key: recovery.Digest{key}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}
-	}
-	is.NoErr(s.TakeLimits(t.Context(), now, []recovery.Charge{once(1)}))
-	before := s.Dump()
-	is.True(errors.Is(s.TakeLimits(t.Context(), now, []recovery.Charge{once(1), once(2)}), recovery.ErrLimited))
-	is.Equal(s.Dump(), before)
-}
-
-// Refunding a charge stores nothing if it was never taken, or if its state was purged.
-func TestRefundOfNothingIsNotStored(t *testing.T) {
-	is := is.New(t)
-	s := memstore.New()
-	charges := recovery.Charges{{Key: recovery.Digest{1}, Limit: recovery.Limit{Burst: 1, Every: time.Hour}}}
-	is.NoErr(s.RefundLimits(t.Context(), charges))
-	is.Equal(s.Dump(), "")
-}
-
 // The application's own canonical form replaces the library's.
 func TestOwnCanonicalUsername(t *testing.T) {
 	is := is.New(t)
@@ -123,65 +98,6 @@ func TestOwnCanonicalUsernameGetsWhatTheServiceGivesIt(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(len(found), 1)
 	}
-}
-
-// After Purge has deleted some of an account's tokens, the rest can still be voided.
-func TestTokensAreVoidedAfterPurge(t *testing.T) {
-	for name, before := range map[string]bool{"two are left": true, "one is left, and another is made": false} {
-		t.Run(name, func(t *testing.T) {
-			is := is.New(t)
-			s := memstore.New()
-			s.Put(recovery.Account{ID: "1", Username: "alice", Email: "alice@example.com", Active: true, HasPassword: true, EmailVerified: true}, "hash")
-			now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
-			create := func(digest byte, life time.Duration) {
-				is.Helper()
-				is.NoErr(s.Enqueue(t.Context(), recovery.Job{ID: "j"}, nil))
-				_, err := s.Claim(t.Context(), recovery.Claim{LeaseID: "l", JobID: "j"})
-				is.NoErr(err)
-				_, err = s.CreateResets(t.Context(), recovery.ResetBatch{JobID: "j", LeaseID: "l", At: now, Resets: []recovery.Reset{{
-					Digest: recovery.Digest{digest}, AccountID: "1", Version: recovery.NewVersion("hash", "alice@example.com"),
-					RequestedAt: now, ExpiresAt: now.Add(life),
-				}}})
-				is.NoErr(err)
-				is.NoErr(s.Finish(t.Context(), recovery.Outcome{JobID: "j", LeaseID: "l"}))
-			}
-			create(0, time.Hour)
-			create(1, 3*time.Hour)
-			if before {
-				create(2, 3*time.Hour)
-			}
-			now = now.Add(2 * time.Hour)
-			n, err := s.Purge(t.Context(), now, now.Add(24*time.Hour), 100)
-			is.NoErr(err)
-			is.Equal(n, 1)
-			if !before {
-				create(2, 3*time.Hour)
-			}
-			_, err = s.Redeem(t.Context(), recovery.Redemption{Digest: recovery.Digest{2}, At: now, PasswordHash: "hash"})
-			is.NoErr(err)
-			_, _, err = s.FindReset(t.Context(), recovery.Digest{1}, now)
-			var refused *recovery.TokenError
-			is.True(errors.As(err, &refused))
-			is.Equal(refused.Reason, recovery.TokenVoided) // not by its Version alone, which the same hash does not change
-		})
-	}
-}
-
-// A job that was claimed by its ID is in the queue once.
-func TestClaimedByIDIsClaimedOnceLater(t *testing.T) {
-	is := is.New(t)
-	s := memstore.New()
-	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
-	// A new job was never claimed, whatever it says.
-	is.NoErr(s.Enqueue(t.Context(), recovery.Job{ID: "a", RequestedAt: now, Attempts: 7, LeaseID: "old"}, nil))
-	claimed, err := s.Claim(t.Context(), recovery.Claim{LeaseID: "1", At: now, Until: now.Add(time.Minute), Max: 1, JobID: "a"})
-	is.NoErr(err)
-	is.Equal(len(claimed), 1)
-	is.Equal(claimed[0].Attempts, 1)
-	claimed, err = s.Claim(t.Context(), recovery.Claim{LeaseID: "2", Lane: recovery.LaneMail, At: now.Add(time.Minute), Until: now.Add(time.Hour), Max: 9})
-	is.NoErr(err)
-	is.Equal(len(claimed), 1)
-	is.Equal(claimed[0].Attempts, 2)
 }
 
 func TestPutReplaces(t *testing.T) {

@@ -1,94 +1,121 @@
 package memstore
 
 import (
-	"cmp"
-	"container/heap"
+	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"example.com/recovery"
 )
 
-// A job is a waiting or leased job and its place in the queue.
-type job struct {
-	recovery.Job
-	fresh bool      // it was never claimed
-	at    time.Time // its Priority while it is fresh, then when it may be claimed again
-	seq   uint64    // breaks ties, first come first served
-	index int
-}
-
-type lane struct {
-	fresh, again jobHeap
-}
-
-type queue struct {
-	lanes map[recovery.Lane]*lane
-	seq   uint64
-}
-
-func (q *queue) of(name recovery.Lane) *lane {
-	if q.lanes[name] == nil {
-		q.lanes[name] = &lane{}
+// Enqueue implements [recovery.Queue].
+func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Charges) error {
+	if err := s.begin(ctx); err != nil {
+		return err
 	}
-	return q.lanes[name]
-}
-
-func (q *queue) heapOf(j *job) *jobHeap {
-	l := q.of(j.Kind.Lane())
-	if j.fresh {
-		return &l.fresh
+	defer s.mu.Unlock()
+	if err := s.take(j.RequestedAt, charges); err != nil {
+		return err
 	}
-	return &l.again
+	j.Priority = charges.Priority(j.RequestedAt, s.states)
+	s.add(j)
+	return nil
 }
 
-func (q *queue) add(j *job, at time.Time) {
-	q.seq++
-	j.seq, j.at = q.seq, at
-	heap.Push(q.heapOf(j), j)
+// Claim implements [recovery.Queue].
+func (s *Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var due []*job
+	if c.JobID == "" {
+		due = s.queue.take(c.Lane, c.At, c.Max, c.Again)
+	} else if j, ok := s.jobs[c.JobID]; ok && (j.LeaseID == "" || !j.at.After(c.At)) {
+		s.queue.remove(j)
+		due = []*job{j}
+	}
+	claimed := make([]recovery.Job, len(due))
+	for i, j := range due {
+		j.Attempts++
+		j.LeaseID = c.LeaseID
+		j.fresh = false
+		claimed[i] = j.Job
+		s.queue.add(j, c.Until)
+	}
+	return claimed, nil
 }
 
-func (q *queue) remove(j *job) { heap.Remove(q.heapOf(j), j.index) }
+// leased returns the job if it is held under the lease.
+func (s *Store) leased(id, leaseID string) (*job, error) {
+	j, ok := s.jobs[id]
+	if !ok || j.LeaseID == "" || j.LeaseID != leaseID {
+		return nil, recovery.ErrLeaseLost
+	}
+	return j, nil
+}
 
-// take removes and returns up to most jobs of a lane. The first kept places go to jobs that were
-// claimed before, if any are due.
-func (q *queue) take(name recovery.Lane, at time.Time, most, kept int) (taken []*job) {
-	l := q.of(name)
-	again := func(until int) {
-		for len(taken) < until && len(l.again) > 0 && !l.again[0].at.After(at) {
-			taken = append(taken, heap.Pop(&l.again).(*job))
+// Finish implements [recovery.Queue].
+func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	j, err := s.leased(o.JobID, o.LeaseID)
+	if err != nil {
+		return err
+	}
+	for _, digest := range o.Discard {
+		s.forget(digest)
+	}
+	if j.Charged && len(o.Refund) > 0 {
+		j.Charged = false
+		s.refund(o.Refund)
+	}
+	for _, accountID := range o.MailedAccountIDs {
+		s.supersede(accountID, recovery.Reset{JobID: j.ID, RequestedAt: j.RequestedAt, Requester: o.Requester})
+	}
+	s.queue.remove(j)
+	if o.RetryAt.IsZero() {
+		delete(s.jobs, j.ID)
+		return nil
+	}
+	j.LeaseID = ""
+	s.queue.add(j, o.RetryAt)
+	return nil
+}
+
+func (s *Store) add(added recovery.Job) {
+	added.Charged, added.Attempts, added.LeaseID = false, 0, ""
+	j := &job{Job: added, fresh: true}
+	s.jobs[j.ID] = j
+	s.queue.add(j, j.Priority)
+}
+
+// Stats implements [recovery.Queue].
+func (s *Store) Stats(ctx context.Context) ([]recovery.LaneStats, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var stats []recovery.LaneStats
+	for _, name := range slices.Sorted(maps.Keys(s.queue.lanes)) {
+		of := recovery.LaneStats{Lane: name}
+		for _, h := range []jobHeap{s.queue.lanes[name].fresh, s.queue.lanes[name].again} {
+			for _, j := range h {
+				if of.Jobs == 0 || j.RequestedAt.Before(of.Oldest) {
+					of.Oldest = j.RequestedAt
+				}
+				of.Jobs++
+			}
+		}
+		if of.Jobs > 0 {
+			stats = append(stats, of)
 		}
 	}
-	again(kept)
-	for len(taken) < most && len(l.fresh) > 0 {
-		taken = append(taken, heap.Pop(&l.fresh).(*job))
-	}
-	again(most)
-	return taken
+	return stats, nil
 }
 
-type jobHeap []*job
-
-func (h jobHeap) Len() int { return len(h) }
-func (h jobHeap) Less(i, j int) bool {
-	first := h[i].at.Compare(h[j].at)
-	if h[i].fresh {
-		first = -first // the latest Priority goes first
-	}
-	return cmp.Or(first, cmp.Compare(h[i].seq, h[j].seq)) < 0
-}
-func (h jobHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-func (h *jobHeap) Push(x any) {
-	j := x.(*job)
-	j.index = len(*h)
-	*h = append(*h, j)
-}
-func (h *jobHeap) Pop() any {
-	old := *h
-	j := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return j
-}
+// Now implements [recovery.Queue]: one process has one clock.
+func (s *Store) Now(ctx context.Context) (time.Time, error) { return time.Now(), ctx.Err() }
