@@ -9,7 +9,7 @@ import (
 
 const (
 	clockEvery  = time.Minute            // how often a clock is compared with the Store's
-	clockExact  = 500 * time.Millisecond // a smaller difference counts as none; also the timeout of a comparison
+	clockExact  = 500 * time.Millisecond // ignore a smaller difference; also the timeout of a comparison
 	clockAgain  = time.Second            // how often to try until the first comparison succeeds
 	clockLogged = time.Second            // log a difference of at least this
 	clockOfTest = time.Hour              // an Options.Now further from the Store's clock is a test's, and not corrected

@@ -24,13 +24,15 @@ const (
 // clients and instances.
 const MaxTries = 5
 
-// approveCharges is one try of Options.Approve. No token lives long enough for a sixth.
+// approveCharges is one try of Options.Approve. Every is longer than any token lives, so a sixth
+// try never comes.
 func approveCharges(r Reset) Charges {
 	return Charges{{Scope: ScopeToken, Key: limitKey("approve", ScopeToken, r.JobID, r.AccountID), Limit: Limit{MaxTries, maxAhead}}}
 }
 
 // codeCharges is one try of a code. Every ticket is counted, even one that was never made: a
-// difference would tell whether its request meant somebody. No code lives long enough for a sixth.
+// difference would tell whether its request meant somebody. No code lives longer than Every, so a
+// sixth try never comes.
 func codeCharges(ticket Digest) Charges {
 	return Charges{{Scope: ScopeTicket, Key: limitKey("code", ScopeTicket, string(ticket[:])), Limit: Limit{MaxTries, maxCodeTTL}}}
 }

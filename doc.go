@@ -6,13 +6,15 @@
 //
 // # Which call to use
 //
-// A [Service] has three calls, and a worker that does what they ask for:
+// A [Service] has four calls, and a worker that does what they ask for:
 //
 //   - [Service.RequestReset], with a user name or an address, has a token mailed to the address on
 //     file. With a portal, the mail has a link to a page of yours instead. With ResetRequest.Code,
 //     it also has a short code to type.
 //   - [Service.CompleteReset], with the token and a new password, sets the password. A confirmation
 //     mail follows. The code and the ticket of the request work in place of the token.
+//   - [Service.CheckReset], with the token or code alone, says whether it still works, so that a
+//     page can tell before somebody thinks up a password.
 //   - [Service.RetrieveUsername], with an address, has its user names mailed to it.
 //   - [Service.Run] does the mailing. Start it once in a goroutine of yours, in every process or in
 //     one; or call [Service.Deliver] from a cron job, or [Service.DeliverJob] from a job engine.
@@ -93,8 +95,8 @@
 //
 // # Clocks
 //
-// Processes that share a database follow its clock, so their own may be wrong. A difference of more
-// than a second is logged. See [Options.Now].
+// Processes that share a database follow its clock, so their own may be wrong. A difference of a
+// second or more is logged. See [Options.Now].
 //
 // # Whose account
 //

@@ -102,8 +102,8 @@ func (e *PasswordError) hasReasons() bool {
 
 // A ChallengeError is what [Options.Approve] returns to ask for a second factor. The caller gets
 // it, shows Text and a field, and calls again with what was typed as CompleteRequest.Factor. It
-// matches [ErrChallenged]; for any other error of Approve that does, the caller gets a
-// ChallengeError with the library's Text.
+// matches [ErrChallenged]. If Approve returns another error matching ErrChallenged, the
+// caller gets a generic ChallengeError.
 type ChallengeError struct {
 	Name string // for programs: "totp"
 	Text string // for people: "Enter the code of your authenticator app."

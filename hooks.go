@@ -29,11 +29,11 @@ type Hooks struct {
 	TokenRefused func(ResetEvent) // see Reason
 }
 
-// A JobEvent is something that happened to a request in the queue.
+// A JobEvent is something that happened to a job: a request, a notice or a call of OnReset.
 type JobEvent struct {
 	redacted
 
-	ID      string // Receipt.ID
+	ID      string // of a request, its Receipt.ID
 	Kind    JobKind
 	Attempt int
 	Tenant  string
@@ -43,7 +43,7 @@ type JobEvent struct {
 	Err     error
 }
 
-// A ResetEvent is something that happened to a call of CompleteReset.
+// A ResetEvent is something that happened to a call of CompleteReset or CheckReset.
 type ResetEvent struct {
 	redacted
 
@@ -74,7 +74,7 @@ const (
 	DropUnverified   DropReason = "unverified"  // Account.EmailVerified is false
 	DropBadAddress   DropReason = "bad_address" // the stored address is malformed
 	DropPortal       DropReason = "portal"      // Portal.Allow said no, or the portal is gone or of another tenant
-	DropNamesake     DropReason = "namesake"    // another account's identifier is exactly what was typed, or several differ in case only
+	DropNamesake     DropReason = "namesake"    // several accounts match, and the request does not decide between them
 	DropSuperseded   DropReason = "superseded"  // the mail of a newer request of the same client network was accepted
 	DropTooOld       DropReason = "too_old"     // waited longer than Options.MaxRequestAge
 	DropTooManyFound DropReason = "too_many"    // there may be accounts beyond the first 1,000

@@ -27,7 +27,7 @@ func (l Limit) Take(tat, now time.Time) (next time.Time, wait time.Duration) {
 	return l.take(tat, now, l.Burst)
 }
 
-// take is Take for an event that may pass only while fewer than burst of l.Burst are used up.
+// take is Take with a lower burst than l.Burst; it still counts against l.
 func (l Limit) take(tat, now time.Time, burst int) (next time.Time, wait time.Duration) {
 	full := time.Duration(l.Burst) * l.Every
 	next = now

@@ -38,13 +38,13 @@ type Message struct {
 	Kind          MessageKind
 	To            string         // the stored address of the account
 	Tenant        string         // of the accounts
-	Locale        string         // BCP 47 tags, the preferred first, with a comma between two: the account's and then the request's
+	Locale        string         // BCP 47 tags, separated by commas: the account's, then the request's
 	Application   string         // Options.Application
 	Usernames     []string       // of MessageUsernames and MessagePasswordChanged
 	MoreNames     int            // how many user names were left out of Usernames
 	Resets        []MessageReset // of MessageResetToken and MessageResetLink: from 1 to 10
 	MoreResets    int            // how many accounts were left out of Resets
-	SignIns       []SignIn       // of all kinds but MessagePasswordChanged: at most 10, of MessageSignIn at least 1
+	SignIns       []SignIn       // at most 10; never in MessagePasswordChanged; at least 1 in MessageSignIn
 	MoreSignIns   int            // how many accounts were left out of SignIns
 	ExpiresAt     time.Time      // when the tokens end
 	CodesExpireAt time.Time      // when the codes end, the zero time if there are none

@@ -40,8 +40,8 @@ type Options struct {
 	// Options.HashLength to the length of these hashes: 60 for [Bcrypt].
 	Hasher Hasher
 	// HashConcurrency is how many passwords are hashed at once: default GOMAXPROCS, at most 1,024.
-	// Each default hash takes 19 MiB, and at most one more such block waits to be freed, unless the
-	// application's live heap is above 256 MiB: then the garbage collector decides when.
+	// Each default hash takes 19 MiB. One more such block may be waiting for collection; with a live
+	// heap above 256 MiB there may be more.
 	HashConcurrency int
 	// HashWait is how long a completion waits for another one with its token, and then for its turn
 	// to hash, before it gets ErrBusy: default 5 seconds.
@@ -84,7 +84,7 @@ type Options struct {
 	Logger *slog.Logger
 
 	// Now is the clock; default time.Now. If the Store has a clock, the Service follows that one
-	// instead, unless Now is set and more than an hour apart from it, as a test's clock is.
+	// instead. A Now that differs by more than an hour is taken for a test clock and kept.
 	Now func() time.Time
 
 	// StoreTimeout bounds one call of the Store: default 5 seconds, from 100 ms to 10 seconds. A
@@ -96,8 +96,8 @@ type Options struct {
 	Tick time.Duration
 	// Workers is how many mails that people wait for are handled at once: default 36, at most 256;
 	// Run has two places at least. A quarter as many places, at least one, are for notices, and as
-	// many for calls of OnReset. The Mailer should be able to send Workers × 5/4 mails at once: a
-	// mail that has to wait there for another one shows by its delay that the other is sent.
+	// many for calls of OnReset. The Mailer should be able to send Workers × 5/4 mails at once: if
+	// mails queue inside it, the delay of one reveals the other.
 	//
 	// A request takes a place for as long as a mail takes, in whole Ticks, even if no mail leaves.
 	// So Workers / (time of a mail, rounded up to Ticks) should not be less than the rate of

@@ -59,8 +59,7 @@ func (p *pace) note(l Lane, t sample) {
 	}
 }
 
-// draw returns how a mail would go at this attempt of its job. The newest sample that can tell
-// decides whether it fails: a failure at this attempt or a later one, or a success at this attempt
+// draw predicts a mail's outcome at this attempt. The newest comparable sample decides: a failure at this attempt or a later one, or a success at this attempt
 // or an earlier one. The time is drawn from the samples with the same result, up to tailFactor
 // times their median: a few slow mailboxes must not let jobs for unknown names fill the places.
 func (p *pace) draw(attempt int) sample {

@@ -32,7 +32,7 @@ type Service struct {
 
 	codeLength int // of what people type; only tests change it
 
-	worker   atomic.Bool // Run or Deliver was called
+	worker   atomic.Bool // Run, Deliver or DeliverJob was called
 	waiting  atomic.Bool // a request was accepted
 	noClient atomic.Bool // a call came without Client
 
@@ -82,7 +82,7 @@ type ResetRequest struct {
 	Email    string
 	Tenant   string     // whose accounts are meant, a text of up to 64 bytes; "" is a tenant, too
 	Code     bool       // the mail has a code to type, beside the token or link, for whoever holds Receipt.Ticket
-	Ticket   string     // that of an earlier Receipt, or "": the new Receipt keeps it, so codes mailed before still work
+	Ticket   string     // Ticket of an earlier Receipt, or "". It is reused, so codes already mailed keep working
 	Portal   string     // name in Options.Portals, or ""
 	Locale   string     // BCP 47 tags that whoever asks reads, as "de-CH,fr"; the account's own goes first
 	Client   netip.Addr // of whoever asks; all without one count as one client
@@ -252,14 +252,14 @@ func (s *Service) storeError(ctx context.Context, op string, call LimitEvent, er
 // workerGrace is how long a request may wait before the missing worker is reported.
 const workerGrace = 10 * time.Second
 
-// watchForWorker logs, once, that requests wait in a process that called neither Run nor Deliver.
+// watchForWorker logs, once, that requests wait in a process that called neither Run, Deliver nor DeliverJob.
 func (s *Service) watchForWorker() {
 	if !s.waiting.CompareAndSwap(false, true) {
 		return
 	}
 	time.AfterFunc(workerGrace, func() {
 		if !s.worker.Load() {
-			s.opts.Logger.Warn("recovery: requests are waiting, and neither Run nor Deliver was called here; " +
+			s.opts.Logger.Warn("recovery: requests are waiting, and neither Run, Deliver nor DeliverJob was called here; " +
 				"nothing is mailed unless another process does")
 		}
 	})

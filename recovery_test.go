@@ -268,7 +268,7 @@ func TestMissingWorkerIsReportedOnce(t *testing.T) {
 		svc := w.service(w.users, recovery.Options{Now: time.Now})
 		is.NoErr(errOf(svc.CompleteReset(w.ctx, recovery.CompleteRequest{Token: w.token("alice"), Password: goodPassword})))
 		time.Sleep(time.Minute)
-		is.Equal(strings.Count(w.log.String(), "neither Run nor Deliver was called"), 1) // a notice waits
+		is.Equal(strings.Count(w.log.String(), "neither Run, Deliver nor DeliverJob was called"), 1) // a notice waits
 	})
 	inBubble(t, recovery.Options{}, func(t *testing.T, is *is.I, w *world) {
 		w.ask("alice")
@@ -280,7 +280,7 @@ func TestMissingWorkerIsReportedOnce(t *testing.T) {
 			w.ask("alice")
 			time.Sleep(20 * time.Second)
 		}
-		is.Equal(strings.Count(w.log.String(), "neither Run nor Deliver was called"), 1)
+		is.Equal(strings.Count(w.log.String(), "neither Run, Deliver nor DeliverJob was called"), 1)
 	})
 }
 

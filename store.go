@@ -41,10 +41,9 @@ type Accounts interface {
 type Resets interface {
 	// CreateResets charges the mail that a claimed job is about to send, and stores its resets. It
 	// must return ErrLeaseLost, and change nothing, unless the job is still leased under
-	// batch.LeaseID. It must leave out every reset that is superseded: the mail of a newer request
-	// of the same Requester was accepted for its account (Outcome.MailedAccountIDs). It must return
-	// the IDs of those accounts, each once. If there were resets and none is left, it must change
-	// nothing. A request is newer if its RequestedAt is later, or the same and its JobID is
+	// batch.LeaseID. A reset is superseded if a newer request of the same Requester already mailed
+	// its account (Outcome.MailedAccountIDs). It must leave those out, and return the IDs of their
+	// accounts, each once. If there were resets and none is left, it must change nothing. A request is newer if its RequestedAt is later, or the same and its JobID is
 	// greater. A request later than batch.At plus MaxClockSkew does not count.
 	//
 	// Unless the job's Charged is set, it must take batch.Charges and set Charged: a retry is not
@@ -68,8 +67,8 @@ type Resets interface {
 
 // Queue keeps the jobs, and the limits that are counted with them.
 type Queue interface {
-	// Enqueue takes the charges and appends the job to the queue, with its Priority set to what
-	// Charges.Priority says of the states after that. If the charges may not be taken it must return
+	// Enqueue takes the charges and appends the job to the queue. It must set job.Priority to
+	// charges.Priority, computed from the states after taking. If the charges may not be taken it must return
 	// Charges.Take's error and store nothing. Counting must be exact under concurrency and must not
 	// depend on whether an account exists.
 	Enqueue(ctx context.Context, job Job, charges Charges) error
@@ -86,9 +85,9 @@ type Queue interface {
 	// due; one to be tried again is due from its RetryAt on. Until claim.Until no other call must
 	// get them; from then on any may. No two concurrent calls must get the same job.
 	//
-	// claim.Again of claim.Max must be left to jobs that were claimed before, the longest due
-	// first; the rest is for jobs that were never claimed, the latest Priority first. Each of the two
-	// must get the places that the other does not use. The order within the result is free, and an
+	// It must offer claim.Again of the claim.Max places to jobs claimed before, the longest due
+	// first. The rest go to new jobs, the latest Priority first. Either group must get the places
+	// that the other leaves. The order within the result is free, and an
 	// empty result is not an error. With claim.JobID set it must lease that job alone, of whatever
 	// lane, even before it is due, unless someone else holds it.
 	Claim(ctx context.Context, claim Claim) ([]Job, error)
@@ -104,8 +103,8 @@ type Queue interface {
 	Finish(ctx context.Context, outcome Outcome) error
 
 	// Purge deletes what is of no use any more: resets whose ExpiresAt is not after before, limits
-	// whose state is not, and resets whose ExpiresAt is after ahead, which a wrong clock made. It
-	// must make jobs due at once that are due only after ahead. It must not delete a job. It must
+	// whose state is not after before, and resets whose ExpiresAt is after ahead, which a wrong
+	// clock made. It must make jobs due at once that are due only after ahead. It must not delete a job. It must
 	// change at most max rows and return how many; the Service calls again until that is fewer than
 	// max.
 	Purge(ctx context.Context, before, ahead time.Time, max int) (int, error)

@@ -11,15 +11,14 @@ import (
 const (
 	leaseFactor = 4 // × Options.SendTimeout: how long a claim lasts
 
-	// With a single place, other mails would show by their delay which jobs are tried again after an
-	// outage of the mail system.
+	// With one place, the delay of a mail would reveal that another job was being retried.
 	minPlaces = 2
 
 	// New jobs go first, but one of againPart places is kept for jobs that were claimed before, so
 	// that these do not starve.
 	againPart = 4
 
-	// Deliver ends after addedFactor jobs a place, in a row, that were added while it ran.
+	// drain stops after addedFactor × places consecutive jobs that were enqueued after it began.
 	addedFactor = 4
 )
 
@@ -105,6 +104,7 @@ func (l *lane) probe(ctx context.Context, free int) {
 
 // begin claims up to max jobs and has each handled in a place of its own.
 func (l *lane) begin(ctx context.Context, at time.Time, max int) ([]Job, error) {
+	// Due as of at, when a drain began; the lease counts from now.
 	claim := l.newClaim(l.now())
 	claim.At = at
 	claim.Lane, claim.Max, claim.Again = l.name, max, (max+rand.IntN(againPart))/againPart

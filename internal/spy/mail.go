@@ -24,8 +24,8 @@ const (
 	LinkStart = "https://app.example.com/reset#"
 )
 
-// Message returns a message of the kind in which every field is set, but codes, and sign-ins where
-// they are not what the message is for.
+// Message returns a message of the kind with every field set except codes and, unless kind is
+// MessageSignIn, sign-ins.
 func Message(kind recovery.MessageKind) recovery.Message {
 	asked := time.Date(2026, 11, 21, 2, 30, 0, 0, time.UTC)
 	m := recovery.Message{

@@ -8,8 +8,8 @@ import (
 	"example.com/recovery"
 )
 
-// expiries orders what Purge may delete: resets by their expiry, and limits by an instant that is
-// never later than their state.
+// expiries orders what Purge may delete: resets by their expiry, and limits by limit.look, a lower
+// bound of their state.
 type expiries struct{ heap expiryHeap }
 
 type expiry struct {

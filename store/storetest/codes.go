@@ -73,7 +73,7 @@ var codeCases = []testCase{
 			})
 		}
 	}},
-	{"SupersededOnce", "It must leave out every reset that is superseded, and return the IDs of those accounts, each once. If there were resets and none is left, it must change nothing.", func(b *bench) {
+	{"SupersededOnce", "It must leave out superseded resets, and return the IDs of their accounts, each once. If there were resets and none is left, it must change nothing.", func(b *bench) {
 		a, other, third := b.alice(), b.numbered(1), b.numbered(2)
 		b.mailed(b.live(a, t0.Add(time.Minute)))
 		b.mailed(b.live(other, t0.Add(time.Minute)))

@@ -14,7 +14,7 @@ var createCases = []testCase{
 		b.wantReason(first.Digest, t0.Add(time.Minute), "")
 		b.wantReason(second.Digest, t0.Add(time.Minute), "")
 	}},
-	{"Superseded", "It must leave out every reset that is superseded: the mail of a newer request of the same Requester was accepted for its account. If none is left, it must change nothing.", func(b *bench) {
+	{"Superseded", "A reset is superseded if a newer request of the same Requester already mailed its account. It must leave those out. If none is left, it must change nothing.", func(b *bench) {
 		a := b.alice()
 		newer := b.live(a, t0.Add(time.Minute))
 		b.mailed(newer)
@@ -33,7 +33,7 @@ var createCases = []testCase{
 		elsewhere.Requester[31] ^= 1
 		b.store(elsewhere)
 	}},
-	{"PartlySuperseded", "It must leave out every reset that is superseded, and return the IDs of those accounts; the others it must store.", func(b *bench) {
+	{"PartlySuperseded", "It must leave out superseded resets, and return the IDs of their accounts; the others it must store.", func(b *bench) {
 		a, other := b.alice(), b.numbered(7)
 		b.mailed(b.live(a, t0.Add(time.Minute)))
 		first, second := b.reset(a, t0), b.reset(other, t0)

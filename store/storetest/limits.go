@@ -97,7 +97,7 @@ var limitCases = []testCase{
 		lenient.Lenient = false
 		b.wantLimit(b.take(t0, lenient), recovery.ScopeClient, time.Minute)
 	}},
-	{"Priority", "Enqueue appends the job with its Priority set to what Charges.Priority says of the states after that.", func(b *bench) {
+	{"Priority", "It must set job.Priority to charges.Priority, computed from the states after taking.", func(b *bench) {
 		narrow, wide := b.charge(recovery.ScopeClient, 9, time.Minute), b.charge(recovery.ScopeClient, 9, 2*time.Minute)
 		global := b.charge(recovery.ScopeGlobal, 9, time.Hour)
 		wants := map[string]time.Duration{}

@@ -61,7 +61,7 @@ var queueCases = []testCase{
 			b.want(len(got) == 1 && got[0].ID == want, "another job came first")
 		}
 	}},
-	{"LeavesSomeAgain", "claim.Again of claim.Max must be left to jobs that were claimed before, the longest due first. Each of the two must get the places that the other does not use.", func(b *bench) {
+	{"LeavesSomeAgain", "It must offer claim.Again of the claim.Max places to jobs claimed before, the longest due first. Either group must get the places that the other leaves.", func(b *bench) {
 		retry := func(n int) (ids []string) {
 			for i := range n {
 				j := b.leased(b.id(), t0)
