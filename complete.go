@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -35,35 +36,16 @@ type completion struct {
 // code, but a wrong code uses up one of its ticket's MaxTries.
 func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account, error) {
 	c := &completion{Service: s, request: r}
-	if err := c.check(); err != nil {
-		return Account{}, err
-	}
-	if err := passwordError(s.opts.Policy.checkText(r.Password)); err != nil {
-		return Account{}, err
-	}
-	if err := c.countAndRead(ctx); err != nil {
+	if err := c.do(ctx, c.check, c.checkText, c.countAndRead); err != nil {
 		return Account{}, err
 	}
 	// One at a time: a completion that waited finds the token used, and hashes nothing.
-	key := c.digest
-	if c.byCode() {
-		key = c.ticket
-	}
-	unlock, err := s.locks.lock(ctx, key, s.opts.HashWait)
+	unlock, err := s.locks.lock(ctx, cmp.Or(c.ticket, c.digest), s.opts.HashWait)
 	if err != nil {
 		return Account{}, err
 	}
 	defer unlock()
-	if err := c.find(ctx); err != nil {
-		return Account{}, err
-	}
-	if err := c.checkPassword(ctx); err != nil {
-		return Account{}, err
-	}
-	if err := c.approve(ctx); err != nil {
-		return Account{}, err
-	}
-	if err := c.checkOwnRule(ctx); err != nil {
+	if err := c.do(ctx, c.find, c.checkPassword, c.approve, c.checkOwnRule); err != nil {
 		return Account{}, err
 	}
 	return c.redeem(ctx)
@@ -76,20 +58,24 @@ func (s *Service) CompleteReset(ctx context.Context, r CompleteRequest) (Account
 // [Service.CompleteReset].
 func (s *Service) CheckReset(ctx context.Context, r CompleteRequest) (Account, error) {
 	c := &completion{Service: s, request: r}
-	if err := c.check(); err != nil {
-		return Account{}, err
-	}
-	if err := c.countAndRead(ctx); err != nil {
-		return Account{}, err
-	}
-	if err := c.find(ctx); err != nil {
+	if err := c.do(ctx, c.check, c.countAndRead, c.find); err != nil {
 		return Account{}, err
 	}
 	return c.account, nil
 }
 
+// do takes the steps until one fails.
+func (c *completion) do(ctx context.Context, steps ...func(context.Context) error) error {
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // check checks what needs no Store, except the password.
-func (c *completion) check() (err error) {
+func (c *completion) check(context.Context) (err error) {
 	r := &c.request
 	if r.Username != "" {
 		if c.username, err = c.canonical(ByUsername, r.Username); err != nil {
@@ -103,6 +89,10 @@ func (c *completion) check() (err error) {
 		return &FieldError{"token", "and code must not both be given"}
 	}
 	return nil
+}
+
+func (c *completion) checkText(context.Context) error {
+	return passwordError(c.opts.Policy.checkText(c.request.Password))
 }
 
 // countAndRead counts the call against its client's limit, and reads its token or code.

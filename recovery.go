@@ -6,12 +6,14 @@ import (
 	"errors"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
+	"example.com/recovery/internal/invisible"
 	"example.com/recovery/internal/normal"
 	"example.com/recovery/internal/outage"
 )
@@ -61,8 +63,7 @@ func New(store Store, mailer Mailer, opts *Options) (*Service, error) {
 	}
 	s := &Service{store: store, mailer: mailer, opts: settings, codeLength: codeLength}
 	s.hashes.slots = make(chan struct{}, settings.HashConcurrency)
-	s.hashes.wait = settings.HashWait
-	s.hashes.hash = settings.Hasher.Hash
+	s.hashes.wait, s.hashes.hash = settings.HashWait, settings.Hasher.Hash
 	s.events.log = settings.Logger
 	s.clock = clock{now: settings.Now, injected: settings.Now != nil, shared: s.storeNow, log: settings.Logger}
 	if settings.Now == nil {
@@ -196,6 +197,22 @@ func (s *Service) ask(ctx context.Context, j Job, code bool, ticket string) (Rec
 	}
 	s.watchForWorker()
 	return receipt, nil
+}
+
+const maxTenant, maxLocale = 64, 64 // bytes
+
+func checkTenant(s string) error {
+	if len(s) > maxTenant || invisible.In(s) {
+		return &FieldError{"tenant", "must be at most 64 bytes of visible text"}
+	}
+	return nil
+}
+
+func checkLocale(s string) error {
+	if len(s) > maxLocale || slices.ContainsFunc([]byte(s), func(c byte) bool { return !isLetterDigit(c) && c != '-' && c != ',' }) {
+		return &FieldError{"locale", "must be language tags of letters, digits and hyphens, with a comma between two, and at most 64 bytes"}
+	}
+	return nil
 }
 
 // bounded makes a call of the Store, which must end within StoreTimeout.

@@ -55,7 +55,7 @@ import (
 
 // files are the security-relevant files.
 var files = []string{
-	"token.go", "ticket.go", "code.go", "policy.go", "password.go", "hashslots.go", "identifier.go", "fields.go", "limit.go", "counted.go", "network.go",
+	"token.go", "ticket.go", "code.go", "policy.go", "password.go", "hashslots.go", "identifier.go", "limit.go", "counted.go", "network.go",
 	"recovery.go", "complete.go", "tokenlock.go", "worker.go", "purge.go", "pace.go", "job.go", "lookup.go",
 	"mails.go", "store.go", "clock.go", "stats.go", "delays.go", "options.go", "portal.go", "errors.go", "events.go",
 	"redact.go", "internal/redact/*.go", "store/memstore/*.go",

@@ -63,21 +63,22 @@ func Before(store recovery.Store, f func(ctx context.Context, method string) err
 	})
 }
 
-// FindAccounts implements [recovery.Store], and so do the methods below.
-func (s Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) (found []recovery.Account, err error) {
-	err = s.Around(ctx, "FindAccounts", q, func(ctx context.Context) (err error) {
-		found, err = s.Store.FindAccounts(ctx, q)
+// around is Store.Around for a method that returns something.
+func around[R any](ctx context.Context, s Store, method string, arg any, call func(context.Context) (R, error)) (result R, err error) {
+	err = s.Around(ctx, method, arg, func(ctx context.Context) (err error) {
+		result, err = call(ctx)
 		return err
 	})
-	return found, err
+	return result, err
+}
+
+// FindAccounts implements [recovery.Store], and so do the methods below.
+func (s Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]recovery.Account, error) {
+	return around(ctx, s, "FindAccounts", q, func(ctx context.Context) ([]recovery.Account, error) { return s.Store.FindAccounts(ctx, q) })
 }
 
 func (s Store) CreateResets(ctx context.Context, m recovery.ResetBatch) (superseded []string, err error) {
-	err = s.Around(ctx, "CreateResets", m, func(ctx context.Context) (err error) {
-		superseded, err = s.Store.CreateResets(ctx, m)
-		return err
-	})
-	return superseded, err
+	return around(ctx, s, "CreateResets", m, func(ctx context.Context) ([]string, error) { return s.Store.CreateResets(ctx, m) })
 }
 
 func (s Store) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (r recovery.Reset, a recovery.Account, err error) {
@@ -88,12 +89,8 @@ func (s Store) FindReset(ctx context.Context, d recovery.Digest, at time.Time) (
 	return r, a, err
 }
 
-func (s Store) Redeem(ctx context.Context, r recovery.Redemption) (a recovery.Account, err error) {
-	err = s.Around(ctx, "Redeem", r, func(ctx context.Context) (err error) {
-		a, err = s.Store.Redeem(ctx, r)
-		return err
-	})
-	return a, err
+func (s Store) Redeem(ctx context.Context, r recovery.Redemption) (recovery.Account, error) {
+	return around(ctx, s, "Redeem", r, func(ctx context.Context) (recovery.Account, error) { return s.Store.Redeem(ctx, r) })
 }
 
 func (s Store) Enqueue(ctx context.Context, j recovery.Job, c recovery.Charges) error {
@@ -108,38 +105,22 @@ func (s Store) RefundLimits(ctx context.Context, c recovery.Charges) error {
 	return s.Around(ctx, "RefundLimits", c, func(ctx context.Context) error { return s.Store.RefundLimits(ctx, c) })
 }
 
-func (s Store) Claim(ctx context.Context, c recovery.Claim) (claimed []recovery.Job, err error) {
-	err = s.Around(ctx, "Claim", c, func(ctx context.Context) (err error) {
-		claimed, err = s.Store.Claim(ctx, c)
-		return err
-	})
-	return claimed, err
+func (s Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
+	return around(ctx, s, "Claim", c, func(ctx context.Context) ([]recovery.Job, error) { return s.Store.Claim(ctx, c) })
 }
 
 func (s Store) Finish(ctx context.Context, o recovery.Outcome) error {
 	return s.Around(ctx, "Finish", o, func(ctx context.Context) error { return s.Store.Finish(ctx, o) })
 }
 
-func (s Store) Purge(ctx context.Context, before, ahead time.Time, max int) (n int, err error) {
-	err = s.Around(ctx, "Purge", Purge{before, ahead, max}, func(ctx context.Context) (err error) {
-		n, err = s.Store.Purge(ctx, before, ahead, max)
-		return err
-	})
-	return n, err
+func (s Store) Purge(ctx context.Context, before, ahead time.Time, max int) (int, error) {
+	return around(ctx, s, "Purge", Purge{before, ahead, max}, func(ctx context.Context) (int, error) { return s.Store.Purge(ctx, before, ahead, max) })
 }
 
-func (s Store) Stats(ctx context.Context) (stats []recovery.LaneStats, err error) {
-	err = s.Around(ctx, "Stats", nil, func(ctx context.Context) (err error) {
-		stats, err = s.Store.Stats(ctx)
-		return err
-	})
-	return stats, err
+func (s Store) Stats(ctx context.Context) ([]recovery.LaneStats, error) {
+	return around(ctx, s, "Stats", nil, s.Store.Stats)
 }
 
-func (s Store) Now(ctx context.Context) (now time.Time, err error) {
-	err = s.Around(ctx, "Now", nil, func(ctx context.Context) (err error) {
-		now, err = s.Store.Now(ctx)
-		return err
-	})
-	return now, err
+func (s Store) Now(ctx context.Context) (time.Time, error) {
+	return around(ctx, s, "Now", nil, s.Store.Now)
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 
 	"example.com/recovery"
 )
@@ -123,10 +124,5 @@ func (b *bench) queryIn(tenant string, by recovery.IdentifierKind, typed, canoni
 }
 
 func hasID(accounts []recovery.Account, id string) bool {
-	for _, a := range accounts {
-		if a.ID == id {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(accounts, func(a recovery.Account) bool { return a.ID == id })
 }
