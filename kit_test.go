@@ -288,7 +288,7 @@ func (w *world) code(username string) (ticket string, mail recovery.Message) {
 	return receipt.Ticket.Reveal(), mails[0]
 }
 
-const tokenText = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
+const tokenText = spy.TokenText
 
 var errDown = errors.New("connection to alice@example.com refused")
 

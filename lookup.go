@@ -51,7 +51,8 @@ func (d *delivery) meant(ctx context.Context) (accounts []Account, err error) {
 }
 
 // ofOneMailbox returns the accounts if they share a mailbox. Accounts with different mailboxes are
-// ambiguous, so nobody is mailed. An account without a password is left out if accounts with one have another mailbox.
+// ambiguous, so nobody is mailed. An account without a password is left out if accounts with one
+// have another mailbox.
 func (d *delivery) ofOneMailbox(accounts []Account) (kept []Account) {
 	for _, a := range accounts { // those with a password are first
 		switch first := accounts[0]; {

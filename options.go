@@ -40,8 +40,8 @@ type Options struct {
 	// Options.HashLength to the length of these hashes: 60 for [Bcrypt].
 	Hasher Hasher
 	// HashConcurrency is how many passwords are hashed at once: default GOMAXPROCS, at most 1,024.
-	// Each default hash takes 19 MiB. One more such block may be waiting for collection; with a live
-	// heap above 256 MiB there may be more.
+	// Each default hash takes 19 MiB. One more such block may be waiting for collection; with a
+	// live heap above 256 MiB there may be more.
 	HashConcurrency int
 	// HashWait is how long a completion waits for another one with its token, and then for its turn
 	// to hash, before it gets ErrBusy: default 5 seconds.
@@ -244,9 +244,7 @@ func (s *Service) Options() Options {
 	return o
 }
 
-func setDefault[T comparable](field *T, value T) {
-	*field = cmp.Or(*field, value)
-}
+func setDefault[T comparable](field *T, value T) { *field = cmp.Or(*field, value) }
 
 func (l Limits) addFaults(f *faults) {
 	check := func(name string, l Limit) {

@@ -59,9 +59,10 @@ func (p *pace) note(l Lane, t sample) {
 	}
 }
 
-// draw predicts a mail's outcome at this attempt. The newest comparable sample decides: a failure at this attempt or a later one, or a success at this attempt
-// or an earlier one. The time is drawn from the samples with the same result, up to tailFactor
-// times their median: a few slow mailboxes must not let jobs for unknown names fill the places.
+// draw predicts a mail's outcome at this attempt. The newest comparable sample decides: a failure
+// at this attempt or a later one, or a success at this attempt or an earlier one. The time is drawn
+// from the samples with the same result, up to tailFactor times their median: a few slow mailboxes
+// must not let jobs for unknown names fill the places.
 func (p *pace) draw(attempt int) sample {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -58,9 +58,6 @@ func (p Portal) addFaults(f *faults, name string) {
 }
 
 func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
 	a, _ := netip.ParseAddr(host) // the zero Addr if it is none
-	return a.IsLoopback()
+	return host == "localhost" || a.IsLoopback()
 }

@@ -117,7 +117,8 @@ type Receipt struct {
 // It prints as "[redacted]".
 //
 // Give Token and Code as they were pasted or typed. Of a whole link, also one that a mail filter
-// rewrote, only the token counts; white space, U+200B, U+FEFF and one pair of angle brackets do not.
+// rewrote, only the token counts; white space, U+200B, U+FEFF and one pair of angle brackets do
+// not.
 type CompleteRequest struct {
 	redacted
 
@@ -269,7 +270,8 @@ func (s *Service) storeError(ctx context.Context, op string, call LimitEvent, er
 // workerGrace is how long a request may wait before the missing worker is reported.
 const workerGrace = 10 * time.Second
 
-// watchForWorker logs, once, that requests wait in a process that called neither Run, Deliver nor DeliverJob.
+// watchForWorker logs, once, that requests wait in a process that called neither Run, Deliver nor
+// DeliverJob.
 func (s *Service) watchForWorker() {
 	if !s.waiting.CompareAndSwap(false, true) {
 		return

@@ -48,7 +48,8 @@ func (e *outsideError) As(target any) bool {
 	return errors.As(e.err, target)
 }
 
-// wrapOutside wraps an error of foreign code that was doing op, and takes the secrets out of its text.
+// wrapOutside wraps an error of foreign code that was doing op, and takes the secrets out of its
+// text.
 func wrapOutside(op string, err error, secrets ...string) error {
 	text := fmt.Sprint(err) // not err.Error, which panics for a nil pointer
 	return &outsideError{text: "recovery: " + op + ": " + scrub(text, secrets...), err: err}

@@ -1,6 +1,9 @@
 package recovery
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Stats are for alarms: docs/running.md says on what. They are not for a readiness probe: the queue
 // grows in all processes at once when the mail system is down.
@@ -32,10 +35,8 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 	stats := Stats{TooOld: int(s.delays.allTooOld.Load()), LostEvents: int(s.events.allLost.Load())}
 	for _, lane := range []Lane{LaneMail, LaneNotice, LaneOnReset} {
 		of := LaneStats{Lane: lane}
-		for _, f := range found {
-			if f.Lane == lane {
-				of = f
-			}
+		if i := slices.IndexFunc(found, func(f LaneStats) bool { return f.Lane == lane }); i >= 0 {
+			of = found[i]
 		}
 		stats.Lanes = append(stats.Lanes, of)
 	}

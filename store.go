@@ -43,8 +43,9 @@ type Resets interface {
 	// must return ErrLeaseLost, and change nothing, unless the job is still leased under
 	// batch.LeaseID. A reset is superseded if a newer request of the same Requester already mailed
 	// its account (Outcome.MailedAccountIDs). It must leave those out, and return the IDs of their
-	// accounts, each once. If there were resets and none is left, it must change nothing. A request is newer if its RequestedAt is later, or the same and its JobID is
-	// greater. A request later than batch.At plus MaxClockSkew does not count.
+	// accounts, each once. If there were resets and none is left, it must change nothing. A request
+	// is newer if its RequestedAt is later, or the same and its JobID is greater. A request later
+	// than batch.At plus MaxClockSkew does not count.
 	//
 	// Unless the job's Charged is set, it must take batch.Charges and set Charged: a retry is not
 	// counted again. If they may not be taken it must return Charges.Take's error and change
@@ -68,9 +69,9 @@ type Resets interface {
 // Queue keeps the jobs, and the limits that are counted with them.
 type Queue interface {
 	// Enqueue takes the charges and appends the job to the queue. It must set job.Priority to
-	// charges.Priority, computed from the states after taking. If the charges may not be taken it must return
-	// Charges.Take's error and store nothing. Counting must be exact under concurrency and must not
-	// depend on whether an account exists.
+	// charges.Priority, computed from the states after taking. If the charges may not be taken it
+	// must return Charges.Take's error and store nothing. Counting must be exact under concurrency
+	// and must not depend on whether an account exists.
 	Enqueue(ctx context.Context, job Job, charges Charges) error
 
 	// TakeLimits takes charges alone, as Enqueue does.
@@ -104,9 +105,9 @@ type Queue interface {
 
 	// Purge deletes what is of no use any more: resets whose ExpiresAt is not after before, limits
 	// whose state is not after before, and resets whose ExpiresAt is after ahead, which a wrong
-	// clock made. It must make jobs due at once that are due only after ahead. It must not delete a job. It must
-	// change at most max rows and return how many; the Service calls again until that is fewer than
-	// max.
+	// clock made. It must make jobs due at once that are due only after ahead. It must not delete a
+	// job. It must change at most max rows and return how many; the Service calls again until that
+	// is fewer than max.
 	Purge(ctx context.Context, before, ahead time.Time, max int) (int, error)
 
 	// Stats returns what waits in each lane that has jobs, leased ones included.

@@ -2,12 +2,13 @@
 // may lose their state. It also keeps the accounts: [Store.Put] adds and changes them, as an
 // application's own user table would.
 //
-// Tests compare other stores with it, so it is simple: one mutex, maps and heaps. Still, no
-// call costs more when more is stored. Like a database, it copies what it is given and what it returns.
+// Tests compare other stores with it, so it is simple: one mutex, maps and heaps. Still, no call
+// costs more when more is stored. Like a database, it copies what it is given and what it returns.
 package memstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -158,32 +159,23 @@ func (s *Store) FindAccounts(ctx context.Context, q recovery.AccountQuery) ([]re
 	case recovery.ByEmail:
 		ids = lookUp(s.emails, q)
 	}
+	slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(partOf(s.accounts[a]), partOf(s.accounts[b])) })
 	var found []recovery.Account
-	for _, part := range []int{eligible, reachable, others} {
-		for _, id := range ids {
-			if a := s.accounts[id]; partOf(a.Account) == part && len(found) < q.Max {
-				found = append(found, a.current())
-			}
-		}
+	for _, id := range ids[:min(q.Max, len(ids))] {
+		found = append(found, s.accounts[id].current())
 	}
 	return found, nil
 }
 
-// The parts of a result, in order.
-const (
-	eligible  = iota
-	reachable // by mail
-	others
-)
-
-func partOf(a recovery.Account) int {
+// partOf returns the part of a result that the account belongs to.
+func partOf(a *account) int {
 	switch {
 	case a.Eligible():
-		return eligible
+		return 0
 	case a.Active && a.EmailVerified:
-		return reachable
+		return 1
 	}
-	return others
+	return 2
 }
 
 func lookUp(index map[key][]string, q recovery.AccountQuery) []string {
