@@ -15,10 +15,10 @@ import (
 
 // ErrLeft says that the caller left while its batch was running, or that the batch did not end in
 // time. The call may or may not have taken effect. The error of Do wraps it.
-var ErrLeft = errors.New("groupcommit: the caller left before the batch was done")
+var ErrLeft = errors.New("groupcommit: the batch did not end in time, or its caller left")
 
-// ErrApart says that nothing of a batch was kept, and that one of its calls is to blame, but not
-// which. If the error of run wraps it, the Group runs each call alone.
+// ErrApart is for run to return, wrapped, if some call spoiled the batch and it cannot tell which.
+// Nothing was kept. The Group then runs each call alone.
 var ErrApart = errors.New("groupcommit: one of the calls spoils the batch")
 
 // A Group runs calls in batches, one batch after the other. While a batch is running, the calls
@@ -32,7 +32,7 @@ type Group[T any] struct {
 	running bool
 	urgent  []*pending[T]
 	waiting []*pending[T]
-	enough  chan struct{} // closed when wanted calls wait; nil unless next lingers
+	enough  chan struct{} // non-nil while next lingers; closed once wanted calls are queued
 	wanted  int
 }
 
@@ -145,7 +145,8 @@ func (g *Group[T]) serve() {
 	}
 }
 
-// next returns the calls that wait. If the batch before had several, it first lingers for as many.
+// next returns the calls of the next batch. After a batch of several it waits up to linger for as
+// many calls to queue again.
 func (g *Group[T]) next(before int) (batch []*pending[T]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
