@@ -50,7 +50,8 @@ func (r relation) columnNamed(d Dialect, name string) (columnType, bool) {
 	return c, ok
 }
 
-// It resolves a domain to its base type and length.
+// postgresqlCatalog lists the columns of a table or view. It resolves a domain to its base type and
+// length.
 const postgresqlCatalog = `WITH RECURSIVE types AS (
 		SELECT c.relkind, a.attrelid, a.attname, a.attnum, a.atttypid AS type, a.atttypmod AS mod
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid

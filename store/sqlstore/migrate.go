@@ -44,7 +44,7 @@ func (s *Store) makeTables(ctx context.Context) error {
 func (s *Store) migrate(ctx context.Context) error {
 	conn, err := s.db.Conn(ctx) // may fail on SQLite too: switching to WAL does not wait
 	if err != nil {
-		return plain(ctx, err)
+		return hideInMigrate(ctx, err)
 	}
 	defer conn.Close()
 	all := migrationsOf(s.dialect)
@@ -84,24 +84,11 @@ func (s *Store) migrate(ctx context.Context) error {
 	return err
 }
 
-// plain returns err with a text that may be logged: the database's answer, or that there was none.
-func plain(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case code(err) != "":
-		return hide(err)
-	case ctx.Err() != nil:
-		return ctx.Err() // drivers word it differently
-	}
-	return noConnection(err)
-}
-
 // migrated returns the version that Migrate brought the tables to.
 func (s *Store) migrated(ctx context.Context, conn *sql.Conn) (int, error) {
 	var version sql.NullInt64
 	err := conn.QueryRowContext(ctx, s.names.in("SELECT MAX(version) FROM recovery_migrations")).Scan(&version)
-	return int(version.Int64), plain(ctx, err)
+	return int(version.Int64), hideInMigrate(ctx, err)
 }
 
 // alone runs f while no other instance migrates. On MySQL, whose DDL ends a transaction, the
@@ -109,7 +96,7 @@ func (s *Store) migrated(ctx context.Context, conn *sql.Conn) (int, error) {
 func (s *Store) alone(ctx context.Context, conn *sql.Conn, f func(exec func(string) error) error) (err error) {
 	exec := func(statement string) error {
 		_, err := conn.ExecContext(ctx, s.names.in(statement))
-		return plain(ctx, err)
+		return hideInMigrate(ctx, err)
 	}
 	// A connection that keeps its lock or transaction must not return to the pool.
 	release := func(statement string) {
@@ -122,7 +109,7 @@ func (s *Store) alone(ctx context.Context, conn *sql.Conn, f func(exec func(stri
 		defer release("DO RELEASE_LOCK('" + lock + "')")
 		var got sql.NullInt64
 		if err := conn.QueryRowContext(ctx, "SELECT GET_LOCK('"+lock+"', 60)").Scan(&got); err != nil {
-			return plain(ctx, err)
+			return hideInMigrate(ctx, err)
 		}
 		if got.Int64 != 1 {
 			return errors.New("another instance has been migrating for a minute")
@@ -140,75 +127,11 @@ func (s *Store) alone(ctx context.Context, conn *sql.Conn, f func(exec func(stri
 	}()
 	for _, statement := range begin {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			return plain(ctx, err)
+			return hideInMigrate(ctx, err)
 		}
 	}
 	if err := f(exec); err != nil {
 		return err
 	}
 	return exec("COMMIT")
-}
-
-// A queryer is a *sql.DB or a *sql.Conn.
-type queryer interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
-// callMigrate says what to do about a table that is missing.
-const callMigrate = "call Store.Migrate or run the files of WriteMigrations"
-
-// grantAll says what to do about a right that is missing.
-const grantAll = "grant SELECT, INSERT, UPDATE and DELETE on it"
-
-// anotherVersion says what to do about a column that is missing.
-const anotherVersion = "sqlstore: the tables are those of another version: run the newer files of WriteMigrations. " +
-	"If an unreleased build made them, drop them and migrate again, and the requests and tokens in them are lost: " +
-	"DROP TABLE IF EXISTS recovery_jobs; DROP TABLE IF EXISTS recovery_resets; " +
-	"DROP TABLE IF EXISTS recovery_limits; DROP TABLE IF EXISTS recovery_migrations"
-
-// checkOwnTables returns an error that names every missing table and column. missing says what to
-// do about a table. It needs the right to read the store's tables.
-func (s *Store) checkOwnTables(ctx context.Context, q queryer, missing string) error {
-	finds := func(columns, table string) error {
-		err := q.QueryRowContext(ctx, s.names.in("SELECT "+columns+" FROM "+table+" WHERE 1 = 0")).Scan()
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		return plain(ctx, err)
-	}
-	var faults []error
-	fault := func(text string, err error) {
-		err = fmt.Errorf("%s: %w", s.names.in(text), err)
-		if len(faults) > 0 {
-			err = fmt.Errorf("sqlstore: %w", err)
-		}
-		faults = append(faults, err)
-	}
-	otherVersion := false
-	for _, t := range tablesOf(s.dialect) {
-		err := finds(strings.Join(t.columns, ", "), t.name)
-		switch {
-		case err == nil:
-			continue
-		case code(err) == "": // no answer of the database
-			return err
-		case isDenied(err):
-			fault("the table "+t.name+" cannot be read: "+grantAll, err)
-			continue
-		}
-		if err := finds("1", t.name); err != nil {
-			fault("the table "+t.name+" is missing: "+missing, err)
-			continue
-		}
-		for _, column := range t.columns {
-			if err := finds(column, t.name); err != nil {
-				otherVersion = true
-				fault("the table "+t.name+" has no column "+column, err)
-			}
-		}
-	}
-	if otherVersion {
-		faults = append(faults, errors.New(s.names.in(anotherVersion)))
-	}
-	return errors.Join(faults...)
 }

@@ -38,7 +38,7 @@ func (t txn) QueryRowContext(ctx context.Context, text string, args ...any) *sql
 // databases it is nil: they parse on the server, and poolers mix up prepared statements.
 type prepared struct {
 	mu      sync.Mutex
-	stmts   map[string]*sql.Stmt // by text; nil is not prepared yet
+	stmts   map[string]*sql.Stmt // by text; nil: seen, not yet prepared
 	missing []string
 }
 

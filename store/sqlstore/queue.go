@@ -18,7 +18,7 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 		return err
 	}
 	charges = slices.Clone(charges) // they may be used after ctx ended and the caller left
-	return s.share(s.requests, &call{ctx: ctx, charges: charges, run: func(ctx context.Context, w *work) error {
+	return s.share(s.commits, &call{ctx: ctx, charges: charges, run: func(ctx context.Context, w *writeTx) error {
 		if err := w.take(ctx, j.RequestedAt, charges); err != nil {
 			return err
 		}
@@ -30,7 +30,7 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 
 // Claim implements [recovery.Queue].
 func (s *Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
-	return writing(ctx, s, func(ctx context.Context, w *work) (claimed []recovery.Job, _ error) {
+	return writing(ctx, s, func(ctx context.Context, w *writeTx) (claimed []recovery.Job, _ error) {
 		lane, at := string(c.Lane), c.At.UnixMicro()
 		if c.JobID != "" {
 			return s.claim(ctx, w, c, s.sql.claimOne, c.JobID, at)
@@ -60,7 +60,7 @@ func (s *Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, er
 }
 
 // claim leases the jobs that a statement finds. MySQL's statements only lock them.
-func (s *Store) claim(ctx context.Context, w *work, c recovery.Claim, text string, which ...any) ([]recovery.Job, error) {
+func (s *Store) claim(ctx context.Context, w *writeTx, c recovery.Claim, text string, which ...any) ([]recovery.Job, error) {
 	until := c.Until.UnixMicro()
 	if s.sql.lease == "" {
 		return readJobs(w.QueryContext(ctx, text, append([]any{c.LeaseID, until}, which...)...))
@@ -69,7 +69,7 @@ func (s *Store) claim(ctx context.Context, w *work, c recovery.Claim, text strin
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	var ids rows
+	var ids rowArgs
 	for i := range found {
 		ids.add(found[i].ID)
 		found[i].Attempts++
@@ -96,7 +96,7 @@ const noLease = ""
 
 // lockJob locks a job and returns when it was requested and whether it was charged. The error is
 // ErrLeaseLost unless the job is held under the lease.
-func (s *Store) lockJob(ctx context.Context, w *work, id, leaseID string) (requestedAt int64, charged bool, err error) {
+func (s *Store) lockJob(ctx context.Context, w *writeTx, id, leaseID string) (requestedAt int64, charged bool, err error) {
 	err = w.QueryRowContext(ctx, s.sql.lockJob, id, leaseID).Scan(&requestedAt, &charged)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = verdict{recovery.ErrLeaseLost}
@@ -106,7 +106,7 @@ func (s *Store) lockJob(ctx context.Context, w *work, id, leaseID string) (reque
 
 // lockAccounts locks accounts in the order that all transactions use: by ID, and before anything
 // else.
-func (s *Store) lockAccounts(ctx context.Context, w *work, ids []string) error {
+func (s *Store) lockAccounts(ctx context.Context, w *writeTx, ids []string) error {
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
 		if _, err := s.accounts.AccountByID(ctx, w.Tx, id, true); err != nil {
 			return err
@@ -121,7 +121,7 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 		return recovery.ErrLeaseLost
 	}
 	o.MailedAccountIDs, o.Discard, o.Refund = slices.Clone(o.MailedAccountIDs), slices.Clone(o.Discard), slices.Clone(o.Refund)
-	return s.write(ctx, func(ctx context.Context, w *work) (err error) {
+	return s.write(ctx, func(ctx context.Context, w *writeTx) (err error) {
 		var requestedAt int64
 		var charged bool
 		if len(o.MailedAccountIDs)+len(o.Refund) > 0 {
@@ -148,7 +148,7 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 		if err != nil {
 			return err
 		}
-		var discarded rows
+		var discarded rowArgs
 		for _, digest := range o.Discard {
 			discarded.add(digest[:])
 		}
@@ -170,7 +170,7 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 // Purge implements [recovery.Queue]. Like Enqueue it locks limits before jobs.
 func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (int, error) {
 	b, a := before.UnixMicro(), ahead.UnixMicro()
-	return writing(ctx, s, func(ctx context.Context, w *work) (n int, _ error) {
+	return writing(ctx, s, func(ctx context.Context, w *writeTx) (n int, _ error) {
 		for _, step := range []struct {
 			text string
 			args []any
@@ -225,8 +225,8 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	return fromMicro(micro), nil
 }
 
-func jobRows(jobs []recovery.Job) rows {
-	rows := rows{columns: 14}
+func jobRows(jobs []recovery.Job) rowArgs {
+	args := rowArgs{columns: 14}
 	for _, j := range jobs {
 		client, ticket := "", any(nil)
 		if j.Client.IsValid() {
@@ -236,10 +236,10 @@ func jobRows(jobs []recovery.Job) rows {
 			ticket = j.Ticket[:]
 		}
 		priority := j.Priority.UnixMicro()
-		rows.add(j.ID, string(j.Kind.Lane()), string(j.Kind), string(j.By), j.Identifier, j.AccountID, j.Tenant, ticket,
+		args.add(j.ID, string(j.Kind.Lane()), string(j.Kind), string(j.By), j.Identifier, j.AccountID, j.Tenant, ticket,
 			j.Portal, j.Locale, client, j.RequestedAt.UnixMicro(), priority, priority)
 	}
-	return rows
+	return args
 }
 
 // The longest texts that are stored, in bytes. MySQL cuts longer ones unless its sql_mode is

@@ -25,7 +25,7 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.ResetBatch) ([]stri
 		}
 		accountIDs = append(accountIDs, r.AccountID)
 	}
-	return writing(ctx, s, func(ctx context.Context, w *work) (superseded []string, _ error) {
+	return writing(ctx, s, func(ctx context.Context, w *writeTx) (superseded []string, _ error) {
 		if err := s.lockAccounts(ctx, w, accountIDs); err != nil {
 			return nil, err
 		}
@@ -33,7 +33,7 @@ func (s *Store) CreateResets(ctx context.Context, m recovery.ResetBatch) ([]stri
 		if err != nil {
 			return nil, err
 		}
-		var kept rows
+		var kept rowArgs
 		asked := map[string]bool{} // whether an account has newer mail; its token and its code ask once
 		for _, r := range m.Resets {
 			at := r.RequestedAt.UnixMicro()
@@ -123,7 +123,7 @@ func accountOf(r recovery.Reset, found []recovery.Account) recovery.Account {
 }
 
 // reset reads the reset with the digest.
-func (s *Store) reset(ctx context.Context, w *work, digest recovery.Digest) (recovery.Reset, error) {
+func (s *Store) reset(ctx context.Context, w *writeTx, digest recovery.Digest) (recovery.Reset, error) {
 	r, err := s.nextReset(ctx, w.txn, digest)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && r.Digest != digest {
 		return recovery.Reset{}, errUnknownToken
@@ -155,7 +155,7 @@ func (s *Store) Redeem(ctx context.Context, c recovery.Redemption) (recovery.Acc
 		return none, err
 	}
 	c.Add = slices.Clone(c.Add) // see Enqueue
-	return writing(ctx, s, func(ctx context.Context, w *work) (recovery.Account, error) {
+	return writing(ctx, s, func(ctx context.Context, w *writeTx) (recovery.Account, error) {
 		r, err := s.reset(ctx, w, c.Digest)
 		if err != nil {
 			return none, err

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// rows are the arguments of a statement about many rows. PostgreSQL gets each column as one array,
+// rowArgs are the arguments of a statement about many rows. PostgreSQL gets each column as one array,
 // so that the same statement serves any number of rows. Other databases get every value.
-type rows struct {
+type rowArgs struct {
 	columns int
 	values  []any // row by row: string, []byte, int64 or nil, which is NULL
 }
 
-func (r *rows) add(values ...any) {
+func (r *rowArgs) add(values ...any) {
 	r.columns = len(values)
 	r.values = append(r.values, values...)
 }
 
-func (r *rows) len() int {
+func (r *rowArgs) len() int {
 	if r.columns == 0 {
 		return 0
 	}
@@ -27,7 +27,7 @@ func (r *rows) len() int {
 }
 
 // expand repeats the part in braces for every row.
-func (r *rows) expand(text string) string {
+func (r *rowArgs) expand(text string) string {
 	before, rest, ok := strings.Cut(text, "{")
 	if !ok {
 		return text
@@ -38,13 +38,13 @@ func (r *rows) expand(text string) string {
 
 // pieces splits the rows for statements: all at once, or for SQLite in powers of two, so that few
 // statements are kept prepared.
-func (r rows) pieces(d Dialect) (pieces []rows) {
+func (r rowArgs) pieces(d Dialect) (pieces []rowArgs) {
 	if d != SQLite && r.len() > 0 {
-		return []rows{r}
+		return []rowArgs{r}
 	}
 	for n := r.len(); n > 0; n = r.len() {
 		size := r.columns << (bits.Len(uint(n)) - 1)
-		pieces = append(pieces, rows{r.columns, r.values[:size]})
+		pieces = append(pieces, rowArgs{r.columns, r.values[:size]})
 		r.values = r.values[size:]
 	}
 	return pieces
@@ -52,7 +52,7 @@ func (r rows) pieces(d Dialect) (pieces []rows) {
 
 // args returns the arguments of a statement. PostgreSQL's are array literals: every driver takes a
 // text, and the statement casts it.
-func (r *rows) args(d Dialect) []any {
+func (r *rowArgs) args(d Dialect) []any {
 	if d != PostgreSQL {
 		return r.values
 	}

@@ -8,7 +8,7 @@ import (
 
 func TestArrays(t *testing.T) {
 	is := is.New(t)
-	var r rows
+	var r rowArgs
 	r.add(`a"b\c,{}`, []byte{0, 255}, int64(-7))
 	r.add("", []byte{}, int64(0))
 	r.add("NULL", nil, int64(1))
@@ -16,12 +16,12 @@ func TestArrays(t *testing.T) {
 	is.Equal(r.args(SQLite), []any{`a"b\c,{}`, []byte{0, 255}, int64(-7), "", []byte{}, int64(0), "NULL", nil, int64(1)})
 	is.Equal(r.expand("VALUES {(?, ?, ?)} END"), "VALUES (?, ?, ?), (?, ?, ?), (?, ?, ?) END")
 	is.Equal(r.expand("no braces"), "no braces")
-	is.Equal((&rows{columns: 2}).args(PostgreSQL), []any{"{}", "{}"}) // no row
+	is.Equal((&rowArgs{columns: 2}).args(PostgreSQL), []any{"{}", "{}"}) // no row
 }
 
 func TestPieces(t *testing.T) {
 	is := is.New(t)
-	var r rows
+	var r rowArgs
 	for i := range 21 {
 		r.add(int64(i), int64(-i))
 	}
@@ -36,6 +36,6 @@ func TestPieces(t *testing.T) {
 	is.Equal(len(r.pieces(MySQL)), 1)
 	is.Equal(r.len(), 21)
 	for _, d := range dialects {
-		is.Equal(len((&rows{}).pieces(d)), 0)
+		is.Equal(len((&rowArgs{}).pieces(d)), 0)
 	}
 }

@@ -198,9 +198,10 @@ type Store struct {
 	sql        statements
 	prepared   *prepared // SQLite's
 
-	// Calls that share their commits. Completions do not queue behind the global limit of requests,
-	// unless the database has one writer anyway.
-	requests, tries *groupcommit.Group[*call]
+	// commits are shared by Enqueue and, on SQLite, by every write; limitCommits by TakeLimits.
+	// They are two, so that completions do not queue behind the global limit of requests. SQLite has
+	// one writer anyway: there they are one.
+	commits, limitCommits *groupcommit.Group[*call]
 }
 
 // New returns a Store on db. It opens no connection. [Store.Check], which [Store.Migrate] calls,
@@ -241,10 +242,10 @@ func New(db *sql.DB, dialect Dialect, accounts Accounts, opts *Options) (*Store,
 		s.prepared = &prepared{stmts: map[string]*sql.Stmt{}}
 		runtime.AddCleanup(s, (*prepared).close, s.prepared)
 	}
-	s.requests = groupcommit.New(maxBatch, maxBatchTime, s.runCalls)
-	s.tries = s.requests
+	s.commits = groupcommit.New(maxBatch, maxBatchTime, s.runCalls)
+	s.limitCommits = s.commits
 	if dialect != SQLite {
-		s.tries = groupcommit.New(maxBatch, maxBatchTime, s.runCalls)
+		s.limitCommits = groupcommit.New(maxBatch, maxBatchTime, s.runCalls)
 	}
 	return s, nil
 }

@@ -40,7 +40,7 @@ func (s *Store) transact(ctx context.Context, opts *sql.TxOptions, f func(txn) e
 		case errors.Is(err, ErrUnknownOutcome):
 			return err
 		case errors.As(err, new(*groupcommit.CallError)) && ctx.Err() != nil:
-			return err // the other calls are made in another transaction
+			return err // groupcommit retries the others without it
 		case ctx.Err() != nil:
 			return fmt.Errorf("sqlstore: %w", ctx.Err()) // drivers word it differently
 		case !lostToAnother(err) || attempt == s.attempts:
@@ -65,7 +65,7 @@ func (s *Store) once(ctx context.Context, opts *sql.TxOptions, f func(txn) error
 	s.prepared.prepare(ctx, s.db)
 	tx, err := s.db.BeginTx(ctx, opts)
 	if err != nil {
-		return noConnection(err)
+		return hideInBegin(err)
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after a commit
 	if err := f(txn{tx, s.prepared}); err != nil {

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"example.com/recovery"
@@ -25,24 +24,23 @@ const (
 type call struct {
 	ctx     context.Context
 	charges recovery.Charges // their limits are locked before any call of the batch is made
-	run     func(context.Context, *work) error
+	run     func(context.Context, *writeTx) error
 	urgent  bool
 
-	verdict error // the caller's error although nothing failed
+	verdict error // a refusal, or nil
 }
 
-// A verdict is an error of the store that is not a failure: the limit is reached, the lease is
-// lost, the token is not valid. A call that ends with one must have written nothing, because the
-// rest of its batch is committed.
+// A verdict is a refusal to return: limit reached, lease lost, token dead. Nothing failed, so the
+// rest of the batch is committed. A call that ends with one must have written nothing.
 type verdict struct{ error }
 
 func (v verdict) Unwrap() error { return v.error }
 
 // writing is write for calls that return something. A caller that left early does not read the
 // result of f.
-func writing[T any](ctx context.Context, s *Store, f func(context.Context, *work) (T, error)) (T, error) {
+func writing[T any](ctx context.Context, s *Store, f func(context.Context, *writeTx) (T, error)) (T, error) {
 	var made, none T
-	err := s.write(ctx, func(ctx context.Context, w *work) (err error) {
+	err := s.write(ctx, func(ctx context.Context, w *writeTx) (err error) {
 		made, err = f(ctx, w)
 		return err
 	})
@@ -55,11 +53,11 @@ func writing[T any](ctx context.Context, s *Store, f func(context.Context, *work
 // write runs f in a transaction that writes. On SQLite, which has one writer, f shares the
 // transaction and runs on another goroutine. There it goes before requests: such calls are few, and
 // a flood of requests must not delay mails.
-func (s *Store) write(ctx context.Context, f func(context.Context, *work) error) error {
+func (s *Store) write(ctx context.Context, f func(context.Context, *writeTx) error) error {
 	c := &call{ctx: ctx, run: f}
 	if s.dialect == SQLite {
 		c.urgent = true
-		return s.share(s.requests, c)
+		return s.share(s.commits, c)
 	}
 	if err := s.runCalls(ctx, []*call{c}); err != nil {
 		return err
@@ -105,7 +103,7 @@ func (s *Store) runCalls(ctx context.Context, calls []*call) error {
 
 // makeCalls makes the calls in a transaction, one after the other.
 func (s *Store) makeCalls(ctx context.Context, tx txn, calls []*call) error {
-	w := &work{txn: tx, store: s, limits: map[recovery.Digest]time.Time{}, stored: map[recovery.Digest]time.Time{}}
+	w := &writeTx{txn: tx, store: s, limits: map[recovery.Digest]time.Time{}, stored: map[recovery.Digest]time.Time{}}
 	if s.sql.lockDatabase != "" {
 		if _, err := tx.ExecContext(ctx, s.sql.lockDatabase); err != nil {
 			return err
@@ -128,7 +126,7 @@ func (s *Store) makeCalls(ctx context.Context, tx txn, calls []*call) error {
 				if err := c.runIn(ctx, w); err != nil {
 					return err
 				}
-				return ctx.Err() // else the other calls would fail with it
+				return ctx.Err() // blame this call if the batch ran out of time in it
 			})
 		}
 		if err != nil {
@@ -146,7 +144,7 @@ func (s *Store) makeCalls(ctx context.Context, tx txn, calls []*call) error {
 
 // runIn makes the call within a transaction. It has the context of its own caller: what runs may
 // be the application's code.
-func (c *call) runIn(ctx context.Context, w *work) error {
+func (c *call) runIn(ctx context.Context, w *writeTx) error {
 	own, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
@@ -159,44 +157,4 @@ func (c *call) runIn(ctx context.Context, w *work) error {
 		return c.ctx.Err() // drivers word it differently, and ctx may end a moment later
 	}
 	return err
-}
-
-// A work is a transaction that writes. At its end it stores the limits and the jobs of all its
-// calls, each with one statement.
-type work struct {
-	txn
-	store  *Store
-	limits map[recovery.Digest]time.Time // states of the locked limits
-	stored map[recovery.Digest]time.Time // the same states, as they were read
-	jobs   []recovery.Job
-}
-
-func (w *work) flush(ctx context.Context) error {
-	counted, added := rows{columns: 3}, jobRows(w.jobs)
-	for _, key := range sortedKeys(w.limits) {
-		if tat := w.limits[key]; tat != w.stored[key] {
-			counted.add(key[:], tat.UnixMicro(), slot(tat))
-		}
-	}
-	if w.store.sql.flush != "" {
-		if counted.len()+added.len() == 0 {
-			return nil
-		}
-		_, err := w.ExecContext(ctx, w.store.sql.flush, slices.Concat(counted.args(PostgreSQL), added.args(PostgreSQL))...)
-		return err
-	}
-	if err := w.execAll(ctx, w.store.sql.setLimits, counted); err != nil {
-		return err
-	}
-	return w.execAll(ctx, w.store.sql.insertJobs, added)
-}
-
-// execAll executes a statement for all rows, if there are any.
-func (w *work) execAll(ctx context.Context, text string, all rows) error {
-	for _, some := range all.pieces(w.store.dialect) {
-		if _, err := w.ExecContext(ctx, some.expand(text), some.args(w.store.dialect)...); err != nil {
-			return err
-		}
-	}
-	return nil
 }

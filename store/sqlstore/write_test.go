@@ -24,7 +24,7 @@ func together(t *testing.T, store *Store, calls ...func(context.Context) error) 
 	release := make(chan struct{})
 	var callers sync.WaitGroup
 	callers.Go(func() {
-		_ = store.write(t.Context(), func(context.Context, *work) error {
+		_ = store.write(t.Context(), func(context.Context, *writeTx) error {
 			<-release
 			return verdict{recovery.ErrLeaseLost} // nothing to keep
 		})
@@ -66,7 +66,7 @@ func enqueues(store *Store) func(context.Context) error {
 // writes executes a statement, and then ends as end does.
 func writes(store *Store, text string, end func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		return store.write(ctx, func(ctx context.Context, w *work) error {
+		return store.write(ctx, func(ctx context.Context, w *writeTx) error {
 			if text != "" {
 				if _, err := w.ExecContext(ctx, text); err != nil {
 					return err
@@ -95,7 +95,7 @@ func shared(s *stub) []string {
 func TestWritesOfSQLiteGoBeforeRequests(t *testing.T) {
 	onSQLite(t, func(t *testing.T, s *stub, store *Store) {
 		is := is.New(t)
-		store.requests = groupcommit.New(1, maxBatchTime, store.runCalls)
+		store.commits = groupcommit.New(1, maxBatchTime, store.runCalls)
 		is.Equal(together(t, store, enqueues(store), writes(store, "UPDATE 1", well)), []error{nil, nil})
 		last := s.kept[len(s.kept)-1]
 		is.True(strings.HasPrefix(last, "INSERT INTO recovery_jobs"))
@@ -107,10 +107,10 @@ func TestOtherDatabasesHaveManyWriters(t *testing.T) {
 	for _, d := range []Dialect{PostgreSQL, MySQL} {
 		is := is.New(t)
 		store, _ := newStub(d).store(t, nil)
-		is.NoErr(store.write(t.Context(), func(ctx context.Context, w *work) error {
-			return store.write(ctx, func(context.Context, *work) error { return nil })
+		is.NoErr(store.write(t.Context(), func(ctx context.Context, w *writeTx) error {
+			return store.write(ctx, func(context.Context, *writeTx) error { return nil })
 		}))
-		is.True(store.tries != store.requests)
+		is.True(store.limitCommits != store.commits)
 	}
 }
 
@@ -283,7 +283,7 @@ func TestCallersMayReuseTheirCharges(t *testing.T) {
 			defer func() { charges[0] = free }()
 			return store.runCalls(ctx, calls)
 		})
-		store.requests, store.tries = group, group
+		store.commits, store.limitCommits = group, group
 		is.NoErr(make(t.Context(), store, charges))
 	}
 }
