@@ -64,8 +64,8 @@ func invalidUTF8(body []byte) (offset int) {
 	}
 }
 
-// claim returns the field of that exact name and marks it as set. kind and place are for the error:
-// a "key" in `"account-recovery"`, or in no place.
+// claim returns the field of that exact name and marks it as set. For the error, kind is "key" or
+// "attribute", and place is its parent, or "".
 func claim(fields []field, name, kind, place string) (*field, error) {
 	for i := range fields {
 		f := &fields[i]

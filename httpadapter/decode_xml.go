@@ -153,7 +153,7 @@ func (s *xmlScanner) element(t xml.StartElement, tag []byte, fields []field) err
 //
 // XML 1.0 section 3.3.3 turns a tab or line break in an attribute value into a space; encoding/xml
 // keeps it. Nobody wants either in a name or a password, so it is refused rather than changed. Both
-// keep one that is written as a reference.
+// keep a character written as a reference.
 func (s *xmlScanner) checkTag(tag []byte) error {
 	rest := string(tag)
 	for {

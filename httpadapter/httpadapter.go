@@ -37,9 +37,9 @@
 // Status 503 with Retry-After means that the same request may work later: the store failed or took
 // longer than Options.StoreTimeout of package recovery, too many passwords are being hashed, or
 // Options.Approve failed. Status 403 means that Approve denied the reset (recovery.ErrDenied), or
-// asks for a second factor (*recovery.ChallengeError). The two old formats have no field for one, so
-// their answers say only that one is needed. A *recovery.PasswordError of Approve, Policy.Check or
-// Hasher.Hash is told as one of the policy is.
+// asks for a second factor (*recovery.ChallengeError). The two old formats have no field for one,
+// so their answers say only that one is needed. A *recovery.PasswordError of Approve, Policy.Check
+// or Hasher.Hash is told as one of the policy is.
 //
 // Status 500 is a bug: a panic, or an Options.Tenant that returned what package recovery refuses.
 // The log says which.
@@ -110,7 +110,7 @@ type Options struct {
 }
 
 // handler returns what all formats share. The error joins every fault of o.
-func (o *Options) handler(svc *recovery.Service) (*exchange.Handler, error) {
+func (o *Options) handler(svc *recovery.Service) (*exchange.Base, error) {
 	if o == nil {
 		o = &Options{}
 	}

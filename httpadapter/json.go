@@ -29,8 +29,8 @@ var openAPI []byte
 // The two kinds of requests are answered with 202, a completion with 204. Errors are problems of
 // RFC 9457 (application/problem+json), whose types end in:
 //
-//	400  malformed     not the JSON that is asked for, or a field is missing, too many, or against its rule
-//	403  challenge     Options.Approve of package recovery asks for a second factor: send it as "factor"
+//	400  malformed     not the JSON that is asked for, or a field is missing, superfluous or invalid
+//	403  challenge     Options.Approve of package recovery wants a second factor: send it as "factor"
 //	403  denied        Options.Approve denied the reset
 //	403  cross-site    a page of an origin that is not in Options.Origins sent the request
 //	404  not-found     another path
@@ -50,14 +50,14 @@ func NewJSON(svc *recovery.Service, opts *Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &jsonAPI{Handler: h}
+	j := &jsonAPI{Base: h}
 	core := svc.Options()
 	j.policy, j.portals = mustMarshal(policyOf(core.Policy)), core.Portals
 	return j, nil
 }
 
 type jsonAPI struct {
-	*exchange.Handler
+	*exchange.Base
 	policy  []byte
 	portals map[string]recovery.Portal
 }
@@ -99,7 +99,7 @@ func (j *jsonAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// shared adds what lets a page of one of Options.Origins read the reply.
+// shared adds the CORS headers.
 func (j *jsonAPI) shared(r *http.Request, reply exchange.Reply) exchange.Reply {
 	if len(j.Origins) == 0 {
 		return reply
@@ -166,14 +166,14 @@ func (j *jsonAPI) answer(w http.ResponseWriter, r *http.Request) exchange.Reply 
 	}
 	switch name {
 	case "resets":
-		return j.reset(r, fields)
+		return j.requestReset(r, fields)
 	case "usernames":
-		return j.usernames(r, fields)
+		return j.requestUsernames(r, fields)
 	}
 	return j.complete(r, fields)
 }
 
-func (j *jsonAPI) reset(r *http.Request, fields []field) exchange.Reply {
+func (j *jsonAPI) requestReset(r *http.Request, fields []field) exchange.Reply {
 	username, email, portal, code, ticket := fields[0], fields[1], fields[2], fields[3], fields[4]
 	switch {
 	case username.set == email.set:
@@ -190,7 +190,7 @@ func (j *jsonAPI) reset(r *http.Request, fields []field) exchange.Reply {
 	return j.reply(r, fields, err, http.StatusAccepted, map[string]string{"id": receipt.ID, "ticket": receipt.Ticket.Reveal()})
 }
 
-func (j *jsonAPI) usernames(r *http.Request, fields []field) exchange.Reply {
+func (j *jsonAPI) requestUsernames(r *http.Request, fields []field) exchange.Reply {
 	if !fields[0].set {
 		return malformed("email must be given")
 	}
@@ -222,7 +222,7 @@ func (j *jsonAPI) complete(r *http.Request, fields []field) exchange.Reply {
 
 // reply answers with what a call returned: the status and value, or a problem.
 func (j *jsonAPI) reply(r *http.Request, fields []field, err error, status int, value any) exchange.Reply {
-	class, wait := j.Classify(r.Context(), err, func(field string) bool { return isSet(fields, field) })
+	class, wait := j.ClassifyAndLog(r.Context(), err, func(field string) bool { return isSet(fields, field) })
 	text := explain(class, err)
 	var reply exchange.Reply
 	switch class {

@@ -44,11 +44,11 @@ func NewRackspace(svc *recovery.Service, opts *Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &rackspace{Handler: h, core: svc.Options()}, nil
+	return &rackspace{Base: h, core: svc.Options()}, nil
 }
 
 type rackspace struct {
-	*exchange.Handler
+	*exchange.Base
 	core recovery.Options
 }
 
@@ -60,7 +60,7 @@ type document struct {
 
 // ServeHTTP implements [http.Handler].
 func (rs *rackspace) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rs.Serve(w, r, func() exchange.Reply { return rs.answer(w, r) }, func() exchange.Reply { return rs.broken(r) })
+	rs.Serve(w, r, func() exchange.Reply { return rs.answer(w, r) }, func() exchange.Reply { return rs.internalError(r) })
 }
 
 func (rs *rackspace) answer(w http.ResponseWriter, r *http.Request) exchange.Reply {
@@ -98,9 +98,9 @@ func (rs *rackspace) answer(w http.ResponseWriter, r *http.Request) exchange.Rep
 		return rs.fault(media, http.StatusBadRequest, err.Error())
 	}
 	if isReset {
-		return rs.reset(r, media, d.fields)
+		return rs.complete(r, media, d.fields)
 	}
-	return rs.forgot(r, media, d.fields)
+	return rs.request(r, media, d.fields)
 }
 
 var errMediaType = errors.New("there must be one Content-Type, application/json or application/xml with no parameter but charset=utf-8, and no Content-Encoding")
@@ -119,7 +119,7 @@ func (d *document) decode(r *http.Request, body []byte) error {
 	return errMediaType
 }
 
-func (rs *rackspace) forgot(r *http.Request, media string, fields []field) exchange.Reply {
+func (rs *rackspace) request(r *http.Request, media string, fields []field) exchange.Reply {
 	username, portal := fields[0], &fields[1]
 	switch {
 	case !username.set:
@@ -136,7 +136,7 @@ func (rs *rackspace) forgot(r *http.Request, media string, fields []field) excha
 	return rs.reply(r, media, fields, username.value, err)
 }
 
-func (rs *rackspace) reset(r *http.Request, media string, fields []field) exchange.Reply {
+func (rs *rackspace) complete(r *http.Request, media string, fields []field) exchange.Reply {
 	if !fields[0].set {
 		return rs.fault(media, http.StatusBadRequest, "password must be given")
 	}
@@ -144,13 +144,13 @@ func (rs *rackspace) reset(r *http.Request, media string, fields []field) exchan
 	if len(tokens) != 1 || tokens[0] == "" { // of two headers, neither counts
 		return rs.fault(media, http.StatusUnauthorized, "the header X-Auth-Token must be given once, with the token")
 	}
-	complete := recovery.CompleteRequest{Token: tokens[0], Password: fields[0].value, Locale: exchange.Locale(r.Header), Client: rs.ClientAddr(r)}
+	c := recovery.CompleteRequest{Token: tokens[0], Password: fields[0].value, Locale: exchange.Locale(r.Header), Client: rs.ClientAddr(r)}
 	// The token stands before the body, so it is judged before the password.
 	var account recovery.Account
-	err := rs.core.Policy.Validate(complete.Password, rs.core.Application)
+	err := rs.core.Policy.Validate(c.Password, rs.core.Application)
 	if err == nil {
-		account, err = rs.Service.CompleteReset(r.Context(), complete)
-	} else if _, tokenErr := rs.Service.CheckReset(r.Context(), complete); tokenErr != nil {
+		account, err = rs.Service.CompleteReset(r.Context(), c)
+	} else if _, tokenErr := rs.Service.CheckReset(r.Context(), c); tokenErr != nil {
 		err = tokenErr
 	}
 	return rs.reply(r, media, fields, account.Username, err)
@@ -158,7 +158,7 @@ func (rs *rackspace) reset(r *http.Request, media string, fields []field) exchan
 
 // reply answers with what a call returned.
 func (rs *rackspace) reply(r *http.Request, media string, fields []field, username string, err error) exchange.Reply {
-	class, wait := rs.Classify(r.Context(), err, func(field string) bool { return isSet(fields, field) })
+	class, wait := rs.ClassifyAndLog(r.Context(), err, func(field string) bool { return isSet(fields, field) })
 	text := explain(class, err)
 	var reply exchange.Reply
 	switch class {
@@ -180,13 +180,13 @@ func (rs *rackspace) reply(r *http.Request, media string, fields []field, userna
 	case exchange.Unavailable:
 		reply = rs.fault(media, http.StatusServiceUnavailable, text)
 	default:
-		return rs.broken(r)
+		return rs.internalError(r)
 	}
 	reply.Header.Set("Retry-After", exchange.Seconds(wait))
 	return reply
 }
 
-func (rs *rackspace) broken(r *http.Request) exchange.Reply {
+func (rs *rackspace) internalError(r *http.Request) exchange.Reply {
 	_, media := mediaOf(r)
 	return rs.fault(media, http.StatusInternalServerError, "internal error")
 }

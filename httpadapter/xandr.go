@@ -20,7 +20,7 @@ const (
 // errors, and have their own status unless Options.XandrAlways200 is set:
 //
 //	400  SYNTAX   INVALID_JSON      not the JSON that is asked for
-//	400  SYNTAX   INVALID_FIELD     a field is missing, too many, or against its rule
+//	400  SYNTAX   INVALID_FIELD     a field is missing, superfluous or invalid
 //	400  SYNTAX   INVALID_PASSWORD  against the policy; error_description lists the reasons' names
 //	400  SYNTAX   INVALID_TOKEN     the token cannot be used, whatever the reason
 //	403  UNAUTH   CHALLENGE         Options.Approve of package recovery asks for a second factor
@@ -40,11 +40,11 @@ func NewXandr(svc *recovery.Service, opts *Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &xandr{Handler: h, always200: opts != nil && opts.XandrAlways200}, nil
+	return &xandr{Base: h, always200: opts != nil && opts.XandrAlways200}, nil
 }
 
 type xandr struct {
-	*exchange.Handler
+	*exchange.Base
 	always200 bool
 }
 
@@ -74,7 +74,7 @@ var xandrOK = mustMarshal(map[string]any{"response": struct {
 
 // ServeHTTP implements [http.Handler].
 func (x *xandr) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x.Serve(w, r, func() exchange.Reply { return x.answer(w, r) }, func() exchange.Reply { return x.broken(r) })
+	x.Serve(w, r, func() exchange.Reply { return x.answer(w, r) }, func() exchange.Reply { return x.internalError(r) })
 }
 
 func (x *xandr) answer(w http.ResponseWriter, r *http.Request) exchange.Reply {
@@ -148,7 +148,7 @@ func (x *xandr) complete(r *http.Request, fields []field) exchange.Reply {
 
 // reply answers with what a call returned.
 func (x *xandr) reply(r *http.Request, fields []field, err error) exchange.Reply {
-	class, wait := x.Classify(r.Context(), err, func(field string) bool { return isSet(fields, field) })
+	class, wait := x.ClassifyAndLog(r.Context(), err, func(field string) bool { return isSet(fields, field) })
 	text := explain(class, err)
 	var reply exchange.Reply
 	switch class {
@@ -176,13 +176,13 @@ func (x *xandr) reply(r *http.Request, fields []field, err error) exchange.Reply
 	case exchange.Unavailable:
 		reply = x.fault(r, http.StatusServiceUnavailable, "SYSTEM", "SERVICE_UNAVAILABLE", text)
 	default:
-		return x.broken(r)
+		return x.internalError(r)
 	}
 	reply.Header.Set("Retry-After", exchange.Seconds(wait))
 	return reply
 }
 
-func (x *xandr) broken(r *http.Request) exchange.Reply {
+func (x *xandr) internalError(r *http.Request) exchange.Reply {
 	return x.fault(r, http.StatusInternalServerError, "SYSTEM", "", "internal error")
 }
 

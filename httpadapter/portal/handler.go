@@ -16,7 +16,7 @@ import (
 )
 
 type handler struct {
-	*exchange.Handler
+	*exchange.Base
 	opts       Options
 	core       recovery.Options
 	rules      []recovery.PasswordRule
@@ -175,10 +175,10 @@ func (h *handler) requestReset(r *http.Request, l *locale, fields map[string]str
 	// and one user's name may be another's address.
 	if p.By == "email" {
 		if request.Email = p.Email; isBlank(p.Email) {
-			p.EmailError = l.must("email.empty")
+			p.EmailError = l.known("email.empty")
 		}
 	} else if request.Username = p.Username; isBlank(p.Username) {
-		p.UsernameError = l.must("username.empty")
+		p.UsernameError = l.known("username.empty")
 	}
 	if p.Failed() {
 		return reply{status: http.StatusUnprocessableEntity, page: p}
@@ -190,7 +190,7 @@ func (h *handler) requestReset(r *http.Request, l *locale, fields map[string]str
 func (h *handler) requestUsernames(r *http.Request, l *locale, fields map[string]string) reply {
 	p := h.page(l, "username")
 	if p.Email = fields["email"]; isBlank(p.Email) {
-		p.EmailError = l.must("email.empty")
+		p.EmailError = l.known("email.empty")
 		return reply{status: http.StatusUnprocessableEntity, page: p}
 	}
 	_, err := h.Service.RetrieveUsername(r.Context(), recovery.UsernameRequest{
@@ -203,10 +203,10 @@ func (h *handler) completeReset(r *http.Request, l *locale, fields map[string]st
 	p := h.page(l, "reset")
 	password, token := fields["password"], fields["token"]
 	if isBlank(token) {
-		p.TokenError = l.must("token.empty")
+		p.TokenError = l.known("token.empty")
 	}
 	if password != fields["repeat"] {
-		p.RepeatError = l.must("reset.differs")
+		p.RepeatError = l.known("reset.differs")
 	}
 	if p.Failed() {
 		h.reject(l, p, password, nil)
@@ -225,15 +225,15 @@ func isBlank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // reply answers a form after its call returned err: with next, the form p again, or a problem.
 func (h *handler) reply(r *http.Request, l *locale, p *Page, next string, err error) reply {
-	class, wait := h.Classify(r.Context(), err, func(field string) bool { return field == "email" || field == "username" })
+	class, wait := h.ClassifyAndLog(r.Context(), err, func(field string) bool { return field == "email" || field == "username" })
 	switch class {
 	case exchange.OK:
 		return reply{status: http.StatusSeeOther, header: http.Header{"Location": {next}}}
 	case exchange.BadField:
 		if e, _ := errors.AsType[*recovery.FieldError](err); e.Field == "email" {
-			p.EmailError = l.must("email.wrong")
+			p.EmailError = l.known("email.wrong")
 		} else {
-			p.UsernameError = l.must("username.wrong")
+			p.UsernameError = l.known("username.wrong")
 		}
 		return reply{status: http.StatusUnprocessableEntity, page: p}
 	case exchange.BadPassword:

@@ -20,9 +20,7 @@ const (
 
 // settings returns the options with every default filled in, and every fault.
 func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
-	if o != nil {
-		s = *o
-	}
+	s = *o
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("portal: Options."+format, args...))
 	}

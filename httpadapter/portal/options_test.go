@@ -133,9 +133,9 @@ func TestFaultsOfPages(t *testing.T) {
 	is.True(err != nil) // one fault is enough
 
 	_, err = New(newService(t), &Options{Templates: brokenFS{}})
-	is.Equal(err.Error(), "portal: Options.Templates: open .: file does not exist")
+	is.Equal(err.Error(), "portal: .: open .: file does not exist")
 	_, err = New(newService(t), &Options{Templates: unreadableFS{fstest.MapFS{"start.html": {Data: []byte("x")}}}})
-	is.Equal(err.Error(), "portal: Options.Templates: open start.html: permission denied")
+	is.Equal(err.Error(), "portal: start.html: open start.html: permission denied")
 }
 
 func TestURLs(t *testing.T) {

@@ -32,7 +32,7 @@ type Page struct {
 	For string // of sent: "password" or "username", the page to ask again
 
 	Problem string // of error: "token", "limit", "busy", "denied", "not_found", "request", "cross_site" or "internal"
-	Wait    string // of the problem "limit": "5 minutes"
+	Wait    string // of the problems "limit" and "busy": "5 minutes"
 	Retry   string // of error: the form's page, or ""
 
 	By                        string // of password: "email" or "username"

@@ -201,7 +201,7 @@ func New(svc *recovery.Service, opts *Options) (http.Handler, error) {
 		return nil, err
 	}
 
-	h := &handler{Handler: base, opts: o, core: core, locales: locales, pages: pages}
+	h := &handler{Base: base, opts: o, core: core, locales: locales, pages: pages}
 	tags := make([]language.Tag, len(locales))
 	for i, l := range locales {
 		tags[i] = l.tag

@@ -3,7 +3,6 @@ package portal
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"regexp"
@@ -11,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/text/language"
 )
@@ -41,8 +39,8 @@ func (l *locale) text(key string, pairs ...string) (string, error) {
 	return text, nil
 }
 
-// must returns a text that every locale has.
-func (l *locale) must(key string) string { return l.texts[key] }
+// known returns a text that every locale has.
+func (l *locale) known(key string) string { return l.texts[key] }
 
 // duration spells d in whole hours, or in minutes if it is less than 2 hours. It rounds up if up is
 // set, as for a time to wait, and else down, as for a validity.
@@ -58,71 +56,7 @@ func (l *locale) duration(d time.Duration, up bool) string {
 	if n > 1 {
 		name += "s"
 	}
-	return strings.ReplaceAll(l.must(name), "{n}", strconv.FormatInt(n, 10))
-}
-
-// readFiles returns all versions of every template and locale by its path, the built-in one first.
-// Of a template the last version counts; those of a locale are merged when they are compiled.
-func readFiles(override fs.FS) (files map[string][]string, faults []error) {
-	builtIn, _ := fs.Sub(embedded, "assets") // fails for malformed paths only
-	files = map[string][]string{}
-	faults = readInto(files, builtIn)
-	delete(files, stylesheetName)
-	delete(files, scriptName)
-	if override != nil {
-		faults = append(faults, readInto(files, override)...)
-		for _, name := range []string{stylesheetName, scriptName} {
-			if files[name] != nil {
-				faults = append(faults, unknownFile(name, strings.Join(templateFiles, ", ")))
-			}
-		}
-	}
-	return files, faults
-}
-
-func unknownFile(name, allowed string) error {
-	return fmt.Errorf("portal: %s: unknown file; allowed here are %s", name, allowed)
-}
-
-func readInto(files map[string][]string, source fs.FS) (faults []error) {
-	err := fs.WalkDir(source, ".", func(name string, entry fs.DirEntry, err error) error {
-		dir, base := path.Split(name)
-		switch {
-		case err != nil:
-			return err
-		case name == "." || name == localesDir && entry.IsDir():
-			return nil
-		case strings.HasPrefix(base, "."):
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case entry.IsDir():
-			faults = append(faults, fmt.Errorf("portal: %s: unknown directory; allowed is %s", name, localesDir))
-			return fs.SkipDir
-		case dir != "" && path.Ext(base) != ".json":
-			faults = append(faults, unknownFile(name, "files such as ja.json"))
-			return nil
-		case dir == "" && !slices.Contains(templateFiles, base) && base != stylesheetName && base != scriptName:
-			faults = append(faults, unknownFile(name, strings.Join(templateFiles, ", ")))
-			return nil
-		}
-		text, err := fs.ReadFile(source, name)
-		switch {
-		case err != nil:
-			return err
-		case !utf8.Valid(text):
-			faults = append(faults, fmt.Errorf("portal: %s: must be UTF-8", name))
-		default:
-			// Editors and Git leave byte order marks and CR LF behind.
-			files[name] = append(files[name], strings.ReplaceAll(strings.TrimPrefix(string(text), "\ufeff"), "\r\n", "\n"))
-		}
-		return nil
-	})
-	if err != nil {
-		faults = append(faults, fmt.Errorf("portal: Options.Templates: %w", err))
-	}
-	return faults
+	return strings.ReplaceAll(l.known(name), "{n}", strconv.FormatInt(n, 10))
 }
 
 var placeholder = regexp.MustCompile(`\{[^{}]*\}`)

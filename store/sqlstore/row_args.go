@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// rowArgs are the arguments of a statement about many rows. PostgreSQL gets each column as one array,
-// so that the same statement serves any number of rows. Other databases get every value.
+// rowArgs are the arguments of a statement about many rows. PostgreSQL gets each column as one
+// array, so that the same statement serves any number of rows. Other databases get every value.
 type rowArgs struct {
 	columns int
 	values  []any // row by row: string, []byte, int64 or nil, which is NULL

@@ -35,8 +35,8 @@ type Options struct {
 	Logger      *slog.Logger
 }
 
-// A Handler is the common part of one http.Handler.
-type Handler struct {
+// A Base is what the handlers of this module embed.
+type Base struct {
 	Service *recovery.Service
 	Options
 	name        string
@@ -47,7 +47,7 @@ type Handler struct {
 
 // New fills in the defaults of o. The name is that of the handler's package, for errors and the
 // log. The error joins all faults.
-func New(name string, svc *recovery.Service, o Options) (*Handler, error) {
+func New(name string, svc *recovery.Service, o Options) (*Base, error) {
 	var faults []error
 	if svc == nil {
 		faults = append(faults, errors.New(name+": the Service must not be nil"))
@@ -73,16 +73,16 @@ func New(name string, svc *recovery.Service, o Options) (*Handler, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return &Handler{Service: svc, Options: o, name: name, crossOrigin: crossOrigin}, errors.Join(faults...)
+	return &Base{Service: svc, Options: o, name: name, crossOrigin: crossOrigin}, errors.Join(faults...)
 }
 
 // IsForeign reports whether a page of another origin made a browser send the request, and tells the
 // log.
-func (h *Handler) IsForeign(r *http.Request) bool {
-	if h.crossOrigin.Check(r) == nil {
+func (b *Base) IsForeign(r *http.Request) bool {
+	if b.crossOrigin.Check(r) == nil {
 		return false
 	}
-	h.foreign.Failed(h.Logger.Warn, h.name+": a request from a page of another origin was refused; "+
+	b.foreign.Failed(b.Logger.Warn, b.name+": a request from a page of another origin was refused; "+
 		"if the page is yours, add the origin that browsers show to Options.Origins: a proxy may have changed Host")
 	return true
 }
@@ -95,14 +95,14 @@ type Reply struct {
 }
 
 // Serve writes the reply of answer. If answer panics, the log says where, and the reply is that of
-// broken.
-func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, answer, broken func() Reply) {
+// onPanic.
+func (b *Base) Serve(w http.ResponseWriter, r *http.Request, answer, onPanic func() Reply) {
 	if r.Body != http.NoBody {
-		// Answers that do not wait for the body need a deadline too: net/http reads the rest of it.
-		// net/http also lifts the deadline at the end. Not every ResponseWriter has one.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.BodyTimeout))
+		// Set it always: net/http drains the unread body after an early answer, and resets the
+		// deadline itself. Not every ResponseWriter has one.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(b.BodyTimeout))
 	}
-	reply := h.catch(answer, broken)
+	reply := b.catch(answer, onPanic)
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -113,15 +113,15 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, answer, broken f
 	_, _ = w.Write(reply.Body) // the client may be gone
 }
 
-func (h *Handler) catch(answer, broken func() Reply) (reply Reply) {
+func (b *Base) catch(answer, onPanic func() Reply) (reply Reply) {
 	defer func() {
 		switch v := recover(); {
 		case v == http.ErrAbortHandler:
 			panic(v)
 		case v != nil:
 			// The value may hold anything, even a secret; the stack says where.
-			h.Logger.Error(h.name+": panic", "stack", string(debug.Stack()))
-			reply = broken()
+			b.Logger.Error(b.name+": panic", "stack", string(debug.Stack()))
+			reply = onPanic()
 		}
 	}()
 	return answer()
@@ -162,14 +162,14 @@ const (
 	Denied
 	Limited     // later, the same request may be allowed
 	Unavailable // later, the same request may work
-	Broken      // a fault of the application
+	AppFault    // a fault of the application
 )
 
-// Classify returns what err means, and how long to wait before the next try. isInput reports
+// ClassifyAndLog returns what err means, and how long to wait before the next try. isInput reports
 // whether the client sent the field of that name. Errors that the client cannot mend are logged.
-func (h *Handler) Classify(ctx context.Context, err error, isInput func(field string) bool) (Class, time.Duration) {
+func (b *Base) ClassifyAndLog(ctx context.Context, err error, isInput func(field string) bool) (Class, time.Duration) {
 	if err == nil {
-		h.calls.Works(h.Logger.Info, h.name+": calls succeed again")
+		b.calls.Works(b.Logger.Info, b.name+": calls succeed again")
 		return OK, 0
 	}
 	// First, because these wrap errors of the application.
@@ -183,8 +183,8 @@ func (h *Handler) Classify(ctx context.Context, err error, isInput func(field st
 		if isInput(e.Field) {
 			return BadField, 0
 		}
-		h.Logger.Error(h.name+": the application's part of a request is not valid", "error", err.Error())
-		return Broken, 0
+		b.Logger.Error(b.name+": the application's part of a request is not valid", "error", err.Error())
+		return AppFault, 0
 	}
 	if e, ok := errors.AsType[*recovery.LimitError](err); ok {
 		return Limited, e.RetryAfter
@@ -196,7 +196,7 @@ func (h *Handler) Classify(ctx context.Context, err error, isInput func(field st
 		return BadToken, 0
 	}
 	if !errors.Is(err, recovery.ErrBusy) && ctx.Err() == nil {
-		h.calls.Failed(h.Logger.Error, h.name+": the call failed", "error", err.Error())
+		b.calls.Failed(b.Logger.Error, b.name+": the call failed", "error", err.Error())
 	}
 	return Unavailable, retryWhenBusy
 }

@@ -13,8 +13,8 @@ const maxAccept = 256
 // maxLocale is how many bytes recovery.ResetRequest.Locale may have.
 const maxLocale = 64
 
-// Languages returns the languages of Accept-Language, the preferred first. It skips what is malformed or
-// does not fit into maxAccept.
+// Languages returns the languages of Accept-Language, the preferred first. It skips what is
+// malformed or does not fit into maxAccept.
 func Languages(h http.Header) []language.Tag {
 	accept := strings.Join(h["Accept-Language"], ",")
 	if len(accept) > maxAccept {

@@ -34,8 +34,8 @@ type Stage struct {
 	Mail   mailertest.Recorder
 }
 
-// New has alice and alicia on one address, billybob, mallory, who is disabled, and one whose name is
-// billybob's address. There are no limits unless core sets some.
+// New has alice and alicia on one address, billybob, mallory, who is disabled, and one whose name
+// is billybob's address. There are no limits unless core sets some.
 func New(t *testing.T, core recovery.Options) *Stage {
 	t.Helper()
 	s := &Stage{Users: memstore.New(), Log: &spy.Log{}, T: t}
