@@ -10,11 +10,11 @@ import (
 	"slices"
 	"strings"
 	texttemplate "text/template"
-	"unicode/utf8"
 
 	"golang.org/x/text/language"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/templatefiles"
 )
 
 //go:embed templates
@@ -95,60 +95,26 @@ func readFiles(override fs.FS) (map[string]string, error) {
 }
 
 func readInto(files map[string]string, templates fs.FS) error {
-	var faults []error
-	fault := func(name, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("mailer: %s: "+format, append([]any{name}, args...)...))
-	}
-	err := fs.WalkDir(templates, ".", func(name string, entry fs.DirEntry, err error) error {
+	faults := templatefiles.Read("mailer", templates, func(name string, isDir bool) error {
 		dir, base := path.Split(name)
-		dir = strings.TrimSuffix(dir, "/")
 		switch {
-		case err != nil:
-			fault(name, "%w", err)
-			if entry != nil && entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case name == ".":
-			return nil
-		case strings.HasPrefix(base, "."):
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case entry.IsDir() && dir == "":
+		case isDir && dir == "":
 			if tag, err := language.Parse(name); err != nil {
-				fault(name, "a directory must be named by a BCP 47 tag, such as %q or %q", "ja", "pt-BR")
-				return fs.SkipDir
+				return fmt.Errorf("a directory must be named by a BCP 47 tag, such as %q or %q", "ja", "pt-BR")
 			} else if tag.String() != name {
-				fault(name, "the directory must be named %q", tag)
-				return fs.SkipDir
+				return fmt.Errorf("the directory must be named %q", tag)
 			}
 			files[name] = "" // so that an empty directory is seen as a locale
-			return nil
-		case entry.IsDir():
-			fault(name, "unknown directory; allowed here are the files %s", strings.Join(localeFiles, ", "))
-			return fs.SkipDir
+		case isDir:
+			return fmt.Errorf("unknown directory; allowed here are the files %s", strings.Join(localeFiles, ", "))
 		case dir == "" && base != layoutFile && base != piecesFile:
-			fault(name, "unknown file; allowed here are %s, %s and a directory for each locale", layoutFile, piecesFile)
-			return nil
+			return fmt.Errorf("unknown file; allowed here are %s, %s and a directory for each locale", layoutFile, piecesFile)
 		case dir != "" && !slices.Contains(localeFiles, base):
-			fault(name, "unknown file; allowed here are %s", strings.Join(localeFiles, ", "))
-			return nil
-		}
-		text, err := fs.ReadFile(templates, name)
-		switch {
-		case err != nil:
-			fault(name, "%w", err)
-		case !utf8.Valid(text):
-			fault(name, "must be UTF-8")
-		default:
-			// Editors and Git leave byte order marks and CR LF behind.
-			files[name] = strings.ReplaceAll(strings.TrimPrefix(string(text), "\ufeff"), "\r\n", "\n")
+			return fmt.Errorf("unknown file; allowed here are %s", strings.Join(localeFiles, ", "))
 		}
 		return nil
-	})
-	return errors.Join(append(faults, err)...)
+	}, func(name, text string) { files[name] = text })
+	return errors.Join(faults...)
 }
 
 // compile returns the locales of files, English first. A locale with a fault is left out, and the

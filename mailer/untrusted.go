@@ -13,6 +13,7 @@ import (
 	"golang.org/x/text/unicode/bidi"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/invisible"
 )
 
 // In runes.
@@ -24,11 +25,7 @@ const (
 
 // isHidden reports whether r can end a line, reorder it, or be invisible in it.
 func isHidden(r rune) bool {
-	if r < utf8.RuneSelf {
-		return r < ' ' || r == '\x7f'
-	}
-	return !unicode.IsGraphic(r) ||
-		unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+	return invisible.Is(r) || !unicode.IsGraphic(r)
 }
 
 // oneLine returns s without hidden characters and at most limit runes long. It drops spaces at the
