@@ -42,6 +42,6 @@ The same in JSON for a front end of one's own; a code works with the ticket of i
 
 Ask for a name that nobody has, or for mallory: the answer is the same, and no mail comes.
 The user names of an address are mailed at most once an hour.
-If you ask again and again, an account gets at most one mail a minute. An address gets two, and then one every 6 minutes.
+If you ask again and again, an account gets at most one mail a minute, and an address six, and then one an hour.
 `)
 }

@@ -43,7 +43,7 @@
 // server: codes 500 to 504, 521 and 530 to 538, and the enhanced codes 5.1.7 and 5.1.8 (the
 // sender), 5.3.x except 5.3.4 (the mail system), 5.5.x (the protocol) and 5.7.x (policy: relaying
 // denied, not authenticated, blocked). If a server sends no enhanced code, the code alone decides.
-// A notice that is refused in this way is tried every quarter of an hour for a week; watch
+// A notice that is refused in this way is tried every 7.5 to 15 minutes for a week; watch
 // recovery.Hooks.JobRetried.
 //
 // A refusal is a [*ReplyError], with the step and the codes. No error contains a secret, an address

@@ -3,7 +3,7 @@
 //
 // The stores are memstore, SQLite, PostgreSQL and MariaDB, found as package databases of
 // internal/systemtest/dbtest says. The entries are the Service itself, the Xandr format,
-// Rackspace's JSON and XML, and the pages of the portal. The mails of the Service itself have
+// Rackspace's JSON and XML, the JSON of NewJSON, and the pages of the portal. The mails of the Service itself have
 // codes, and what must hold for a token is tested with its code, too. A request is driven to its
 // end by hand (Service.Deliver), by a clock that the test sets, so nothing sleeps and nothing
 // depends on the speed of a machine.
@@ -24,8 +24,8 @@
 //	what    what it is, in words
 //	kind    "username" or "email", where value is an identifier for every entry
 //	value   that identifier
-//	entry   where body is for that entry alone: "Xandr", "Rackspace JSON", "Rackspace XML" or
-//	        "portal"
+//	entry   where body is for that entry alone: "Xandr", "Rackspace JSON", "Rackspace XML", "JSON"
+//	        or "portal"
 //	call    "reset", "names" or "complete": what the body asks for
 //	types   the Content-Type headers of the body; the format's own if they are left out
 //	header  further header lines
