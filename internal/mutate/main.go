@@ -59,7 +59,7 @@ var files = []string{
 	"recovery.go", "complete.go", "tokenlock.go", "worker.go", "purge.go", "pace.go", "job.go", "lookup.go",
 	"mails.go", "store.go", "clock.go", "stats.go", "delays.go", "options.go", "portal.go", "errors.go", "events.go",
 	"redact.go", "internal/redact/*.go", "store/memstore/*.go",
-	"store/sqlstore/limits.go", "store/sqlstore/accounts.go", "store/sqlstore/mapping.go", "store/sqlstore/table.go", "store/sqlstore/sqlstore.go",
+	"store/sqlstore/accounts.go", "store/sqlstore/mapping.go", "store/sqlstore/table.go", "store/sqlstore/sqlstore.go",
 	"store/sqlstore/resets.go", "store/sqlstore/queue.go", "store/sqlstore/statements.go",
 	"store/sqlstore/write.go", "store/sqlstore/write_tx.go", "store/sqlstore/tx.go", "internal/groupcommit/*.go",
 	"store/sqlstore/row_args.go", "store/sqlstore/prepared.go", "store/sqlstore/migrate.go", "store/sqlstore/check_own.go",

@@ -28,6 +28,20 @@ func (s *Store) Enqueue(ctx context.Context, j recovery.Job, charges recovery.Ch
 	}})
 }
 
+// TakeLimits implements [recovery.Queue].
+func (s *Store) TakeLimits(ctx context.Context, at time.Time, charges recovery.Charges) error {
+	charges = slices.Clone(charges)
+	return s.share(s.limitCommits, &call{ctx: ctx, charges: charges, run: func(ctx context.Context, w *writeTx) error {
+		return w.take(ctx, at, charges)
+	}})
+}
+
+// RefundLimits implements [recovery.Queue].
+func (s *Store) RefundLimits(ctx context.Context, charges recovery.Charges) error {
+	charges = slices.Clone(charges)
+	return s.write(ctx, func(ctx context.Context, w *writeTx) error { return w.refund(ctx, charges) })
+}
+
 // Claim implements [recovery.Queue].
 func (s *Store) Claim(ctx context.Context, c recovery.Claim) ([]recovery.Job, error) {
 	return writing(ctx, s, func(ctx context.Context, w *writeTx) (claimed []recovery.Job, _ error) {
