@@ -3,6 +3,7 @@ package httpadapter
 import (
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -49,15 +50,7 @@ func quality(ranges []string, media string) (q float64) {
 		if err != nil {
 			continue
 		}
-		specific := -1
-		switch name {
-		case media:
-			specific = 2
-		case "application/*":
-			specific = 1
-		case "*/*":
-			specific = 0
-		}
+		specific := slices.Index([]string{"*/*", "application/*", media}, name)
 		if specific <= best {
 			continue
 		}

@@ -80,22 +80,17 @@ func (l locale) file(k recovery.MessageKind, p part) string {
 // readFiles returns the text of every template by its path. A file of override replaces the
 // built-in one. Beside an error it returns what is usable.
 func readFiles(override fs.FS) (map[string]string, error) {
-	builtIn, err := fs.Sub(embedded, "templates")
-	if err != nil {
-		return nil, err
-	}
 	files := map[string]string{}
-	if err := readInto(files, builtIn); err != nil {
-		return nil, err
+	builtIn, _ := fs.Sub(embedded, "templates") // fails for malformed paths only
+	faults := readInto(files, builtIn)
+	if override != nil {
+		faults = append(faults, readInto(files, override)...)
 	}
-	if override == nil {
-		return files, nil
-	}
-	return files, readInto(files, override)
+	return files, errors.Join(faults...)
 }
 
-func readInto(files map[string]string, templates fs.FS) error {
-	faults := templatefiles.Read("mailer", templates, func(name string, isDir bool) error {
+func readInto(files map[string]string, templates fs.FS) []error {
+	return templatefiles.Read("mailer", templates, func(name string, isDir bool) error {
 		dir, base := path.Split(name)
 		switch {
 		case isDir && dir == "":
@@ -114,7 +109,6 @@ func readInto(files map[string]string, templates fs.FS) error {
 		}
 		return nil
 	}, func(name, text string) { files[name] = text })
-	return errors.Join(faults...)
 }
 
 // compile returns the locales of files, English first. A locale with a fault is left out, and the
@@ -199,22 +193,16 @@ func (l locale) compileText(file string, files map[string]string) (*texttemplate
 }
 
 func (l locale) compileHTML(file string, files map[string]string) (*htmltemplate.Template, error) {
-	t, err := htmltemplate.New(path.Join(l.name, wordsFile)).Parse(files[path.Join(l.name, wordsFile)])
-	if err == nil {
-		t, err = t.New(piecesFile).Parse(files[piecesFile])
-	}
-	if err == nil {
-		t, err = t.New(layoutFile).Parse(files[layoutFile])
-	}
-	if err == nil {
+	words := path.Join(l.name, wordsFile)
+	t := htmltemplate.New("")
+	for _, part := range [][2]string{
+		{words, files[words]}, {piecesFile, files[piecesFile]}, {layoutFile, files[layoutFile]},
 		// The part keeps a name of its own, so that errors name the file.
-		_, err = t.New("content").Parse(`{{template "` + file + `" .}}`)
+		{"content", `{{template "` + file + `" .}}`}, {file, files[file]},
+	} {
+		if _, err := t.New(part[0]).Parse(part[1]); err != nil {
+			return nil, &templateError{file, err}
+		}
 	}
-	if err == nil {
-		_, err = t.New(file).Parse(files[file])
-	}
-	if err != nil {
-		return nil, &templateError{file, err}
-	}
-	return t, nil
+	return t.Lookup(layoutFile), nil
 }

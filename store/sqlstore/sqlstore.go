@@ -198,9 +198,8 @@ type Store struct {
 	sql        statements
 	prepared   *prepared // SQLite's
 
-	// commits are shared by Enqueue and, on SQLite, by every write; limitCommits by TakeLimits.
-	// They are two, so that completions do not queue behind the global limit of requests. SQLite has
-	// one writer anyway: there they are one.
+	// Shared commits: of Enqueue, and of TakeLimits, so that completions do not queue behind the
+	// global limit of requests. On SQLite, which has one writer, they are one, for every write.
 	commits, limitCommits *groupcommit.Group[*call]
 }
 

@@ -45,13 +45,7 @@ const (
 )
 
 func statementsOf(d Dialect) statements {
-	switch d {
-	case PostgreSQL:
-		return postgresql
-	case MySQL:
-		return mysql
-	}
-	return sqlite
+	return map[Dialect]statements{PostgreSQL: postgresql, MySQL: mysql, SQLite: sqlite}[d]
 }
 
 // named returns the statements with the names of a store's tables.
