@@ -145,13 +145,8 @@ const (
 
 // String returns the dialect's name.
 func (d Dialect) String() string {
-	switch d {
-	case PostgreSQL:
-		return "PostgreSQL"
-	case MySQL:
-		return "MySQL"
-	case SQLite:
-		return "SQLite"
+	if name, ok := map[Dialect]string{PostgreSQL: "PostgreSQL", MySQL: "MySQL", SQLite: "SQLite"}[d]; ok {
+		return name
 	}
 	return fmt.Sprintf("Dialect(%d)", int(d))
 }
