@@ -12,6 +12,7 @@ import (
 	"github.com/matryer/is"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/race"
 )
 
 // heap returns the bytes of live and not yet swept objects.
@@ -94,7 +95,7 @@ func TestAttack_S82_MemoryOfManyCompletions(t *testing.T) {
 			is.Equal(counts["done"] > 0, name != "random tokens")
 			limit := uint64(slots*slot + slack)
 			t.Logf("%v; %d MiB over idle at the peak, allowed are %d", counts, (max(peak, idle)-idle)>>20, limit>>20)
-			is.True(max(peak, idle)-idle <= limit)
+			is.True(max(peak, idle)-idle <= limit || race.Enabled) // whose own memory counts, too
 		})
 	}
 }

@@ -11,7 +11,9 @@ import (
 // Hooks run one after the other, outside of every call: a hook that blocks or panics changes no
 // answer and delays no mail. Events that matter, and events that a stranger can cause in any
 // number, wait in two queues of 1,024 each; those that matter go first. Events beyond that are
-// dropped, counted in [Stats] and logged. docs/running.md says which to alarm on.
+// dropped, counted in [Stats] and logged. Events that wait when the process ends are lost: what
+// must be durable belongs in Options.OnReset or in the Store. In a test, synctest.Wait of package
+// testing/synctest waits for hooks. docs/running.md says which to alarm on.
 type Hooks struct {
 	// Events that matter.
 	JobFailed       func(JobEvent)   // failed for good; see Err
@@ -43,12 +45,13 @@ type JobEvent struct {
 	Err     error
 }
 
-// A ResetEvent is something that happened to a call of CompleteReset or CheckReset.
+// A ResetEvent is something that happened to a call of CompleteReset or CheckReset. It has no ID of
+// a request, because a token does not tell of which it is.
 type ResetEvent struct {
 	redacted
 
 	Client  netip.Addr
-	Account Account // the zero Account if the token led to none
+	Account Account // the zero Account if no live token led to one
 	Reason  TokenReason
 	Err     error
 }

@@ -60,7 +60,10 @@ type Options struct {
 	// for a second factor, or for a better one than request.Factor, which the application checks
 	// itself. A [*PasswordError] rejects the password. Any other error is a failure, and the caller
 	// gets it. A token dies after MaxTries denials and wrong Factors, over all clients and
-	// instances.
+	// instances; a missing Factor costs nothing.
+	//
+	// Of the handlers of this module only httpadapter.NewJSON has a field for a factor. The pages of
+	// package portal need one of your own in the place of "reset"; that package has an Example.
 	//
 	// Later steps may fail too: Policy.Check, a hash that waits for too long, the Store. Approve is
 	// then called again with the same token. So remember for a few minutes that a one-time factor
@@ -219,7 +222,7 @@ func (o *Options) settings() (Options, error) {
 		p := s.Portals[name]
 		p.addFaults(&f, name)
 		f.unless(len(s.Portals) == 1 || p.Allow != nil || len(p.Tenants) > 0, "Portals[%q] must have Tenants or Allow, as there are several: "+
-			"a caller may name any of them for any account, and these say which accounts it is for", name)
+			"a caller may name any of them for any account, and these say which accounts it is for; Tenants of []string{\"\"} are all accounts without a tenant", name)
 	}
 	return s, errors.Join(f...)
 }

@@ -75,7 +75,7 @@ func TestAttack_S85_NewListsEveryFault(t *testing.T) {
 		"recovery: Options.Limits.PerRequester must have a Burst × Every of at most 365 days, is 366 and 24h0m0s",
 		"recovery: Options.Limits.PerMailbox must have a Burst from 1 to 1000000 and an Every from 1µs to 24h in whole microseconds, is 1 and -1h0m0s",
 		`recovery: Options.Portals["empty"] must have an absolute https URL`,
-		`recovery: Options.Portals["for-whom"] must have Tenants or Allow, as there are several: a caller may name any of them for any account, and these say which accounts it is for`,
+		`recovery: Options.Portals["for-whom"] must have Tenants or Allow, as there are several: a caller may name any of them for any account, and these say which accounts it is for; Tenants of []string{""} are all accounts without a tenant`,
 		`recovery: Options.Portals["fragment"] must have a URL without a fragment: that is where the token goes`,
 		`recovery: Options.Portals["http"] must have an https URL; http is for localhost, or where InsecureHTTP is set`,
 		`recovery: Options.Portals["` + strings.Repeat("n", 65) + `"] must have a name of at most 64 bytes`,

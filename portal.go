@@ -17,7 +17,7 @@ type Portal struct {
 	URL string
 
 	// Tenants, if set, are those whose accounts may have a link to this portal, and whose requests
-	// may name it.
+	// may name it. []string{""} means all accounts of an application without tenants.
 	Tenants []string
 
 	// Allow, if set, decides who gets a link to this portal. The worker asks it after the caller

@@ -85,7 +85,7 @@ type ResetRequest struct {
 	Code     bool       // the mail has a code to type, beside the token or link, for whoever holds Receipt.Ticket
 	Ticket   string     // Ticket of an earlier Receipt, or "". It is reused, so codes already mailed keep working
 	Portal   string     // name in Options.Portals, or ""
-	Locale   string     // BCP 47 tags that whoever asks reads, as "de-CH,fr"; the account's own goes first
+	Locale   string     // BCP 47 tags that whoever asks reads, as "de-CH,fr", or ""; not a raw Accept-Language
 	Client   netip.Addr // of whoever asks; all without one count as one client
 }
 

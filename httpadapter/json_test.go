@@ -91,6 +91,8 @@ var jsonVectors = slices.Concat(jsonFaults("/resets", byName), jsonFaults("/user
 	jsonPost("completion, too many wrong codes", "/completions", byCode).after(guess),
 	jsonPost("completion, token and code", "/completions", `{"token":"TOKEN","ticket":"x","code":"WDJB-MJHT","password":"superSecurePassw0rd!"}`),
 	jsonPost("completion, code without ticket", "/completions", `{"code":"WDJB-MJHT","password":"superSecurePassw0rd!"}`),
+	jsonPost("completion, empty factor", "/completions", `{"token":"TOKEN","password":"superSecurePassw0rd!","factor":""}`).mailing("password_changed billybob@example.com"),
+	jsonPost("completion, empty password", "/completions", `{"token":"TOKEN","password":""}`),
 	jsonPost("completion, ticket without code", "/completions", `{"ticket":"`+stage.NoToken+`","password":"superSecurePassw0rd!"}`),
 	jsonPost("completion, token and code without ticket", "/completions", `{"token":"TOKEN","code":"WDJB-MJHT","password":"superSecurePassw0rd!"}`),
 	jsonPost("completion, token and ticket", "/completions", `{"token":"TOKEN","ticket":"x","password":"superSecurePassw0rd!"}`),
