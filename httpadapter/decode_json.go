@@ -247,7 +247,7 @@ func (s *jsonScanner) expected(what string) error {
 
 // wrong returns err about what comes next, unless nothing does.
 func (s *jsonScanner) wrong(err error) error {
-	if s.space(); s.pos == len(s.body) {
+	if s.pos == len(s.body) {
 		return refuse("the body ends too early, at offset %d", s.pos)
 	}
 	return err

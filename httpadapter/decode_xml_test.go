@@ -99,6 +99,8 @@ const (
 var xmlRefusals = []refusal{
 	{"empty", "", "the body is empty"},
 	{"only white space", "\n", "the body is empty"},
+	{"only a byte order mark", "\ufeff", "not well-formed XML near offset 3"},
+	{"one letter", "x", notXML},
 	{"two byte order marks", "\ufeff\ufeff" + forgot(""), notXML},
 	{"byte order mark after white space", " \ufeff" + forgot(""), notXML},
 	{"UTF-16", "<\x00f\x00", "the character at offset 1 is not allowed in XML"},

@@ -329,6 +329,7 @@ func TestBodyThatFails(t *testing.T) {
 		s := stage.New(t, recovery.Options{})
 		response := serve(h.on(s, exchange.Options{}), h.request(io.MultiReader(strings.NewReader(h.body), iotest.ErrReader(errors.New("gone")))))
 		is.Equal(response.Code, 400)
+		is.Equal(strings.Contains(response.Body.String(), "did not arrive whole and in time"), h.name != "portal")
 		is.Equal(response.Header().Get("Connection"), "close")
 		is.Equal(len(s.Mails()), 0)
 	})
