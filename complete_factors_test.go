@@ -260,13 +260,16 @@ func TestFactorsOfATokenAndItsCode(t *testing.T) {
 func TestFactorsAreNotTold(t *testing.T) {
 	is := is.New(t)
 	w := newWorld(t, &recovery.Options{Approve: func(_ context.Context, _ recovery.Account, r recovery.CompleteRequest) error {
-		return errors.New("no answer for " + strings.ReplaceAll(r.Factor, " ", "") + strings.TrimSpace(r.Ticket) + strings.ReplaceAll(r.Code, "-", ""))
+		_, token, _ := strings.Cut(r.Token, "#token=")
+		return errors.New("no answer for " + strings.ReplaceAll(r.Factor, " ", "") + strings.TrimSpace(r.Ticket) + strings.ReplaceAll(r.Code, "-", "") + token)
 	}})
 	ticket, m := w.code("alice")
 	_, err := w.CompleteReset(w.ctx, recovery.CompleteRequest{
 		Ticket: " " + ticket + "\n", Code: m.Resets[0].Code, Password: goodPassword, Factor: "471 147"})
 	is.Equal(err.Error(), "recovery: approve: no answer for [redacted][redacted][redacted]")
 	is.Equal(fmt.Sprintf("%+v", recovery.CompleteRequest{Factor: "471147"}), "[redacted]")
+	_, err = w.CompleteReset(w.ctx, recovery.CompleteRequest{Token: "https://portal.example/reset#token=" + tokenOf(m), Password: goodPassword})
+	is.Equal(err.Error(), "recovery: approve: no answer for [redacted]")
 }
 
 // An error of Approve that says several things is a denial if it says that.
