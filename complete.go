@@ -120,7 +120,7 @@ func (c *completion) countAndRead(ctx context.Context) error {
 }
 
 func (c *completion) byCode() bool {
-	return c.request.Token == "" && c.request.Ticket+c.request.Code != ""
+	return c.request.Token == ""
 }
 
 // parse reads the token, or the code and its ticket.
