@@ -128,6 +128,7 @@ func (c *completion) parse() bool {
 	if !c.byCode() {
 		token, err := ParseToken(pasted(c.request.Token))
 		c.digest = token.Digest()
+		c.request.Token = token.Reveal() // for Approve
 		return err == nil
 	}
 	ticket, err := ParseToken(c.request.Ticket)
@@ -179,7 +180,7 @@ func (c *completion) find(ctx context.Context) error {
 // concurrent callers get no extra tries, and gives them back unless do failed.
 func (c *completion) try(ctx context.Context, charges Charges, do func() (failed bool, err error)) error {
 	err := c.bounded(ctx, func(ctx context.Context) error { return c.store.TakeLimits(ctx, c.now(), charges) })
-	if e, ok := errors.AsType[*LimitError](err); ok && e.Scope == ScopeToken { // a ticket's limit is told
+	if e, ok := errors.AsType[*LimitError](err); ok && e.Scope == ScopeToken { // a ticket's is told
 		return c.refuse(TokenTriedOut)
 	}
 	if err != nil {

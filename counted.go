@@ -16,12 +16,12 @@ const (
 	ScopeAccount Scope = "account" // of one client network
 	ScopeMailbox Scope = "mailbox"
 	ScopeTicket  Scope = "ticket" // of wrong codes
-	ScopeToken   Scope = "token"  // of denials and wrong second factors; no caller gets a LimitError of it
+	ScopeToken   Scope = "token"  // of denials and wrong factors; no caller gets a LimitError of it
 )
 
-// MaxTries is how many denials and wrong second factors the token and the code of one mail may have
-// together, and how many wrong codes a ticket may have within 15 minutes. Both are counted over all
-// clients and instances.
+// MaxTries is how many denials and wrong second factors the token and the code that one account has
+// in one mail may have together, and how many wrong codes a ticket may have within 15 minutes. Both
+// are counted over all clients and instances.
 const MaxTries = 5
 
 // approveCharges is one try of Options.Approve. Every is longer than any token lives, so a sixth
@@ -65,9 +65,9 @@ var priorityLimit = Limit{100, 5 * time.Minute}
 // resetRepeats is Charge.Repeat of a mailbox: a network that caused a recent mail causes another
 // only while fewer than resetRepeats are used up.
 //
-// With Limits.PerMailbox of {10, 6 minutes} the first mail for a network passes if fewer than 9
-// other networks asked within the hour that Limits.PerRequester remembers. Networks that caused a
-// mail before use up at most 2 of the 10, and the others one an hour each.
+// With Limits.PerMailbox of {10, 6 minutes} a network's first mail passes while fewer than 9 others
+// were mailed for within the hour that Limits.PerRequester remembers. Repeats use up at most 2 of
+// the 10; a first mail uses up one.
 const resetRepeats = 2
 
 // resetMailCharges are the limits of one mail with tokens to a mailbox, for a client network. They

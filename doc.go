@@ -34,8 +34,8 @@
 // cannot be used. [Hooks] get what the caller is not told.
 //
 // Nor does a caller learn anything from later mails. The worker has a number of places. A request
-// takes one for as long as a mail takes, whether or not a mail leaves, and is tried again when
-// mails have to be. So the time and order of other mails say nothing. What remains: a mail to a
+// holds one for as long as a recent mail took, even if no mail leaves, and is tried again if that
+// mail was. So the time and order of other mails say nothing. What remains: a mail to a
 // server that is much slower than most takes a place for longer, and a process that has just begun
 // knows no mails yet.
 //

@@ -23,8 +23,8 @@ type Hooks struct {
 
 	// Events that a stranger can cause in any number.
 	MailSent     func(JobEvent)   // the mail system accepted the mail
-	JobStarted   func(JobEvent)   // the first attempt at a request begins; a crash or a long hang before it may skip the event
-	JobThrottled func(JobEvent)   // over a limit of the account or mailbox, so nothing is mailed; see Err
+	JobStarted   func(JobEvent)   // the first attempt at a request begins; a crash may skip the event
+	JobThrottled func(JobEvent)   // over a limit of the account or mailbox: no mail; see Err
 	JobDropped   func(JobEvent)   // nothing to mail; see Reason
 	JobRetried   func(JobEvent)   // failed for now; see Err
 	LimitReached func(LimitEvent) // a caller got a *LimitError
@@ -46,7 +46,7 @@ type JobEvent struct {
 }
 
 // A ResetEvent is something that happened to a call of CompleteReset or CheckReset. It has no ID of
-// a request, because a token does not tell of which it is.
+// a request: most refused tokens lead to none.
 type ResetEvent struct {
 	redacted
 
@@ -73,12 +73,12 @@ type DropReason string
 const (
 	DropNoAccount    DropReason = "no_account"  // no account has the identifier
 	DropInactive     DropReason = "inactive"    // Account.Active is false
-	DropNoPassword   DropReason = "no_password" // Account.HasPassword is false, and Options.NoSignInMail is set
+	DropNoPassword   DropReason = "no_password" // no Account.HasPassword, and Options.NoSignInMail
 	DropUnverified   DropReason = "unverified"  // Account.EmailVerified is false
 	DropBadAddress   DropReason = "bad_address" // the stored address is malformed
-	DropPortal       DropReason = "portal"      // Portal.Allow said no, or the portal is gone or of another tenant
-	DropNamesake     DropReason = "namesake"    // several accounts match, and the request does not decide between them
-	DropSuperseded   DropReason = "superseded"  // the mail of a newer request of the same client network was accepted
+	DropPortal       DropReason = "portal"      // Portal.Allow said no, or it is gone or another tenant's
+	DropNamesake     DropReason = "namesake"    // several accounts match, and nothing decides between them
+	DropSuperseded   DropReason = "superseded"  // a newer request of the same network was mailed
 	DropTooOld       DropReason = "too_old"     // waited longer than Options.MaxRequestAge
 	DropTooManyFound DropReason = "too_many"    // there may be accounts beyond the first 1,000
 	DropNoUsername   DropReason = "no_username" // the address has accounts, but none has a user name

@@ -21,7 +21,7 @@ const overtaking = maxStoreTimeout
 // state does not change. The state of a key that is not stored is the zero time. An event older
 // than one that was counted before waits longer, by the difference.
 //
-// A state too far ahead to come from events at about now was made by a wrong clock. It counts as no
+// A state further ahead than Burst × Every and overtaking came from a wrong clock. It counts as no
 // state, and refuses nobody.
 func (l Limit) Take(tat, now time.Time) (next time.Time, wait time.Duration) {
 	return l.take(tat, now, l.Burst)

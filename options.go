@@ -22,8 +22,8 @@ type Options struct {
 
 	// TokenTTL is how long a token is valid: default 16 hours, from 1 minute to 24 hours.
 	TokenTTL time.Duration
-	// CodeTTL is how long a code is valid: default 15 minutes, which is the most, at least 1
-	// minute.
+	// CodeTTL is how long a code is valid, but never longer than TokenTTL: from 1 to 15 minutes,
+	// default 15.
 	CodeTTL time.Duration
 
 	// CanonicalUsername, if set, is used in place of the function [CanonicalUsername]: an
@@ -62,12 +62,15 @@ type Options struct {
 	// gets it. A token dies after MaxTries denials and wrong Factors, over all clients and
 	// instances; a missing Factor costs nothing.
 	//
-	// Of the handlers of this module only httpadapter.NewJSON has a field for a factor. The pages of
-	// package portal need one of your own in the place of "reset"; that package has an Example.
+	// Of the handlers of this module only httpadapter.NewJSON has a field for a factor. With
+	// package portal, replace its page "reset" by one of your own that has the field; it has an
+	// Example.
 	//
 	// Later steps may fail too: Policy.Check, a hash that waits for too long, the Store. Approve is
-	// then called again with the same token. So remember for a few minutes that a one-time factor
-	// was given, or the person needs another one.
+	// then called again with the same token. So remember for a few minutes, under a digest of
+	// request.Token or request.Ticket, that a one-time factor was given, or the person needs another
+	// one. Token is the bare token here, however it was pasted; it is "" with a code, which comes
+	// with its Ticket.
 	Approve func(ctx context.Context, account Account, request CompleteRequest) error
 
 	// OnReset, if set, is called after a password was reset, to end sessions and revoke API tokens.
@@ -104,8 +107,8 @@ type Options struct {
 	//
 	// A request takes a place for as long as a mail takes, in whole Ticks, even if no mail leaves.
 	// So Workers / (time of a mail, rounded up to Ticks) should not be less than the rate of
-	// Limits.Global. With the defaults and mails of one second, 36 places handle 28 requests a
-	// second, and Global lets 20 through.
+	// Limits.Global. A mail of one second takes 5 Ticks with the calls of the Store, so with the
+	// defaults 36 places handle 28 requests a second, and Global lets 20 through.
 	Workers int
 	// SendTimeout bounds the context of one call of Mailer.Send or OnReset: default 30 seconds,
 	// from 1 second to 10 minutes. Another worker takes over the jobs of a crashed one after 4
@@ -137,8 +140,8 @@ type Limits struct {
 	// that share the Store: default 500 at once, then one per 50 ms. See Options.Workers.
 	Global Limit
 
-	// CompletePerClient limits CompleteReset per client: default 20 at once, then one per 30
-	// seconds.
+	// CompletePerClient limits CompleteReset and CheckReset together, per client: default 20 at
+	// once, then one per 30 seconds.
 	CompletePerClient Limit
 
 	// PerAccount limits the tokens for one account and client network: default one a minute.
@@ -244,6 +247,10 @@ func (s *Service) Options() Options {
 	policy.Words = slices.Clone(policy.Words)
 	o.Policy = &policy
 	o.Portals = maps.Clone(o.Portals)
+	for name, p := range o.Portals {
+		p.Tenants = slices.Clone(p.Tenants)
+		o.Portals[name] = p
+	}
 	return o
 }
 

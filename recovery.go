@@ -76,16 +76,20 @@ func New(store Store, mailer Mailer, opts *Options) (*Service, error) {
 
 // A ResetRequest asks for a token by mail. Exactly one of Username and Email is set. It prints as
 // "[redacted]".
+//
+// Locale has BCP 47 tags with commas between them. From Accept-Language join the tags that
+// ParseAcceptLanguage of golang.org/x/text/language returns, and leave out "mul", which is how it
+// reads "*".
 type ResetRequest struct {
 	redacted
 
 	Username string
 	Email    string
 	Tenant   string     // whose accounts are meant, a text of up to 64 bytes; "" is a tenant, too
-	Code     bool       // the mail has a code to type, beside the token or link, for whoever holds Receipt.Ticket
-	Ticket   string     // Ticket of an earlier Receipt, or "". It is reused, so codes already mailed keep working
+	Code     bool       // the mail also has a code to type, for whoever holds Receipt.Ticket
+	Ticket   string     // of an earlier Receipt, or ""; reused, so that codes on their way still work
 	Portal   string     // name in Options.Portals, or ""
-	Locale   string     // BCP 47 tags that whoever asks reads, as "de-CH,fr", or ""; not a raw Accept-Language
+	Locale   string     // languages of whoever asks, as "de-CH,fr", or ""; not a raw Accept-Language
 	Client   netip.Addr // of whoever asks; all without one count as one client
 }
 
@@ -116,9 +120,8 @@ type Receipt struct {
 // A CompleteRequest sets a new password with a token, or with a code and the ticket of its request.
 // It prints as "[redacted]".
 //
-// Give Token and Code as they were pasted or typed. Of a whole link, also one that a mail filter
-// rewrote, only the token counts; white space, U+200B, U+FEFF and one pair of angle brackets do
-// not.
+// Give Token and Code as they were pasted or typed. A whole link works too, even one that a mail
+// filter rewrote. White space, U+200B, U+FEFF and one pair of angle brackets are ignored.
 type CompleteRequest struct {
 	redacted
 
@@ -132,11 +135,11 @@ type CompleteRequest struct {
 	Client   netip.Addr
 }
 
-// RequestReset has a token, or the link to a portal, mailed for every eligible account that the
-// user name or address means: one mail, to the address on file. It returns once the request is
-// stored. The answer, the calls of the Store and the time they take are the same whether the
-// account exists, does not, or may not be recovered. The answer is also the same if it was mailed
-// too often.
+// RequestReset has a token, or the link to a portal, mailed for each of at most ten eligible
+// accounts that the user name or address means: one mail, to the address on file. It returns once
+// the request is stored. The answer, the calls of the Store and the time they take are the same
+// whether the account exists, does not, or may not be recovered. The answer is also the same if it
+// was mailed too often.
 //
 // Errors: a [*FieldError] if the request is malformed, a [*LimitError], ctx's error, or the
 // Store's. Nothing is stored or mailed after one of the first two. The others may leave open
@@ -161,7 +164,8 @@ func (s *Service) RequestReset(ctx context.Context, r ResetRequest) (Receipt, er
 }
 
 // RetrieveUsername has the user names of all eligible accounts with the address mailed to it. It
-// promises and returns what [Service.RequestReset] does.
+// promises and returns what [Service.RequestReset] does. Of addresses that differ only in case the
+// one that was typed goes first, and alone: at sign-up, reuse the spelling that is stored.
 func (s *Service) RetrieveUsername(ctx context.Context, r UsernameRequest) (Receipt, error) {
 	return s.ask(ctx, Job{
 		Kind: JobUsernames, By: ByEmail, Identifier: r.Email,

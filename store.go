@@ -12,10 +12,11 @@ import (
 // package storetest checks them.
 //
 // Every method must be one transaction: it happens whole or not at all, and concurrent calls must
-// have the result of some order of them. Every method must be safe for concurrent use, must return
-// ctx's error soon after ctx ends, and must not read a clock, except in Now: calls bring the time,
-// in UTC and whole microseconds. A text of the Store must be kept byte for byte, whatever is in it.
-// An error must not contain an identifier, a digest or a hash. docs/store.md says where to begin.
+// have the same effect as if they ran one after another. Every method must be safe for concurrent
+// use, must return ctx's error soon after ctx ends, and must not read a clock, except in Now: calls
+// bring the time, in UTC and whole microseconds. A text of the Store must be kept byte for byte,
+// whatever is in it. An error must not contain an identifier, a digest or a hash. docs/store.md
+// says where to begin.
 type Store interface {
 	Accounts
 	Resets
@@ -100,7 +101,7 @@ type Queue interface {
 	// portal. In the same transaction it must delete the resets in outcome.Discard; give back
 	// outcome.Refund (Charges.Refund) and clear Charged, if the job's Charged is set; and, for each
 	// account in MailedAccountIDs, end as superseded every live reset of outcome.Requester whose
-	// request is older (see CreateResets), and remember that this one was mailed.
+	// request is older (see CreateResets), and mark the resets of this job as mailed.
 	Finish(ctx context.Context, outcome Outcome) error
 
 	// Purge deletes what is of no use any more: resets whose ExpiresAt is not after before, limits
@@ -135,7 +136,7 @@ type AccountQuery struct {
 
 	Tenant    string
 	By        IdentifierKind
-	Typed     string // as typed, white space trimmed; the same as Canonical for ByID
+	Typed     string // as typed, trimmed and in NFC; the same as Canonical for ByID
 	Canonical string // see CanonicalUsername, Options.CanonicalUsername and CanonicalEmail
 	Max       int
 }
@@ -269,7 +270,7 @@ type Job struct {
 	ID          string // UUID version 7
 	Kind        JobKind
 	By          IdentifierKind // of Identifier
-	Identifier  string         // as typed, or the address that a notice goes to; at most 254 bytes
+	Identifier  string         // trimmed and in NFC, or the address of a notice; at most 254 bytes
 	AccountID   string         // of a notice or call; "" otherwise
 	Tenant      string         // at most 64 bytes
 	Ticket      Digest         // of the ticket, if a code was asked for; the zero Digest otherwise

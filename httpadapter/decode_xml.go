@@ -17,9 +17,10 @@ import (
 // encoding/xml finds the tokens. decodeXML refuses what encoding/xml accepts but XML 1.0 or
 // Namespaces in XML 1.0 does not: anything beside the root element, a sloppy XML declaration,
 // duplicate attributes, attributes without space between them, undeclared prefixes, end tags of
-// another name, references outside the root element, and references to surrogates, which it turns
-// into U+FFFD. Comments, processing instructions, CDATA sections and DOCTYPE are XML, but no client
-// of this API needs them, and each has been used to show two parsers different documents.
+// another name, references outside the root element, and references to surrogates, which
+// encoding/xml turns into U+FFFD. Comments, processing instructions, CDATA sections and DOCTYPE are
+// XML, but no client of this API needs them, and each has been used to show two parsers different
+// documents.
 func decodeXML(body []byte, root, space string, fields []field) error {
 	clearFields(fields)
 	if err := checkText(body); err != nil {

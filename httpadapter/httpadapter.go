@@ -36,10 +36,10 @@
 //
 // Status 503 with Retry-After means that the same request may work later: the store failed or took
 // longer than Options.StoreTimeout of package recovery, too many passwords are being hashed, or
-// Options.Approve failed. Status 403 means that Approve denied the reset (recovery.ErrDenied), or
-// asks for a second factor (*recovery.ChallengeError). The two old formats have no field for one,
-// so their answers say only that one is needed. A *recovery.PasswordError of Approve, Policy.Check
-// or Hasher.Hash is told as one of the policy is.
+// Options.Approve, Policy.Check or the breach service failed. Status 403 means that Approve denied
+// the reset (recovery.ErrDenied), or asks for a second factor (*recovery.ChallengeError). The two
+// old formats have no field for one, so their answers say only that one is needed. A
+// *recovery.PasswordError of Approve, Policy.Check or Hasher.Hash is told as one of the policy is.
 //
 // Status 500 is a bug: a panic, or an Options.Tenant that returned what package recovery refuses.
 // The log says which.
@@ -53,9 +53,9 @@
 //
 // # Cross-site requests
 //
-// The handlers neither read nor set cookies, so another site's page has nothing to abuse but the
-// addresses of its visitors, by which limits are counted. So the pages of other origins are refused
-// with 403, except for those of Options.Origins.
+// The handlers neither read nor set cookies, so another site's page can only use up its visitors'
+// limits. Pages of other origins are refused with 403 all the same, except for those of
+// Options.Origins.
 package httpadapter
 
 import (
@@ -86,9 +86,9 @@ type Options struct {
 	// use the request's host or path, because the tenant only selects where accounts are looked up.
 	// It is not called for a completion, because a token belongs to one account.
 	//
-	// A tenant that package recovery refuses is the application's fault. So is one that the portal
-	// with the empty name does not serve, if the request names no portal. The answer is then 500,
-	// whoever is named, and the log has a line for it.
+	// A tenant that package recovery refuses is the application's fault. It is also at fault if a
+	// request names no portal, and the portal with the empty name does not serve the tenant. The
+	// answer is then 500, whoever is named, and the log has a line for it.
 	Tenant func(*http.Request) string
 
 	// BodyTimeout is how long a body may take to arrive: default 10 seconds. It replaces the
@@ -96,8 +96,8 @@ type Options struct {
 	// http.ResponseController can set; a middleware's ResponseWriter must have Unwrap.
 	BodyTimeout time.Duration
 
-	// Logger gets panics, faults of Tenant and, at most once a minute, errors of the store: default
-	// slog.Default().
+	// Logger gets panics, faults of Tenant and, at most once a minute each, errors of the store and
+	// requests refused as another site's: default slog.Default().
 	Logger *slog.Logger
 
 	// Origins are those of the pages that may call from elsewhere, such as

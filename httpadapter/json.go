@@ -19,7 +19,8 @@ var openAPI []byte
 
 // NewJSON returns a handler for a front end of one's own: a single-page or a mobile application.
 //
-//	POST  resets       {"username":"U"} or {"email":"E"}; may have "portal", "code":true and "ticket"
+//	POST  resets       {"username":"U"} or {"email":"E"};
+//	                   may have "portal", "code":true and "ticket"
 //	POST  usernames    {"email":"E"}
 //	POST  completions  {"token":"T","password":"P"} or {"ticket":"K","code":"C","password":"P"};
 //	                   may have "username" and "factor"
@@ -29,8 +30,8 @@ var openAPI []byte
 // The two kinds of requests are answered with 202, a completion with 204. Errors are problems of
 // RFC 9457 (application/problem+json), whose types end in:
 //
-//	400  malformed     not the JSON that is asked for, or a field is missing, superfluous or invalid
-//	403  challenge     Options.Approve of package recovery wants a second factor: send it as "factor"
+//	400  malformed     not the JSON asked for, or a field is missing, superfluous or invalid
+//	403  challenge     Options.Approve of package recovery wants a second factor: send "factor"
 //	403  denied        Options.Approve denied the reset
 //	403  cross-site    a page of an origin that is not in Options.Origins sent the request
 //	404  not-found     another path
@@ -42,7 +43,7 @@ var openAPI []byte
 //	429  limit         over a limit, with Retry-After
 //	429  ticket        too many wrong codes: ask without the ticket
 //	500  internal      a bug, here or in the application; the log has it
-//	503  unavailable   the store, hashing or Options.Approve failed, with Retry-After
+//	503  unavailable   the store, hashing or a function of the application failed; Retry-After
 //
 // The pages of Options.Origins are answered as CORS asks. No cookie is read or set.
 func NewJSON(svc *recovery.Service, opts *Options) (http.Handler, error) {

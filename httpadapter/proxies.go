@@ -15,7 +15,8 @@ import (
 // one with addresses. Name only one that each of your proxies sets or extends: what a proxy does
 // not touch is the client's own invention.
 //
-//	httpadapter.Options{ClientAddr: httpadapter.TrustedProxies("X-Forwarded-For", netip.MustParsePrefix("10.0.0.0/8"))}
+//	proxies := netip.MustParsePrefix("10.0.0.0/8")
+//	httpadapter.Options{ClientAddr: httpadapter.TrustedProxies("X-Forwarded-For", proxies)}
 //
 // The header is read from its end, where the nearest proxy wrote. Addresses of proxies are passed
 // over, and the first other one is the client's. A request that comes from no proxy has the address

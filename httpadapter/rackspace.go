@@ -25,20 +25,21 @@ const (
 //
 // Bodies are JSON or XML. They must have the Content-Type application/json or application/xml, with
 // no parameter but charset=utf-8. Answers are XML if the path ends in ".xml", or if it has no
-// suffix and Accept prefers application/xml; all others are JSON. forgot-pwd answers 204 for every
-// well-formed request. A portal must be one of Options.Portals of package recovery.
+// suffix and Accept prefers application/xml; all others are JSON. forgot-pwd answers every accepted
+// request with 204. A portal must be one of Options.Portals of package recovery.
 //
 //	400  badRequest            not the document that is asked for, or against the password policy
 //	401  unauthorized          the token in X-Auth-Token cannot be used, whatever the reason
-//	403  forbidden             Options.Approve denied the reset, or asks for a second factor; or a page
-//	                           of another origin calls
+//	403  forbidden             Options.Approve denied the reset or asks for a second factor; or a
+//	                           page of another origin calls
 //	404  itemNotFound          another path
 //	405  methodNotAllowed      another method
 //	406  (no body)             neither JSON nor XML is acceptable
 //	413  overLimit             over a limit, with retryAt and Retry-After; or body too large
 //	415  unsupportedMediaType  another Content-Type or a Content-Encoding
 //	500  identityFault         a bug, here or in the application; the log has it
-//	503  serviceUnavailable    the store, the hashing or Options.Approve failed, with Retry-After
+//	503  serviceUnavailable    the store, hashing or a function of the application failed, with
+//	                           Retry-After
 func NewRackspace(svc *recovery.Service, opts *Options) (http.Handler, error) {
 	h, err := opts.handler(svc)
 	if err != nil {

@@ -24,13 +24,13 @@ const (
 //	400  SYNTAX   INVALID_PASSWORD  against the policy; error_description lists the reasons' names
 //	400  SYNTAX   INVALID_TOKEN     the token cannot be used, whatever the reason
 //	403  UNAUTH   CHALLENGE         Options.Approve of package recovery asks for a second factor
-//	403  UNAUTH                     Options.Approve denied the reset, or a page of another origin calls
+//	403  UNAUTH                     denied by Options.Approve, or a page of another origin calls
 //	404  SYNTAX                     another path
 //	405  SYNTAX                     another method
 //	413  LIMIT                      body too large
 //	429  SYSTEM   RATE_EXCEEDED     over a limit, with Retry-After
 //	500  SYSTEM                     a bug, here or in the application; the log has it
-//	503  SYSTEM   SERVICE_UNAVAILABLE  the store, hashing or Options.Approve failed, with Retry-After
+//	503  SYSTEM   SERVICE_UNAVAILABLE  the store, hashing or the application failed; Retry-After
 //
 // A bad token is not 401 NOAUTH. That means "not logged in": clients log in and repeat the call.
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -18,7 +19,14 @@ import (
 	"example.com/recovery/store/memstore"
 )
 
-// The script takes the token out of the link, as no server sees that part of a URL.
+// resetScript takes the token out of the link, as no server sees that part of a URL.
+const resetScript = `
+const token = /^#token=(.+)$/.exec(location.hash)?.[1];
+if (token) {
+	document.querySelector("[name=token]").value = token;
+	history.replaceState(null, "", location.pathname);
+}`
+
 var resetPage = template.Must(template.New("").Parse(`<!doctype html>
 <title>Choose a new password</title>
 <form method="post">
@@ -82,6 +90,10 @@ func Example_secondFactor() {
 		}
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /static/reset.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		_, _ = io.WriteString(w, resetScript)
+	})
 	mux.Handle("/recover/", pages)
 	mux.Handle("/recover/reset", http.NewCrossOriginProtection().Handler(http.HandlerFunc(reset)))
 

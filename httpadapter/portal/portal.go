@@ -40,7 +40,7 @@
 //	429  over a limit, with Retry-After
 //	500  a panic, or Options.Tenant returned what package recovery refuses
 //	503  may work later, with Retry-After: the store failed or took too long, too many passwords are
-//	     being hashed, or Options.Approve failed without denying
+//	     being hashed, or Options.Approve, Policy.Check or the breach service failed
 //
 // Statuses 400, 404, 405, 413 and 415 are for requests that no browser sends by itself. For a form
 // with other fields, a line at the level Debug names those that the page has.
@@ -63,7 +63,7 @@
 // application. A reason of the application (recovery.PasswordReason) is shown with its own text, in
 // one language.
 //
-// With JavaScript a script of 7 kB moves the token from the address bar into the form, keeps it in
+// With JavaScript a script of 8 kB moves the token from the address bar into the form, keeps it in
 // the tab's session storage until it was used, and shows which rules a password meets. It never
 // submits a form by itself, so programs that follow links in mails do no harm.
 //
@@ -73,8 +73,9 @@
 // same, byte for byte, whoever it names, even an account of another tenant. Status 429 is about the
 // callers, never about a person who was mailed too often. A page repeats nothing of a request but
 // the name and the address that were typed, in their own fields. No token appears in a URL that is
-// sent, in an answer, a redirect or the log. The language of a page depends on Accept-Language
-// alone, and its mails are requested in the same language.
+// sent, in an answer, a redirect or the log, with one exception: where a mail program encoded the
+// "#", the request has it in its path, and the redirect in its fragment. The language of a page
+// depends on Accept-Language alone, and its mails are requested in the same language.
 //
 // # Other sites
 //
@@ -160,11 +161,15 @@ type Options struct {
 	//
 	// A tenant that package recovery refuses, or that Portal does not serve, is the application's
 	// fault. The answer is then 500, whoever is named, and the log has a line for it.
+	//
+	// For links to each tenant's own host, make one recovery.Portal and one New for each. Request.Host
+	// has the port if it is not the default one.
 	Tenant func(*http.Request) string
 
 	// Origins are those of the pages, such as "https://example.com", if a proxy changes the Host
-	// header; default the request's own host. Without them browsers that send no Sec-Fetch-Site, as
-	// all do where the pages are not on https, are refused with 403.
+	// header; default the request's own host. If a proxy changes it and Origins is empty, forms of
+	// browsers that send no Sec-Fetch-Site are refused with 403. Over plain http no browser sends
+	// it.
 	Origins []string
 
 	// BodyTimeout is how long a form may take to arrive: default 10 seconds. It replaces the

@@ -41,8 +41,8 @@ func (e *databaseError) Error() string {
 
 func (e *databaseError) Unwrap() error { return e.err }
 
-// hideInBegin is for BEGIN, before which nothing was done. It says why there is no connection. The
-// driver's own text may contain hosts, users and even a password.
+// hideInBegin is for errors of BEGIN, when no statement has run yet. It says why there is no
+// connection. The driver's own text may contain hosts, users and even a password.
 func hideInBegin(err error) error {
 	if code(err) != "" {
 		return err // the server answered

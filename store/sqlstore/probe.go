@@ -28,7 +28,7 @@ func (p *probe) result() error {
 }
 
 // refusal makes a call and returns the database's error, if any. The transaction can be used after
-// it.
+// it, unless the error sets p.broken.
 func (p *probe) refusal(call func() error) error {
 	if p.broken != nil {
 		return p.broken

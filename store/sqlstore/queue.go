@@ -181,7 +181,8 @@ func (s *Store) Finish(ctx context.Context, o recovery.Outcome) error {
 	})
 }
 
-// Purge implements [recovery.Queue]. Like Enqueue it locks limits before jobs.
+// Purge implements [recovery.Queue]. It locks in an order of its own: limits, resets,
+// jobs.
 func (s *Store) Purge(ctx context.Context, before, ahead time.Time, max int) (int, error) {
 	b, a := before.UnixMicro(), ahead.UnixMicro()
 	return writing(ctx, s, func(ctx context.Context, w *writeTx) (n int, _ error) {

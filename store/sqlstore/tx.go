@@ -25,7 +25,7 @@ func (s *Store) read(ctx context.Context, f func(txn) error) error {
 	return s.transact(ctx, opts, f)
 }
 
-// transact runs f in a transaction, and in a new one if that lost to another.
+// transact runs f in a transaction, and retries it in a new one after a conflict.
 func (s *Store) transact(ctx context.Context, opts *sql.TxOptions, f func(txn) error) error {
 	for attempt := 1; ; attempt++ {
 		err := s.once(ctx, opts, f)

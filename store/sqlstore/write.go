@@ -30,8 +30,9 @@ type call struct {
 	verdict error // a refusal, or nil
 }
 
-// A verdict is a refusal to return: limit reached, lease lost, token dead. Nothing failed, so the
-// rest of the batch is committed. A call that ends with one must have written nothing.
+// A verdict is a refusal that the caller gets as its error: limit reached, lease lost, token dead.
+// Nothing failed, so the rest of the batch is committed. A call that ends with one must have
+// written nothing.
 type verdict struct{ error }
 
 func (v verdict) Unwrap() error { return v.error }
@@ -88,7 +89,7 @@ var readCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 // runCalls makes the calls in one transaction.
 func (s *Store) runCalls(ctx context.Context, calls []*call) error {
 	var opts *sql.TxOptions
-	if s.dialect == PostgreSQL { // MySQL's writes and locking reads see the latest state at every level
+	if s.dialect == PostgreSQL { // MySQL's locking reads see the latest state at every level
 		opts = readCommitted
 	}
 	err := s.transact(ctx, opts, func(tx txn) error { return s.makeCalls(ctx, tx, calls) })
@@ -142,8 +143,8 @@ func (s *Store) makeCalls(ctx context.Context, tx txn, calls []*call) error {
 	return w.flush(ctx)
 }
 
-// runIn makes the call within a transaction. It has the context of its own caller: what runs may
-// be the application's code.
+// runIn makes the call within a transaction. It runs with the context of its own caller,
+// because it may run the application's code.
 func (c *call) runIn(ctx context.Context, w *writeTx) error {
 	own, cancel := context.WithCancel(c.ctx)
 	defer cancel()

@@ -183,7 +183,7 @@ func (b *Base) ClassifyAndLog(ctx context.Context, err error, isInput func(field
 		if isInput(e.Field) {
 			return BadField, 0
 		}
-		b.Logger.Error(b.name+": the application's part of a request is not valid", "error", err.Error())
+		b.Logger.Error(b.name+": the application's part of a request is not valid; see Options.Tenant and the portal's Tenants", "error", err.Error())
 		return AppFault, 0
 	}
 	if e, ok := errors.AsType[*recovery.LimitError](err); ok {
