@@ -78,7 +78,7 @@ func (p *probe) accounts(a Accounts, hashLength int, warn func(string)) {
 	if !ok || p.broken != nil {
 		return
 	}
-	err := checker.Check(context.WithValue(p.ctx, serverChecked{}, true), p.tx, hashLength, warn)
+	err := checker.Check(context.WithValue(p.ctx, serverChecked{}, p.d), p.tx, hashLength, warn)
 	switch {
 	case err == nil:
 	case lostToAnother(err), p.ctx.Err() != nil:

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// serverChecked is the key of a context for a Checker: the Store has reported faults of the server.
+// serverChecked is the key of a context for a Checker. Its value is the dialect for which the Store
+// has reported the faults of the server.
 type serverChecked struct{}
 
 // server checks the kind and version of the database, and reports whether it has the dialect.
@@ -18,7 +19,7 @@ func (p *probe) server() bool {
 		return false
 	}
 	fault := p.fault
-	if p.ctx.Value(serverChecked{}) != nil {
+	if p.ctx.Value(serverChecked{}) == p.d {
 		fault = func(string, ...any) {}
 	}
 	if len(a.rows) == 0 {
