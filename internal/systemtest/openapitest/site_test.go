@@ -70,8 +70,8 @@ func (s *site) serve(t *testing.T, d *document) (base string) {
 			status: response.Code, answerHeader: response.Header(), answer: response.Body.String(),
 		}
 		request, answer := d.faults(e)
-		if (len(request) > 0) != (e.status == 400) || len(answer) > 0 {
-			t.Errorf("%s %s: %d: %s%s", e.method, e.path, e.status, explain(request), explain(answer))
+		if (request != nil) != (e.status == 400) || answer != nil {
+			t.Errorf("%s %s: %d: %v, %v", e.method, e.path, e.status, request, answer)
 		}
 		for name, values := range response.Header() {
 			w.Header()[name] = values
