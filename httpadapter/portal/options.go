@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -24,8 +25,12 @@ func (o *Options) settings(core *recovery.Options) (s Options, faults []error) {
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("portal: Options."+format, args...))
 	}
-	if _, ok := core.Portals[s.Portal]; s.Portal != "" && !ok {
+	p, ok := core.Portals[s.Portal]
+	if s.Portal != "" && !ok {
 		fault("Portal must be a name in Options.Portals of package recovery, is %q", s.Portal)
+	}
+	if s.Tenant == nil && len(p.Tenants) > 0 && !slices.Contains(p.Tenants, "") {
+		fault("Tenant must be set, as the portal %q is for the tenants %q", s.Portal, p.Tenants)
 	}
 	if s.Application == "" {
 		s.Application = core.Application

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"log/slog"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 
 	"example.com/recovery"
 	"example.com/recovery/httpadapter/internal/stage"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
@@ -37,6 +39,25 @@ func TestNilOptions(t *testing.T) {
 
 	_, err = New(nil, nil)
 	is.Equal(err.Error(), "portal: the Service must not be nil")
+}
+
+// A portal that these pages cannot serve is told at start.
+func TestPortalsThatDoNotFit(t *testing.T) {
+	is := is.New(t)
+	log := &spy.Log{}
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	svc, err := recovery.New(memstore.New(), &mailertest.Recorder{}, &recovery.Options{Logger: logger, Portals: map[string]recovery.Portal{
+		"acme": {URL: "https://acme.example/recover/", Tenants: []string{"acme"}}, "all": {URL: "https://acme.example/recover/reset", Tenants: []string{"", "acme"}},
+	}})
+	is.NoErr(err)
+	_, err = New(svc, &Options{Portal: "acme", Logger: logger})
+	is.Equal(err.Error(), `portal: Options.Tenant must be set, as the portal "acme" is for the tenants ["acme"]`)
+	_, err = New(svc, &Options{Portal: "all", Logger: logger})
+	is.NoErr(err)
+	is.Equal(log.String(), "")
+	_, err = New(svc, &Options{Portal: "acme", Logger: logger, Tenant: func(*http.Request) string { return "acme" }})
+	is.NoErr(err)
+	is.True(strings.Contains(log.String(), "does not end in /reset"))
 }
 
 // What package recovery takes for a name, the pages do too.

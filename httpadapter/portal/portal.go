@@ -90,6 +90,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/text/language"
@@ -210,6 +211,9 @@ func New(svc *recovery.Service, opts *Options) (http.Handler, error) {
 	tags := make([]language.Tag, len(locales))
 	for i, l := range locales {
 		tags[i] = l.tag
+	}
+	if p, ok := core.Portals[o.Portal]; ok && !strings.HasSuffix(p.URL, "/reset") {
+		base.Logger.Warn("portal: the URL of Options.Portals of package recovery does not end in /reset, the page that takes the token", "portal", o.Portal)
 	}
 	h.matcher = language.NewMatcher(tags)
 	h.rules = core.Policy.Rules()

@@ -153,7 +153,9 @@ func meaning(code string) string {
 		return "the data is locked by another connection"
 	case "40001", "40P01", "MySQL 1213", "MySQL 1020":
 		return "it conflicted with another transaction"
-	case "18", "MySQL 1366", "MySQL 1406":
+	case "22001", "18", "MySQL 1406":
+		return "a value does not fit its column; for a password hash, HashLength and Hasher must agree"
+	case "MySQL 1366":
 		return "a value does not fit"
 	case "19", "MySQL 1062", "MySQL 1451", "MySQL 1452":
 		return "a constraint forbids it"
