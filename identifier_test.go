@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/matryer/is"
@@ -320,9 +321,12 @@ func TestFirstAndLastCharacters(t *testing.T) {
 func TestOwnCanonicalUsername(t *testing.T) {
 	is := is.New(t)
 	special := map[string]string{"longest": strings.Repeat("x", 254), "long": strings.Repeat("x", 255), "invalid": "\xff", "invisible": "\u200b"}
+	var mu sync.Mutex // the worker folds, too
 	var seen []string
 	fold := func(s string) string {
+		mu.Lock()
 		seen = append(seen, s)
+		mu.Unlock()
 		if name, ok := special[s]; ok {
 			return name
 		}
