@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/matryer/is"
-
 	"example.com/recovery"
 	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
@@ -58,7 +56,9 @@ func New(t *testing.T, core recovery.Options) *Stage {
 	}
 	var err error
 	s.Service, err = recovery.New(spy.Before(s.Users, s.broken), &s.Mail, &core)
-	is.New(t).NoErr(err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 
@@ -75,7 +75,9 @@ func (s *Stage) Mails() []recovery.Message {
 	s.T.Helper()
 	before := len(s.Mail.Messages())
 	_, err := s.Deliver(s.T.Context())
-	is.New(s.T).NoErr(err)
+	if err != nil {
+		s.T.Fatal(err)
+	}
 	return s.Mail.Messages()[before:]
 }
 
@@ -91,13 +93,16 @@ func (s *Stage) Recipients() (to []string) {
 // Token returns the token of a mail to username.
 func (s *Stage) Token(username string) string {
 	s.T.Helper()
-	is := is.New(s.T)
-	is.NoErr(spy.Err(s.RequestReset(s.T.Context(), recovery.ResetRequest{Username: username})))
+	if _, err := s.RequestReset(s.T.Context(), recovery.ResetRequest{Username: username}); err != nil {
+		s.T.Fatal(err)
+	}
 	token := ""
 	for _, m := range s.Mails() { // also notices of what came before
 		token = cmp.Or(token, spy.Token(m))
 	}
-	is.True(token != "") // a token must be mailed
+	if token == "" {
+		s.T.Fatal("no token was mailed")
+	}
 	return token
 }
 
