@@ -98,12 +98,12 @@ func (c *completion) checkText(context.Context) error {
 // countAndRead counts the call against its client's limit, and reads its token or code.
 func (c *completion) countAndRead(ctx context.Context) error {
 	r := &c.request
+	r.Token = pasted(r.Token)
 	// An application may clean a secret before it quotes it in an error: those forms are secret
 	// too.
 	for _, secret := range []string{r.Password, r.Token, r.Ticket, r.Code, r.Factor} {
 		c.secrets = append(c.secrets, secret, normal.Trim(secret), strings.Join(strings.Fields(secret), ""))
 	}
-	c.secrets = append(c.secrets, pasted(r.Token))
 	c.clock.sync(ctx)
 	r.Client = c.client(r.Client)
 	if limits := &c.opts.Limits; !limits.InsecureOff {
@@ -126,9 +126,8 @@ func (c *completion) byCode() bool {
 // parse reads the token, or the code and its ticket.
 func (c *completion) parse() bool {
 	if !c.byCode() {
-		token, err := ParseToken(pasted(c.request.Token))
+		token, err := ParseToken(c.request.Token)
 		c.digest = token.Digest()
-		c.request.Token = token.Reveal() // for Approve
 		return err == nil
 	}
 	ticket, err := ParseToken(c.request.Ticket)

@@ -23,7 +23,7 @@ type Hooks struct {
 
 	// Events that a stranger can cause in any number.
 	MailSent     func(JobEvent)   // the mail system accepted the mail
-	JobStarted   func(JobEvent)   // the first attempt at a request begins; a crash may skip the event
+	JobStarted   func(JobEvent)   // the first attempt begins; a crash may skip the event
 	JobThrottled func(JobEvent)   // over a limit of the account or mailbox: no mail; see Err
 	JobDropped   func(JobEvent)   // nothing to mail; see Reason
 	JobRetried   func(JobEvent)   // failed for now; see Err

@@ -68,9 +68,9 @@ type Options struct {
 	//
 	// Later steps may fail too: Policy.Check, a hash that waits for too long, the Store. Approve is
 	// then called again with the same token. So remember for a few minutes, under a digest of
-	// request.Token or request.Ticket, that a one-time factor was given, or the person needs another
-	// one. Token is the bare token here, however it was pasted; it is "" with a code, which comes
-	// with its Ticket.
+	// request.Token or request.Ticket, that a one-time factor was given, or the person needs
+	// another one. Token is the bare token here, however it was pasted; it is "" with a code, which
+	// comes with its Ticket.
 	Approve func(ctx context.Context, account Account, request CompleteRequest) error
 
 	// OnReset, if set, is called after a password was reset, to end sessions and revoke API tokens.

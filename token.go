@@ -52,8 +52,8 @@ func ParseToken(text string) (Token, error) {
 	return Token{box: &tokenBox{&buf}}, nil
 }
 
-// tokenInLink finds the token in a link, and in what filters of mail make of one: Outlook and Google
-// encode the link once or twice into another, Proofpoint writes "-23" or "*" for "#".
+// tokenInLink finds the token in a link, and in what filters of mail make of one: Outlook and
+// Google encode the link once or twice into another, Proofpoint writes "-23" or "*" for "#".
 var tokenInLink = regexp.MustCompile(`(?:#|%23|%2523|-23|\*)token(?:=|%3[Dd]|%253[Dd]|-3D)([a-z2-7]+)`)
 
 // pasted returns the token in what people paste: the token or the whole link. White space of every

@@ -15,11 +15,12 @@ import (
 	"example.com/recovery"
 	"example.com/recovery/httpadapter"
 	"example.com/recovery/httpadapter/portal"
+	"example.com/recovery/internal/spy"
 	"example.com/recovery/mailer/mailertest"
 	"example.com/recovery/store/memstore"
 )
 
-const liveToken = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
+const liveToken = spy.TokenText
 
 // The entries through which the Service is called, as the fuzz targets see them: each with a
 // recorder of what the Service was asked for.

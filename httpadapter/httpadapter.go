@@ -25,9 +25,9 @@
 //
 // A caller learns what package recovery reveals, and nothing more. A request for a reset or for
 // user names gets the same answer, byte for byte, whoever it names, even an account of another
-// tenant. No answer repeats a value of the request, except the user name in Rackspace's X-User-Name
-// header, which that format requires. A panic or an error of the store becomes a generic answer.
-// The log has the details, without tokens, passwords and addresses.
+// tenant. No answer repeats a value of the request, except the ticket in NewJSON and the user name
+// in Rackspace's X-User-Name header, which that format requires. A panic or an error of the store
+// becomes a generic answer. The log has the details, without tokens, passwords and addresses.
 //
 // Status 429 depends on the callers only: on the client's networks, or on all clients together. No
 // answer reveals that a person was mailed too often.

@@ -209,8 +209,8 @@ func (j *jsonAPI) complete(r *http.Request, fields []field) exchange.Reply {
 	case ticket.set != code.set || token.set == ticket.set:
 		return malformed("either token, or ticket and code must be given")
 	}
-	for _, f := range fields[:5] {
-		if f.set && f.value == "" && f.name != "password" {
+	for _, f := range []field{token, ticket, code, username} {
+		if f.set && f.value == "" {
 			return malformed(f.name + " must not be empty")
 		}
 	}

@@ -3,52 +3,19 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/matryer/is"
+
+	"example.com/recovery/internal/npm"
 )
 
-// anxVersion is the version of anx-api, the client that Xandr published. Its dependencies are those
-// that npm chose on the day anxDay.
-const (
-	anxVersion = "8.2.1"
-	anxDay     = "2026-11-01"
-)
-
-// anxModules returns the folder that has anx-api. The first time, npm installs it into the user's
-// cache.
-var anxModules = sync.OnceValues(func() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	cache = filepath.Join(cache, "recovery-tools")
-	dir := filepath.Join(cache, "anx-api-"+anxVersion+"-"+anxDay)
-	modules := filepath.Join(dir, "node_modules")
-	if _, err := os.Stat(modules); err == nil {
-		return modules, nil
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	temp, err := os.MkdirTemp(cache, "npm")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(temp)
-	npm := exec.Command("npm", "install", "--prefix", temp, "--before", anxDay,
-		"--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "anx-api@"+anxVersion)
-	if out, err := npm.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm: %w: %.500s", err, out)
-	}
-	return modules, os.Rename(temp, dir)
-})
+// badToken is what both formats say of a token that cannot be used.
+const badToken = "the token cannot be used: it is wrong, used, expired, replaced by a newer one, or another user's"
 
 // made is what a client made of an answer.
 type made struct {
@@ -65,8 +32,6 @@ type made struct {
 // client starts a program of testdata, which makes calls with a client that others wrote, and
 // returns what makes a call. If something is missing the test is skipped, or fails where everything
 // must be there.
-const badToken = "the token cannot be used: it is wrong, used, expired, replaced by a newer one, or another user's"
-
 func (p *process) client(name string, find func() (*exec.Cmd, error)) func(call any) made {
 	p.t.Helper()
 	is := is.New(p.t)
@@ -109,7 +74,7 @@ func (p *process) xandr() func(method string, body map[string]string) made {
 		if err != nil {
 			return nil, err
 		}
-		modules, err := anxModules()
+		modules, err := npm.Modules("anx-api@8.2.1")
 		if err != nil {
 			return nil, err
 		}

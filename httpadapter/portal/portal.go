@@ -163,8 +163,8 @@ type Options struct {
 	// A tenant that package recovery refuses, or that Portal does not serve, is the application's
 	// fault. The answer is then 500, whoever is named, and the log has a line for it.
 	//
-	// For links to each tenant's own host, make one recovery.Portal and one New for each. Request.Host
-	// has the port if it is not the default one.
+	// For links to each tenant's own host, make one recovery.Portal and one New for each.
+	// Request.Host has the port if it is not the default one.
 	Tenant func(*http.Request) string
 
 	// Origins are those of the pages, such as "https://example.com", if a proxy changes the Host

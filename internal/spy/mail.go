@@ -18,7 +18,8 @@ func Token(m recovery.Message) string {
 	return m.Resets[0].Token.Reveal()
 }
 
-// TokenText is the token of the first account of a Message; LinkStart is what its link begins with.
+// TokenText is a well-formed token, which the first account of a Message has; LinkStart begins its
+// link.
 const (
 	TokenText = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
 	LinkStart = "https://app.example.com/reset#"

@@ -9,8 +9,8 @@ import (
 	"example.com/recovery/store/sqlstore"
 )
 
-// Files for golang-migrate, or for psql. The program is run once for each version of the package, and
-// the files are checked in.
+// Files for golang-migrate, or for psql. The program is run once for each version of the package,
+// and the files are checked in.
 func ExampleWriteMigrations() {
 	dir, err := os.MkdirTemp("", "recovery")
 	if err != nil {

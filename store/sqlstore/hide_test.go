@@ -108,7 +108,8 @@ func TestCodesInWords(t *testing.T) {
 		"starting or stopping":    {"57P01", "57P02", "57P03", "MySQL 1053"},
 		"cancelled":               {"57014", "9", "MySQL 1317", "MySQL 1969", "MySQL 3024"},
 		"lost or refused":         {"08006", "08P01", "MySQL 1927"},
-		"a value does not fit":    {"22001", "18", "MySQL 1406"},
+		"a value does not fit":    {"22003", "MySQL 1366"},
+		"HashLength and Hasher":   {"22001", "18", "MySQL 1406"},
 		"a constraint forbids it": {"23505", "19", "MySQL 1062", "MySQL 1451"},
 	} {
 		for _, c := range codes {

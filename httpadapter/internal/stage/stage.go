@@ -18,7 +18,7 @@ import (
 
 const (
 	Password = "superSecurePassw0rd!"
-	NoToken  = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa" // well-formed, and nobody's
+	NoToken  = spy.TokenText // well-formed, and nobody's
 )
 
 // A Stage is a Service with everything around it at hand.

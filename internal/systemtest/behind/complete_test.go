@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/recovery"
+	"example.com/recovery/internal/spy"
 )
 
 // Attacks on the completion of a reset.
@@ -65,7 +66,7 @@ func TestAttack_S86_TakeoverInAFlood(t *testing.T) {
 	const before, after = 3000, 1000
 	for _, flood := range []struct{ name, token string }{
 		{"malformed", "no token"},
-		{"unknown", "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"},
+		{"unknown", spy.TokenText},
 	} {
 		t.Run(flood.name, func(t *testing.T) {
 			inRig(t, recovery.Options{}, func(r *rig) {

@@ -4,24 +4,22 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-)
 
-const axeVersion = "4.14.1"
+	"example.com/recovery/internal/npm"
+)
 
 // axeScript returns axe-core.
 var axeScript = sync.OnceValues(func() (string, error) {
 	path := os.Getenv("RECOVERY_AXE")
 	if path == "" {
-		path = filepath.Join(".cache", "axe-core-"+axeVersion+".min.js")
-		if _, err := os.Stat(path); err != nil {
-			if err := fetchAxe(path); err != nil {
-				return "", fmt.Errorf("axe-core was not found: set RECOVERY_AXE or install npm: %w", err)
-			}
+		modules, err := npm.Modules("axe-core@4.14.1")
+		if err != nil {
+			return "", fmt.Errorf("axe-core was not found: set RECOVERY_AXE or install npm: %w", err)
 		}
+		path = filepath.Join(modules, "axe-core", "axe.min.js")
 	}
 	script, err := os.ReadFile(path)
 	if err == nil && !strings.Contains(string(script), "axe") {
@@ -29,27 +27,6 @@ var axeScript = sync.OnceValues(func() (string, error) {
 	}
 	return string(script), err
 })
-
-func fetchAxe(path string) error {
-	dir, err := os.MkdirTemp("", "recovery-axe")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	npm := exec.Command("npm", "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "axe-core@"+axeVersion)
-	npm.Dir = dir
-	if out, err := npm.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm: %w: %.500s", err, out)
-	}
-	script, err := os.ReadFile(filepath.Join(dir, "node_modules", "axe-core", "axe.min.js"))
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, script, 0o644)
-}
 
 type violation struct {
 	ID, Help string

@@ -30,7 +30,7 @@ import (
 
 const (
 	newPassword = "New-passw0rd-2"
-	noToken     = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa" // well-formed, and nobody's
+	noToken     = spy.TokenText // well-formed, and nobody's
 )
 
 // A site is the pages in this process, with access to everything around them.

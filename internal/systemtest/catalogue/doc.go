@@ -3,10 +3,10 @@
 //
 // The stores are memstore, SQLite, PostgreSQL and MariaDB, found as package databases of
 // internal/systemtest/dbtest says. The entries are the Service itself, the Xandr format,
-// Rackspace's JSON and XML, the JSON of NewJSON, and the pages of the portal. The mails of the Service itself have
-// codes, and what must hold for a token is tested with its code, too. A request is driven to its
-// end by hand (Service.Deliver), by a clock that the test sets, so nothing sleeps and nothing
-// depends on the speed of a machine.
+// Rackspace's JSON and XML, the JSON of NewJSON, and the pages of the portal. The mails of the
+// Service itself have codes, and what must hold for a token is tested with its code, too. A request
+// is driven to its end by hand (Service.Deliver), by a clock that the test sets, so nothing sleeps
+// and nothing depends on the speed of a machine.
 //
 // # Rows
 //
@@ -57,5 +57,6 @@
 // step; in S26 a user name; in S30 a path; in S31 a password, and want are the reasons; in S45 the
 // text of an error; in S46 what happens to the account; in S47 and S48 how long. In passwords.jsonl
 // value is a password (S80, S81 with the hash in body), a stored hash (S83), or a text that gets
-// into a log (S84). Wants beside the outcomes: "refused" is any of malformed, weak password, bad token, media type and too large.
+// into a log (S84). Wants beside the outcomes: "refused" is any of malformed, weak password, bad
+// token, media type and too large.
 package catalogue

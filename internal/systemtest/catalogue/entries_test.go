@@ -165,16 +165,11 @@ func (s *site) over(format string) *entry {
 	}
 	send := func(call string, pairs ...string) answer { return e.send(call, formats.Body(format, call, pairs...)) }
 	switch format {
-	case formats.Xandr:
+	case formats.Xandr, formats.Own:
 		e.byName = func(name string) answer { return send("reset", "username", name) }
-		e.names = func(email string) answer { return send("names", "email", email) }
-		e.complete = func(token, password string) answer { return send("complete", "token", token, "password", password) }
-		e.completeAs = func(username, token, password string) answer {
-			return send("complete", "username", username, "token", token, "password", password)
+		if format == formats.Own {
+			e.byEmail = func(email string) answer { return send("reset", "email", email) }
 		}
-	case formats.Own:
-		e.byName = func(name string) answer { return send("reset", "username", name) }
-		e.byEmail = func(email string) answer { return send("reset", "email", email) }
 		e.names = func(email string) answer { return send("names", "email", email) }
 		e.complete = func(token, password string) answer { return send("complete", "token", token, "password", password) }
 		e.completeAs = func(username, token, password string) answer {

@@ -28,7 +28,7 @@ const (
 	oldPassword = "Yesterday#s-Kelp4" // of every account when a test begins
 	newPassword = "Tomorrow#s-Vortex7"
 	portalURL   = "https://portal.example/recover/reset"
-	noToken     = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa" // well-formed, and nobody's
+	noToken     = spy.TokenText // well-formed, and nobody's
 )
 
 // A site is an application with account recovery. Tests reach all its parts, and drive the worker

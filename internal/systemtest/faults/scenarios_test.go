@@ -20,7 +20,7 @@ const (
 	breachedPassword = "Leaked-h0rse" // by Policy.Breached
 	earlierPassword  = "Before-h0rse" // by Policy.Check
 	runTime          = 3500 * time.Millisecond
-	unknownToken     = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrsa"
+	unknownToken     = spy.TokenText
 )
 
 var client = netip.MustParseAddr("192.0.2.10")

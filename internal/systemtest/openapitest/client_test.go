@@ -1,64 +1,34 @@
 package openapitest
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/matryer/is"
+
+	"example.com/recovery/internal/npm"
 )
 
-// packages make the client, and the last one has OpenAPI's schema of documents. Their dependencies
-// are those that npm chose on the day.
+// packages make the client, and the last one has OpenAPI's schema of documents.
 var packages = []string{"openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3", "@seriousme/openapi-schema-validator@2.11.0"}
-
-const day = "2026-11-01"
 
 // modules returns the folder that has the packages.
 func modules(t *testing.T) string {
 	t.Helper()
-	modules, err := install()
+	_, err := exec.LookPath("node")
+	folder := ""
+	if err == nil {
+		folder, err = npm.Modules(packages...)
+	}
 	if err != nil {
 		if os.Getenv("RECOVERY_REQUIRE_ALL") == "1" {
 			t.Fatalf("RECOVERY_REQUIRE_ALL is 1: %v", err)
 		}
 		t.Skipf("nothing was tested: this needs node and npm: %v", err)
 	}
-	return modules
-}
-
-// install lets npm install the packages into the user's cache, the first time.
-func install() (string, error) {
-	if _, err := exec.LookPath("node"); err != nil {
-		return "", err
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	cache = filepath.Join(cache, "recovery-tools")
-	dir := filepath.Join(cache, strings.ReplaceAll(strings.Join(append(packages, day), "_"), "/", "-"))
-	modules := filepath.Join(dir, "node_modules")
-	if _, err := os.Stat(modules); err == nil {
-		return modules, nil
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	temp, err := os.MkdirTemp(cache, "npm")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(temp)
-	npm := exec.Command("npm", append([]string{"install", "--prefix", temp, "--before", day,
-		"--no-save", "--no-audit", "--no-fund", "--ignore-scripts"}, packages...)...)
-	if out, err := npm.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm: %w: %.500s", err, out)
-	}
-	return modules, os.Rename(temp, dir)
+	return folder
 }
 
 // A client that knows the document only can do everything. Its types are generated from the
